@@ -1,0 +1,1 @@
+//! The Landfall client without I/O: events in, effects out

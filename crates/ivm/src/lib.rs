@@ -1,0 +1,1 @@
+//! Landfall's incremental view maintenance engine

@@ -1,0 +1,1 @@
+//! Landfall's wire protocol: messages, cookies, errors

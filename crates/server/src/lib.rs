@@ -1,0 +1,1 @@
+//! The Landfall sync server

@@ -1,0 +1,1 @@
+//! The Landfall client in a browser

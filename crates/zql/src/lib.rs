@@ -1,0 +1,1 @@
+//! Values, packed rows, schema, AST, predicates and ordering of Landfall's query language

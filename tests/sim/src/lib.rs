@@ -1,0 +1,1 @@
+//! Deterministic simulation of clients, network, storage and server.
