@@ -1,0 +1,96 @@
+// A throw-away Postgres cluster with logical replication, for tests and measurements.
+// Shared by `with-postgres.mjs` and the browser tests; nothing of it outlives the caller.
+import { execFileSync, spawn } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+
+/** The folder of the newest PostgreSQL server binaries, or undefined. */
+export function findPostgres() {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const debian = '/usr/lib/postgresql';
+  if (existsSync(debian)) {
+    const versions = readdirSync(debian).sort((a, b) => Number(b) - Number(a));
+    folders.unshift(...versions.map(version => join(debian, version, 'bin')));
+  }
+  return folders.find(folder => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
+}
+
+/** A TCP port on the loopback interface that was free a moment ago. */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+// Postgres refuses to run as root: then it runs as the `postgres` user, or as nobody.
+function unprivilegedUser() {
+  if (process.getuid?.() !== 0) return undefined;
+  const users = readFileSync('/etc/passwd', 'utf8').split('\n').map(line => line.split(':'));
+  const user = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody');
+  if (!user) throw new Error('PostgreSQL cannot run as root, and there is no user "postgres" or "nobody"');
+  return { uid: Number(user[2]), gid: Number(user[3]) };
+}
+
+/**
+ * Starts a cluster and resolves to `{ url, port, stop, crash, restart }`.
+ * `url` names the superuser `landfall` and its database `postgres`; connections are on loopback, trusted.
+ */
+export async function startPostgres() {
+  const bin = findPostgres();
+  if (!bin) throw new Error('PostgreSQL server binaries were not found: run `npm run setup`');
+  const user = unprivilegedUser();
+  const folder = mkdtempSync(join(tmpdir(), 'landfall-pg-'));
+  chmodSync(folder, 0o700);
+  if (user) chownSync(folder, user.uid, user.gid);
+  const data = join(folder, 'data');
+  const port = await freePort();
+  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'landfall', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
+    ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const settings = {
+    port, listen_addresses: '127.0.0.1', unix_socket_directories: folder,
+    wal_level: 'logical', max_replication_slots: 64, max_wal_senders: 64, max_connections: 200,
+    wal_sender_timeout: '10s', fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', timezone: 'UTC',
+  };
+  const args = ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
+  let server;
+  let log = '';
+  const start = async () => {
+    server = spawn(join(bin, 'postgres'), args, { ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    server.stderr.on('data', text => { log = (log + text).slice(-8192); });
+    for (let attempt = 0; attempt < 300; attempt++) {
+      if (server.exitCode !== null) throw new Error(`postgres stopped with code ${server.exitCode}:\n${log}`);
+      try {
+        execFileSync(join(bin, 'pg_isready'), ['-q', '-h', '127.0.0.1', '-p', String(port)]);
+        return;
+      } catch {
+        await new Promise(resolve => setTimeout(resolve, 50));
+      }
+    }
+    throw new Error(`postgres did not become ready:\n${log}`);
+  };
+  const end = signal => new Promise(resolve => {
+    if (server.exitCode !== null || server.signalCode !== null) return resolve();
+    server.once('exit', () => resolve());
+    server.kill(signal);
+  });
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', () => { server.kill('SIGQUIT'); remove(); });
+  await start();
+  return {
+    port,
+    url: `postgres://landfall@127.0.0.1:${port}/postgres`,
+    /** Stops the server and removes its files. */
+    stop: async () => { await end('SIGINT'); remove(); },
+    /** Stops the server as a crash would: no shutdown checkpoint, connections cut. */
+    crash: () => end('SIGQUIT'),
+    restart: start,
+  };
+}
