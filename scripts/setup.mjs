@@ -1,0 +1,7 @@
+// Installs everything that `npm start` and `npm test` need.
+import { command, say, setUpToTest } from './tools.mjs';
+
+await command(() => {
+  setUpToTest();
+  say('everything is there');
+});
