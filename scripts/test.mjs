@@ -1,0 +1,60 @@
+// All tests, in the order in which a failure is cheapest to find. `npm test -- NAME …` runs only the steps whose names contain a NAME.
+import { join } from 'node:path';
+import { buildPackage, buildServer, buildTracker } from './build.mjs';
+import { startPostgres } from './postgres.mjs';
+import { command, Refusal, root, run, say, setUpToTest, which } from './tools.mjs';
+
+const CORES = ['landfall-zql', 'landfall-ivm', 'landfall-protocol', 'landfall-store', 'landfall-client'];
+
+const wanted = process.argv.slice(2);
+const results = [];
+async function step(name, work) {
+  if (wanted.length && !wanted.some(part => name.includes(part))) return;
+  say(name);
+  const start = Date.now();
+  try {
+    await work();
+    results.push({ name, passed: true, seconds: (Date.now() - start) / 1000 });
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    console.error(error.message);
+    results.push({ name, passed: false, seconds: (Date.now() - start) / 1000 });
+  }
+}
+
+await command(async () => {
+  setUpToTest();
+  const postgres = await startPostgres();
+  const env = { ...process.env, LANDFALL_TEST_POSTGRES_URL: postgres.url, RUSTFLAGS: '-D warnings' };
+  try {
+    await step('architecture', () => run('node', ['scripts/architecture.mjs']));
+    await step('licences', () => run('node', ['scripts/licences.mjs']));
+    await step('format', () => run('cargo', ['fmt', '--all', '--check']));
+    await step('lint', () => run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings']));
+    await step('rust', () => run('cargo', ['test', '--locked', '--workspace', '--quiet'], { env }));
+    await step('wasm32 cores', () => run('cargo', [
+      'test', '--locked', '--target', 'wasm32-unknown-unknown', '--no-run', ...CORES.flatMap(name => ['-p', name]), '--lib',
+    ]));
+    await step('web', () => run('wasm-pack', ['test', '--headless', '--chrome', '--mode', 'no-install', 'crates/web'], {
+      env: { ...process.env, CHROMEDRIVER: which('chromedriver'), WASM_BINDGEN_TEST_TIMEOUT: '120' },
+    }));
+    await step('package', () => {
+      buildPackage();
+      run('npm', ['test', '--silent', '-w', 'js'], { env });
+    });
+    await step('browser', () => {
+      const binary = buildServer({ release: false });
+      buildTracker();
+      run('npx', ['vitest', 'run'], { cwd: join(root, 'tests/browser'), env: { ...env, LANDFALL_SERVER_BINARY: binary } });
+    });
+  } finally {
+    await postgres.stop();
+  }
+  console.log();
+  for (const { name, passed, seconds } of results) {
+    console.log(`${passed ? '✓' : '✗'} ${name.padEnd(16)} ${seconds.toFixed(0).padStart(5)} s`);
+  }
+  const failed = results.filter(result => !result.passed).length;
+  console.log(`${results.length - failed} passed, ${failed} failed`);
+  if (failed) process.exit(1);
+});

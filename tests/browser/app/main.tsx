@@ -1,0 +1,40 @@
+// The page under test: a list of tasks, and everything that a test drives on `window.app`.
+import { Landfall, type ZeroOptions } from 'landfall';
+import { useConnectionState, useQuery, ZeroProvider } from 'landfall/react';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { mutators } from './mutators.ts';
+import { queries } from './queries.ts';
+import { schema, zql } from './schema.ts';
+
+const parameters = new URLSearchParams(location.search);
+const zero = new Landfall({
+  schema,
+  mutators,
+  userID: parameters.get('user') ?? undefined,
+  cacheURL: parameters.get('cache'),
+  storageKey: parameters.get('store') ?? undefined,
+  context: undefined,
+  logLevel: 'info',
+} satisfies ZeroOptions<typeof schema>);
+
+function Tasks() {
+  const [tasks, details] = useQuery(queries.tasks.all());
+  const connection = useConnectionState();
+  return (
+    <main data-state={details.type} data-connection={connection.name}>
+      <ul>{tasks.map(task => <li key={task.id} id={task.id}>{task.title}</li>)}</ul>
+    </main>
+  );
+}
+
+declare global {
+  interface Window {
+    app: { zero: typeof zero; queries: typeof queries; mutators: typeof mutators; zql: typeof zql };
+  }
+}
+window.app = { zero, queries, mutators, zql };
+
+createRoot(document.getElementById('root')!).render(
+  <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,
+);

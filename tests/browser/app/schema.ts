@@ -1,0 +1,34 @@
+import { boolean, createBuilder, createSchema, number, relationships, string, table } from 'landfall';
+
+const task = table('task')
+  .columns({ id: string(), title: string(), done: boolean(), rank: number(), note: string().optional() })
+  .primaryKey('id');
+
+const counter = table('counter').columns({ id: string(), value: number() }).primaryKey('id');
+
+const country = table('country').columns({ code: string(), name: string() }).primaryKey('code');
+
+const city = table('city')
+  .columns({
+    id: number(),
+    name: string(),
+    countryCode: string().from('country_code'),
+    population: number(),
+    lat: number(),
+    lon: number(),
+  })
+  .primaryKey('id');
+
+export const schema = createSchema({
+  tables: [task, counter, country, city],
+  relationships: [
+    relationships(city, ({ one }) => ({
+      country: one({ sourceField: ['countryCode'], destField: ['code'], destSchema: country }),
+    })),
+    relationships(country, ({ many }) => ({
+      cities: many({ sourceField: ['code'], destField: ['countryCode'], destSchema: city }),
+    })),
+  ],
+});
+
+export const zql = createBuilder(schema);

@@ -1,0 +1,191 @@
+// Real parts for the browser tests: Postgres, landfall-server, the app's endpoint, a static file server, Chromium.
+// Everything listens on free loopback ports and ends with the test that started it.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { extname, join, normalize } from 'node:path';
+import pg from 'pg';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { findChromium, root } from '../../scripts/tools.mjs';
+
+const serverBinary = process.env.LANDFALL_SERVER_BINARY ?? join(root, 'target/debug/landfall-server');
+
+/** Waits until `check` gives something true; a test's time-out is the limit. */
+export async function until<T>(what: string, check: () => Promise<T> | T, limitMs = 20_000): Promise<NonNullable<T>> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}
+
+export const folder = () => mkdtempSync(join(tmpdir(), 'landfall-test-'));
+
+/** A new, empty database in the cluster that LANDFALL_TEST_POSTGRES_URL names. */
+export async function createDatabase(): Promise<{ url: string; sql: pg.Pool; drop(): Promise<void> }> {
+  const cluster = process.env.LANDFALL_TEST_POSTGRES_URL;
+  if (!cluster) throw new Error('run through `npm test`, or `node scripts/with-postgres.mjs -- npx vitest run` in tests/browser');
+  const name = `browser_${process.pid}_${Date.now().toString(36)}_${Math.floor(Math.random() * 1e6)}`;
+  const admin = new pg.Client({ connectionString: cluster });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE "${name}"`);
+  const url = new URL(cluster);
+  url.pathname = `/${name}`;
+  const sql = new pg.Pool({ connectionString: url.href, max: 4 });
+  return {
+    url: url.href,
+    sql,
+    drop: async () => {
+      await sql.end();
+      await until('the replication slot is free', async () => {
+        const { rows } = await admin.query('SELECT slot_name FROM pg_replication_slots WHERE database = $1 AND active', [name]);
+        return rows.length === 0;
+      });
+      await admin.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1', [name]);
+      await admin.query(`DROP DATABASE "${name}" WITH (FORCE)`);
+      await admin.end();
+    },
+  };
+}
+
+export class LandfallServer {
+  #process: ChildProcess | undefined;
+  #log = '';
+  port = 0;
+
+  constructor(readonly settings: Readonly<Record<string, string>>) {}
+
+  get url(): string { return `http://127.0.0.1:${this.port}`; }
+  get log(): string { return this.#log; }
+
+  /** Starts it; again on the same port after a stop or kill. */
+  async start(): Promise<this> {
+    const child = spawn(serverBinary, [], {
+      env: { PATH: process.env.PATH, RUST_BACKTRACE: '1', RUST_LOG: 'info', LANDFALL_PORT: String(this.port), ...this.settings },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#process = child;
+    const note = (text: Buffer) => { this.#log = (this.#log + text).slice(-200_000); };
+    let ready = '';
+    child.stdout.on('data', (text: Buffer) => { ready += text; note(text); });
+    child.stderr.on('data', note);
+    await until(`landfall-server is ready\n${this.#log}`, () => {
+      if (child.exitCode !== null) throw new Error(`landfall-server stopped with ${child.exitCode}:\n${this.#log}`);
+      const port = /ready on http:\/\/[^:]+:(\d+)/.exec(ready)?.[1];
+      if (port) this.port = Number(port);
+      return port;
+    }, 60_000);
+    return this;
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (!child || child.exitCode !== null) return;
+    const gone = new Promise(resolve => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
+  }
+
+  stop(): Promise<void> { return this.#end('SIGTERM'); }
+  kill(): Promise<void> { return this.#end('SIGKILL'); }
+}
+
+/** Runs SQL on an embedded database as a process of its own, as another program would; gives the last statement's rows. */
+export function executeOnFile(database: string, sql: string): unknown[] {
+  const done = spawnSync(serverBinary, ['exec', '--db', database], { input: sql, encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (done.status !== 0) throw new Error(`landfall-server exec: ${done.stderr}${done.stdout}`);
+  return done.stdout.trim() ? JSON.parse(done.stdout) : [];
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.wasm': 'application/wasm', '.svg': 'image/svg+xml',
+  '.json': 'application/json', '.webmanifest': 'application/manifest+json', '.png': 'image/png',
+};
+
+/** Serves a folder; unknown paths without an extension give index.html. */
+export async function serveFolder(site: string): Promise<{ url: string; close(): Promise<void> }> {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://site').pathname));
+    const wanted = join(site, path);
+    const file = extname(path) && existsSync(wanted) ? wanted : extname(path) ? undefined : join(site, 'index.html');
+    if (!file?.startsWith(site)) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'cache-control': 'no-store' });
+    response.end(await readFile(file));
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+const CHROMIUM_FLAGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--disable-extensions', '--mute-audio',
+];
+
+/** A Chromium process with a profile of its own, which survives `kill` for a later `start`. */
+export class Chromium {
+  readonly profile = folder();
+  #process: ChildProcess | undefined;
+  #context: BrowserContext | undefined;
+  readonly problems: string[] = [];
+
+  async start(): Promise<this> {
+    const portFile = join(this.profile, 'DevToolsActivePort');
+    rmSync(portFile, { force: true });
+    const binary = findChromium();
+    if (!binary) throw new Error('Chromium was not found: run `npm run setup`');
+    // A process group of its own: a kill takes the renderers along, as a crash of the machine would.
+    this.#process = spawn(binary, [...CHROMIUM_FLAGS, '--remote-debugging-port=0', `--user-data-dir=${this.profile}`, 'about:blank'], {
+      stdio: 'ignore', detached: true,
+    });
+    const port = await until('Chromium listens', () => {
+      if (this.#process?.exitCode != null) throw new Error(`Chromium stopped with ${this.#process.exitCode}`);
+      return existsSync(portFile) ? readFileSync(portFile, 'utf8').split('\n')[0] : undefined;
+    });
+    const browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
+    this.#context = browser.contexts()[0];
+    return this;
+  }
+
+  async page(url: string): Promise<Page> {
+    const page = await this.#context!.newPage();
+    page.on('pageerror', error => this.problems.push(String(error)));
+    page.on('console', message => {
+      if (message.type() === 'error') this.problems.push(message.text());
+    });
+    await page.goto(url);
+    return page;
+  }
+
+  /** No network at all for the pages of this browser; connections that are open stay open. */
+  setOffline(offline: boolean): Promise<void> { return this.#context!.setOffline(offline); }
+
+  /** SIGKILL to the browser and all of its processes. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (!child?.pid || child.exitCode !== null) return;
+    const gone = new Promise(resolve => child.once('exit', resolve));
+    process.kill(-child.pid, 'SIGKILL');
+    await gone;
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
