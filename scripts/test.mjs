@@ -25,7 +25,7 @@ async function step(name, work) {
 await command(async () => {
   setUpToTest();
   const postgres = await startPostgres();
-  const env = { ...process.env, LANDFALL_TEST_POSTGRES_URL: postgres.url, RUSTFLAGS: '-D warnings' };
+  const env = { ...process.env, LANDFALL_TEST_POSTGRES_URL: postgres.url };
   try {
     await step('architecture', () => run('node', ['scripts/architecture.mjs']));
     await step('licences', () => run('node', ['scripts/licences.mjs']));
