@@ -1,0 +1,85 @@
+//! What a client is made with: [`Options`].
+
+use std::collections::BTreeMap;
+
+/// Everything that a client must be told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// JSON text of the TypeScript schema (`createSchema` result).
+    pub schema_json: String,
+    /// `http(s)://host[/path]` of the server, or `None` to stay local.
+    pub cache_url: Option<String>,
+    /// The user, or `None` when logged out.
+    pub user_id: Option<String>,
+    /// The token, sent in the handshake only.
+    pub auth: Option<String>,
+    /// The application's query endpoint, if not the server's own setting.
+    pub query_url: Option<String>,
+    /// Headers for the query endpoint.
+    pub query_headers: BTreeMap<String, String>,
+    /// The application's mutate endpoint, if not the server's own setting.
+    pub mutate_url: Option<String>,
+    /// Headers for the mutate endpoint.
+    pub mutate_headers: BTreeMap<String, String>,
+    /// Randomness for ids and jitter. Must be fresh for every client: ids come from it.
+    pub entropy: [u8; 32],
+    /// Times and limits.
+    pub limits: Limits,
+}
+
+/// Times in milliseconds and sizes; the defaults are Zero's where Zero has the setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Socket open and `connected` must come within this time.
+    pub connect_timeout_ms: f64,
+    /// Silence after which a ping is sent, and again the time to wait for its pong.
+    pub ping_timeout_ms: f64,
+    /// How long a hidden tab keeps its connection.
+    pub hidden_disconnect_ms: f64,
+    /// How long to be without connection before the state is called `disconnected`. Retries go on.
+    pub disconnect_ms: f64,
+    /// First pause of the exponential back-off.
+    pub backoff_first_ms: f64,
+    /// Longest pause of the exponential back-off.
+    pub backoff_max_ms: f64,
+    /// Changes of wanted queries within this time travel in one message.
+    pub query_throttle_ms: f64,
+    /// How long a mutator may take to settle.
+    pub mutator_deadline_ms: f64,
+    /// Longest handshake value that may carry `initConnection`.
+    pub max_header_length: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connect_timeout_ms: 10_000.0,
+            ping_timeout_ms: 5_000.0,
+            hidden_disconnect_ms: 300_000.0,
+            disconnect_ms: 60_000.0,
+            backoff_first_ms: 500.0,
+            backoff_max_ms: 30_000.0,
+            query_throttle_ms: 10.0,
+            mutator_deadline_ms: 10_000.0,
+            max_header_length: 8_192,
+        }
+    }
+}
+
+impl Options {
+    /// Options for a local client of this schema; set the other fields as needed.
+    pub fn new(schema_json: impl Into<String>, entropy: [u8; 32]) -> Self {
+        Options {
+            schema_json: schema_json.into(),
+            cache_url: None,
+            user_id: None,
+            auth: None,
+            query_url: None,
+            query_headers: BTreeMap::new(),
+            mutate_url: None,
+            mutate_headers: BTreeMap::new(),
+            entropy,
+            limits: Limits::default(),
+        }
+    }
+}
