@@ -1,0 +1,42 @@
+import type {Schema} from './schema/schema.js';
+
+/**
+ * The place where an application registers its own types once, instead of passing them everywhere.
+ *
+ * ```ts
+ * declare module 'landfall' {
+ *   interface DefaultTypes {
+ *     schema: typeof schema;
+ *     context: {userID: string};
+ *   }
+ * }
+ * ```
+ */
+export interface DefaultTypes {}
+
+/** The bound of a registered schema. */
+export type BaseDefaultSchema = Schema;
+
+/** The bound of a registered context. */
+export type BaseDefaultContext = unknown;
+
+/** The registered schema, or any schema. */
+export type DefaultSchema<T = DefaultTypes> = T extends {readonly schema: infer S extends Schema} ? S : Schema;
+
+/** The registered context with read-only members, or `unknown`. */
+export type DefaultContext<T = DefaultTypes> = T extends {readonly context: infer C} ? Readonly<C> : unknown;
+
+/** The transaction type of the registered database provider, or `unknown`. */
+export type DefaultWrappedTransaction<T = DefaultTypes> = T extends {readonly dbProvider: infer P}
+  ? P extends {
+      transaction(callback: (tx: infer Tx, ...rest: never[]) => never, ...rest: never[]): unknown;
+    }
+    ? WrappedOf<Tx>
+    : P extends {transaction: (callback: infer F, ...rest: never[]) => unknown}
+      ? F extends (tx: infer Tx, ...rest: never[]) => unknown
+        ? WrappedOf<Tx>
+        : unknown
+      : unknown
+  : unknown;
+
+type WrappedOf<Tx> = Tx extends {readonly dbTransaction: {readonly wrappedTransaction: infer W}} ? W : unknown;
