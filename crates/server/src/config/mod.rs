@@ -1,0 +1,482 @@
+//! Configuration: every setting as a flag, as `LANDFALL_X`, and as `ZERO_X` where zero-cache has the same one.
+//!
+//! A value is looked for in this order: flag, `LANDFALL_` variable, `ZERO_` variables, configuration file.
+//! All mistakes are reported together, so that a deployment is put right in one go.
+
+mod flags;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use flags::{Command, Flags};
+
+/// The first text of a fresh configuration problem report.
+const HEADING: &str = "the configuration has problems:";
+
+/// A value that must never reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The secret itself, for the one place that uses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the truth lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// A Postgres with logical replication; the address holds credentials.
+    Postgres(Secret),
+    /// A SQLite file that is truth and replica in one.
+    Embedded(PathBuf),
+}
+
+/// One of the app's HTTP endpoints, and what is forwarded to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Allowed URL patterns; the first one is also the default address.
+    pub urls: Vec<String>,
+    /// Sent as `X-Api-Key`.
+    pub api_key: Option<Secret>,
+    /// Whether the cookies of the upgrade request go along.
+    pub forward_cookies: bool,
+    /// Names of client-sent headers that go along, in lower case.
+    pub allowed_client_headers: Vec<String>,
+    /// Names of upgrade-request headers that go along, in lower case.
+    pub allowed_request_headers: Vec<String>,
+}
+
+/// How tokens are verified when the server itself does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSettings {
+    /// The key.
+    pub key: JwtKey,
+    /// Required issuer, if any.
+    pub issuer: Option<String>,
+    /// Required audience, if any.
+    pub audience: Option<String>,
+}
+
+/// The key that tokens are verified with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwtKey {
+    /// A shared secret (HS256, HS384, HS512).
+    Secret(Secret),
+    /// One public key as JWK text.
+    Jwk(Secret),
+    /// A URL that serves a set of keys.
+    JwksUrl(String),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything the server needs to know to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The source of truth.
+    pub upstream: UpstreamAddress,
+    /// The replica file (Postgres mode).
+    pub replica_file: PathBuf,
+    /// The file of the client view records.
+    pub cvr_file: PathBuf,
+    /// Name of the app: prefix of the upstream schemas.
+    pub app_id: String,
+    /// Number of the shard.
+    pub shard_num: u32,
+    /// Publications to replicate; empty = all tables of `public`.
+    pub publications: Vec<String>,
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 = any free one.
+    pub port: u16,
+    /// The app's query endpoint.
+    pub query: Option<Endpoint>,
+    /// The app's mutate endpoint.
+    pub mutate: Option<Endpoint>,
+    /// Token verification by the server.
+    pub jwt: Option<JwtSettings>,
+    /// Password of the admin routes.
+    pub admin_password: Option<Secret>,
+    /// Compiled permissions.
+    pub permissions_file: Option<PathBuf>,
+    /// Development mode: queries and CRUD writes without permissions.
+    pub dev: bool,
+    /// Whether CRUD mutations are accepted.
+    pub enable_crud: bool,
+    /// Largest message accepted from a client.
+    pub max_payload_bytes: usize,
+    /// Bytes that may wait for one slow connection before it lags.
+    pub max_buffered_bytes: usize,
+    /// `tracing` filter.
+    pub log_level: String,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Name of the shard's upstream schema.
+    pub fn shard_schema(&self) -> String {
+        format!("{}_{}", self.app_id, self.shard_num)
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{HEADING}\n{}", self.0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<String>);
+
+/// Resolves the settings from flags, environment and configuration file.
+pub fn resolve(
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let mut lookup = Lookup {
+        flags: flags.values(),
+        env,
+        file: BTreeMap::new(),
+        problems: Vec::new(),
+    };
+    if let Some(path) = lookup.text("config") {
+        lookup.read_file(Path::new(&path));
+    }
+    let config = lookup.config();
+    match (config, lookup.problems) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(ConfigErrors(problems)),
+    }
+}
+
+/// Settings whose name in zero-cache is not simply the same words.
+const OLDER_NAMES: &[(&str, &[&str])] = &[
+    ("mutate-url", &["ZERO_PUSH_URL"]),
+    ("mutate-api-key", &["ZERO_PUSH_API_KEY"]),
+    ("mutate-forward-cookies", &["ZERO_PUSH_FORWARD_COOKIES"]),
+    ("query-url", &["ZERO_GET_QUERIES_URL"]),
+    ("query-api-key", &["ZERO_GET_QUERIES_API_KEY"]),
+    (
+        "query-forward-cookies",
+        &["ZERO_GET_QUERIES_FORWARD_COOKIES"],
+    ),
+];
+
+/// Settings that have no counterpart in zero-cache.
+const OURS_ONLY: &[&str] = &["config", "dev", "permissions", "host", "max-buffered-bytes"];
+
+struct Lookup<'a> {
+    flags: BTreeMap<&'static str, String>,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl Lookup<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.flags.get(name) {
+            return Some(value.clone());
+        }
+        let words = name.replace('-', "_").to_uppercase();
+        let mut names = vec![format!("LANDFALL_{words}")];
+        if !OURS_ONLY.contains(&name) {
+            names.push(format!("ZERO_{words}"));
+        }
+        let older = OLDER_NAMES.iter().filter(|(ours, _)| *ours == name);
+        names.extend(older.flat_map(|(_, names)| names.iter().map(|n| (*n).to_owned())));
+        let set = |value: String| (!value.is_empty()).then_some(value);
+        let from_env = names.iter().find_map(|n| (self.env)(n).and_then(set));
+        from_env.or_else(|| {
+            names
+                .iter()
+                .find_map(|n| self.file.get(n).cloned().and_then(set))
+        })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.text(name).map(Secret)
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: T, expected: &str) -> T {
+        match self.text(name) {
+            None => default,
+            Some(text) => text.trim().parse().unwrap_or_else(|_| {
+                self.problems.push(format!("{name}: expected {expected}"));
+                default
+            }),
+        }
+    }
+
+    fn switch(&mut self, name: &str, default: bool) -> bool {
+        match self.text(name).map(|t| t.to_lowercase()).as_deref() {
+            None => default,
+            Some("1" | "true" | "yes" | "on") => true,
+            Some("0" | "false" | "no" | "off") => false,
+            Some(_) => {
+                self.problems
+                    .push(format!("{name}: expected true or false"));
+                default
+            }
+        }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.problems.push(format!(
+                    "config: {} cannot be read: {error}",
+                    path.display()
+                ));
+                return;
+            }
+        };
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match line.split_once('=') {
+                Some((name, value)) => {
+                    let value = value.trim().trim_matches('"').to_owned();
+                    self.file.insert(name.trim().to_owned(), value);
+                }
+                None => self
+                    .problems
+                    .push(format!("config: line {} is not NAME=value", number + 1)),
+            }
+        }
+    }
+
+    fn config(&mut self) -> Option<Config> {
+        let upstream = self.upstream();
+        let app_id = self.app_id();
+        let (replica_file, cvr_file) = self.files(upstream.as_ref());
+        let config = Config {
+            replica_file,
+            cvr_file,
+            app_id,
+            shard_num: self.parsed("shard-num", 0, "a number"),
+            publications: self.list("app-publications"),
+            host: self.text("host").unwrap_or_else(|| "0.0.0.0".into()),
+            port: self.parsed("port", 4848, "a port number (0 to 65535)"),
+            query: self.endpoint("query"),
+            mutate: self.endpoint("mutate"),
+            jwt: self.jwt(),
+            admin_password: self.secret("admin-password"),
+            permissions_file: self.text("permissions").map(PathBuf::from),
+            dev: self.switch("dev", false),
+            enable_crud: self.switch("enable-crud-mutations", true),
+            max_payload_bytes: self.parsed(
+                "websocket-max-payload-bytes",
+                10 << 20,
+                "a number of bytes",
+            ),
+            max_buffered_bytes: self.parsed("max-buffered-bytes", 1 << 20, "a number of bytes"),
+            log_level: self.text("log-level").unwrap_or_else(|| "info".into()),
+            log_format: self.log_format(),
+            upstream: upstream?,
+        };
+        Some(config)
+    }
+
+    fn upstream(&mut self) -> Option<UpstreamAddress> {
+        let Some(text) = self.text("upstream-db") else {
+            self.problems.push(
+                "upstream-db: missing; give postgres://… or the path of a SQLite file (LANDFALL_UPSTREAM_DB)".into(),
+            );
+            return None;
+        };
+        let scheme = text
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_lowercase());
+        match scheme.as_deref() {
+            Some("postgres" | "postgresql") => Some(UpstreamAddress::Postgres(Secret(text))),
+            None => Some(UpstreamAddress::Embedded(PathBuf::from(text))),
+            Some("file" | "sqlite") => {
+                let path = text
+                    .split_once("://")
+                    .map(|(_, path)| path)
+                    .unwrap_or_default();
+                Some(UpstreamAddress::Embedded(PathBuf::from(path)))
+            }
+            Some(_) => {
+                self.problems
+                    .push("upstream-db: expected postgres://… or the path of a SQLite file".into());
+                None
+            }
+        }
+    }
+
+    fn app_id(&mut self) -> String {
+        let id = self.text("app-id").unwrap_or_else(|| "zero".into());
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if id.is_empty() || !id.chars().all(fits) {
+            self.problems
+                .push("app-id: only the characters a-z, 0-9 and _ are allowed".into());
+        }
+        id
+    }
+
+    fn files(&mut self, upstream: Option<&UpstreamAddress>) -> (PathBuf, PathBuf) {
+        let replica = match upstream {
+            Some(UpstreamAddress::Embedded(path)) => path.clone(),
+            _ => self
+                .text("replica-file")
+                .unwrap_or_else(|| "landfall-replica.db".into())
+                .into(),
+        };
+        let beside = || {
+            let mut name = replica.file_name().unwrap_or_default().to_owned();
+            name.push("-cvr");
+            replica.with_file_name(name)
+        };
+        let cvr = match self.text("cvr-db") {
+            // zero-cache keeps this in Postgres; ours is a file, so such an address falls back to the default.
+            Some(text) if !text.contains("://") => PathBuf::from(text),
+            _ => beside(),
+        };
+        (replica, cvr)
+    }
+
+    fn endpoint(&mut self, prefix: &str) -> Option<Endpoint> {
+        let name = |rest: &str| format!("{prefix}-{rest}");
+        let urls = self.list(&name("url"));
+        for url in &urls {
+            let parsed = url::Url::parse(url);
+            if !parsed.is_ok_and(|u| matches!(u.scheme(), "http" | "https")) {
+                self.problems
+                    .push(format!("{}: expected an http or https URL", name("url")));
+            }
+        }
+        let lower = |names: Vec<String>| names.into_iter().map(|n| n.to_lowercase()).collect();
+        let endpoint = Endpoint {
+            api_key: self.secret(&name("api-key")),
+            forward_cookies: self.switch(&name("forward-cookies"), false),
+            allowed_client_headers: lower(self.list(&name("allowed-client-headers"))),
+            allowed_request_headers: lower(self.list(&name("allowed-request-headers"))),
+            urls,
+        };
+        (!endpoint.urls.is_empty()).then_some(endpoint)
+    }
+
+    fn jwt(&mut self) -> Option<JwtSettings> {
+        let mut keys = Vec::new();
+        keys.extend(self.secret("auth-secret").map(JwtKey::Secret));
+        keys.extend(self.secret("auth-jwk").map(JwtKey::Jwk));
+        keys.extend(self.text("auth-jwks-url").map(JwtKey::JwksUrl));
+        if keys.len() > 1 {
+            self.problems
+                .push("auth: give only one of auth-secret, auth-jwk and auth-jwks-url".into());
+        }
+        let key = keys.into_iter().next()?;
+        Some(JwtSettings {
+            key,
+            issuer: self.text("auth-issuer"),
+            audience: self.text("auth-audience"),
+        })
+    }
+
+    fn log_format(&mut self) -> LogFormat {
+        match self.text("log-format").as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(_) => {
+                self.problems
+                    .push("log-format: expected text or json".into());
+                LogFormat::Text
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str], env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let flags = Flags::parse_words(args).expect("flags parse");
+        resolve(&flags, &|name| {
+            env.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_flag_wins_over_landfall_wins_over_zero() {
+        let env = [
+            ("ZERO_UPSTREAM_DB", "z.db"),
+            ("LANDFALL_UPSTREAM_DB", "l.db"),
+            ("ZERO_PORT", "1"),
+        ];
+        let config = check(&["--upstream-db", "f.db"], &env).expect("valid");
+        assert_eq!(config.upstream, UpstreamAddress::Embedded("f.db".into()));
+        assert_eq!(config.port, 1);
+        let config = check(&[], &env).expect("valid");
+        assert_eq!(config.upstream, UpstreamAddress::Embedded("l.db".into()));
+        assert_eq!(config.cvr_file, PathBuf::from("l.db-cvr"));
+    }
+
+    #[test]
+    fn older_names_of_zero_are_read() {
+        let config = check(
+            &[],
+            &[("ZERO_UPSTREAM_DB", "a"), ("ZERO_PUSH_URL", "http://x/p")],
+        )
+        .expect("valid");
+        assert_eq!(config.mutate.expect("set").urls, ["http://x/p"]);
+        assert_eq!(config.query, None);
+        assert!(!config.dev);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let env = [
+            ("LANDFALL_PORT", "eighty"),
+            ("ZERO_APP_ID", "My App"),
+            ("LANDFALL_QUERY_URL", "ftp://x"),
+            ("LANDFALL_AUTH_SECRET", "hush"),
+            ("LANDFALL_AUTH_JWK", "{}"),
+            ("LANDFALL_DEV", "maybe"),
+        ];
+        let problems = check(&[], &env).expect_err("invalid").0;
+        assert_eq!(problems.len(), 6, "{problems:?}");
+        assert!(!format!("{problems:?}").contains("hush"));
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let config =
+            check(&["--upstream-db", "postgres://u:geheim@h/d", "--dev"], &[]).expect("valid");
+        assert!(config.dev);
+        assert!(!format!("{config:?}").contains("geheim"));
+    }
+}

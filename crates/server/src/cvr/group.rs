@@ -1,0 +1,212 @@
+//! The record of one client group, and the writes that change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CvrVersion, InstanceId};
+
+/// How a client named a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryDefinition {
+    /// By its AST (JSON text, server names).
+    Ast(String),
+    /// By name and arguments (JSON text of the array).
+    Named {
+        /// Registry path.
+        name: String,
+        /// JSON text of the arguments.
+        args: String,
+    },
+}
+
+/// One client's wish for one query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desire {
+    /// When the wish last changed.
+    pub version: CvrVersion,
+    /// False once the client let go; kept until the time to live has run out.
+    pub active: bool,
+    /// Time to live in ms.
+    pub ttl_ms: u64,
+    /// The group's clock when the client let go.
+    pub inactivated_at_ms: Option<u64>,
+}
+
+/// A stretch of versions during which a group had a query served by an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GotSpan {
+    /// The query.
+    pub hash: String,
+    /// What served it.
+    pub instance: InstanceId,
+    /// First version that contains its rows.
+    pub from: CvrVersion,
+    /// First version without it, if it is over.
+    pub until: Option<CvrVersion>,
+}
+
+/// A mutation result that pokes have told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentResult {
+    /// When it was told.
+    pub put: CvrVersion,
+    /// When its removal was told, if it was.
+    pub del: Option<CvrVersion>,
+}
+
+/// Everything stored about a group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupRecord {
+    /// The user it belongs to; the outer option is empty until the first connection was validated.
+    pub owner: Option<Option<String>>,
+    /// Canonical client schema.
+    pub client_schema: Option<String>,
+    /// The newest configuration version.
+    pub version: CvrVersion,
+    /// The group's clock: runs only while a client is connected.
+    pub ttl_clock_ms: u64,
+    /// True after the record was purged: only the owner is left.
+    pub purged: bool,
+    /// Its clients, each with the version that brought it.
+    pub clients: BTreeSet<String>,
+    /// Wishes by client and query.
+    pub desires: BTreeMap<(String, String), Desire>,
+    /// Definitions by query hash.
+    pub queries: BTreeMap<String, QueryDefinition>,
+    /// What was got when.
+    pub spans: Vec<GotSpan>,
+    /// Results told, by client and mutation id.
+    pub results: BTreeMap<(String, i64), SentResult>,
+}
+
+/// One change of a group's record.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum GroupWrite {
+    /// Pins the group to a user.
+    Owner(Option<String>),
+    /// Sets the client schema.
+    ClientSchema(String),
+    /// A new configuration version.
+    Version(CvrVersion),
+    /// The clock and the time of last activity (ms since epoch).
+    Clock {
+        /// The group's clock.
+        ttl_clock_ms: u64,
+        /// Wall-clock time.
+        now_ms: i64,
+    },
+    /// A client joined.
+    Client(String),
+    /// A client is gone; its wishes are written on their own.
+    DropClient(String),
+    /// Sets a wish.
+    Desire(String, String, Desire),
+    /// Removes a wish.
+    DropDesire(String, String),
+    /// Defines a query.
+    Query(String, QueryDefinition),
+    /// Forgets a query's definition.
+    DropQuery(String),
+    /// Opens a span.
+    Open(GotSpan),
+    /// Ends the open span of a query.
+    Close(String, CvrVersion),
+    /// A result was told or taken back.
+    Result(String, i64, SentResult),
+    /// Forgets everything but the owner (before a resync).
+    Clear,
+}
+
+impl GroupRecord {
+    /// Applies a write, the same way as the storage does.
+    pub fn apply(&mut self, write: &GroupWrite) {
+        match write.clone() {
+            GroupWrite::Owner(owner) => self.owner = Some(owner),
+            GroupWrite::ClientSchema(schema) => self.client_schema = Some(schema),
+            GroupWrite::Version(version) => {
+                self.version = version;
+                self.purged = false;
+            }
+            GroupWrite::Clock { ttl_clock_ms, .. } => self.ttl_clock_ms = ttl_clock_ms,
+            GroupWrite::Client(client) => {
+                self.clients.insert(client);
+            }
+            GroupWrite::DropClient(client) => {
+                self.clients.remove(&client);
+            }
+            GroupWrite::Desire(client, hash, desire) => {
+                self.desires.insert((client, hash), desire);
+            }
+            GroupWrite::DropDesire(client, hash) => {
+                self.desires.remove(&(client, hash));
+            }
+            GroupWrite::Query(hash, definition) => {
+                self.queries.insert(hash, definition);
+            }
+            GroupWrite::DropQuery(hash) => {
+                self.queries.remove(&hash);
+            }
+            GroupWrite::Open(span) => self.spans.push(span),
+            GroupWrite::Close(hash, version) => {
+                for span in self
+                    .spans
+                    .iter_mut()
+                    .filter(|s| s.hash == hash && s.until.is_none())
+                {
+                    span.until = Some(version);
+                }
+            }
+            GroupWrite::Result(client, id, result) => {
+                self.results.insert((client, id), result);
+            }
+            GroupWrite::Clear => {
+                let owner = self.owner.take();
+                *self = GroupRecord {
+                    owner,
+                    ..GroupRecord::default()
+                };
+            }
+        }
+    }
+
+    /// The instance that serves a query now.
+    pub fn got(&self, hash: &str) -> Option<InstanceId> {
+        self.spans
+            .iter()
+            .find(|s| s.hash == hash && s.until.is_none())
+            .map(|s| s.instance)
+    }
+
+    /// The instances whose rows a client at `version` has.
+    pub fn instances_at(&self, version: CvrVersion) -> BTreeSet<InstanceId> {
+        let had = |s: &&GotSpan| s.from <= version && s.until.is_none_or(|u| u > version);
+        self.spans.iter().filter(had).map(|s| s.instance).collect()
+    }
+
+    /// Whether a client at `version` has been told that it got the query.
+    pub fn had_got(&self, hash: &str, version: CvrVersion) -> bool {
+        self.spans
+            .iter()
+            .any(|s| s.hash == hash && s.from <= version && s.until.is_none_or(|u| u > version))
+    }
+
+    /// The time at which a query may go, on the group's clock; `None` while a client wants it.
+    pub fn expires_at_ms(&self, hash: &str) -> Option<u64> {
+        let mut latest = 0;
+        for ((_, h), desire) in &self.desires {
+            if h != hash {
+                continue;
+            }
+            if desire.active {
+                return None;
+            }
+            latest = latest.max(
+                desire
+                    .inactivated_at_ms
+                    .unwrap_or(0)
+                    .saturating_add(desire.ttl_ms),
+            );
+        }
+        Some(latest)
+    }
+}

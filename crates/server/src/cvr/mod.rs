@@ -1,0 +1,150 @@
+//! The client view record: what each group wants, what it has got, and the members of each query instance.
+//!
+//! Stored per group: configuration only, written when it changes.
+//! Stored per instance: its members with the versions at which they entered, changed and left.
+//! Rows and the cookie of each poke are not stored; `queries::catch_up` derives them.
+//! Never here: sockets, pipelines, an opinion on when to write.
+
+mod group;
+mod sqlite;
+
+pub use group::{Desire, GotSpan, GroupRecord, GroupWrite, QueryDefinition, SentResult};
+pub use sqlite::SqliteCvr;
+
+use std::fmt;
+
+/// The version of a replica state: the commit position of Postgres, or the change-log sequence of a SQLite upstream.
+pub type StateVersion = u64;
+
+/// A point in a group's history: a replica state and a count of configuration changes on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CvrVersion {
+    /// The replica state.
+    pub state: StateVersion,
+    /// Configuration changes since that state; 0 right after it.
+    pub config: u64,
+}
+
+impl CvrVersion {
+    /// The version of a group that has nothing.
+    pub const EMPTY: CvrVersion = CvrVersion {
+        state: 0,
+        config: 0,
+    };
+
+    /// The version of a replica state itself.
+    pub fn at(state: StateVersion) -> Self {
+        CvrVersion { state, config: 0 }
+    }
+
+    /// The version of the next configuration change.
+    pub fn next_config(self) -> Self {
+        CvrVersion {
+            state: self.state,
+            config: self.config + 1,
+        }
+    }
+}
+
+/// Names a query instance: one pipeline under one plan, alive or not. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub u64);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "i{}", self.0)
+    }
+}
+
+/// What is stored of one member of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMember {
+    /// Server name of the table.
+    pub table: String,
+    /// Packed primary key.
+    pub key: Box<[u8]>,
+    /// Version at which the row last entered.
+    pub entered: StateVersion,
+    /// Version at which the row last changed while inside.
+    pub changed: StateVersion,
+    /// Version at which it left, if it is outside now.
+    pub left: Option<StateVersion>,
+    /// Fingerprint of the row's contents, to see changes made while no pipeline watched.
+    pub fingerprint: u128,
+}
+
+/// What is stored of an instance beside its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredInstance {
+    /// Its name.
+    pub id: InstanceId,
+    /// Everything up to this version is recorded; later states are unknown.
+    pub durable: StateVersion,
+    /// Departures at or below this version are forgotten.
+    pub pruned_below: StateVersion,
+}
+
+/// The changes of one point, committed together before any poke of that point ends.
+#[derive(Clone, Debug, Default)]
+pub struct PointWrite {
+    /// The version of the point.
+    pub point: StateVersion,
+    /// Changed members by instance.
+    pub members: Vec<(InstanceId, Vec<StoredMember>)>,
+    /// Instances that came alive: canonical key and lower bound of departures.
+    pub born: Vec<(InstanceId, Vec<u8>)>,
+    /// Instances whose pipeline ends with this point.
+    pub frozen: Vec<InstanceId>,
+    /// New lower bounds after tombstones were dropped.
+    pub pruned: Vec<(InstanceId, StateVersion)>,
+}
+
+/// The storage of client view records.
+///
+/// Callers promise: one server process at a time; writes of a group come from one place, in order.
+/// Implementors promise: a write that returned `Ok` survives a kill of the process; what a power loss takes away is
+/// a tail, and `durable` tells how far it reaches.
+pub trait CvrStore: Send + Sync {
+    /// The replica generation the records belong to, or `None` in a fresh store.
+    fn generation(&self) -> Result<Option<String>, CvrError>;
+    /// Forgets everything and belongs to a new replica generation.
+    fn reset(&self, generation: &str) -> Result<(), CvrError>;
+    /// The record of a group.
+    fn load_group(&self, group: &str) -> Result<Option<GroupRecord>, CvrError>;
+    /// Applies configuration writes of a group in one transaction; makes the record if there is none.
+    fn write_group(&self, group: &str, writes: &[GroupWrite]) -> Result<(), CvrError>;
+    /// Commits the changes of a point.
+    fn commit_point(&self, write: &PointWrite) -> Result<(), CvrError>;
+    /// A fresh instance name.
+    fn next_instance(&self) -> Result<InstanceId, CvrError>;
+    /// The newest stored instance with this canonical key.
+    fn find_instance(&self, key: &[u8]) -> Result<Option<StoredInstance>, CvrError>;
+    /// An instance by name.
+    fn load_instance(&self, id: InstanceId) -> Result<Option<StoredInstance>, CvrError>;
+    /// All members of an instance, present and departed.
+    fn load_members(&self, id: InstanceId) -> Result<Vec<StoredMember>, CvrError>;
+    /// Drops instances that no group's record refers to, except those in `alive`. Returns how many.
+    fn sweep_instances(&self, alive: &[InstanceId]) -> Result<usize, CvrError>;
+    /// Drops the queries and spans of groups not active since `before` (ms since epoch); keeps their owner.
+    fn purge_groups(&self, before_ms: i64) -> Result<usize, CvrError>;
+}
+
+/// Why the client view record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CvrError {
+    /// The database refused.
+    #[error("client view record: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Something stored does not make sense.
+    #[error("client view record is damaged: {0}")]
+    Damaged(String),
+    /// The file was written by a newer server.
+    #[error("client view record has format {found}, this server knows {known}")]
+    Format {
+        /// Format in the file.
+        found: i64,
+        /// Format this server writes.
+        known: i64,
+    },
+}
