@@ -1,0 +1,28 @@
+import { Landfall } from 'landfall';
+import { ZeroProvider } from 'landfall/react';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { mutators } from '../shared/mutators.ts';
+import { queries } from '../shared/queries.ts';
+import { schema } from '../shared/schema.ts';
+import { App } from './App.tsx';
+import './styles.css';
+
+const zero = new Landfall({
+  schema,
+  mutators,
+  cacheURL: import.meta.env.VITE_CACHE_URL ?? location.origin,
+});
+// What every page needs is kept in sync from the start, and so is there when the network is not.
+zero.preload(queries.users(), { ttl: '10m' });
+zero.preload(queries.labels(), { ttl: '10m' });
+
+createRoot(document.getElementById('root')!).render(
+  <StrictMode>
+    <ZeroProvider zero={zero}><App /></ZeroProvider>
+  </StrictMode>,
+);
+
+if ('serviceWorker' in navigator && import.meta.env.PROD) {
+  addEventListener('load', () => void navigator.serviceWorker.register('/sw.js'));
+}
