@@ -190,7 +190,7 @@ export type QueryResultType<Q> = HumanReadable<ReturnOf<Q>>;
 
 type ReturnOf<Q> = Q extends Query<any, any, infer TReturn>
   ? TReturn
-  : Q extends {readonly '~returns'?: {readonly type: infer TReturn} | undefined}
+  : Q extends {readonly '~': string & {readonly types: {readonly returns: infer TReturn}}}
     ? TReturn
     : Q extends (...args: any) => infer TResult
       ? ReturnOf<TResult>

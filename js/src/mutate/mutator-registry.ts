@@ -1,0 +1,246 @@
+import type {DefaultContext, DefaultSchema, DefaultWrappedTransaction} from '../default-types.js';
+import type {ReadonlyJSONValue} from '../json.js';
+import {
+  buildRegistry,
+  entryAt,
+  hasTag,
+  type MergedTrees,
+  mergeTrees,
+  type registryTag,
+  type Tree,
+  treeOf,
+} from '../registry.js';
+import type {Schema} from '../schema/schema.js';
+import type {StandardSchemaV1} from '../standard-schema.js';
+import type {Expand} from '../type-tools.js';
+import {validateInput} from '../validate-input.js';
+import type {MutatorResult} from './mutator-result.js';
+import type {AnyTransaction, Transaction} from './transaction.js';
+
+type Args = ReadonlyJSONValue | undefined;
+
+/** A tag that carries types; at runtime it is the text alone. */
+type Tagged<TTag extends string, TTypes> = TTag & {readonly types: TTypes};
+
+interface MutatorTypes<TInput, TOutput, TContext, TWrapped> {
+  readonly input: TInput;
+  readonly output: TOutput;
+  readonly context: TContext;
+  readonly wrappedTransaction: TWrapped;
+}
+
+/** What a mutator function is called with. */
+export type MutatorFnOptions<TArgs, TContext, S extends Schema, TWrapped> = {
+  readonly tx: Transaction<S, TWrapped>;
+  readonly args: TArgs;
+  readonly ctx: TContext;
+};
+
+/** What `fn` of a named mutator takes: `args` and `ctx` may be left out when they may be `undefined`. */
+export type MutatorCallOptions<TInput, TContext> = Expand<
+  {readonly tx: AnyTransaction} & (undefined extends TInput ? {readonly args?: TInput} : {readonly args: TInput}) &
+    (undefined extends TContext ? {readonly ctx?: TContext} : {readonly ctx: TContext})
+>;
+
+/** A mutator function with its validator, as `defineMutator` makes it. */
+export interface MutatorDefinition<
+  TInput extends Args,
+  TOutput extends Args,
+  TContext = DefaultContext,
+  TWrapped = DefaultWrappedTransaction,
+> {
+  readonly [registryTag]: Tagged<'MutatorDefinition', MutatorTypes<TInput, TOutput, TContext, TWrapped>>;
+  readonly fn: (options: {readonly tx: AnyTransaction; readonly args: TOutput; readonly ctx: TContext}) => Promise<void>;
+  readonly validator: StandardSchemaV1<TInput, TOutput> | undefined;
+}
+
+/** Any definition of a mutator. */
+export type AnyMutatorDefinition = MutatorDefinition<any, any, any, any>;
+
+/** A tree of definitions, as `defineMutators` takes it. */
+export type MutatorDefinitions = Tree<AnyMutatorDefinition>;
+
+/** A named mutator: call it with arguments, and give the request to `zero.mutate`. */
+export interface Mutator<
+  TInput extends Args,
+  TOutput extends Args = TInput,
+  TContext = DefaultContext,
+  TWrapped = DefaultWrappedTransaction,
+> {
+  (...args: CallArgs<TInput>): MutateRequest<TInput, TOutput, TContext, TWrapped>;
+  readonly [registryTag]: Tagged<'Mutator', MutatorTypes<TInput, TOutput, TContext, TWrapped>>;
+  /** The dotted path in the registry. */
+  readonly mutatorName: string;
+  /** Validates the arguments and runs the mutator in a transaction. */
+  readonly fn: (options: MutatorCallOptions<TInput, TContext>) => Promise<void>;
+}
+
+type CallArgs<TInput> = undefined extends TInput ? [args?: TInput] : [args: TInput];
+
+/** Any named mutator. */
+export type AnyMutator = Mutator<any, any, any, any>;
+
+/** A named mutator with its arguments; nothing has run. */
+export interface MutateRequest<
+  TInput extends Args,
+  TOutput extends Args = TInput,
+  TContext = DefaultContext,
+  TWrapped = DefaultWrappedTransaction,
+> {
+  readonly [registryTag]: Tagged<'MutateRequest', MutatorTypes<TInput, TOutput, TContext, TWrapped>>;
+  readonly mutator: Mutator<TInput, TOutput, TContext, TWrapped>;
+  readonly args: TInput;
+}
+
+/** Any request to run a mutator. */
+export type AnyMutateRequest = MutateRequest<any, any, any, any>;
+
+/** The type of `zero.mutate`. */
+export interface ZeroMutate<TContext = DefaultContext> {
+  <TInput extends Args, TOutput extends Args, TWrapped>(
+    request: MutateRequest<TInput, TOutput, TContext, TWrapped>,
+  ): MutatorResult;
+}
+
+/** The named mutators of a tree of definitions. */
+export type ToMutatorTree<T> = {
+  readonly [K in Exclude<keyof T, typeof registryTag>]: T[K] extends {
+    readonly [registryTag]: Tagged<
+      'MutatorDefinition',
+      MutatorTypes<infer TInput extends Args, infer TOutput extends Args, infer TContext, infer TWrapped>
+    >;
+  }
+    ? Mutator<TInput, TOutput, TContext, TWrapped>
+    : ToMutatorTree<T[K]> & {readonly [registryTag]: 'MutatorRegistry'};
+};
+
+/** The named mutators of an application. */
+export type MutatorRegistry<T> = ToMutatorTree<T> & {
+  readonly [registryTag]: Tagged<'MutatorRegistry', {readonly definitions: T}>;
+};
+
+/** Any registry of mutators. */
+export type AnyMutatorRegistry = {readonly [registryTag]: 'MutatorRegistry'};
+
+type DefinitionsOf<T> = T extends {
+  readonly [registryTag]: Tagged<'MutatorRegistry', {readonly definitions: infer D}>;
+}
+  ? D
+  : T;
+
+/** `defineMutator` for one schema, context and database transaction. */
+export interface DefineMutator<S0 extends Schema, C0, W0> {
+  <TInput extends Args, TOutput extends Args, TContext = C0, S extends Schema = S0, TWrapped = W0>(
+    validator: StandardSchemaV1<TInput, TOutput>,
+    fn: (options: MutatorFnOptions<TOutput, TContext, S, TWrapped>) => Promise<void>,
+  ): MutatorDefinition<TInput, TOutput, TContext, TWrapped>;
+  <TInput extends Args = Args, TContext = C0, S extends Schema = S0, TWrapped = W0>(
+    fn: (options: MutatorFnOptions<TInput, TContext, S, TWrapped>) => Promise<void>,
+  ): MutatorDefinition<TInput, TInput, TContext, TWrapped>;
+}
+
+/** `defineMutators` makes a registry of definitions, or lays overrides over a base. */
+export interface DefineMutators {
+  <const T extends MutatorDefinitions>(definitions: T): MutatorRegistry<T>;
+  <const TBase extends MutatorDefinitions | AnyMutatorRegistry, const TOverrides extends MutatorDefinitions>(
+    base: TBase,
+    overrides: TOverrides,
+  ): MutatorRegistry<MergedTrees<DefinitionsOf<TBase>, TOverrides, AnyMutatorDefinition>>;
+}
+
+/**
+ * Defines a mutator: a function that writes through a transaction, here at once and at the server for good.
+ *
+ * ```ts
+ * const close = defineMutator(z.object({id: z.string()}), async ({tx, args}) => {
+ *   await tx.mutate.issue.update({id: args.id, open: false});
+ * });
+ * ```
+ */
+export const defineMutator: DefineMutator<DefaultSchema, DefaultContext, DefaultWrappedTransaction> = ((
+  ...args: unknown[]
+): AnyMutatorDefinition => {
+  const [validator, fn] = args.length === 1 ? [undefined, args[0]] : args;
+  if (typeof fn !== 'function') {
+    throw new TypeError('defineMutator needs an async function.');
+  }
+  return Object.freeze({'~': 'MutatorDefinition', fn, validator}) as unknown as AnyMutatorDefinition;
+}) as never;
+
+/**
+ * Names mutators by their place in a tree: `defineMutators({issue: {close}})` names `issue.close`.
+ *
+ * With two arguments, the second is laid over the first.
+ */
+export const defineMutators: DefineMutators = ((base: object, overrides?: MutatorDefinitions) => {
+  const tree = isMutatorRegistry(base) ? treeOf(base, definitionOf) : (base as MutatorDefinitions);
+  const merged = overrides === undefined ? tree : mergeTrees(tree, overrides, isMutatorDefinition);
+  return buildRegistry('MutatorRegistry', merged, isMutatorDefinition, mutator);
+}) as never;
+
+/** `defineMutator` with its types bound, for programs with several schemas. */
+export function defineMutatorWithType<S extends Schema, C = unknown, W = unknown>(): DefineMutator<S, C, W> {
+  return defineMutator as unknown as DefineMutator<S, C, W>;
+}
+
+/** `defineMutators` with its types bound, for programs with several schemas. */
+export function defineMutatorsWithType<_S extends Schema>(): DefineMutators {
+  return defineMutators;
+}
+
+const definition: unique symbol = Symbol('definition');
+
+function mutator(name: string, source: AnyMutatorDefinition): AnyMutator {
+  const {fn, validator} = source;
+  const run = async ({tx, args, ctx}: {readonly tx: AnyTransaction; readonly args?: Args; readonly ctx?: unknown}) =>
+    fn({tx, args: validateInput('mutator', name, args, validator), ctx});
+  const call = (args?: Args) => Object.freeze({'~': 'MutateRequest', mutator: call, args});
+  const members = {'~': 'Mutator', mutatorName: name, fn: run, [definition]: source};
+  return Object.assign(call, members) as unknown as AnyMutator;
+}
+
+function definitionOf(entry: unknown): AnyMutatorDefinition | undefined {
+  return isMutator(entry)
+    ? (entry as unknown as {readonly [definition]: AnyMutatorDefinition})[definition]
+    : undefined;
+}
+
+/** Whether a value is a named mutator. */
+export function isMutator(value: unknown): value is AnyMutator {
+  return hasTag(value, 'Mutator');
+}
+
+/** Whether a value is a definition of a mutator. */
+export function isMutatorDefinition(value: unknown): value is AnyMutatorDefinition {
+  return hasTag(value, 'MutatorDefinition');
+}
+
+/** Whether a value is a registry of mutators. */
+export function isMutatorRegistry(value: unknown): value is AnyMutatorRegistry {
+  return hasTag(value, 'MutatorRegistry');
+}
+
+/** The mutator of this name (`a.b`), if the registry has it. */
+export function getMutator(registry: AnyMutatorRegistry, name: string): AnyMutator | undefined {
+  const entry = entryAt(registry, name.split('.'));
+  return isMutator(entry) ? entry : undefined;
+}
+
+/** The mutator of this name; throws if the registry lacks it. */
+export function mustGetMutator(registry: AnyMutatorRegistry, name: string): AnyMutator {
+  const found = getMutator(registry, name);
+  if (found === undefined) {
+    throw new Error(`Mutator not found: ${name}`);
+  }
+  return found;
+}
+
+/** Whether this very mutator is in the registry; one of the same name from elsewhere is not. */
+export function isRegisteredMutator(registry: AnyMutatorRegistry | undefined, candidate: AnyMutator): boolean {
+  return registry !== undefined && getMutator(registry, candidate.mutatorName) === candidate;
+}
+
+/** The message for a mutator that is not in the client's registry. */
+export function mutatorNotRegisteredMessage(name: string): string {
+  return `Mutator "${name}" is not registered. Mutators must be registered with the Zero constructor before use.`;
+}
