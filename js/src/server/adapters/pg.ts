@@ -1,0 +1,154 @@
+import type {ServerTransaction, DBTransaction} from '../../mutate/transaction.js';
+import type {AST} from '../../query/ast.js';
+import type {Format} from '../../query/internals.js';
+import type {HumanReadable} from '../../query/query.js';
+import type {Schema} from '../../schema/schema.js';
+import type {DBConnection} from '../database.js';
+import {executePostgresQuery} from '../execute-query.js';
+import type {ServerSchema} from '../server-schema.js';
+import {ZQLDatabase} from '../zql-database.js';
+
+/** What this adapter needs of a `Client` of the package `pg`. */
+export interface NodePgClient {
+  query(sql: string, values?: unknown[]): Promise<{readonly rows: {[column: string]: any}[]; readonly command?: string}>;
+}
+
+/** What this adapter needs of a `PoolClient`. */
+export interface NodePgPoolClient extends NodePgClient {
+  release(error?: Error | boolean): void;
+}
+
+/** What this adapter needs of a `Pool`. */
+export interface NodePgPool<TClient extends NodePgPoolClient = NodePgPoolClient> {
+  connect(): Promise<TClient>;
+  readonly totalCount: number;
+}
+
+/** The transaction of a mutator that runs on the package `pg`. */
+export type NodePgTransaction<S extends Schema, TClient extends NodePgClient = NodePgClient> = ServerTransaction<
+  S,
+  TClient
+>;
+
+class NodePgDBTransaction<TClient extends NodePgClient> implements DBTransaction<TClient> {
+  readonly wrappedTransaction: TClient;
+
+  constructor(client: TClient) {
+    this.wrappedTransaction = client;
+  }
+
+  async query(sql: string, args: unknown[]): Promise<Iterable<{[column: string]: unknown}>> {
+    return (await this.wrappedTransaction.query(sql, args)).rows;
+  }
+
+  runQuery<TReturn>(
+    ast: AST,
+    format: Format,
+    schema: Schema,
+    serverSchema: ServerSchema,
+  ): Promise<HumanReadable<TReturn>> {
+    return executePostgresQuery(this, ast, format, schema, serverSchema);
+  }
+}
+
+/** Runs transactions on a pool, or on one client, where they wait for each other. */
+export class NodePgConnection<TClient extends NodePgClient> implements DBConnection<TClient> {
+  readonly #source: () => Promise<NodePgPool<TClient & NodePgPoolClient> | TClient>;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(source: () => Promise<NodePgPool<TClient & NodePgPoolClient> | TClient>) {
+    this.#source = source;
+  }
+
+  async transaction<R>(callback: (tx: DBTransaction<TClient>) => Promise<R>): Promise<R> {
+    const source = await this.#source();
+    if (isPool(source)) {
+      return this.#onPool(source, callback);
+    }
+    const result = this.#last.then(() => inTransaction(source, callback));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #onPool<R>(
+    pool: NodePgPool<TClient & NodePgPoolClient>,
+    callback: (tx: DBTransaction<TClient>) => Promise<R>,
+  ): Promise<R> {
+    const client = await pool.connect();
+    let broken: Error | undefined;
+    try {
+      return await inTransaction<TClient, R>(client, callback, error => {
+        broken = error;
+      });
+    } finally {
+      // A client whose transaction could not be ended must not be lent out again.
+      client.release(broken);
+    }
+  }
+}
+
+async function inTransaction<TClient extends NodePgClient, R>(
+  client: TClient,
+  callback: (tx: DBTransaction<TClient>) => Promise<R>,
+  onBroken: (error: Error) => void = () => {},
+): Promise<R> {
+  await client.query('BEGIN');
+  let result: R;
+  try {
+    result = await callback(new NodePgDBTransaction(client));
+  } catch (error) {
+    await client.query('ROLLBACK').catch(onBroken);
+    throw error;
+  }
+  const {command} = await client.query('COMMIT').catch(error => {
+    onBroken(error);
+    throw error;
+  });
+  // Postgres answers COMMIT with a rollback when a statement had failed and the callback went on regardless.
+  if (command === 'ROLLBACK') {
+    throw new Error('The transaction was rolled back because one of its statements had failed');
+  }
+  return result;
+}
+
+function isPool<TClient extends NodePgClient>(
+  source: NodePgPool<TClient & NodePgPoolClient> | TClient,
+): source is NodePgPool<TClient & NodePgPoolClient> {
+  return 'totalCount' in source && typeof source.totalCount === 'number';
+}
+
+/**
+ * A database through the package `pg`: give it a `Pool`, a connected `Client`, or a URL.
+ *
+ * ```ts
+ * const dbProvider = zeroNodePg(schema, new Pool({connectionString: process.env.DATABASE_URL}));
+ * ```
+ */
+export function zeroNodePg<S extends Schema, TClient extends NodePgPoolClient>(
+  schema: S,
+  pool: NodePgPool<TClient>,
+): ZQLDatabase<S, TClient>;
+export function zeroNodePg<S extends Schema>(schema: S, url: string): ZQLDatabase<S, NodePgPoolClient>;
+export function zeroNodePg<S extends Schema, TClient extends NodePgClient>(
+  schema: S,
+  client: TClient,
+): ZQLDatabase<S, TClient>;
+export function zeroNodePg<S extends Schema>(
+  schema: S,
+  source: NodePgPool | NodePgClient | string,
+): ZQLDatabase<S, NodePgClient> {
+  if (typeof source !== 'string') {
+    const ready = Promise.resolve(source as NodePgPool);
+    return new ZQLDatabase<S, NodePgClient>(new NodePgConnection<NodePgPoolClient>(() => ready), schema);
+  }
+  let pool: Promise<NodePgPool> | undefined;
+  return new ZQLDatabase<S, NodePgClient>(new NodePgConnection<NodePgPoolClient>(() => (pool ??= openPool(source))), schema);
+}
+
+async function openPool(connectionString: string): Promise<NodePgPool<NodePgPoolClient>> {
+  const {default: pg} = await import('pg');
+  const pool = new pg.Pool({connectionString});
+  // An idle connection that breaks is dropped by the pool itself; unheard, the event would end the process.
+  pool.on('error', () => {});
+  return pool;
+}

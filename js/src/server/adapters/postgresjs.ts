@@ -1,0 +1,92 @@
+import type {DBTransaction, ServerTransaction} from '../../mutate/transaction.js';
+import type {AST} from '../../query/ast.js';
+import type {Format} from '../../query/internals.js';
+import type {HumanReadable} from '../../query/query.js';
+import type {Schema} from '../../schema/schema.js';
+import type {DBConnection} from '../database.js';
+import {executePostgresQuery} from '../execute-query.js';
+import type {ServerSchema} from '../server-schema.js';
+import {ZQLDatabase} from '../zql-database.js';
+
+/** What this adapter needs of a transaction of the package `postgres`. */
+export interface PostgresJSTransactionSql {
+  unsafe(sql: string, args?: any[]): PromiseLike<Iterable<{[column: string]: any}>>;
+}
+
+/** What this adapter needs of the package `postgres`. */
+export interface PostgresJSSql<TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql> {
+  begin(callback: (sql: TTransaction) => any): Promise<any>;
+}
+
+/** The transaction of a mutator that runs on the package `postgres`. */
+export type PostgresJsTransaction<
+  S extends Schema,
+  TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql,
+> = ServerTransaction<S, TTransaction>;
+
+class PostgresJSDBTransaction<TTransaction extends PostgresJSTransactionSql> implements DBTransaction<TTransaction> {
+  readonly wrappedTransaction: TTransaction;
+
+  constructor(sql: TTransaction) {
+    this.wrappedTransaction = sql;
+  }
+
+  async query(sql: string, args: unknown[]): Promise<Iterable<{[column: string]: unknown}>> {
+    return this.wrappedTransaction.unsafe(sql, args);
+  }
+
+  runQuery<TReturn>(
+    ast: AST,
+    format: Format,
+    schema: Schema,
+    serverSchema: ServerSchema,
+  ): Promise<HumanReadable<TReturn>> {
+    return executePostgresQuery(this, ast, format, schema, serverSchema);
+  }
+}
+
+/** Runs transactions on a `postgres` client, which pools its own connections. */
+export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql> implements DBConnection<TTransaction> {
+  readonly #source: () => Promise<PostgresJSSql<TTransaction>>;
+
+  constructor(source: () => Promise<PostgresJSSql<TTransaction>>) {
+    this.#source = source;
+  }
+
+  async transaction<R>(callback: (tx: DBTransaction<TTransaction>) => Promise<R>): Promise<R> {
+    const sql = await this.#source();
+    // `begin` awaits each element of an array that it is given; a result that is an array must stay itself.
+    const {result} = (await sql.begin(async tx => ({
+      result: await callback(new PostgresJSDBTransaction(tx)),
+    }))) as {result: R};
+    return result;
+  }
+}
+
+/**
+ * A database through the package `postgres`: give it the client or a URL.
+ *
+ * ```ts
+ * const dbProvider = zeroPostgresJS(schema, postgres(process.env.DATABASE_URL));
+ * ```
+ */
+export function zeroPostgresJS<
+  S extends Schema,
+  TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql,
+>(schema: S, source: PostgresJSSql<TTransaction> | string): ZQLDatabase<S, TTransaction> {
+  if (typeof source !== 'string') {
+    // A client is itself a function; wrapped, so that nothing takes it for something to call.
+    const client = Promise.resolve({begin: (callback: (sql: TTransaction) => any) => source.begin(callback)});
+    return new ZQLDatabase(new PostgresJSConnection<TTransaction>(() => client), schema);
+  }
+  let client: Promise<PostgresJSSql<TTransaction>> | undefined;
+  const open = () => (client ??= openClient<TTransaction>(source));
+  return new ZQLDatabase(new PostgresJSConnection<TTransaction>(open), schema);
+}
+
+async function openClient<TTransaction extends PostgresJSTransactionSql>(
+  url: string,
+): Promise<PostgresJSSql<TTransaction>> {
+  const {default: postgres} = await import('postgres');
+  return postgres(url) as unknown as PostgresJSSql<TTransaction>;
+}

@@ -1,0 +1,156 @@
+import type {ReadonlyJSONValue} from '../json.js';
+import type {AST} from '../query/ast.js';
+import {asQueryInternals} from '../query/internals.js';
+import {clientToServer, mapAST} from '../query/map-ast.js';
+import type {AnyQuery} from '../query/query.js';
+import type {Schema} from '../schema/schema.js';
+import {errorDetails, errorMessage} from './errors.js';
+import {expectArray, expectObject, expectString, ShapeError} from './json-shape.js';
+import {consoleLog, type Log, type LogLevel} from './log.js';
+import {isRequest} from './web-request.js';
+
+/** Turns a named query into a query. */
+export type QueryHandler = (name: string, args: ReadonlyJSONValue | undefined) => AnyQuery | Promise<AnyQuery>;
+
+/** The answer for one query: its AST in server names, or why there is none. */
+export type QueryResult =
+  | {readonly id: string; readonly name: string; readonly ast: AST}
+  | {
+      readonly error: 'app' | 'parse';
+      readonly id: string;
+      readonly name: string;
+      readonly message: string;
+      readonly details?: ReadonlyJSONValue | undefined;
+    };
+
+/** The answer of the query endpoint. */
+export type QueryResponse =
+  | {
+      readonly kind: 'QueryResponse';
+      readonly queries: readonly QueryResult[];
+      readonly userID?: string | null | undefined;
+    }
+  | {
+      readonly kind: 'TransformFailed';
+      readonly origin: 'server';
+      readonly reason: 'parse' | 'internal';
+      readonly message: string;
+      readonly queryIDs: readonly string[];
+      readonly details?: ReadonlyJSONValue | undefined;
+    };
+
+/** The options of `handleQueryRequest`: with the request as it came, or with its parts. */
+export type HandleQueryRequestOptions = {
+  readonly handler: QueryHandler;
+  readonly schema: Schema;
+  /** The user that the request was authenticated as; null or undefined when logged out. */
+  readonly userID: string | null | undefined;
+  readonly logLevel?: LogLevel | undefined;
+} & ({readonly request: Request} | {readonly query?: unknown; readonly body: unknown});
+
+/**
+ * Answers one call of the query endpoint: turns names and arguments into queries.
+ *
+ * A handler that throws fails its own query only. The answer is to be sent with status 200.
+ *
+ * ```ts
+ * const response = await handleQueryRequest({
+ *   schema,
+ *   userID,
+ *   request,
+ *   handler: (name, args) => mustGetQuery(queries, name).fn({args, ctx: {userID}}),
+ * });
+ * ```
+ */
+export function handleQueryRequest(options: HandleQueryRequestOptions): Promise<QueryResponse>;
+/** @deprecated Use the form with an object, which also takes the user. */
+export function handleQueryRequest(
+  handler: QueryHandler,
+  schema: Schema,
+  requestOrBody: unknown,
+  logLevel?: LogLevel,
+): Promise<QueryResponse>;
+export async function handleQueryRequest(
+  first: HandleQueryRequestOptions | QueryHandler,
+  schema?: Schema,
+  requestOrBody?: unknown,
+  logLevel?: LogLevel,
+): Promise<QueryResponse> {
+  if (typeof first === 'function') {
+    return answer(first, schema as Schema, requestOrBody, consoleLog(logLevel ?? 'info'));
+  }
+  const source = 'request' in first ? first.request : first.body;
+  const response = await answer(first.handler, first.schema, source, consoleLog(first.logLevel ?? 'info'));
+  return response.kind === 'QueryResponse' ? {...response, userID: first.userID ?? null} : response;
+}
+
+interface WantedQuery {
+  readonly id: string;
+  readonly name: string;
+  readonly args: readonly unknown[];
+}
+
+async function answer(handler: QueryHandler, schema: Schema, source: unknown, log: Log): Promise<QueryResponse> {
+  let json: unknown;
+  let wanted: readonly WantedQuery[];
+  try {
+    json = isRequest(source) ? await source.json() : source;
+    wanted = parseWanted(json);
+  } catch (error) {
+    return failed('parse', `The query request could not be read: ${errorMessage(error)}`, recognisableIDs(json), log);
+  }
+  const built = await Promise.all(wanted.map(query => build(handler, query, log)));
+  try {
+    const mapper = clientToServer(schema);
+    const queries = built.map(query => ('ast' in query ? {...query, ast: mapAST(query.ast, mapper)} : query));
+    return {kind: 'QueryResponse', queries};
+  } catch (error) {
+    return failed('internal', errorMessage(error), wanted.map(({id}) => id), log);
+  }
+}
+
+async function build(handler: QueryHandler, {id, name, args}: WantedQuery, log: Log): Promise<QueryResult> {
+  try {
+    const query = await handler(name, args[0] as ReadonlyJSONValue | undefined);
+    return {id, name, ast: asQueryInternals(query).ast};
+  } catch (error) {
+    const message = errorMessage(error);
+    const details = errorDetails(error);
+    log.warn(`query ${name} failed: ${message}`);
+    const isParse = error instanceof Error && error.name === 'QueryParseError';
+    return {error: isParse ? 'parse' : 'app', id, name, message, ...(details === undefined ? {} : {details})};
+  }
+}
+
+function parseWanted(json: unknown): WantedQuery[] {
+  const [tag, list] = expectArray(json, 'the body');
+  if (tag !== 'transform') {
+    throw new ShapeError('Expected "transform" as the first element of the body');
+  }
+  return expectArray(list, 'the second element of the body').map((value, i) => {
+    const query = expectObject(value, `query ${i}`);
+    return {
+      id: expectString(query['id'], `id of query ${i}`),
+      name: expectString(query['name'], `name of query ${i}`),
+      args: expectArray(query['args'], `args of query ${i}`),
+    };
+  });
+}
+
+function recognisableIDs(json: unknown): string[] {
+  const list: unknown = Array.isArray(json) ? json[1] : undefined;
+  if (!Array.isArray(list)) {
+    return [];
+  }
+  return (list as ({id?: unknown} | null)[]).flatMap(query => (typeof query?.id === 'string' ? [query.id] : []));
+}
+
+function failed(
+  reason: 'parse' | 'internal',
+  message: string,
+  queryIDs: readonly string[],
+  log: Log,
+): QueryResponse {
+  log.error(`query request failed (${reason}): ${message}`);
+  return {kind: 'TransformFailed', origin: 'server', reason, message, queryIDs};
+}
