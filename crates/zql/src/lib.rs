@@ -1,1 +1,13 @@
-//! Values, packed rows, schema, AST, predicates and ordering of Landfall's query language
+//! Values, packed rows, schema, AST, predicates and ordering of Landfall's query language.
+//!
+//! Knows nothing of where rows live, and does no I/O.
+
+pub mod row;
+pub mod row_json;
+pub mod schema;
+pub mod value;
+
+pub use row::{Row, RowBuilder, RowError};
+pub use row_json::{Names, RowJsonError};
+pub use schema::{Column, ColumnType, Key, Schema, SchemaError, TableId, TableSchema};
+pub use value::{Value, ValueRef, compare, join_eq, write_json};

@@ -1,0 +1,366 @@
+//! Tables, columns and primary keys, under their client and their server names.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Index;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::row::Row;
+use crate::value::{ValueRef, compare};
+
+/// A table's place in its [`Schema`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub u32);
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// Text; also enumerations, UUIDs and the like.
+    String,
+    /// An IEEE double; also dates and times, as milliseconds.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Any JSON value.
+    Json,
+    /// Only NULL.
+    Null,
+}
+
+impl ColumnType {
+    /// The name that the wire and TypeScript use.
+    pub fn name(self) -> &'static str {
+        match self {
+            ColumnType::String => "string",
+            ColumnType::Number => "number",
+            ColumnType::Boolean => "boolean",
+            ColumnType::Json => "json",
+            ColumnType::Null => "null",
+        }
+    }
+
+    /// Whether a value may stand in a column of this type; NULL may in every column.
+    pub fn accepts(self, value: ValueRef<'_>) -> bool {
+        matches!(
+            (self, value),
+            (_, ValueRef::Null)
+                | (ColumnType::String, ValueRef::String(_))
+                | (ColumnType::Number, ValueRef::Number(_))
+                | (ColumnType::Boolean, ValueRef::Bool(_))
+                | (ColumnType::Json, ValueRef::Json(_))
+        )
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Name in queries and rows on the client.
+    pub name: String,
+    /// Name at the source of truth and on the wire.
+    pub server_name: String,
+    /// What it holds.
+    pub ty: ColumnType,
+    /// Whether it may be NULL.
+    pub optional: bool,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSchema {
+    /// Name in queries on the client.
+    pub name: String,
+    /// Name at the source of truth and on the wire.
+    pub server_name: String,
+    /// Columns sorted by `name`; a row has its values in this order.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key, in declared order.
+    pub primary_key: Vec<usize>,
+}
+
+impl TableSchema {
+    /// The place of the column with this client name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns
+            .binary_search_by(|column| column.name.as_str().cmp(name))
+            .ok()
+    }
+
+    /// The place of the column with this server name.
+    pub fn column_by_server_name(&self, name: &str) -> Option<usize> {
+        self.columns
+            .iter()
+            .position(|column| column.server_name == name)
+    }
+
+    /// The primary key of a row of this table.
+    pub fn key_of(&self, row: &Row) -> Key {
+        Key(Row::from_values(
+            self.primary_key.iter().map(|column| row.get(*column)),
+        ))
+    }
+
+    /// Compares two rows of this table by primary key.
+    pub fn compare_keys(&self, a: &Row, b: &Row) -> Ordering {
+        self.primary_key
+            .iter()
+            .map(|column| compare(a.get(*column), b.get(*column)))
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or(Ordering::Equal)
+    }
+}
+
+/// A packed primary key: the key columns alone, in primary-key order. Ordered as its values are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub Row);
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        let shared = self
+            .0
+            .iter()
+            .zip(other.0.iter())
+            .map(|(a, b)| compare(a, b))
+            .find(|ordering| ordering.is_ne());
+        shared.unwrap_or_else(|| self.0.len().cmp(&other.0.len()))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Why a schema is not one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// The JSON text is not a schema.
+    #[error("the schema is not valid: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A primary key is empty.
+    #[error("table {table:?} is missing a primary key")]
+    NoPrimaryKey {
+        /// The table.
+        table: String,
+    },
+    /// A primary key names a column that the table lacks.
+    #[error("the primary key of table {table:?} names the unknown column {column:?}")]
+    UnknownKeyColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// Two tables, or two columns of a table, have one server name.
+    #[error("the server name {name:?} is used twice")]
+    DuplicateServerName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// All tables, sorted by client name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// The tables; a [`TableId`] is a place in this list.
+    pub tables: Vec<TableSchema>,
+}
+
+#[derive(Deserialize)]
+struct SchemaJson {
+    tables: BTreeMap<String, TableJson>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableJson {
+    server_name: Option<String>,
+    columns: BTreeMap<String, ColumnJson>,
+    primary_key: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ColumnJson {
+    r#type: ColumnType,
+    #[serde(default)]
+    optional: bool,
+    server_name: Option<String>,
+}
+
+impl Schema {
+    /// A schema of these tables, checked and sorted.
+    ///
+    /// # Errors
+    /// Empty or unknown primary keys, and server names that are used twice.
+    pub fn new(mut tables: Vec<TableSchema>) -> Result<Schema, SchemaError> {
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        for table in &tables {
+            if table.primary_key.is_empty() {
+                return Err(SchemaError::NoPrimaryKey {
+                    table: table.name.clone(),
+                });
+            }
+            unique(
+                table
+                    .columns
+                    .iter()
+                    .map(|column| column.server_name.as_str()),
+            )?;
+        }
+        unique(tables.iter().map(|table| table.server_name.as_str()))?;
+        Ok(Schema { tables })
+    }
+
+    /// Reads the runtime form of a TypeScript schema: `{"tables": {name: {"serverName"?, "columns": {name: {"type",
+    /// "optional"?, "serverName"?}}, "primaryKey": [name, …]}}}`. Other keys are ignored.
+    ///
+    /// # Errors
+    /// JSON of another shape, and what [`Schema::new`] refuses.
+    pub fn from_json(json: &str) -> Result<Schema, SchemaError> {
+        let SchemaJson { tables } = serde_json::from_str(json)?;
+        let tables = tables
+            .into_iter()
+            .map(|(name, table)| table.build(name))
+            .collect::<Result<_, _>>()?;
+        Schema::new(tables)
+    }
+
+    /// The table with this client name.
+    pub fn table(&self, name: &str) -> Option<TableId> {
+        self.tables
+            .binary_search_by(|table| table.name.as_str().cmp(name))
+            .ok()
+            .map(TableId::at)
+    }
+
+    /// The table with this server name.
+    pub fn table_by_server_name(&self, name: &str) -> Option<TableId> {
+        self.tables
+            .iter()
+            .position(|table| table.server_name == name)
+            .map(TableId::at)
+    }
+
+    /// All tables with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (TableId, &TableSchema)> {
+        self.tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| (TableId::at(at), table))
+    }
+
+    /// The `clientSchema` of the wire: server names, everything sorted, no white space.
+    pub fn client_schema_json(&self) -> String {
+        let tables: BTreeMap<&str, &TableSchema> = self
+            .tables
+            .iter()
+            .map(|table| (table.server_name.as_str(), table))
+            .collect();
+        let mut out = String::from("{\"tables\":{");
+        for (at, (name, table)) in tables.into_iter().enumerate() {
+            separate(&mut out, at);
+            quote(name, &mut out);
+            out.push_str(":{\"columns\":{");
+            let columns: BTreeMap<&str, ColumnType> = table
+                .columns
+                .iter()
+                .map(|column| (column.server_name.as_str(), column.ty))
+                .collect();
+            for (at, (name, ty)) in columns.into_iter().enumerate() {
+                separate(&mut out, at);
+                quote(name, &mut out);
+                let _ = write!(out, ":{{\"type\":\"{}\"}}", ty.name());
+            }
+            out.push_str("},\"primaryKey\":[");
+            let mut key: Vec<&str> = table
+                .primary_key
+                .iter()
+                .map(|at| table.columns[*at].server_name.as_str())
+                .collect();
+            key.sort_unstable();
+            for (at, name) in key.into_iter().enumerate() {
+                separate(&mut out, at);
+                quote(name, &mut out);
+            }
+            out.push_str("]}");
+        }
+        out.push_str("}}");
+        out
+    }
+}
+
+impl TableId {
+    fn at(place: usize) -> TableId {
+        TableId(u32::try_from(place).expect("a schema has fewer than four billion tables"))
+    }
+}
+
+impl Index<TableId> for Schema {
+    type Output = TableSchema;
+
+    fn index(&self, id: TableId) -> &TableSchema {
+        &self.tables[id.0 as usize]
+    }
+}
+
+impl TableJson {
+    fn build(self, name: String) -> Result<TableSchema, SchemaError> {
+        let columns: Vec<Column> = self
+            .columns
+            .into_iter()
+            .map(|(name, column)| Column {
+                server_name: column.server_name.unwrap_or_else(|| name.clone()),
+                name,
+                ty: column.r#type,
+                optional: column.optional,
+            })
+            .collect();
+        let primary_key = self
+            .primary_key
+            .into_iter()
+            .map(|key| {
+                columns
+                    .iter()
+                    .position(|column| column.name == key)
+                    .ok_or_else(|| SchemaError::UnknownKeyColumn {
+                        table: name.clone(),
+                        column: key,
+                    })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(TableSchema {
+            server_name: self.server_name.unwrap_or_else(|| name.clone()),
+            name,
+            columns,
+            primary_key,
+        })
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), SchemaError> {
+    let mut sorted: Vec<&str> = names.collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(SchemaError::DuplicateServerName {
+            name: pair[0].to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn separate(out: &mut String, at: usize) {
+    if at > 0 {
+        out.push(',');
+    }
+}
+
+fn quote(text: &str, out: &mut String) {
+    crate::value::write_json(ValueRef::String(text), out);
+}
