@@ -1,0 +1,520 @@
+//! A query as data: the JSON form that client and server exchange. Decoding is strict and bounded in depth.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// A query. Names are the client's until the AST is mapped for the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ast {
+    /// Carried through, never read.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub schema: Option<String>,
+    /// The table whose rows the query gives.
+    pub table: String,
+    /// Name of the relationship; needed on every subquery.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub alias: Option<String>,
+    /// What a row must satisfy; all rows when absent.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present",
+        rename = "where"
+    )]
+    pub condition: Option<Condition>,
+    /// Relationships of the result.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub related: Option<Vec<CorrelatedSubquery>>,
+    /// Where in the order the result starts.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub start: Option<Bound>,
+    /// The largest number of rows; per parent in a subquery.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub limit: Option<u32>,
+    /// The order; the primary key follows implicitly.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub order_by: Option<Vec<(String, Direction)>>,
+}
+
+/// A direction of one part of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Smallest first, NULL before all.
+    Asc,
+    /// Largest first, NULL after all.
+    Desc,
+}
+
+/// A place in the order of a query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Values of some columns; the others count as NULL.
+    pub row: BTreeMap<String, Literal>,
+    /// Whether a row at this very place is left out.
+    pub exclusive: bool,
+}
+
+/// What a row must satisfy. An empty `and` is true, an empty `or` is false.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Condition {
+    /// A comparison.
+    Simple {
+        /// What is compared.
+        left: Operand,
+        /// With what; never a column.
+        right: Operand,
+        /// How.
+        op: SimpleOperator,
+    },
+    /// True when all conditions are.
+    And {
+        /// The conditions.
+        conditions: Vec<Condition>,
+    },
+    /// True when one condition is.
+    Or {
+        /// The conditions.
+        conditions: Vec<Condition>,
+    },
+    /// True when the subquery has a row, or has none.
+    CorrelatedSubquery {
+        /// The subquery.
+        related: Box<CorrelatedSubquery>,
+        /// Which of the two.
+        op: ExistsOperator,
+        /// Hint: evaluate from the subquery's side.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "present"
+        )]
+        flip: Option<bool>,
+        /// Hint: the subquery has one row at most.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "present"
+        )]
+        scalar: Option<bool>,
+    },
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Operand {
+    /// A constant.
+    Literal {
+        /// Its value.
+        value: Literal,
+    },
+    /// A column of the row.
+    Column {
+        /// Its name.
+        name: String,
+    },
+    /// A parameter that permissions bind before the query runs.
+    Static {
+        /// Where its value comes from.
+        anchor: Anchor,
+        /// Which of its members, or a path of members.
+        field: Path,
+    },
+}
+
+/// Where the value of a parameter comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Anchor {
+    /// The claims of the user's token.
+    AuthData,
+    /// The row before a mutation.
+    PreMutationRow,
+}
+
+/// A member's name, or the names on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Path {
+    /// One name.
+    Name(String),
+    /// Several names, outermost first.
+    Names(Vec<String>),
+}
+
+/// A comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the wire names say it")]
+pub enum SimpleOperator {
+    #[serde(rename = "=")]
+    Equal,
+    #[serde(rename = "!=")]
+    NotEqual,
+    #[serde(rename = "IS")]
+    Is,
+    #[serde(rename = "IS NOT")]
+    IsNot,
+    #[serde(rename = "<")]
+    Less,
+    #[serde(rename = ">")]
+    Greater,
+    #[serde(rename = "<=")]
+    LessOrEqual,
+    #[serde(rename = ">=")]
+    GreaterOrEqual,
+    #[serde(rename = "LIKE")]
+    Like,
+    #[serde(rename = "NOT LIKE")]
+    NotLike,
+    #[serde(rename = "ILIKE")]
+    ILike,
+    #[serde(rename = "NOT ILIKE")]
+    NotILike,
+    #[serde(rename = "IN")]
+    In,
+    #[serde(rename = "NOT IN")]
+    NotIn,
+}
+
+/// Whether the subquery must have a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ExistsOperator {
+    /// It must.
+    #[serde(rename = "EXISTS")]
+    Exists,
+    /// It must not.
+    #[serde(rename = "NOT EXISTS")]
+    NotExists,
+}
+
+/// A subquery and how its rows belong to the parent's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorrelatedSubquery {
+    /// Who put it there.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub system: Option<System>,
+    /// Which child rows belong to a parent row.
+    pub correlation: Correlation,
+    /// Set for the first hop through a junction table: its rows are not part of the result.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub hidden: Option<bool>,
+    /// The subquery.
+    pub subquery: Box<Ast>,
+}
+
+/// Who put a subquery into a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// A permission rule: its rows are not sent.
+    Permissions,
+    /// The app.
+    Client,
+    /// A test.
+    Test,
+}
+
+/// Positional equality of columns of a parent and a child row; both lists have the same length, at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    try_from = "Fields",
+    into = "Fields"
+)]
+pub struct Correlation {
+    /// Columns of the parent.
+    pub parent_field: Vec<String>,
+    /// Columns of the child.
+    pub child_field: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Fields {
+    parent_field: Vec<String>,
+    child_field: Vec<String>,
+}
+
+impl TryFrom<Fields> for Correlation {
+    type Error = &'static str;
+
+    fn try_from(
+        Fields {
+            parent_field,
+            child_field,
+        }: Fields,
+    ) -> Result<Self, Self::Error> {
+        if parent_field.is_empty() || parent_field.len() != child_field.len() {
+            return Err(
+                "a correlation needs as many parent fields as child fields, and at least one",
+            );
+        }
+        Ok(Correlation {
+            parent_field,
+            child_field,
+        })
+    }
+}
+
+impl From<Correlation> for Fields {
+    fn from(
+        Correlation {
+            parent_field,
+            child_field,
+        }: Correlation,
+    ) -> Self {
+        Fields {
+            parent_field,
+            child_field,
+        }
+    }
+}
+
+/// A constant: a scalar, a list of scalars that are not null (for `IN`), or, in a bound only, any JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// NULL.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// Text.
+    String(String),
+    /// A list for `IN`.
+    Array(Vec<Literal>),
+    /// JSON text of an object or of a list that holds more than scalars.
+    Json(String),
+}
+
+impl Serialize for Literal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Literal::Null => serializer.serialize_unit(),
+            Literal::Bool(value) => serializer.serialize_bool(*value),
+            Literal::Number(value) => serialize_number(*value, serializer),
+            Literal::String(value) => serializer.serialize_str(value),
+            Literal::Array(values) => serializer.collect_seq(values),
+            Literal::Json(text) => serde_json::from_str::<serde_json::Value>(text)
+                .map_err(serde::ser::Error::custom)?
+                .serialize(serializer),
+        }
+    }
+}
+
+/// The largest magnitude up to which every integer is a double.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whole numbers without a fraction, as JavaScript writes them.
+fn serialize_number<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number within 2^53"
+        )]
+        return serializer.serialize_i64(value as i64);
+    }
+    serializer.serialize_f64(value)
+}
+
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_json::Value::deserialize(deserializer).map(Literal::from)
+    }
+}
+
+impl From<serde_json::Value> for Literal {
+    fn from(value: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let scalar =
+            |value: &Json| matches!(value, Json::Bool(_) | Json::Number(_) | Json::String(_));
+        match value {
+            Json::Null => Literal::Null,
+            Json::Bool(value) => Literal::Bool(value),
+            Json::Number(value) => value.as_f64().map_or(Literal::Null, Literal::Number),
+            Json::String(value) => Literal::String(value),
+            Json::Array(values) if values.iter().all(scalar) => {
+                Literal::Array(values.into_iter().map(Literal::from).collect())
+            }
+            other => Literal::Json(other.to_string()),
+        }
+    }
+}
+
+/// An optional member that is absent or has a value: the wire never has null for "absent".
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Why a JSON text is not a query.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AstError {
+    /// Not JSON, a wrong shape, an unknown member, or nested too deeply.
+    #[error("the query is not valid: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A literal where it cannot stand.
+    #[error("the query is not valid: {0}")]
+    Operand(&'static str),
+}
+
+impl Ast {
+    /// Reads and checks a query.
+    ///
+    /// # Errors
+    /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
+    /// list with null or lists, as literal.
+    pub fn from_json(json: &str) -> Result<Ast, AstError> {
+        let ast: Ast = serde_json::from_str(json)?;
+        ast.check()?;
+        Ok(ast)
+    }
+
+    /// The query as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an AST has only string keys")
+    }
+
+    /// What the shape alone does not rule out; for an AST that was decoded as part of a message.
+    ///
+    /// # Errors
+    /// As [`Ast::from_json`].
+    pub fn check(&self) -> Result<(), AstError> {
+        if let Some(condition) = &self.condition {
+            condition.check()?;
+        }
+        self.related
+            .iter()
+            .flatten()
+            .try_for_each(|related| related.subquery.check())
+    }
+}
+
+impl Condition {
+    fn check(&self) -> Result<(), AstError> {
+        match self {
+            Condition::Simple { left, right, .. } => {
+                if matches!(right, Operand::Column { .. }) {
+                    return Err(AstError::Operand("a comparison has a column on its right"));
+                }
+                for operand in [left, right] {
+                    if matches!(
+                        operand,
+                        Operand::Literal {
+                            value: Literal::Json(_)
+                        }
+                    ) {
+                        return Err(AstError::Operand(
+                            "a literal is neither a scalar nor a list of scalars",
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            Condition::And { conditions } | Condition::Or { conditions } => {
+                conditions.iter().try_for_each(Condition::check)
+            }
+            Condition::CorrelatedSubquery { related, .. } => related.subquery.check(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, expected: Result<&str, &str>) {
+        match (Ast::from_json(json), expected) {
+            (Ok(ast), Ok(text)) => assert_eq!(ast.to_json(), text),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (got, wanted) => panic!("{json}: {got:?}, not {wanted:?}"),
+        }
+    }
+
+    #[test]
+    fn decodes_strictly() {
+        let full = r#"{"table":"t","where":{"type":"and","conditions":[{"type":"simple","left":{"type":"column","name":"a"},"right":{"type":"literal","value":[1,"x",true]},"op":"IN"}]},"related":[{"system":"client","correlation":{"parentField":["id"],"childField":["tid"]},"subquery":{"table":"u","alias":"us"}}],"start":{"row":{"a":1.5,"j":{"k":[null]}},"exclusive":true},"limit":3,"orderBy":[["a","desc"]]}"#;
+        check(full, Ok(full));
+        check(
+            r#"{"table":"t","where":{"type":"or","conditions":[]}}"#,
+            Ok(r#"{"table":"t","where":{"type":"or","conditions":[]}}"#),
+        );
+        check(r#"{"table":"t","extra":1}"#, Err("unknown field"));
+        check(r#"{"table":"t","limit":null}"#, Err("invalid type: null"));
+        check(r#"{"table":"t","limit":-1}"#, Err("invalid value"));
+        check(
+            r#"{"table":"t","orderBy":[["a","up"]]}"#,
+            Err("unknown variant"),
+        );
+        check(
+            r#"{"table":"t","where":{"type":"simple","left":{"type":"column","name":"a"},"right":{"type":"column","name":"b"},"op":"="}}"#,
+            Err("on its right"),
+        );
+        check(
+            r#"{"table":"t","where":{"type":"simple","left":{"type":"column","name":"a"},"right":{"type":"literal","value":[null]},"op":"IN"}}"#,
+            Err("list of scalars"),
+        );
+        check(
+            r#"{"table":"t","where":{"type":"simple","left":{"type":"column","name":"a","x":1},"right":{"type":"literal","value":1},"op":"="}}"#,
+            Err("unknown field"),
+        );
+        check(
+            r#"{"table":"t","related":[{"correlation":{"parentField":[],"childField":[]},"subquery":{"table":"u"}}]}"#,
+            Err("correlation"),
+        );
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let mut json = String::new();
+        for _ in 0..100_000 {
+            json.push_str(r#"{"type":"and","conditions":["#);
+        }
+        check(
+            &format!(r#"{{"table":"t","where":{json}"#),
+            Err("recursion limit"),
+        );
+    }
+}
