@@ -57,8 +57,12 @@ export interface MutatorDefinition<
 /** Any definition of a mutator. */
 export type AnyMutatorDefinition = MutatorDefinition<any, any, any, any>;
 
-/** A tree of definitions, as `defineMutators` takes it. */
-export type MutatorDefinitions = Tree<AnyMutatorDefinition>;
+/**
+ * A tree of definitions, as `defineMutators` takes it.
+ *
+ * The leaf is described by its tag alone: a type with `any` in it would be inferred into the definitions written inside the call.
+ */
+export type MutatorDefinitions = Tree<{readonly [registryTag]: 'MutatorDefinition'}>;
 
 /** A named mutator: call it with arguments, and give the request to `zero.mutate`. */
 export interface Mutator<
@@ -145,7 +149,7 @@ export interface DefineMutators {
   <const TBase extends MutatorDefinitions | AnyMutatorRegistry, const TOverrides extends MutatorDefinitions>(
     base: TBase,
     overrides: TOverrides,
-  ): MutatorRegistry<MergedTrees<DefinitionsOf<TBase>, TOverrides, AnyMutatorDefinition>>;
+  ): MutatorRegistry<MergedTrees<DefinitionsOf<TBase>, TOverrides, {readonly [registryTag]: 'MutatorDefinition'}>>;
 }
 
 /**
@@ -172,8 +176,8 @@ export const defineMutator: DefineMutator<DefaultSchema, DefaultContext, Default
  *
  * With two arguments, the second is laid over the first.
  */
-export const defineMutators: DefineMutators = ((base: object, overrides?: MutatorDefinitions) => {
-  const tree = isMutatorRegistry(base) ? treeOf(base, definitionOf) : (base as MutatorDefinitions);
+export const defineMutators: DefineMutators = ((base: object, overrides?: Tree<AnyMutatorDefinition>) => {
+  const tree = isMutatorRegistry(base) ? treeOf(base, definitionOf) : (base as Tree<AnyMutatorDefinition>);
   const merged = overrides === undefined ? tree : mergeTrees(tree, overrides, isMutatorDefinition);
   return buildRegistry('MutatorRegistry', merged, isMutatorDefinition, mutator);
 }) as never;

@@ -58,8 +58,12 @@ export interface QueryDefinition<
 /** Any definition of a query. */
 export type AnyQueryDefinition = QueryDefinition<any, any, any, any, any, any>;
 
-/** A tree of definitions, as `defineQueries` takes it. */
-export type QueryDefinitions = Tree<AnyQueryDefinition>;
+/**
+ * A tree of definitions, as `defineQueries` takes it.
+ *
+ * The leaf is described by its tag alone: a type with `any` in it would be inferred into the definitions written inside the call.
+ */
+export type QueryDefinitions = Tree<{readonly [registryTag]: 'QueryDefinition'}>;
 
 /** A named query: call it with arguments to ask for it. */
 export interface CustomQuery<
@@ -174,7 +178,7 @@ export interface DefineQueries {
   <const TBase extends QueryDefinitions | AnyQueryRegistry, const TOverrides extends QueryDefinitions>(
     base: TBase,
     overrides: TOverrides,
-  ): QueryRegistry<MergedTrees<DefinitionsOf<TBase>, TOverrides, AnyQueryDefinition>>;
+  ): QueryRegistry<MergedTrees<DefinitionsOf<TBase>, TOverrides, {readonly [registryTag]: 'QueryDefinition'}>>;
 }
 
 /**
@@ -199,8 +203,8 @@ export const defineQuery: DefineQuery<DefaultSchema, DefaultContext> = ((...args
  *
  * With two arguments, the second is laid over the first.
  */
-export const defineQueries: DefineQueries = ((base: object, overrides?: QueryDefinitions) => {
-  const tree = isQueryRegistry(base) ? treeOf(base, definitionOf) : (base as QueryDefinitions);
+export const defineQueries: DefineQueries = ((base: object, overrides?: Tree<AnyQueryDefinition>) => {
+  const tree = isQueryRegistry(base) ? treeOf(base, definitionOf) : (base as Tree<AnyQueryDefinition>);
   const merged = overrides === undefined ? tree : mergeTrees(tree, overrides, isQueryDefinition);
   return buildRegistry('QueryRegistry', merged, isQueryDefinition, customQuery);
 }) as never;
@@ -211,10 +215,8 @@ export function defineQueryWithType<S extends Schema, C = unknown>(): DefineQuer
 }
 
 /** `defineQueries` with its types bound, for programs with several schemas. */
-export function defineQueriesWithType<S extends Schema>(): <const T extends Tree<QueryDefinition<any, any, any, any, any, S>>>(
-  definitions: T,
-) => QueryRegistry<T> {
-  return defineQueries as never;
+export function defineQueriesWithType<_S extends Schema>(): DefineQueries {
+  return defineQueries;
 }
 
 const definition: unique symbol = Symbol('definition');

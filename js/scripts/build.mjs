@@ -1,0 +1,42 @@
+// Compiles src to dist, and prints what the entries and the WebAssembly module weigh.
+import {execFileSync} from 'node:child_process';
+import {existsSync, readFileSync, rmSync} from 'node:fs';
+import {createRequire} from 'node:module';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {brotliCompressSync, gzipSync} from 'node:zlib';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const require = createRequire(import.meta.url);
+const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc');
+
+rmSync(join(root, 'dist'), {recursive: true, force: true});
+execFileSync(process.execPath, [tsc, '-p', root], {stdio: 'inherit'});
+
+const wasm = join(root, 'wasm', 'landfall_bg.wasm');
+const sizes = [];
+if (existsSync(wasm)) {
+  sizes.push(['landfall_bg.wasm', readFileSync(wasm)]);
+} else {
+  console.warn('js/wasm is missing: build the WebAssembly module first.');
+}
+
+const {build} = await import('esbuild');
+for (const entry of ['index.js', 'react/index.js']) {
+  const {outputFiles} = await build({
+    entryPoints: [join(root, 'dist', entry)],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    write: false,
+    external: ['react', '*/wasm/landfall.js'],
+    logLevel: 'error',
+  });
+  sizes.push([`${entry} (bundled, minified)`, outputFiles[0].contents]);
+}
+
+for (const [name, bytes] of sizes) {
+  const kb = length => `${(length / 1024).toFixed(1)} kB`.padStart(10);
+  const [raw, gzip, brotli] = [bytes, gzipSync(bytes), brotliCompressSync(bytes)].map(b => kb(b.length));
+  console.log(`${name.padEnd(36)} raw ${raw}  gzip ${gzip}  brotli ${brotli}`);
+}

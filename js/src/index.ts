@@ -1,0 +1,162 @@
+export {ApplicationError, type ApplicationErrorOptions, isApplicationError} from './application-error.js';
+export type {
+  BaseDefaultContext,
+  BaseDefaultSchema,
+  DefaultContext,
+  DefaultSchema,
+  DefaultTypes,
+  DefaultWrappedTransaction,
+} from './default-types.js';
+export type {JSONObject, JSONValue, ReadonlyJSONObject, ReadonlyJSONValue} from './json.js';
+export type {
+  CRUDKind,
+  DeleteID,
+  InsertValue,
+  SchemaCRUD,
+  TableMutator,
+  UpdateValue,
+  UpsertValue,
+} from './mutate/crud.js';
+export {
+  type AnyMutateRequest,
+  type AnyMutator,
+  type AnyMutatorDefinition,
+  type AnyMutatorRegistry,
+  defineMutator,
+  defineMutators,
+  defineMutatorsWithType,
+  defineMutatorWithType,
+  getMutator,
+  isMutator,
+  isMutatorDefinition,
+  isMutatorRegistry,
+  type MutateRequest,
+  type Mutator,
+  type MutatorDefinition,
+  type MutatorDefinitions,
+  type MutatorRegistry,
+  mustGetMutator,
+  type ToMutatorTree,
+  type ZeroMutate,
+} from './mutate/mutator-registry.js';
+export type {
+  MutatorResult,
+  MutatorResultDetails,
+  MutatorResultErrorDetails,
+  MutatorResultSuccessDetails,
+  PromiseWithServerResult,
+} from './mutate/mutator-result.js';
+export type {
+  AnyTransaction,
+  ClientTransaction,
+  DBTransaction,
+  Location,
+  ServerTransaction,
+  Transaction,
+  TransactionReason,
+} from './mutate/transaction.js';
+export {
+  ANYONE_CAN,
+  ANYONE_CAN_DO_ANYTHING,
+  type AssetPermissions,
+  type CompiledAssetPermissions,
+  type CompiledPermissionsConfig,
+  type CompiledPermissionsPolicy,
+  type CompiledPermissionsRule,
+  definePermissions,
+  NOBODY_CAN,
+  type PermissionRule,
+  type PermissionsConfig,
+} from './permissions/define-permissions.js';
+export type {
+  AST,
+  Bound,
+  ColumnReference,
+  Condition,
+  Conjunction,
+  CorrelatedSubquery,
+  CorrelatedSubqueryCondition,
+  CorrelatedSubqueryOperator,
+  Correlation,
+  Direction,
+  Disjunction,
+  EqualityOperator,
+  InOperator,
+  IsOperator,
+  LikeOperator,
+  LiteralReference,
+  LiteralValue,
+  Ordering,
+  OrderOperator,
+  OrderPart,
+  Parameter,
+  SimpleCondition,
+  SimpleOperator,
+  System,
+  ValuePosition,
+} from './query/ast.js';
+export {createBuilder} from './query/create-builder.js';
+export {UnsupportedQueryError} from './query/engine-support.js';
+export {escapeLike} from './query/escape-like.js';
+export type {ExpressionBuilder, ExpressionFactory} from './query/expression-builder.js';
+export type {CustomQueryID, Format, QueryInternals} from './query/internals.js';
+export type {
+  AnyQuery,
+  ConditionalSchemaQuery,
+  ExistsOptions,
+  HumanReadable,
+  PullRow,
+  Query,
+  QueryResultType,
+  QueryRowType,
+  Row,
+  SchemaQuery,
+  ZeRow,
+} from './query/query.js';
+export {
+  type AnyCustomQuery,
+  type AnyQueryDefinition,
+  type AnyQueryOrRequest,
+  type AnyQueryRegistry,
+  type CustomQuery,
+  defineQueries,
+  defineQueriesWithType,
+  defineQuery,
+  defineQueryWithType,
+  type FromQueryTree,
+  getQuery,
+  isQuery,
+  isQueryDefinition,
+  isQueryRegistry,
+  mustGetQuery,
+  type QueryDefinition,
+  type QueryDefinitions,
+  type QueryOrQueryRequest,
+  type QueryRegistry,
+  type QueryRequest,
+} from './query/query-registry.js';
+export type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
+export type {TTL} from './query/ttl.js';
+export type {
+  Listener,
+  QueryErrorDetails,
+  QueryResultDetails,
+  ResultType,
+  TypedView,
+  ViewStore,
+} from './query/view-store.js';
+export {boolean, ColumnBuilder, enumeration, json, number, string} from './schema/column.js';
+export {
+  type Cardinality,
+  type Connection as RelationshipHop,
+  type Relationship,
+  type Relationships,
+  relationships,
+} from './schema/relationships.js';
+export {createSchema, type Schema} from './schema/schema.js';
+export type {SchemaValue, SchemaValueWithCustomType, ValueType} from './schema/schema-value.js';
+export {TableBuilder, TableBuilderWithColumns, table} from './schema/table.js';
+export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
+export type {StandardSchemaV1} from './standard-schema.js';
+export type {Expand, Falsy, MaybePromise} from './type-tools.js';
+export {InputValidationError} from './validate-input.js';

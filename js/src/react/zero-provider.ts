@@ -1,0 +1,135 @@
+'use client';
+
+import {
+  type Context,
+  createContext,
+  createElement,
+  type ReactElement,
+  type ReactNode,
+  useContext,
+  useEffect,
+  useRef,
+  useState,
+} from 'react';
+import type {DefaultContext, DefaultSchema} from '../default-types.js';
+import type {Schema} from '../schema/schema.js';
+import type {ZeroOptions} from '../zero-options.js';
+import {Zero} from '../zero.js';
+
+type AnyZero = Zero<any, any, any>;
+
+/** What `ZeroProvider` takes: the options of an instance that it makes and closes, or an instance of yours. */
+export type ZeroProviderProps<S extends Schema = DefaultSchema, MD = any, C = DefaultContext> = {
+  readonly children?: ReactNode;
+} & (
+  | (ZeroOptions<S, MD, C> & {
+      /** Called with each instance that the provider makes. */
+      readonly init?: ((zero: Zero<S, MD, C>) => void) | undefined;
+      readonly zero?: undefined;
+    })
+  | {readonly zero: Zero<S, MD, C>}
+);
+
+/** Holds the instance for the hooks. */
+export const ZeroContext: Context<AnyZero | undefined> = createContext<AnyZero | undefined>(undefined);
+
+/**
+ * Makes a Zero instance for the components inside, and closes it when it goes.
+ *
+ * The instance is made in an effect, so nothing inside is rendered on a server or before it is there.
+ * A change of any option but `auth` makes a new instance: keep objects and functions that you pass in place between renders.
+ */
+export function ZeroProvider<S extends Schema = DefaultSchema, MD = any, C = DefaultContext>(
+  props: ZeroProviderProps<S, MD, C>,
+): ReactElement | null {
+  const {children, ...rest} = props;
+  const given = 'zero' in rest ? rest.zero : undefined;
+  const made = useMadeZero(rest as MadeZeroOptions, given === undefined);
+  const zero = given ?? made;
+  return zero === undefined ? null : createElement(ZeroContext.Provider, {value: zero as AnyZero}, children);
+}
+
+type MadeZeroOptions = ZeroOptions<any, any, any> & {init?: (zero: AnyZero) => void; zero?: undefined};
+
+/** The instance for some options: made, replaced and closed in effects. */
+function useMadeZero({init, auth, zero: _, ...rest}: MadeZeroOptions, wanted: boolean): AnyZero | undefined {
+  const options = useShallowStable(rest);
+  const [zero, setZero] = useState<AnyZero>();
+  const [generation, setGeneration] = useState(0);
+  const latestAuth = useRef(auth);
+  const usedAuth = useRef(auth);
+  latestAuth.current = auth;
+  const hasAuth = typeof auth === 'string';
+
+  useEffect(() => {
+    if (!wanted) {
+      return;
+    }
+    const replace = () => setGeneration(n => n + 1);
+    usedAuth.current = latestAuth.current;
+    const made: AnyZero = new Zero({
+      ...options,
+      auth: latestAuth.current,
+      onClientStateNotFound: () => callOr(options.onClientStateNotFound, replace),
+    });
+    init?.(made);
+    setZero(made);
+    return () => {
+      void made.close();
+      setZero(current => (current === made ? undefined : current));
+    };
+  }, [wanted, options, init, hasAuth, generation]);
+
+  useEffect(() => {
+    // A new token for the same instance; the first one went in with the options.
+    if (zero !== undefined && typeof auth === 'string' && auth !== usedAuth.current) {
+      usedAuth.current = auth;
+      void zero.connection.connect({auth});
+    }
+  }, [zero, auth]);
+
+  return zero;
+}
+
+/** Calls the application's callback; without one, or when it throws, does the default. */
+function callOr(callback: (() => void) | undefined, fallback: () => void): void {
+  if (callback === undefined) {
+    fallback();
+    return;
+  }
+  try {
+    callback();
+  } catch (error) {
+    console.error('onClientStateNotFound threw; making a new instance.', error);
+    fallback();
+  }
+}
+
+/** The same object as long as its members are the same. */
+function useShallowStable<T extends object>(value: T): T {
+  const [stable, setStable] = useState(value);
+  if (sameMembers(stable, value)) {
+    return stable;
+  }
+  setStable(value);
+  return value;
+}
+
+function sameMembers(a: object, b: object): boolean {
+  const names = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...names].every(name => Object.is((a as {[k: string]: unknown})[name], (b as {[k: string]: unknown})[name]));
+}
+
+/** The instance of the provider around the component. */
+export function useZero<S extends Schema = DefaultSchema, MD = any, C = DefaultContext>(): Zero<S, MD, C> {
+  const zero = useContext(ZeroContext);
+  if (zero === undefined) {
+    throw new Error('useZero must be used within a ZeroProvider');
+  }
+  return zero as Zero<S, MD, C>;
+}
+
+/** @deprecated `useZero` with its types bound; register the types with `DefaultTypes` instead. */
+export function createUseZero<S extends Schema, MD = any, C = DefaultContext>(): () => Zero<S, MD, C> {
+  return () => useZero<S, MD, C>();
+}
