@@ -7,4 +7,5 @@ export {
   useQuery,
   useSuspenseQuery,
 } from './use-query.js';
-export {createUseZero, useZero, ZeroContext, ZeroProvider, type ZeroProviderProps} from './zero-provider.js';
+export {createUseZero, useZero, ZeroContext} from './zero-context.js';
+export {ZeroProvider, type ZeroProviderProps} from './zero-provider.js';

@@ -2,7 +2,7 @@
 
 import {useCallback, useSyncExternalStore} from 'react';
 import type {ConnectionState} from '../connection.js';
-import {useZero} from './zero-provider.js';
+import {useZero} from './zero-context.js';
 
 /** The state of the connection to the server. */
 export function useConnectionState(): ConnectionState {

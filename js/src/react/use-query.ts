@@ -10,7 +10,7 @@ import {DEFAULT_TTL, type TTL} from '../query/ttl.js';
 import type {QueryResultDetails, ViewStore} from '../query/view-store.js';
 import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
-import {useZero} from './zero-provider.js';
+import {useZero} from './zero-context.js';
 
 type Args = ReadonlyJSONValue | undefined;
 

@@ -1,22 +1,11 @@
 'use client';
 
-import {
-  type Context,
-  createContext,
-  createElement,
-  type ReactElement,
-  type ReactNode,
-  useContext,
-  useEffect,
-  useRef,
-  useState,
-} from 'react';
+import {createElement, type ReactElement, type ReactNode, useEffect, useRef, useState} from 'react';
 import type {DefaultContext, DefaultSchema} from '../default-types.js';
 import type {Schema} from '../schema/schema.js';
 import type {ZeroOptions} from '../zero-options.js';
 import {Zero} from '../zero.js';
-
-type AnyZero = Zero<any, any, any>;
+import {type AnyZero, ZeroContext} from './zero-context.js';
 
 /** What `ZeroProvider` takes: the options of an instance that it makes and closes, or an instance of yours. */
 export type ZeroProviderProps<S extends Schema = DefaultSchema, MD = any, C = DefaultContext> = {
@@ -29,9 +18,6 @@ export type ZeroProviderProps<S extends Schema = DefaultSchema, MD = any, C = De
     })
   | {readonly zero: Zero<S, MD, C>}
 );
-
-/** Holds the instance for the hooks. */
-export const ZeroContext: Context<AnyZero | undefined> = createContext<AnyZero | undefined>(undefined);
 
 /**
  * Makes a Zero instance for the components inside, and closes it when it goes.
@@ -118,18 +104,4 @@ function useShallowStable<T extends object>(value: T): T {
 function sameMembers(a: object, b: object): boolean {
   const names = new Set([...Object.keys(a), ...Object.keys(b)]);
   return [...names].every(name => Object.is((a as {[k: string]: unknown})[name], (b as {[k: string]: unknown})[name]));
-}
-
-/** The instance of the provider around the component. */
-export function useZero<S extends Schema = DefaultSchema, MD = any, C = DefaultContext>(): Zero<S, MD, C> {
-  const zero = useContext(ZeroContext);
-  if (zero === undefined) {
-    throw new Error('useZero must be used within a ZeroProvider');
-  }
-  return zero as Zero<S, MD, C>;
-}
-
-/** @deprecated `useZero` with its types bound; register the types with `DefaultTypes` instead. */
-export function createUseZero<S extends Schema, MD = any, C = DefaultContext>(): () => Zero<S, MD, C> {
-  return () => useZero<S, MD, C>();
 }
