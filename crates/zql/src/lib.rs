@@ -3,12 +3,14 @@
 //! Knows nothing of where rows live, and does no I/O.
 
 pub mod ast;
+pub mod ordering;
 pub mod row;
 pub mod row_json;
 pub mod schema;
 pub mod value;
 
 pub use ast::{Ast, AstError};
+pub use ordering::{Order, OrderError};
 pub use row::{Row, RowBuilder, RowError};
 pub use row_json::{Names, RowJsonError};
 pub use schema::{Column, ColumnType, Key, Schema, SchemaError, TableId, TableSchema};
