@@ -18,7 +18,8 @@ type Scalar = string | number | boolean;
  *
  * The answer is that of the client's value, not of the database's type: a number never equals a string,
  * text is ordered by bytes, enums and uuids are text. Where the database's own operator gives the same
- * answer it is used, so that its indexes are.
+ * answer it is used, so that its indexes are. One difference is accepted for their sake: NaN and infinity, which
+ * clients see as null, are compared and ordered as Postgres does it.
  */
 export function compileComparison(
   column: ServerColumn,
@@ -251,7 +252,9 @@ function orderOperands(
     default:
       break;
   }
-  return {left: orderedExpression(column, ref), right: parameters.bind(String(value), 'text')};
+  // What is not a uuid has a place among uuids all the same: that of its text.
+  const left = column.kind === 'uuid' ? `(${textExpression(column, ref)}) COLLATE "C"` : orderedExpression(column, ref);
+  return {left, right: parameters.bind(String(value), 'text')};
 }
 
 /** The SQL expression whose native order is the order that clients see. */

@@ -202,11 +202,14 @@ class QueryCompiler {
     }
     const ties: string[] = [];
     const alternatives: string[] = [];
-    for (const [name, direction] of order) {
+    for (const [index, [name, direction]] of order.entries()) {
       const column = columnOf(scope.table, name);
       const value = boundValue(start, name);
       alternatives.push([...ties, this.#after(scope, column, value, direction)].join(' AND '));
-      ties.push(this.#compare(scope, column, 'IS', value));
+      // A full tie counts only when the bound itself does, and nothing may be bound that is not used.
+      if (index < order.length - 1 || !start.exclusive) {
+        ties.push(this.#compare(scope, column, 'IS', value));
+      }
     }
     if (!start.exclusive) {
       alternatives.push(ties.join(' AND '));

@@ -1,17 +1,17 @@
-// The package `pg` is optional and brings no types of its own.
+// The package `pg` is optional and brings no types of its own; only what is used of it is described.
 declare module 'pg' {
-  interface Pool extends import('./pg.js').NodePgPool {
+  type Client = import('./pg.js').NodePgClient & {
+    connect(): Promise<void>;
+    end(): Promise<void>;
+  };
+  type Pool = import('./pg.js').NodePgPool & {
+    query: import('./pg.js').NodePgClient['query'];
     on(event: 'error', listener: (error: Error) => void): unknown;
     end(): Promise<void>;
-    query: import('./pg.js').NodePgClient['query'];
-  }
-  interface PgModule {
+  };
+  const pg: {
     readonly Pool: new (config: {readonly connectionString: string; readonly max?: number}) => Pool;
-    readonly Client: new (config: {readonly connectionString: string}) => import('./pg.js').NodePgClient & {
-      connect(): Promise<void>;
-      end(): Promise<void>;
-    };
-  }
-  const pg: PgModule;
+    readonly Client: new (config: {readonly connectionString: string}) => Client;
+  };
   export default pg;
 }

@@ -11,6 +11,8 @@ import {ZQLDatabase} from '../zql-database.js';
 /** What this adapter needs of a `Client` of the package `pg`. */
 export interface NodePgClient {
   query(sql: string, values?: unknown[]): Promise<{readonly rows: {[column: string]: any}[]; readonly command?: string}>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /** What this adapter needs of a `PoolClient`. */
@@ -65,7 +67,7 @@ export class NodePgConnection<TClient extends NodePgClient> implements DBConnect
     if (isPool(source)) {
       return this.#onPool(source, callback);
     }
-    const result = this.#last.then(() => inTransaction(source, callback));
+    const result = this.#last.then(() => inTransaction(source, callback, () => {}));
     this.#last = result.catch(() => {});
     return result;
   }
@@ -76,11 +78,15 @@ export class NodePgConnection<TClient extends NodePgClient> implements DBConnect
   ): Promise<R> {
     const client = await pool.connect();
     let broken: Error | undefined;
+    // A client that loses its connection while it is lent out says so by an event, which unheard ends the process.
+    const onError = (error: Error) => {
+      broken = error;
+    };
+    client.on('error', onError);
     try {
-      return await inTransaction<TClient, R>(client, callback, error => {
-        broken = error;
-      });
+      return await inTransaction<TClient, R>(client, callback, onError);
     } finally {
+      client.off('error', onError);
       // A client whose transaction could not be ended must not be lent out again.
       client.release(broken);
     }
@@ -90,7 +96,7 @@ export class NodePgConnection<TClient extends NodePgClient> implements DBConnect
 async function inTransaction<TClient extends NodePgClient, R>(
   client: TClient,
   callback: (tx: DBTransaction<TClient>) => Promise<R>,
-  onBroken: (error: Error) => void = () => {},
+  onBroken: (error: Error) => void,
 ): Promise<R> {
   await client.query('BEGIN');
   let result: R;
