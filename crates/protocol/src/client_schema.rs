@@ -1,0 +1,120 @@
+//! The tables a client believes in, as it tells the server while it has no cookie.
+
+use crate::error::ProtocolError;
+use crate::json::present;
+use landfall_zql::schema::Schema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tables by server name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSchema {
+    /// Tables by server name.
+    pub tables: BTreeMap<String, ClientTable>,
+}
+
+/// One table of a [`ClientSchema`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTable {
+    /// Columns by server name.
+    pub columns: BTreeMap<String, ClientColumn>,
+    /// Server names of the key columns. Clients below version 41 may leave it out.
+    #[serde(
+        rename = "primaryKey",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub primary_key: Option<Vec<String>>,
+}
+
+/// One column of a [`ClientTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientColumn {
+    /// What the client expects to find in it.
+    #[serde(rename = "type")]
+    pub ty: ClientColumnType,
+}
+
+/// The type of a column on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientColumnType {
+    /// Text.
+    String,
+    /// A JavaScript number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Nothing but null.
+    Null,
+    /// Any JSON value.
+    Json,
+}
+
+impl ClientSchema {
+    /// The wire form of a schema.
+    pub fn of(schema: &Schema) -> Result<Self, ProtocolError> {
+        serde_json::from_str(&schema.client_schema_json())
+            .map_err(|error| ProtocolError::from_json(&error))
+    }
+
+    /// Whether both say the same; the order of key columns does not matter.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.normalised() == other.normalised()
+    }
+
+    fn normalised(&self) -> Self {
+        let mut copy = self.clone();
+        for table in copy.tables.values_mut() {
+            if let Some(key) = &mut table.primary_key {
+                key.sort_unstable();
+            }
+        }
+        copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUE: &str = r#"{"tables":{"issue":{"columns":{"created_at":{"type":"number"},"id":{"type":"string"},"title":{"type":"string"}},"primaryKey":["id"]}}}"#;
+
+    #[test]
+    fn round_trip() {
+        let schema: ClientSchema = serde_json::from_str(ISSUE).expect("a schema");
+        assert_eq!(serde_json::to_string(&schema).expect("writes"), ISSUE);
+    }
+
+    #[test]
+    fn refuses_other_shapes() {
+        for text in [
+            "{}",
+            r#"{"tables":{},"version":1}"#,
+            r#"{"tables":{"a":{"columns":{"b":{"type":"date"}}}}}"#,
+            r#"{"tables":{"a":{"columns":{"b":{"type":"json","optional":true}}}}}"#,
+            r#"{"tables":{"a":{"columns":{},"primaryKey":null}}}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<ClientSchema>(text).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn order_of_key_columns_does_not_matter() {
+        let schema = |key: &str| -> ClientSchema {
+            serde_json::from_str(&format!(
+                r#"{{"tables":{{"a":{{"columns":{{}},"primaryKey":{key}}}}}}}"#
+            ))
+            .expect("a schema")
+        };
+        assert!(schema(r#"["x","y"]"#).agrees_with(&schema(r#"["y","x"]"#)));
+        assert!(!schema(r#"["x","y"]"#).agrees_with(&schema(r#"["x"]"#)));
+    }
+}

@@ -1,0 +1,89 @@
+//! What servers send. Decoding ignores unknown keys and insists on the shape of the known ones.
+
+use crate::connected::Connected;
+use crate::delete_clients::DeletedClients;
+use crate::error::ProtocolError;
+use crate::error_body::ErrorBody;
+use crate::inspect::InspectReply;
+use crate::json::Anything;
+use crate::poke::{PokeEnd, PokePart, PokeStart};
+use crate::pull::PullResponse;
+use crate::push::PushResponse;
+use crate::tagged::{self, Messages, next};
+use crate::transform_error::ErroredQuery;
+use serde::de::SeqAccess;
+
+/// A message from server to client.
+#[derive(Clone, Debug)]
+pub enum Downstream<'a> {
+    /// The handshake succeeded.
+    Connected(Connected),
+    /// Something is refused.
+    Error(ErrorBody),
+    /// I am here.
+    Pong,
+    /// A poke begins.
+    PokeStart(PokeStart),
+    /// A piece of a poke.
+    PokePart(PokePart<'a>),
+    /// A poke is complete, or void.
+    PokeEnd(PokeEnd),
+    /// These clients are forgotten.
+    DeleteClients(DeletedClients),
+    /// These queries failed.
+    TransformError(Vec<ErroredQuery>),
+    /// An answer to the inspector.
+    Inspect(InspectReply),
+    /// How far the group is.
+    Pull(PullResponse),
+    /// Results of mutations, from servers of old.
+    PushResponse(PushResponse),
+}
+
+/// Reads a message from a server.
+///
+/// Depth is bounded by the shapes: what may nest freely is passed on unread, and skipped without recursion.
+pub fn decode_downstream(text: &str) -> Result<Downstream<'_>, ProtocolError> {
+    tagged::decode(text)
+}
+
+impl<'de: 'a, 'a> Messages<'de> for Downstream<'a> {
+    fn body<A: SeqAccess<'de>>(kind: &str, seq: &mut A) -> Result<Option<Self>, A::Error> {
+        Ok(Some(match kind {
+            "pokePart" => Self::PokePart(next(seq)?),
+            "pokeStart" => Self::PokeStart(next(seq)?),
+            "pokeEnd" => Self::PokeEnd(next(seq)?),
+            "pong" => {
+                let Anything {} = next(seq)?;
+                Self::Pong
+            }
+            "connected" => Self::Connected(next(seq)?),
+            "error" => Self::Error(next(seq)?),
+            "deleteClients" => Self::DeleteClients(next(seq)?),
+            "transformError" => Self::TransformError(next(seq)?),
+            "inspect" => Self::Inspect(next(seq)?),
+            "pull" => Self::Pull(next(seq)?),
+            "pushResponse" => Self::PushResponse(next(seq)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl Downstream<'_> {
+    /// The message as text.
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Connected(body) => tagged::encode("connected", body),
+            Self::Error(body) => tagged::encode("error", body),
+            Self::Pong => tagged::encode("pong", &Anything {}),
+            Self::PokeStart(body) => tagged::encode("pokeStart", body),
+            Self::PokePart(body) => tagged::encode("pokePart", body),
+            Self::PokeEnd(body) => tagged::encode("pokeEnd", body),
+            Self::DeleteClients(body) => tagged::encode("deleteClients", body),
+            Self::TransformError(body) => tagged::encode("transformError", body),
+            Self::Inspect(body) => tagged::encode("inspect", body),
+            Self::Pull(body) => tagged::encode("pull", body),
+            Self::PushResponse(body) => tagged::encode("pushResponse", body),
+        }
+    }
+}

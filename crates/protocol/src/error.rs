@@ -1,0 +1,137 @@
+//! What can be wrong with bytes that came from the other side, and with what we were asked to send.
+//!
+//! Not to be mixed up with [`crate::ErrorBody`], which is the error *message* of the protocol.
+
+use thiserror::Error;
+
+/// A message that does not follow the protocol.
+///
+/// The texts name the place and the expectation; they may quote names of fields and never values of them,
+/// so that they can be logged and sent back.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// Not JSON, or JSON of another shape than the message has.
+    #[error("malformed message: {0}")]
+    Malformed(String),
+    /// The first element of the array names no message of this direction.
+    #[error("unknown message type {0:?}")]
+    UnknownType(String),
+    /// Nested more deeply than any honest message.
+    #[error("message nested more than {limit} levels deep")]
+    TooDeep {
+        /// The bound that was met.
+        limit: usize,
+    },
+    /// A binary frame that is no poke chunk.
+    #[error("binary frame of unknown kind {0:#04x}")]
+    UnknownFrame(u8),
+    /// Binary frames whose bytes are not UTF-8 when put together.
+    #[error("binary poke chunk is not UTF-8")]
+    NotUtf8,
+}
+
+impl ProtocolError {
+    pub(crate) fn from_json(error: &serde_json::Error) -> Self {
+        Self::Malformed(without_values(&error.to_string()))
+    }
+}
+
+/// The parser quotes the value that it did not expect, which may be a token or private data; only its kind is kept.
+fn without_values(message: &str) -> String {
+    for prefix in ["invalid type: ", "invalid value: "] {
+        let Some(found) = message.strip_prefix(prefix) else {
+            continue;
+        };
+        let Some((value, expected)) = found.rsplit_once(", expected ") else {
+            continue;
+        };
+        let kind = value
+            .split(['"', '`'])
+            .next()
+            .unwrap_or_default()
+            .trim_end();
+        return format!("{prefix}{kind}, expected {expected}");
+    }
+    message.to_owned()
+}
+
+/// A cookie or version text that is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CookieError {
+    /// Not of the form of a version.
+    #[error("malformed version {0:?}")]
+    Malformed(String),
+    /// A step of a back-fill, which clients would order wrongly.
+    #[error("version {0:?} is a back-fill step and must not be sent")]
+    Minor(String),
+}
+
+/// A connection attempt that fails before it becomes a session; the socket is closed with code 1002 and this text.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The path is not `…/sync/v<version>/…`.
+    #[error("invalid URL path")]
+    Path,
+    /// A required parameter is missing or empty.
+    #[error("missing parameter {0:?}")]
+    Missing(&'static str),
+    /// A parameter that should be a number is none.
+    #[error("parameter {0:?} is not a number")]
+    NotANumber(&'static str),
+    /// A percent escape that is broken or does not give UTF-8.
+    #[error("broken escape in parameter {0:?}")]
+    Escape(String),
+    /// `Sec-WebSocket-Protocol` is missing, is a list, or does not decode.
+    #[error("invalid Sec-WebSocket-Protocol: {0}")]
+    Protocol(String),
+}
+
+/// A server address from the application that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CacheUrlError {
+    /// Neither http nor https.
+    #[error("the server address must begin with http:// or https://")]
+    Scheme,
+    /// No host.
+    #[error("the server address has no host")]
+    Host,
+    /// More than one path component.
+    #[error("the path of the server address may have one component at most")]
+    Path,
+    /// A query or a fragment.
+    #[error("the server address must have neither query nor fragment")]
+    QueryOrFragment,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_hold_no_values() {
+        for (text, message) in [
+            (
+                r#""top, expected secret""#,
+                "invalid type: string, expected u64 at line 1 column 22",
+            ),
+            (
+                "[1]",
+                "invalid type: sequence, expected u64 at line 1 column 0",
+            ),
+            (
+                "-77",
+                "invalid value: integer, expected u64 at line 1 column 3",
+            ),
+        ] {
+            let error = serde_json::from_str::<u64>(text).expect_err("no u64");
+            assert_eq!(
+                ProtocolError::from_json(&error).to_string(),
+                format!("malformed message: {message}")
+            );
+        }
+    }
+}
