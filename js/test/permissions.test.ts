@@ -1,8 +1,6 @@
 import {expect, test} from 'vitest';
 import {ANYONE_CAN, ANYONE_CAN_DO_ANYTHING, definePermissions, NOBODY_CAN} from '../src/index.js';
 import {compilePermissions} from '../src/permissions/define-permissions.js';
-import {wholeLanguage} from '../src/query/engine-support.js';
-import {queryEnvironment} from '../src/query/query-impl.js';
 import {schema, type TestSchema} from './schema.js';
 
 type Auth = {readonly sub: string; readonly org: {readonly id: string}; readonly roles: readonly string[]};
@@ -57,9 +55,8 @@ test('rules become conditions in server names, with the user as parameters', asy
 });
 
 test('sub-queries of rules are marked as of the permissions', () => {
-  const environment = queryEnvironment(schema, {system: 'permissions', support: wholeLanguage});
   const rule = (auth: any, {exists}: any) => exists('owner', (q: any) => q.where('id', auth.sub));
-  const {tables} = compilePermissions(schema, {issue: {row: {select: [rule]}}}, environment);
+  const {tables} = compilePermissions(schema, {issue: {row: {select: [rule]}}});
   expect(tables.issues?.row?.select?.[0]?.[1]).toMatchObject({
     type: 'correlatedSubquery',
     related: {system: 'permissions', correlation: {parentField: ['owner_id'], childField: ['id']}},

@@ -18,13 +18,6 @@ export interface EngineSupport {
  * This is the only place that says so: a query that needs more throws when it is built, and never gives a wrong result.
  */
 export const engineSupport: EngineSupport = {
-  exists: false,
-  notExists: false,
-  junctions: false,
-};
-
-/** Support for the whole language, for tests of what the builder emits. */
-export const wholeLanguage: EngineSupport = {
   exists: true,
   notExists: true,
   junctions: true,
