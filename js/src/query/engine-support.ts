@@ -23,6 +23,13 @@ export const engineSupport: EngineSupport = {
   junctions: true,
 };
 
+/** Support for the whole language: what queries compiled to SQL have. */
+export const wholeLanguage: EngineSupport = {
+  exists: true,
+  notExists: true,
+  junctions: true,
+};
+
 const names: {readonly [K in keyof EngineSupport]: string} = {
   exists: 'exists and whereExists',
   notExists: 'not(exists(…))',
