@@ -206,6 +206,39 @@ pub enum SimpleOperator {
     NotIn,
 }
 
+impl SimpleOperator {
+    /// The name that the wire uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            SimpleOperator::Equal => "=",
+            SimpleOperator::NotEqual => "!=",
+            SimpleOperator::Is => "IS",
+            SimpleOperator::IsNot => "IS NOT",
+            SimpleOperator::Less => "<",
+            SimpleOperator::Greater => ">",
+            SimpleOperator::LessOrEqual => "<=",
+            SimpleOperator::GreaterOrEqual => ">=",
+            SimpleOperator::Like => "LIKE",
+            SimpleOperator::NotLike => "NOT LIKE",
+            SimpleOperator::ILike => "ILIKE",
+            SimpleOperator::NotILike => "NOT ILIKE",
+            SimpleOperator::In => "IN",
+            SimpleOperator::NotIn => "NOT IN",
+        }
+    }
+
+    /// Whether the right side is a pattern.
+    pub fn is_like(self) -> bool {
+        use SimpleOperator::{ILike, Like, NotILike, NotLike};
+        matches!(self, Like | NotLike | ILike | NotILike)
+    }
+
+    /// Whether the right side is a list.
+    pub fn takes_a_list(self) -> bool {
+        matches!(self, SimpleOperator::In | SimpleOperator::NotIn)
+    }
+}
+
 /// Whether the subquery must have a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ExistsOperator {
