@@ -188,7 +188,7 @@ export function defineMutatorWithType<S extends Schema, C = unknown, W = unknown
 }
 
 /** `defineMutators` with its types bound, for programs with several schemas. */
-export function defineMutatorsWithType<_S extends Schema>(): DefineMutators {
+export function defineMutatorsWithType<_S extends Schema, _C = unknown>(): DefineMutators {
   return defineMutators;
 }
 

@@ -215,7 +215,7 @@ export function defineQueryWithType<S extends Schema, C = unknown>(): DefineQuer
 }
 
 /** `defineQueries` with its types bound, for programs with several schemas. */
-export function defineQueriesWithType<_S extends Schema>(): DefineQueries {
+export function defineQueriesWithType<_S extends Schema, _C = unknown>(): DefineQueries {
   return defineQueries;
 }
 
