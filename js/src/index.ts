@@ -1,4 +1,12 @@
 export {ApplicationError, type ApplicationErrorOptions, isApplicationError} from './application-error.js';
+export {
+  type Connection,
+  type ConnectionSource,
+  type ConnectionState,
+  ConnectionStatus,
+  type NeedsAuthReason,
+  type Source,
+} from './connection.js';
 export type {
   BaseDefaultContext,
   BaseDefaultSchema,
@@ -7,7 +15,9 @@ export type {
   DefaultTypes,
   DefaultWrappedTransaction,
 } from './default-types.js';
+export {dropAllDatabases, dropDatabase} from './drop-database.js';
 export type {JSONObject, JSONValue, ReadonlyJSONObject, ReadonlyJSONValue} from './json.js';
+export {LandfallError, type LandfallErrorCode} from './landfall-error.js';
 export type {
   CRUDKind,
   DeleteID,
@@ -160,3 +170,4 @@ export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
 export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
+export type {LogLevel, LogSink, UpdateNeededReason, ZeroOptions} from './zero-options.js';

@@ -1,6 +1,10 @@
+import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {expect, test} from 'vitest';
 import {ANYONE_CAN, ANYONE_CAN_DO_ANYTHING, definePermissions, NOBODY_CAN} from '../src/index.js';
 import {compilePermissions} from '../src/permissions/define-permissions.js';
+import {writePermissions} from '../src/permissions/write-permissions.js';
 import {schema, type TestSchema} from './schema.js';
 
 type Auth = {readonly sub: string; readonly org: {readonly id: string}; readonly roles: readonly string[]};
@@ -73,4 +77,17 @@ test('a rule that uses the user as a value, an unknown table, an unknown column:
 
 test('no configuration, no permissions', async () => {
   await expect(definePermissions(schema, () => undefined)).resolves.toBeUndefined();
+});
+
+test('permissions are written to a file that reads back the same', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'landfall-permissions-'));
+  try {
+    const file = join(folder, 'permissions.json');
+    const permissions = definePermissions<Auth, TestSchema>(schema, () => ({user: {row: {select: ANYONE_CAN}}}));
+    await writePermissions(permissions, file);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(await permissions);
+    await expect(writePermissions(undefined, file)).rejects.toThrow('definePermissions gave no permissions to write.');
+  } finally {
+    rmSync(folder, {recursive: true});
+  }
 });

@@ -105,6 +105,10 @@ test('arguments that fail validation throw with what the validator said', () => 
   }
 });
 
+test('a named query that was not called says so', () => {
+  expect(() => toQuery(queries.all as never, ctx)).toThrow('The named query "all" has to be called to ask for it.');
+});
+
 test('an async validator is refused, and its rejection is not left unhandled', () => {
   const validator: StandardSchemaV1<string, string> = {
     '~standard': {version: 1, vendor: 'test', validate: () => Promise.reject(new Error('late'))},

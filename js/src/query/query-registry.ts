@@ -274,6 +274,9 @@ export function toQuery(queryOrRequest: AnyQueryOrRequest, context: unknown): An
     const {query, args} = queryOrRequest as QueryRequest<any, any, any, any, any, any>;
     return query.fn({args, ctx: context});
   }
+  if (isQuery(queryOrRequest)) {
+    throw new TypeError(`The named query "${queryOrRequest.queryName}" has to be called to ask for it.`);
+  }
   const query = queryOrRequest as AnyQuery;
   asQueryInternals(query);
   return query;

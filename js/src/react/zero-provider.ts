@@ -2,13 +2,14 @@
 
 import {createElement, type ReactElement, type ReactNode, useEffect, useRef, useState} from 'react';
 import type {DefaultContext, DefaultSchema} from '../default-types.js';
+import type {AnyMutatorRegistry} from '../mutate/mutator-registry.js';
 import type {Schema} from '../schema/schema.js';
 import type {ZeroOptions} from '../zero-options.js';
 import {Zero} from '../zero.js';
 import {type AnyZero, ZeroContext} from './zero-context.js';
 
 /** What `ZeroProvider` takes: the options of an instance that it makes and closes, or an instance of yours. */
-export type ZeroProviderProps<S extends Schema = DefaultSchema, MD = any, C = DefaultContext> = {
+export type ZeroProviderProps<S extends Schema = DefaultSchema, MD extends AnyMutatorRegistry | undefined = any, C = DefaultContext> = {
   readonly children?: ReactNode;
 } & (
   | (ZeroOptions<S, MD, C> & {
@@ -25,7 +26,7 @@ export type ZeroProviderProps<S extends Schema = DefaultSchema, MD = any, C = De
  * The instance is made in an effect, so nothing inside is rendered on a server or before it is there.
  * A change of any option but `auth` makes a new instance: keep objects and functions that you pass in place between renders.
  */
-export function ZeroProvider<S extends Schema = DefaultSchema, MD = any, C = DefaultContext>(
+export function ZeroProvider<S extends Schema = DefaultSchema, MD extends AnyMutatorRegistry | undefined = any, C = DefaultContext>(
   props: ZeroProviderProps<S, MD, C>,
 ): ReactElement | null {
   const {children, ...rest} = props;
@@ -41,7 +42,6 @@ type MadeZeroOptions = ZeroOptions<any, any, any> & {init?: (zero: AnyZero) => v
 function useMadeZero({init, auth, zero: _, ...rest}: MadeZeroOptions, wanted: boolean): AnyZero | undefined {
   const options = useShallowStable(rest);
   const [zero, setZero] = useState<AnyZero>();
-  const [generation, setGeneration] = useState(0);
   const latestAuth = useRef(auth);
   const usedAuth = useRef(auth);
   latestAuth.current = auth;
@@ -51,20 +51,15 @@ function useMadeZero({init, auth, zero: _, ...rest}: MadeZeroOptions, wanted: bo
     if (!wanted) {
       return;
     }
-    const replace = () => setGeneration(n => n + 1);
     usedAuth.current = latestAuth.current;
-    const made: AnyZero = new Zero({
-      ...options,
-      auth: latestAuth.current,
-      onClientStateNotFound: () => callOr(options.onClientStateNotFound, replace),
-    });
+    const made: AnyZero = new Zero({...options, auth: latestAuth.current});
     init?.(made);
     setZero(made);
     return () => {
       void made.close();
       setZero(current => (current === made ? undefined : current));
     };
-  }, [wanted, options, init, hasAuth, generation]);
+  }, [wanted, options, init, hasAuth]);
 
   useEffect(() => {
     // A new token for the same instance; the first one went in with the options.
@@ -75,20 +70,6 @@ function useMadeZero({init, auth, zero: _, ...rest}: MadeZeroOptions, wanted: bo
   }, [zero, auth]);
 
   return zero;
-}
-
-/** Calls the application's callback; without one, or when it throws, does the default. */
-function callOr(callback: (() => void) | undefined, fallback: () => void): void {
-  if (callback === undefined) {
-    fallback();
-    return;
-  }
-  try {
-    callback();
-  } catch (error) {
-    console.error('onClientStateNotFound threw; making a new instance.', error);
-    fallback();
-  }
 }
 
 /** The same object as long as its members are the same. */

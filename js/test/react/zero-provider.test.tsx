@@ -76,24 +76,6 @@ test('init sees each instance', async () => {
   expect(seen).toEqual(made);
 });
 
-test('an instance whose state the server lost is replaced in place', async () => {
-  const {text} = await render(<ZeroProvider {...options}><Child /></ZeroProvider>);
-  const [first] = open();
-  const {act} = await import('react');
-  await act(async () => (first?.options.onClientStateNotFound as () => void)());
-  expect(first?.closed).toBe(true);
-  expect(text()).toBe(`instance ${made.indexOf(open()[0] as FakeZero)}`);
-});
-
-test('the callback of the application comes first', async () => {
-  const onClientStateNotFound = vi.fn();
-  await render(<ZeroProvider {...options} onClientStateNotFound={onClientStateNotFound}><Child /></ZeroProvider>);
-  const [first] = open();
-  (first?.options.onClientStateNotFound as () => void)();
-  expect(onClientStateNotFound).toHaveBeenCalledTimes(1);
-  expect(first?.closed).toBe(false);
-});
-
 test('an instance of yours is provided and never closed', async () => {
   const {FakeZero} = await import('./fake-zero.js');
   const mine = new FakeZero();

@@ -1,0 +1,56 @@
+import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {afterEach, expect, test} from 'vitest';
+import {runTsc} from './run-tsc.js';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) {
+    rmSync(folder, {recursive: true});
+  }
+});
+
+/** The programs in a text: each block of code whose first line is a comment with a file name. */
+function programs(markdown: string): {readonly name: string; readonly code: string}[] {
+  const blocks = markdown.matchAll(/^```tsx?\n(\/\/ (\S+\.tsx?)\n[\s\S]*?)^```$/gm);
+  return [...blocks].map(([, code, name]) => ({name: name as string, code: code as string}));
+}
+
+/** Compiles programs as an application that has this package would. */
+async function compile(files: ReturnType<typeof programs>): Promise<string> {
+  const folder = mkdtempSync(join(root, '.sample-'));
+  folders.push(folder);
+  for (const {name, code} of files) {
+    writeFileSync(join(folder, name), code);
+  }
+  const tsconfig = {
+    extends: '../tsconfig.json',
+    compilerOptions: {
+      rootDir: '..',
+      noEmit: true,
+      noUnusedLocals: false,
+      paths: {landfall: ['../src/index.ts'], 'landfall/react': ['../src/react/index.ts']},
+    },
+    include: ['*'],
+    exclude: [],
+  };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
+  const said = await runTsc(['-p', folder]);
+  // What is wrong in the package itself is for other checks to say.
+  return said
+    .split('\n')
+    .filter(line => files.some(({name}) => line.includes(name)))
+    .join('\n');
+}
+
+test('the programs in the README compile', async () => {
+  const files = programs(readFileSync(join(root, 'README.md'), 'utf8'));
+  expect(files.map(({name}) => name)).toEqual(['schema.ts', 'shared.ts', 'app.tsx']);
+  expect(await compile(files)).toBe('');
+}, 60_000);
+
+test('a program that does not compile is noticed', async () => {
+  expect(await compile([{name: 'bad.ts', code: "import {table} from 'landfall';\ntable(3);\n"}])).toContain('bad.ts');
+}, 60_000);
