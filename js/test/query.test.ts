@@ -139,3 +139,18 @@ test('what the engine cannot run is refused when the query is built', () => {
     'This version of Landfall cannot run not(exists(…)) yet (where of table "issue").',
   );
 });
+
+test('queries of an environment with a runner can be run', async () => {
+  const ran: unknown[] = [];
+  const runner = {
+    run: async (query: unknown, options: unknown) => {
+      ran.push([query, options]);
+      return ['row'];
+    },
+  };
+  const runnable: SchemaQuery<TestSchema> = builderFor(schema, queryEnvironment(schema, {runner}));
+  const query = runnable.issue.where('open', true);
+  expect(await query.run({type: 'unknown'})).toEqual(['row']);
+  expect(ran).toEqual([[query, {type: 'unknown'}]]);
+  expect(() => query.preload()).toThrow('Query is not runnable');
+});
