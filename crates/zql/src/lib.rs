@@ -3,7 +3,10 @@
 //! Knows nothing of where rows live, and does no I/O.
 
 pub mod ast;
+pub mod hash;
 mod like;
+pub mod name_mapping;
+pub mod normalize;
 pub mod ordering;
 pub mod predicate;
 pub mod row;
@@ -12,6 +15,9 @@ pub mod schema;
 pub mod value;
 
 pub use ast::{Ast, AstError};
+pub use hash::hash_of_name_and_args;
+pub use name_mapping::{NameError, To, map_ast};
+pub use normalize::{canonical_bytes, hash_of_ast, normalize};
 pub use ordering::{Order, OrderError};
 pub use predicate::{Predicate, PredicateError};
 pub use row::{Row, RowBuilder, RowError};

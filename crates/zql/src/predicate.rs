@@ -735,7 +735,10 @@ mod tests {
         check(&n1, &[one]);
         check(&group("and", &[n1.clone(), sx.clone()]), &[one, text]);
         check(
-            &group("and", &[n1.clone(), group("and", &[sx.clone()])]),
+            &group(
+                "and",
+                &[n1.clone(), group("and", std::slice::from_ref(&sx))],
+            ),
             &[one, text],
         );
         check(&group("and", &[n1.clone(), simple("@n", "=", "2")]), &[one]);
