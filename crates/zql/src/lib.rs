@@ -12,6 +12,7 @@ pub mod predicate;
 pub mod row;
 pub mod row_json;
 pub mod schema;
+pub mod static_parameters;
 pub mod value;
 
 pub use ast::{Ast, AstError};
@@ -23,4 +24,5 @@ pub use predicate::{Predicate, PredicateError};
 pub use row::{Row, RowBuilder, RowError};
 pub use row_json::{Names, RowJsonError};
 pub use schema::{Column, ColumnType, Key, Schema, SchemaError, TableId, TableSchema};
+pub use static_parameters::{StaticParameters, bind_static_parameters};
 pub use value::{Value, ValueRef, compare, join_eq, write_json};

@@ -8,6 +8,7 @@ use std::ops::Index;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::hash::{base36, h64};
 use crate::row::Row;
 use crate::value::{ValueRef, compare};
 
@@ -293,6 +294,13 @@ impl Schema {
         }
         out.push_str("}}");
         out
+    }
+}
+
+impl Schema {
+    /// The hash of [`Schema::client_schema_json`] in base 36: schemas that a server cannot tell apart share it.
+    pub fn hash(&self) -> String {
+        base36(h64(&self.client_schema_json()))
     }
 }
 
