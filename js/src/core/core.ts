@@ -1,0 +1,352 @@
+/**
+ * The running client as TypeScript sees it: calls into WebAssembly, and carries out what comes back, in order.
+ *
+ * Nothing of the application's runs while WebAssembly is on the stack: effects are queued and delivered afterwards, and
+ * what the application does meanwhile adds to the queue.
+ */
+import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
+import {LandfallError, type LandfallErrorCode} from '../landfall-error.js';
+import type {ReadonlyJSONValue} from '../json.js';
+import type {AST} from '../query/ast.js';
+import type {QueryErrorDetails} from '../query/view-store.js';
+import type {HostEffect} from './effects.js';
+import {applyOperations, type FlushParts, type ViewStatus} from './flush.js';
+import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
+import {type ListShape, Operands, type Snapshot, ViewTree} from './view-tree.js';
+
+/** How the server hears of a query. */
+export type QuerySource = {readonly type: 'local'} | {readonly type: 'ast'} | {
+  readonly type: 'named';
+  readonly name: string;
+  readonly argsJSON: string;
+};
+
+/** A query to keep current. */
+export interface ViewRequest {
+  readonly ast: AST;
+  /** `undefined` for a preload: synchronised, but no rows are shown. */
+  readonly shape: ListShape | undefined;
+  readonly source: QuerySource;
+  readonly ttlMs: number;
+}
+
+/** Hears of one view. `publish` must not call the application's code; `notify` may. */
+export interface ViewListener {
+  publish(data: Snapshot, status: ViewStatus, failure: QueryErrorDetails | undefined): void;
+  notify(): void;
+}
+
+/** A view that the core keeps current. */
+export interface CoreView {
+  setTTL(ttlMs: number): void;
+  retry(): void;
+  drop(): void;
+}
+
+/** What a write does. */
+export type WriteOp = 'insert' | 'upsert' | 'update' | 'delete';
+
+/** The error that ends a mutator, as the core keeps it. */
+export interface SettleError {
+  readonly type: 'app' | 'zero';
+  readonly message: string;
+  readonly detailsJSON: string | undefined;
+}
+
+/** Who uses a core: everything that is not about views. */
+export interface CoreHost {
+  /** What is not about views, in order. Must not throw. */
+  effect(effect: ForHost): void;
+  /** A fault: the core is dead, and every further call throws. */
+  fault(error: LandfallError): void;
+  /** Calls `notify` once, so that many listeners lead to one rendering. */
+  batch(notify: () => void): void;
+  /** A listener threw. */
+  listenerError(error: unknown): void;
+}
+
+/** The effects that concern the host of a core. */
+export type ForHost = Exclude<HostEffect, {type: 'flush' | 'queryFailed'}>;
+
+interface OpenView {
+  readonly tree: ViewTree | undefined;
+  readonly listener: ViewListener;
+  status: ViewStatus;
+  /** Why the query failed at the server; counts while the status is `error`. */
+  failure: QueryErrorDetails | undefined;
+}
+
+type Queued = Exclude<HostEffect, {type: 'flush'}> | {readonly type: 'flush'; readonly parts: FlushParts};
+
+const writeOps: {readonly [K in WriteOp]: number} = {insert: 0, upsert: 1, update: 2, delete: 3};
+
+export class Core {
+  readonly #host: CoreHost;
+  readonly #raw: RawCore;
+  readonly #layout: readonly TableLayout[];
+  readonly #rows: (Row | undefined)[] = [];
+  readonly #views = new Map<number, OpenView>();
+  // Dropped while effects that name them may still be queued.
+  readonly #dropped: number[] = [];
+  readonly #queue: Queued[] = [];
+  #delivering = false;
+  #fault: LandfallError | undefined;
+
+  constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost) {
+    this.#host = host;
+    try {
+      this.#raw = new bindings.Core(optionsJSON, entropy, () => this.#deliver(), (message: string) => this.#panicked(message));
+      this.#layout = JSON.parse(this.#raw.layout()) as TableLayout[];
+    } catch (error) {
+      throw this.#fault ?? landfallError(error);
+    }
+  }
+
+  /** Delivers what the constructor has brought about. To be called once, when the host can take effects. */
+  start(): void {
+    this.#deliver();
+  }
+
+  /** Opens a view; its first rows are shown before this returns, if they can be. */
+  openView(request: ViewRequest, listener: ViewListener): CoreView {
+    const {ast, shape, source, ttlMs} = request;
+    const named = source.type === 'named' ? source : undefined;
+    const id = this.#call(raw =>
+      raw.view(JSON.stringify(ast), source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
+    );
+    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined});
+    this.#deliver();
+    return {
+      setTTL: ms => this.#run(raw => raw.set_ttl(id, ms)),
+      retry: () => this.#run(raw => raw.retry(id)),
+      drop: () => this.#dropView(id),
+    };
+  }
+
+  /** The answer to a query on what is visible now. */
+  query(ast: AST, shape: ListShape): Snapshot {
+    return this.#decodeDetached(this.#call(raw => raw.run(JSON.stringify(ast))), shape);
+  }
+
+  /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */
+  mutate(name: string, argsJSON: string, called: (call: number) => void): void {
+    called(this.#call(raw => raw.mutate(name, argsJSON)));
+    this.#deliver();
+  }
+
+  write(tx: number, table: string, op: WriteOp, rowJSON: string): void {
+    this.#call(raw => raw.write(tx, table, writeOps[op], rowJSON));
+  }
+
+  read(tx: number, ast: AST, shape: ListShape): Snapshot {
+    return this.#decodeDetached(this.#call(raw => raw.read(tx, JSON.stringify(ast))), shape);
+  }
+
+  settle(tx: number, error: SettleError | undefined): void {
+    this.#run(raw => raw.settle(tx, error?.type, error?.message, error?.detailsJSON));
+  }
+
+  connect(auth: string | undefined): void {
+    this.#run(raw => raw.connect(auth));
+  }
+
+  /** JSON text of the pending, failed and uncertain mutations. */
+  mutationsJSON(): string {
+    return this.#call(raw => raw.mutations());
+  }
+
+  clearOutcome(clientID: string, mutationID: number): void {
+    this.#run(raw => raw.clear_outcome(clientID, mutationID));
+  }
+
+  close(): void {
+    this.#run(raw => raw.close());
+  }
+
+  /** Gives the memory back, after the effect `closed`. */
+  free(): void {
+    this.#fault ??= closedError();
+    this.#raw.free();
+  }
+
+  #run(call: (raw: RawCore) => void): void {
+    this.#call(call);
+    this.#deliver();
+  }
+
+  #call<T>(call: (raw: RawCore) => T): T {
+    if (this.#fault !== undefined) {
+      throw this.#fault;
+    }
+    try {
+      return call(this.#raw);
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) {
+        this.#panicked(error.message);
+      }
+      throw this.#fault ?? landfallError(error);
+    }
+  }
+
+  // Called at most once by the panic hook, and by a trap that came without it. WebAssembly may be on the stack.
+  #panicked(message: string): void {
+    if (this.#fault !== undefined) {
+      return;
+    }
+    const fault = new LandfallError('fault', `Landfall has stopped because of a fault of its own: ${message}`);
+    this.#fault = fault;
+    this.#queue.length = 0;
+    queueMicrotask(() => this.#host.fault(fault));
+  }
+
+  #dropView(id: number): void {
+    if (this.#fault !== undefined || !this.#views.has(id)) {
+      return;
+    }
+    this.#dropped.push(id);
+    this.#run(raw => raw.drop_view(id));
+  }
+
+  #deliver(): void {
+    if (this.#delivering) {
+      return;
+    }
+    this.#delivering = true;
+    try {
+      for (this.#fetch(); this.#queue.length > 0; this.#fetch()) {
+        this.#carryOut(this.#queue.shift()!);
+      }
+    } catch (error) {
+      // A flush that does not fit what came before it: what is shown can no longer be trusted.
+      this.#panicked(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#delivering = false;
+    }
+    for (const id of this.#dropped.splice(0)) {
+      this.#views.delete(id);
+    }
+  }
+
+  #fetch(): void {
+    if (this.#fault !== undefined) {
+      return;
+    }
+    const taken = this.#call(raw => raw.take());
+    if (taken === undefined) {
+      return;
+    }
+    let next = 1;
+    for (const effect of JSON.parse(taken[0]) as HostEffect[]) {
+      if (effect.type === 'flush') {
+        this.#queue.push({type: 'flush', parts: taken.slice(next, next + 3) as unknown as FlushParts});
+        next += 3;
+      } else {
+        this.#queue.push(effect);
+      }
+    }
+  }
+
+  #carryOut(effect: Queued): void {
+    if (effect.type === 'flush') {
+      this.#applyFlush(effect.parts);
+    } else if (effect.type === 'queryFailed') {
+      this.#queryFailed(effect);
+    } else {
+      this.#host.effect(effect);
+    }
+  }
+
+  // The flush that follows gives these views the status `error`.
+  #queryFailed({views, kind, message, detailsJSON}: Extract<HostEffect, {type: 'queryFailed'}>): void {
+    const details = detailsJSON === undefined ? undefined : (JSON.parse(detailsJSON) as ReadonlyJSONValue);
+    const failure: QueryErrorDetails = {type: kind === 'parse' ? 'parse' : 'app', message, details};
+    for (const id of views) {
+      const view = this.#views.get(id);
+      if (view !== undefined) {
+        view.failure = failure;
+      }
+    }
+  }
+
+  #applyFlush([batch, operations, releases]: FlushParts): void {
+    decodeRowBatch(this.#layout, batch, (handle, row) => {
+      this.#rows[handle] = row;
+    });
+    const touched = new Set<OpenView>();
+    applyOperations(new Operands(operations), handle => this.#rowOf(handle), id => {
+      const view = this.#views.get(id);
+      if (view === undefined) {
+        throw new RangeError(`A flush names view ${id}, which is not open.`);
+      }
+      touched.add(view);
+      return view;
+    });
+    for (const {listener, tree, status, failure} of touched) {
+      listener.publish(tree?.publish(), status, failure);
+    }
+    for (const handle of releases) {
+      this.#rows[handle] = undefined;
+    }
+    if (touched.size > 0) {
+      this.#host.batch(() => {
+        for (const {listener} of touched) {
+          this.#notify(listener);
+        }
+      });
+    }
+  }
+
+  // One listener that throws must not keep the others from hearing.
+  #notify(listener: ViewListener): void {
+    try {
+      listener.notify();
+    } catch (error) {
+      this.#host.listenerError(error);
+    }
+  }
+
+  #rowOf(handle: number): Row {
+    const row = this.#rows[handle];
+    if (row === undefined) {
+      throw new RangeError(`A flush names row ${handle}, which was never sent.`);
+    }
+    return row;
+  }
+
+  #decodeDetached(parts: FlushParts, shape: ListShape): Snapshot {
+    const rows: Row[] = [];
+    decodeRowBatch(this.#layout, parts[0], (handle, row) => {
+      rows[handle] = row;
+    });
+    const tree = new ViewTree(shape);
+    applyOperations(new Operands(parts[1]), handle => rows[handle]!, () => ({tree, status: 'unknown'}));
+    return tree.publish();
+  }
+}
+
+const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {
+  closed: 'closed',
+  schema: 'argument',
+  argument: 'argument',
+  arguments: 'argument',
+  'cache-url': 'argument',
+  'no-such-view': 'argument',
+  query: 'query',
+  'unknown-table': 'write',
+  'unknown-column': 'write',
+  value: 'write',
+  'transaction-closed': 'transaction-closed',
+};
+
+// WebAssembly throws an Error whose `name` is the code.
+function landfallError(error: unknown): LandfallError {
+  if (error instanceof LandfallError) {
+    return error;
+  }
+  const {name, message} = error instanceof Error ? error : new Error(String(error));
+  return new LandfallError(codes[name] ?? 'fault', message, {cause: error});
+}
+
+export function closedError(): LandfallError {
+  return new LandfallError('closed', 'The client is closed.');
+}

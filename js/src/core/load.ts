@@ -1,0 +1,46 @@
+/** Finds, fetches and compiles the WebAssembly module; makes one instance of it for each client. */
+import {type Bindings, createBindings} from '../../wasm/landfall.js';
+import {LandfallError} from '../landfall-error.js';
+
+/** Where the WebAssembly module comes from: its place, its bytes, or the compiled module. */
+export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Module;
+
+/** An own instance of the module, ready to construct a core. */
+export async function loadBindings(source: WasmSource | undefined): Promise<Bindings> {
+  const bindings = createBindings();
+  try {
+    await bindings({module_or_path: await input(source ?? moduleURL())});
+  } catch (error) {
+    throw new LandfallError('load', `The WebAssembly module could not be loaded: ${messageOf(error)}`, {cause: error});
+  }
+  return bindings;
+}
+
+// Written so that bundlers see the file and give it a hashed name.
+function moduleURL(): URL {
+  return new URL('../../wasm/landfall_bg.wasm', import.meta.url);
+}
+
+async function input(source: WasmSource): Promise<WasmSource> {
+  if (source instanceof URL && source.protocol === 'file:') {
+    const fs = nodeFiles();
+    if (fs !== undefined) {
+      return new Uint8Array(await fs.readFile(source));
+    }
+  }
+  return source;
+}
+
+interface NodeFiles {
+  readFile(url: URL): Promise<Uint8Array>;
+}
+
+// Node cannot fetch files. Asked for this way no bundler finds an import of `node:fs` in code for browsers.
+function nodeFiles(): NodeFiles | undefined {
+  const {process} = globalThis as {process?: {getBuiltinModule?: (name: string) => NodeFiles | undefined}};
+  return process?.getBuiltinModule?.('node:fs/promises');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,27 @@
+/** What went wrong, in one word that a program can decide on. */
+export type LandfallErrorCode =
+  /** The client is closed, by `close()` or by a fault. */
+  | 'closed'
+  /** The WebAssembly module could not be loaded. */
+  | 'load'
+  /** A fault inside the client; it is closed for good, what was stored is safe. */
+  | 'fault'
+  /** A query that the schema or this version cannot answer. */
+  | 'query'
+  /** A write that does not fit the schema. */
+  | 'write'
+  /** A transaction was used after its mutator had settled. */
+  | 'transaction-closed'
+  /** An option or argument that makes no sense. */
+  | 'argument';
+
+/** The error of everything that the client itself refuses or fails to do. */
+export class LandfallError extends Error {
+  override readonly name = 'LandfallError';
+  readonly code: LandfallErrorCode;
+
+  constructor(code: LandfallErrorCode, message: string, options?: {readonly cause?: unknown}) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,205 @@
+/** The mutations of a client: the promises of calls made here, and the list of what is not confirmed yet. */
+import type {Source} from './connection.js';
+import type {ReadonlyJSONValue} from './json.js';
+import type {MutatorResult, MutatorResultDetails, MutatorResultErrorDetails} from './mutate/mutator-result.js';
+import {StateSource} from './state-source.js';
+
+/** An error as the core keeps it. */
+export interface MutationError {
+  readonly type: 'app' | 'zero';
+  readonly message: string;
+  readonly detailsJson?: string;
+}
+
+/** How a mutation ended, as the core reports it. */
+export type MutationOutcome =
+  | {readonly type: 'confirmed'}
+  | {readonly type: 'failed'; readonly error: MutationError}
+  | {readonly type: 'uncertain'};
+
+/** A mutation that the server has not confirmed. */
+export interface PendingMutation {
+  /** The client that made it: another tab, an earlier session, or this one. */
+  readonly clientID: string;
+  readonly id: number;
+  /** The mutator's name. */
+  readonly name: string;
+  readonly args: ReadonlyJSONValue | undefined;
+  /**
+   * `pending`: it will be sent, or its answer is awaited. `failed`: refused, and rolled back.
+   * `uncertain`: it was sent, and the server forgot this client before it answered.
+   */
+  readonly state: 'pending' | 'failed' | 'uncertain';
+  /** Why it failed, for people. */
+  readonly reason?: string;
+  readonly error?: MutatorResultErrorDetails['error'];
+}
+
+/** The mutations that are not confirmed, oldest first; failed and uncertain ones stay until they are cleared. */
+export interface PendingMutations extends Source<readonly PendingMutation[]> {
+  /** Forgets a failed or uncertain mutation that the user has seen. */
+  clear(mutation: Pick<PendingMutation, 'clientID' | 'id'>): void;
+}
+
+type Settle = (details: MutatorResultDetails) => void;
+
+interface Call {
+  readonly args: ReadonlyJSONValue | undefined;
+  readonly client: Settle;
+  readonly durable: Settle;
+  readonly server: Settle;
+  /** The stages still to come after the local run. */
+  readonly open: Set<'durable' | 'server'>;
+}
+
+const success: MutatorResultDetails = Object.freeze({type: 'success'});
+
+/** The calls of `mutate` whose promises are not all settled. */
+export class MutationCalls {
+  readonly #calls = new Map<number, Call>();
+  // Waiting for their number: the core is not there yet.
+  readonly #unnumbered = new Set<Call>();
+
+  /** A new call; `start` is given the function that names it once the core has a number for it. */
+  begin(args: ReadonlyJSONValue | undefined, start: (named: (call: number) => void) => void): MutatorResult {
+    let settle!: {client: Settle; durable: Settle; server: Settle};
+    const client = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, client: resolve}));
+    const durable = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, durable: resolve}));
+    const server = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, server: resolve}));
+    const call: Call = {args, ...settle, open: new Set(['durable', 'server'])};
+    this.#unnumbered.add(call);
+    start(number => {
+      this.#unnumbered.delete(call);
+      this.#calls.set(number, call);
+    });
+    return {client, durable, server};
+  }
+
+  /** The arguments as the application gave them. */
+  argsOf(call: number): {readonly args: ReadonlyJSONValue | undefined} | undefined {
+    return this.#calls.get(call);
+  }
+
+  ranLocally(call: number, error: MutationError | undefined): void {
+    const entry = this.#calls.get(call);
+    if (error === undefined) {
+      entry?.client(success);
+    } else if (entry !== undefined) {
+      // Nothing is stored or sent.
+      settleAll(entry, failure(error));
+      this.#calls.delete(call);
+    }
+  }
+
+  stored(call: number, error: string | undefined): void {
+    this.#settleStage(call, 'durable', error === undefined ? success : zeroError(error));
+  }
+
+  ended(call: number, outcome: MutationOutcome): void {
+    this.#settleStage(call, 'server', resultOf(outcome));
+  }
+
+  // The server's answer may come before the store's.
+  #settleStage(number: number, stage: 'durable' | 'server', details: MutatorResultDetails): void {
+    const call = this.#calls.get(number);
+    if (call === undefined) {
+      return;
+    }
+    call[stage](details);
+    call.open.delete(stage);
+    if (call.open.size === 0) {
+      this.#calls.delete(number);
+    }
+  }
+
+  /** The server will not be heard of any more; what is on its way to storage still gets there. */
+  abandonServer(message: string): void {
+    const error = zeroError(message);
+    for (const call of this.#calls.values()) {
+      call.client(error);
+      call.server(error);
+    }
+    for (const call of this.#unnumbered) {
+      settleAll(call, error);
+    }
+    this.#unnumbered.clear();
+  }
+
+  /** No answers of any kind will come. */
+  abandon(message: string): void {
+    for (const call of this.#calls.values()) {
+      settleAll(call, zeroError(message));
+    }
+    this.#calls.clear();
+  }
+}
+
+/** The result of a call that could not even begin. */
+export function refusedMutation(message: string): MutatorResult {
+  const refused = Promise.resolve(zeroError(message));
+  return {client: refused, durable: refused, server: refused};
+}
+
+// A promise that is settled already stays as it is.
+function settleAll(call: Call, details: MutatorResultDetails): void {
+  call.client(details);
+  call.durable(details);
+  call.server(details);
+}
+
+function resultOf(outcome: MutationOutcome): MutatorResultDetails {
+  switch (outcome.type) {
+    case 'confirmed':
+      return success;
+    case 'failed':
+      return failure(outcome.error);
+    case 'uncertain':
+      return zeroError('The server no longer knows whether this mutation was applied.');
+  }
+}
+
+function failure({type, message, detailsJson}: MutationError): MutatorResultErrorDetails {
+  if (type === 'zero') {
+    return zeroError(message);
+  }
+  const details = detailsJson === undefined ? undefined : (JSON.parse(detailsJson) as ReadonlyJSONValue);
+  return {type: 'error', error: {type: 'app', message, details}};
+}
+
+function zeroError(message: string): MutatorResultErrorDetails {
+  return {type: 'error', error: {type: 'zero', message}};
+}
+
+// A mutation as the core lists it.
+interface ListedMutation {
+  readonly clientId: string;
+  readonly mutationId: number;
+  readonly name: string;
+  readonly argsJson: string;
+  readonly outcome: MutationOutcome | null;
+}
+
+/** The list of unconfirmed mutations, read from the core when it says that the list is another. */
+export class PendingMutationList extends StateSource<readonly PendingMutation[]> implements PendingMutations {
+  readonly clear: PendingMutations['clear'];
+
+  constructor(clear: PendingMutations['clear']) {
+    super([]);
+    this.clear = clear;
+  }
+
+  /** Takes over the core's list. */
+  show(mutationsJSON: string): void {
+    this.set((JSON.parse(mutationsJSON) as ListedMutation[]).map(pendingMutation));
+  }
+}
+
+function pendingMutation({clientId, mutationId, name, argsJson, outcome}: ListedMutation): PendingMutation {
+  const base = {clientID: clientId, id: mutationId, name, args: (JSON.parse(argsJson) as ReadonlyJSONValue[])[0]};
+  const result = outcome === null ? undefined : resultOf(outcome);
+  if (result?.type !== 'error') {
+    return {...base, state: 'pending'};
+  }
+  const state = outcome?.type === 'failed' ? 'failed' : 'uncertain';
+  return {...base, state, reason: result.error.message, error: result.error};
+}

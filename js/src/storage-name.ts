@@ -1,0 +1,44 @@
+import {h64} from './hash.js';
+import type {Schema} from './schema/schema.js';
+
+/** What tells the storage of one client group from that of another. */
+export interface StorageIdentity {
+  readonly userID: string | undefined;
+  readonly storageKey: string;
+  readonly mutateURL: string | undefined;
+  readonly queryURL: string | undefined;
+  readonly schema: Schema;
+}
+
+// Changes with the stored format: another format is another database, which an open old page cannot block.
+const format = 1;
+const prefix = 'landfall';
+
+/** The name of the database of one client group: one user, one storage key, one schema. */
+export function storageName(identity: StorageIdentity): string {
+  const {userID, storageKey, mutateURL, queryURL, schema} = identity;
+  const settings = h64(JSON.stringify({storageKey, mutateURL, queryURL}));
+  return [prefix, userID ?? '__anonymous__', settings, format, schemaHash(schema)].join(':');
+}
+
+/** Whether a database was made by this package. */
+export function isStorageName(name: string): boolean {
+  return name.startsWith(`${prefix}:`);
+}
+
+// Of what storage depends on: tables, columns with their types and names at the server, keys.
+function schemaHash(schema: Schema): string {
+  const tables = Object.entries(schema.tables).map(([name, table]) => [
+    name,
+    table.serverName ?? name,
+    Object.entries(table.columns)
+      .map(([column, {type, optional, serverName}]) => [column, serverName ?? column, type, optional])
+      .sort(byName),
+    table.primaryKey,
+  ]);
+  return h64(JSON.stringify(tables.sort(byName)));
+}
+
+function byName(a: readonly unknown[], b: readonly unknown[]): number {
+  return String(a[0]) < String(b[0]) ? -1 : 1;
+}

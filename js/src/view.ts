@@ -1,0 +1,268 @@
+/** Live answers: one shared view for each query, kept by those who use it. */
+import type {Core, CoreView, QuerySource, ViewListener} from './core/core.js';
+import type {ViewStatus} from './core/flush.js';
+import {shapeOf, type Snapshot} from './core/view-tree.js';
+import type {QueryInternals} from './query/internals.js';
+import {parseTTL, type TTL} from './query/ttl.js';
+import type {Listener, QueryErrorDetails, QueryResultDetails, TypedView, ViewStore} from './query/view-store.js';
+import {reportError} from './state-source.js';
+
+type Answer = readonly [Snapshot, QueryResultDetails];
+
+// Covers StrictMode's second mount, quick navigation, and a first render that is thrown away.
+const lingerMs = 50;
+const lingerUnusedMs = 2000;
+
+const emptyList: readonly never[] = Object.freeze([]);
+const unknown: QueryResultDetails = Object.freeze({type: 'unknown'});
+const complete: QueryResultDetails = Object.freeze({type: 'complete'});
+
+/** What the views of one client have in common. */
+export interface ViewOwner {
+  /** Calls back with the core: at once if it is there, else when it is. */
+  whenCore(use: (core: Core) => void): void;
+  /** How the server hears of a query. */
+  sourceOf(query: QueryInternals): QuerySource;
+}
+
+/** The views of one client, by query. */
+export class Views {
+  readonly #owner: ViewOwner;
+  readonly #byKey = new Map<string, SharedView>();
+  // Also those that are no longer found by their key, but still subscribed to.
+  readonly #open = new Set<SharedView>();
+  #ended: QueryErrorDetails | undefined;
+
+  constructor(owner: ViewOwner) {
+    this.#owner = owner;
+  }
+
+  /** The view of this query; the same one while it lives. */
+  get(query: QueryInternals, ttl: TTL): SharedView {
+    const key = query.viewKey();
+    let view = this.#byKey.get(key);
+    if (view === undefined) {
+      view = new SharedView(this.#owner, query, parseTTL(ttl), {
+        opened: it => {
+          this.#open.add(it);
+          if (!this.#byKey.has(key)) {
+            this.#byKey.set(key, it);
+          }
+        },
+        dropped: it => {
+          this.#open.delete(it);
+          if (this.#byKey.get(key) === it) {
+            this.#byKey.delete(key);
+          }
+        },
+      });
+      view.open();
+      if (this.#ended !== undefined) {
+        view.end(this.#ended);
+      }
+    } else {
+      view.updateTTL(ttl);
+    }
+    return view;
+  }
+
+  /** The client is closed: all views keep their data and say why nothing more comes. */
+  end(reason: QueryErrorDetails): void {
+    this.#ended = reason;
+    for (const view of [...this.#open]) {
+      view.end(reason);
+    }
+  }
+}
+
+interface Registration {
+  opened(view: SharedView): void;
+  dropped(view: SharedView): void;
+}
+
+/** One query's live answer, shared by everyone who asks it. */
+export class SharedView implements ViewStore<Snapshot>, ViewListener {
+  readonly #owner: ViewOwner;
+  readonly #query: QueryInternals;
+  readonly #registration: Registration;
+  readonly #listeners = new Set<() => void>();
+  #ttlMs: number;
+  #core: CoreView | undefined;
+  #answer: Answer;
+  #isOpen = false;
+  #ended = false;
+  #linger: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(owner: ViewOwner, query: QueryInternals, ttlMs: number, registration: Registration) {
+    this.#owner = owner;
+    this.#query = query;
+    this.#ttlMs = ttlMs;
+    this.#registration = registration;
+    this.#answer = [query.format.singular ? undefined : emptyList, unknown];
+  }
+
+  /** Starts showing data; without a subscriber it ends again soon. */
+  open(): void {
+    if (this.#isOpen || this.#ended) {
+      return;
+    }
+    this.#isOpen = true;
+    this.#registration.opened(this);
+    this.#dropLater(lingerUnusedMs);
+    this.#owner.whenCore(core => {
+      if (this.#isOpen && this.#core === undefined) {
+        this.#openIn(core);
+      }
+    });
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    const own = () => listener();
+    this.open();
+    clearTimeout(this.#linger);
+    this.#listeners.add(own);
+    return () => {
+      if (this.#listeners.delete(own) && this.#listeners.size === 0) {
+        this.#dropLater(lingerMs);
+      }
+    };
+  };
+
+  readonly getSnapshot = (): Answer => this.#answer;
+
+  readonly retry = (): void => {
+    this.#core?.retry();
+  };
+
+  /** Raises the TTL; a lower one is ignored. */
+  updateTTL(ttl: TTL): void {
+    const ttlMs = parseTTL(ttl);
+    if (ttlMs > this.#ttlMs) {
+      this.#ttlMs = ttlMs;
+      this.#core?.setTTL(ttlMs);
+    }
+  }
+
+  publish(data: Snapshot, status: ViewStatus, failure: QueryErrorDetails | undefined): void {
+    const [oldData, oldDetails] = this.#answer;
+    const details = this.#detailsOf(status, failure, oldDetails);
+    const newData = data ?? (this.#query.format.singular ? undefined : emptyList);
+    if (newData !== oldData || details !== oldDetails) {
+      this.#answer = [newData, details];
+    }
+  }
+
+  notify(): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch (error) {
+        reportError(error);
+      }
+    }
+  }
+
+  end(error: QueryErrorDetails): void {
+    this.#ended = true;
+    clearTimeout(this.#linger);
+    this.#answer = [this.#answer[0], this.#errorDetails(error)];
+    this.notify();
+  }
+
+  #openIn(core: Core): void {
+    const {ast, format} = this.#query;
+    try {
+      this.#core = core.openView(
+        {ast, shape: shapeOf(ast, format), source: this.#owner.sourceOf(this.#query), ttlMs: this.#ttlMs},
+        this,
+      );
+    } catch (error) {
+      this.end({type: 'app', message: error instanceof Error ? error.message : String(error)});
+    }
+  }
+
+  #dropLater(ms: number): void {
+    clearTimeout(this.#linger);
+    this.#linger = setTimeout(() => this.#drop(), ms);
+  }
+
+  #drop(): void {
+    if (this.#listeners.size > 0 || this.#ended) {
+      return;
+    }
+    this.#isOpen = false;
+    this.#registration.dropped(this);
+    this.#core?.drop();
+    this.#core = undefined;
+  }
+
+  #detailsOf(status: ViewStatus, failure: QueryErrorDetails | undefined, old: QueryResultDetails): QueryResultDetails {
+    switch (status) {
+      case 'unknown':
+        return unknown;
+      case 'complete':
+        return complete;
+      case 'error': {
+        const error = failure ?? {type: 'app', message: 'The query failed at the server.'};
+        return old.type === 'error' && old.error === failure ? old : this.#errorDetails(error);
+      }
+    }
+  }
+
+  #errorDetails(error: QueryErrorDetails): QueryResultDetails {
+    return Object.freeze({type: 'error', error, retry: this.retry, refetch: this.retry});
+  }
+}
+
+/** A live answer held by its owner, until `destroy`. */
+export class HeldView<T> implements TypedView<T> {
+  readonly #view: SharedView;
+  readonly #release: () => void;
+  readonly #listeners = new Set<Listener<T>>();
+  #destroyed = false;
+
+  constructor(view: SharedView) {
+    this.#view = view;
+    this.#release = view.subscribe(() => this.#changed());
+  }
+
+  get data(): T {
+    return this.#view.getSnapshot()[0] as T;
+  }
+
+  addListener(listener: Listener<T>): () => void {
+    const own: Listener<T> = (...args) => listener(...args);
+    this.#listeners.add(own);
+    this.#call(own);
+    return () => {
+      this.#listeners.delete(own);
+    };
+  }
+
+  updateTTL(ttl: TTL): void {
+    this.#view.updateTTL(ttl);
+  }
+
+  destroy(): void {
+    if (!this.#destroyed) {
+      this.#destroyed = true;
+      this.#listeners.clear();
+      this.#release();
+    }
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) {
+      this.#call(listener);
+    }
+  }
+
+  #call(listener: Listener<T>): void {
+    const [data, details] = this.#view.getSnapshot();
+    try {
+      listener(data as T, details.type, details.type === 'error' ? details.error : undefined);
+    } catch (error) {
+      reportError(error);
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import type {WasmSource} from './core/load.js';
+import type {DefaultContext, DefaultSchema} from './default-types.js';
+import type {AnyMutatorRegistry} from './mutate/mutator-registry.js';
+import type {Schema} from './schema/schema.js';
+
+/** How much is logged. */
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
+/** Where log lines go. */
+export interface LogSink {
+  log(level: LogLevel, context: undefined, ...args: unknown[]): void;
+}
+
+/** Why newer code is needed. */
+export type UpdateNeededReason =
+  | {readonly type: 'NewClientGroup'}
+  | {readonly type: 'VersionNotSupported'; readonly message?: string}
+  | {readonly type: 'SchemaVersionNotSupported'; readonly message?: string};
+
+/** The options of a client that do not depend on its types. */
+export interface CommonOptions {
+  /** `http(s)://host[/path]` of the server. Without it nothing is synchronised and everything else works. */
+  readonly cacheURL?: string | null | undefined;
+  /** @deprecated Use `cacheURL`. */
+  readonly server?: string | null | undefined;
+  /** The user; storage belongs to one user. Absent or `null`: logged out. */
+  readonly userID?: string | null | undefined;
+  /** The token for the server; needs a `userID`. */
+  readonly auth?: string | null | undefined;
+  /** Tells the storage of several clients of one user apart. */
+  readonly storageKey?: string | undefined;
+  /** `'idb'` (the default) keeps data in IndexedDB; `'mem'` forgets it with the page. */
+  readonly kvStore?: 'idb' | 'mem' | undefined;
+  /** The application's endpoint for mutations, if not the one the server is set to. */
+  readonly mutateURL?: string | undefined;
+  readonly mutateHeaders?: {readonly [name: string]: string} | undefined;
+  /** The application's endpoint for queries, if not the one the server is set to. */
+  readonly queryURL?: string | undefined;
+  /** @deprecated Use `queryURL`. */
+  readonly getQueriesURL?: string | undefined;
+  readonly queryHeaders?: {readonly [name: string]: string} | undefined;
+  /** `'warn'` unless set. */
+  readonly logLevel?: LogLevel | undefined;
+  /** The console unless set. */
+  readonly logSink?: LogSink | undefined;
+  /** Newer code is needed. Unless set, the page is reloaded, with growing pauses. */
+  readonly onUpdateNeeded?: ((reason: UpdateNeededReason) => void) | undefined;
+  /** The server has forgotten this client. The client starts anew by itself; pending writes are kept. */
+  readonly onClientStateNotFound?: (() => void) | undefined;
+  /** Storage failed or is missing: work goes on in memory, and unsent writes would be lost with the page. */
+  readonly onStorageProblem?: ((message: string) => void) | undefined;
+  /** How long a hidden page keeps its connection, in ms; five minutes unless set. */
+  readonly hiddenTabDisconnectDelay?: number | undefined;
+  /** How long to try before the state is `disconnected`, in ms; one minute unless set. Trying goes on. */
+  readonly disconnectTimeoutMs?: number | undefined;
+  /** Silence after which the server is asked for a sign of life, in ms; 5000 unless set. */
+  readonly pingTimeoutMs?: number | undefined;
+  /** The longest handshake header that may carry the wanted queries; 8192 unless set. */
+  readonly maxHeaderLength?: number | undefined;
+  /** Changes of wanted queries within this time travel together, in ms; 10 unless set. */
+  readonly queryChangeThrottleMs?: number | undefined;
+  /** Called around the listeners of one change; must call `apply` before it returns. */
+  readonly batchViewUpdates?: ((apply: () => void) => void) | undefined;
+  /** Where the WebAssembly module comes from, for programs that load it themselves. */
+  readonly wasm?: WasmSource | undefined;
+}
+
+/** What `new Zero` takes. */
+export type ZeroOptions<
+  S extends Schema = DefaultSchema,
+  MD extends AnyMutatorRegistry | undefined = undefined,
+  C = DefaultContext,
+> = CommonOptions & {
+  readonly schema: S;
+  /** The mutators that `zero.mutate` may run. */
+  readonly mutators?: MD | AnyMutatorRegistry | undefined;
+} & (unknown extends C ? {readonly context?: C | undefined} : {readonly context: C});
+
+/** Throws for options that make no sense, with Zero's messages where Zero has one. */
+export function checkOptions(options: CommonOptions & {readonly schema: Schema}): void {
+  if (options.auth && !options.userID) {
+    throw new Error('ZeroOptions.userID is required when auth is set.');
+  }
+  if (options.userID === '') {
+    throw new Error('ZeroOptions.userID must not be empty.');
+  }
+  for (const name of ['hiddenTabDisconnectDelay', 'disconnectTimeoutMs', 'pingTimeoutMs', 'queryChangeThrottleMs'] as const) {
+    const value = options[name];
+    if (value !== undefined && !(value >= 0)) {
+      throw new Error(`ZeroOptions.${name} must not be negative.`);
+    }
+  }
+  if (options.kvStore !== undefined && options.kvStore !== 'idb' && options.kvStore !== 'mem') {
+    throw new Error("ZeroOptions.kvStore must be 'idb' or 'mem'.");
+  }
+}
+
+/** The server's URL without a trailing slash, or `null`. */
+export function serverURL(options: CommonOptions): string | null {
+  const given = options.cacheURL ?? options.server;
+  if (given === undefined || given === null) {
+    return null;
+  }
+  const fail = (must: string): never => {
+    throw new Error(`ZeroOptions.server must ${must} (got "${given}").`);
+  };
+  if (!/^https?:\/\//.test(given)) {
+    fail('use the "http" or "https" scheme');
+  }
+  const url = parseURL(given) ?? fail('be a valid URL');
+  const path = url.pathname.replace(/\/$/, '');
+  if (path.split('/').length > 2) {
+    fail('have at most one path component');
+  }
+  if (url.search !== '' || url.hash !== '') {
+    fail('not have a query or hash');
+  }
+  return url.origin + path;
+}
+
+function parseURL(text: string): URL | undefined {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,484 @@
+/** The client: {@link Zero}, also called `Landfall`. */
+import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
+import {loadBindings} from './core/load.js';
+import {shapeOf} from './core/view-tree.js';
+import {ClientConnection, type Connection} from './connection.js';
+import type {DefaultContext, DefaultSchema} from './default-types.js';
+import {dropDatabase} from './drop-database.js';
+import type {ReadonlyJSONValue} from './json.js';
+import {LandfallError} from './landfall-error.js';
+import {logger, type Logger} from './logger.js';
+import {
+  type AnyMutateRequest,
+  type AnyMutatorRegistry,
+  isRegisteredMutator,
+  mutatorNotRegisteredMessage,
+  type ZeroMutate,
+} from './mutate/mutator-registry.js';
+import type {MutatorResult} from './mutate/mutator-result.js';
+import {MutationCalls, PendingMutationList, type PendingMutations, refusedMutation} from './mutations.js';
+import type {AnyQuery, HumanReadable, Query} from './query/query.js';
+import {asQueryInternals, type QueryInternals} from './query/internals.js';
+import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
+import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
+import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL, type TTL} from './query/ttl.js';
+import type {TypedView, ViewStore} from './query/view-store.js';
+import {reloadPage} from './reload.js';
+import {runMutator} from './running-mutator.js';
+import type {Schema} from './schema/schema.js';
+import {reportError} from './state-source.js';
+import {storageName} from './storage-name.js';
+import {version} from './version.js';
+import {HeldView, Views} from './view.js';
+import {checkOptions, type CommonOptions, serverURL, type ZeroOptions} from './zero-options.js';
+
+type Args = ReadonlyJSONValue | undefined;
+type AnyOptions = CommonOptions & {
+  readonly schema: Schema;
+  readonly mutators?: AnyMutatorRegistry | undefined;
+  readonly context?: unknown;
+};
+
+/**
+ * A client: answers queries from local data, keeps them current, and takes writes at once, with or without a server.
+ *
+ * ```ts
+ * const zero = new Zero({schema, mutators, cacheURL: 'http://localhost:4848', userID: 'ann'});
+ * const view = zero.materialize(queries.issue.list());
+ * view.addListener(issues => console.log(issues));
+ * zero.mutate(mutators.issue.create({id: '1', title: 'First'}));
+ * ```
+ */
+export class Zero<
+  S extends Schema = DefaultSchema,
+  MD extends AnyMutatorRegistry | undefined = undefined,
+  C = DefaultContext,
+> {
+  /** The registry that `mutate` accepts requests of; there at type level only. */
+  declare readonly '~mutators'?: MD;
+  readonly schema: S;
+  readonly context: C;
+  readonly userID: string | undefined;
+  readonly storageKey: string;
+  /** The server's URL, or `null`. */
+  readonly server: string | null;
+  /** Names this page among the clients of its group; never used again by another. */
+  readonly clientID: string;
+  /** Names the group of clients that share this storage. */
+  readonly clientGroupID: Promise<string>;
+  /** The name of the database. */
+  readonly idbName: string;
+  readonly version: string = version;
+  readonly connection: Connection;
+  /** Resolves when local data has been read; rejects if the client cannot run at all. */
+  readonly ready: Promise<void>;
+  /** The mutations that the server has not confirmed. */
+  readonly pending: PendingMutations;
+  /** Runs a mutator: here at once, then at the server. */
+  readonly mutate: ZeroMutate<C>;
+
+  readonly #options: AnyOptions;
+  readonly #log: Logger;
+  readonly #connection: ClientConnection;
+  readonly #pending: PendingMutationList;
+  readonly #calls = new MutationCalls();
+  readonly #views: Views;
+  readonly #indexed: boolean;
+  // What was asked for before the module was loaded, in order.
+  #waiting: ((core: Core) => void)[] = [];
+  #core: Core | undefined;
+  #auth: string | undefined;
+  #closed = false;
+  #isReady!: () => void;
+  #isNotReady!: (error: unknown) => void;
+  #hasGroup!: (id: string) => void;
+  #hasNoGroup!: (error: unknown) => void;
+  #hasClosed!: () => void;
+  readonly #closing: Promise<void>;
+
+  constructor(options: ZeroOptions<S, MD, C>) {
+    const given = options as unknown as AnyOptions;
+    checkOptions(given);
+    this.#options = given;
+    this.#log = logger(given.logLevel ?? 'warn', given.logSink);
+    this.schema = options.schema;
+    this.context = given.context as C;
+    this.userID = given.userID ?? undefined;
+    this.storageKey = given.storageKey ?? '';
+    this.#auth = given.auth ?? undefined;
+    this.server = this.#usableServer();
+    this.#indexed = this.#usesIndexedDB();
+    this.clientID = newClientID();
+    this.idbName = storageName({
+      userID: this.userID,
+      storageKey: this.storageKey,
+      mutateURL: given.mutateURL,
+      queryURL: queryURL(given),
+      schema: this.schema,
+    });
+    this.ready = new Promise((resolve, reject) => {
+      this.#isReady = resolve;
+      this.#isNotReady = reject;
+    });
+    this.clientGroupID = new Promise((resolve, reject) => {
+      this.#hasGroup = resolve;
+      this.#hasNoGroup = reject;
+    });
+    this.#closing = new Promise(resolve => (this.#hasClosed = resolve));
+    // Whoever waits for them hears of a failure; who does not wait is told by the connection's state.
+    this.ready.catch(() => {});
+    this.clientGroupID.catch(() => {});
+    this.#connection = new ClientConnection(auth => this.#connect(auth));
+    this.connection = this.#connection;
+    this.#pending = new PendingMutationList(({clientID, id}) => this.#whenCore(core => core.clearOutcome(clientID, id)));
+    this.pending = this.#pending;
+    this.#views = new Views({
+      whenCore: use => this.#whenCore(use),
+      sourceOf: query => this.#sourceOf(query),
+    });
+    this.mutate = (request => this.#mutate(request as unknown as AnyMutateRequest)) as ZeroMutate<C>;
+    void this.#start();
+  }
+
+  /** Whether `close` has been called, or a fault has ended the client. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** The answer to a query: at once from local data, or with `{type: 'complete'}` when the server has confirmed it. */
+  run<TTable extends keyof S2['tables'] & string, TInput extends Args, TOutput extends Args, S2 extends Schema, TReturn>(
+    query: QueryOrQueryRequest<TTable, TInput, TOutput, S2, TReturn, C>,
+    options?: RunOptions,
+  ): Promise<HumanReadable<TReturn>> {
+    // Arguments that do not validate throw here, not later.
+    const internals = this.#internals(query);
+    const answer = options?.type === 'complete' ? this.#runComplete(internals, options.ttl) : this.#runLocal(internals);
+    return answer as Promise<HumanReadable<TReturn>>;
+  }
+
+  /** Synchronises a query without showing it. */
+  preload(
+    query: QueryOrQueryRequest<any, any, any, any, any, any>,
+    options?: PreloadOptions,
+  ): {readonly complete: Promise<void>; cleanup(): void} {
+    const internals = this.#internals(query);
+    const ttlMs = parseTTL(options?.ttl ?? DEFAULT_PRELOAD_TTL);
+    let cleanup = () => {};
+    let cleaned = false;
+    const complete = new Promise<void>(resolve => {
+      this.#whenCore(core => {
+        if (cleaned) {
+          return;
+        }
+        const view = core.openView(
+          {ast: internals.ast, shape: undefined, source: this.#sourceOf(internals), ttlMs},
+          {publish: (_, status) => status === 'complete' && resolve(), notify: () => {}},
+        );
+        cleanup = () => view.drop();
+      });
+    });
+    return {
+      complete,
+      cleanup: () => {
+        cleaned = true;
+        cleanup();
+        cleanup = () => {};
+      },
+    };
+  }
+
+  /** A live answer, kept current until `destroy`. */
+  materialize<
+    TTable extends keyof S2['tables'] & string,
+    TInput extends Args,
+    TOutput extends Args,
+    S2 extends Schema,
+    TReturn,
+  >(
+    query: QueryOrQueryRequest<TTable, TInput, TOutput, S2, TReturn, C>,
+    options?: MaterializeOptions,
+  ): TypedView<HumanReadable<TReturn>> {
+    if (typeof options === 'function') {
+      throw new LandfallError('argument', 'materialize does not take a view factory in this version of Landfall.');
+    }
+    return new HeldView(this.#views.get(this.#internals(query), options?.ttl ?? DEFAULT_TTL));
+  }
+
+  /**
+   * A live answer in the form that bindings to user interfaces take: shared by all who ask the same query, dropped a
+   * moment after its last subscriber has gone.
+   */
+  viewStore<TReturn>(query: Query<any, any, TReturn>, options?: MaterializeOptions): ViewStore<HumanReadable<TReturn>> {
+    const view = this.#views.get(asQueryInternals(query), options?.ttl ?? DEFAULT_TTL);
+    return view as unknown as ViewStore<HumanReadable<TReturn>>;
+  }
+
+  /** Ends the client for good, when what was written is stored. Views keep their last data. */
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#end('The client is closed.');
+      if (this.#core === undefined) {
+        this.#hasClosed();
+      } else {
+        this.#core.close();
+      }
+    }
+    return this.#closing;
+  }
+
+  /** Closes the client and deletes its database, with everything that was not sent. */
+  async delete(): Promise<{deleted: string[]; errors: unknown[]}> {
+    await this.close();
+    if (!this.#indexed) {
+      return {deleted: [], errors: []};
+    }
+    try {
+      await dropDatabase(this.idbName);
+      return {deleted: [this.idbName], errors: []};
+    } catch (error) {
+      return {deleted: [], errors: [error]};
+    }
+  }
+
+  async #start(): Promise<void> {
+    try {
+      const bindings = await loadBindings(this.#options.wasm);
+      if (this.#closed) {
+        return;
+      }
+      const core = new Core(bindings, this.#coreOptions(), randomBytes(32), this.#coreHost());
+      this.#core = core;
+      core.start();
+      for (const use of this.#waiting.splice(0)) {
+        use(core);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #coreOptions(): string {
+    const options = this.#options;
+    return JSON.stringify({
+      schema: this.schema,
+      clientID: this.clientID,
+      storageName: this.idbName,
+      storage: this.#indexed ? 'indexed' : 'memory',
+      cacheURL: this.server,
+      userID: this.userID,
+      auth: this.#auth,
+      queryURL: queryURL(options),
+      queryHeaders: options.queryHeaders,
+      mutateURL: options.mutateURL,
+      mutateHeaders: options.mutateHeaders,
+      pingTimeoutMs: options.pingTimeoutMs,
+      hiddenDisconnectMs: options.hiddenTabDisconnectDelay,
+      disconnectMs: options.disconnectTimeoutMs,
+      queryThrottleMs: options.queryChangeThrottleMs,
+      maxHeaderLength: options.maxHeaderLength,
+    });
+  }
+
+  #coreHost(): CoreHost {
+    return {
+      effect: effect => this.#effect(effect),
+      fault: error => this.#fail(error),
+      batch: this.#options.batchViewUpdates ?? (apply => apply()),
+      listenerError: reportError,
+    };
+  }
+
+  // One arm for each effect; what is the application's is called through `#callBack`.
+  #effect(effect: ForHost): void {
+    switch (effect.type) {
+      case 'runMutator':
+        return this.#runMutator(effect);
+      case 'mutationLocal':
+        return this.#calls.ranLocally(effect.call, effect.error);
+      case 'mutationDurable':
+        return this.#calls.stored(effect.call, effect.error);
+      case 'mutationOutcome':
+        return effect.call === undefined ? undefined : this.#calls.ended(effect.call, effect.outcome);
+      case 'mutationsChanged':
+        return this.#core && this.#pending.show(this.#core.mutationsJSON());
+      case 'connection':
+        return this.#closed ? undefined : this.#connection.state.set(effect.state);
+      case 'ready':
+        this.#hasGroup(effect.clientGroupID);
+        return this.#isReady();
+      case 'updateNeeded': {
+        const {onUpdateNeeded = reloadPage} = this.#options;
+        return callBack(() => onUpdateNeeded({type: effect.reason, message: effect.message}));
+      }
+      case 'clientStateNotFound':
+        this.#log('warn', 'The server has forgotten this client; it starts anew.');
+        return callBack(() => this.#options.onClientStateNotFound?.());
+      case 'storageProblem':
+        this.#log('error', `Storage failed, work goes on in memory: ${effect.message}`);
+        return callBack(() => this.#options.onStorageProblem?.(effect.message));
+      case 'log':
+        return this.#log(effect.level, effect.message);
+      case 'closed':
+        this.#core?.free();
+        this.#calls.abandon('The client is closed.');
+        return this.#hasClosed();
+    }
+  }
+
+  #runMutator(effect: Extract<ForHost, {type: 'runMutator'}>): void {
+    const {schema, context} = this;
+    const surroundings = {schema, context, mutators: this.#options.mutators, auth: this.#auth};
+    const given = effect.call === undefined ? undefined : this.#calls.argsOf(effect.call);
+    if (this.#core !== undefined) {
+      runMutator(this.#core, surroundings, effect, given);
+    }
+  }
+
+  #mutate({mutator, args}: AnyMutateRequest): MutatorResult {
+    if (!isRegisteredMutator(this.#options.mutators, mutator)) {
+      throw new Error(mutatorNotRegisteredMessage(mutator.mutatorName));
+    }
+    if (this.#closed) {
+      return refusedMutation('The client is closed.');
+    }
+    // A copy: what the application does with its object later must not reach a replay.
+    const argsJSON = JSON.stringify([args ?? null]);
+    const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
+    return this.#calls.begin(copy, named => {
+      this.#whenCore(core => core.mutate(mutator.mutatorName, argsJSON, named));
+    });
+  }
+
+  async #runLocal({ast, format}: QueryInternals): Promise<unknown> {
+    await this.ready;
+    if (this.#core === undefined || this.#closed) {
+      throw closedError();
+    }
+    return this.#core.query(ast, shapeOf(ast, format)) ?? (format.singular ? undefined : []);
+  }
+
+  #runComplete(query: QueryInternals, ttl: TTL | undefined): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const view = new HeldView<unknown>(this.#views.get(query, ttl ?? DEFAULT_TTL));
+      view.addListener((data, type, error) => {
+        if (type === 'unknown') {
+          return;
+        }
+        // Not within its own first call: the view is not assigned before that returns.
+        queueMicrotask(() => view.destroy());
+        if (type === 'complete') {
+          resolve(data);
+        } else {
+          reject(new LandfallError('query', error?.message ?? 'The query failed.', {cause: error}));
+        }
+      });
+    });
+  }
+
+  #connect(auth: string | undefined): void {
+    this.#auth = auth ?? this.#auth;
+    if (!this.#closed) {
+      this.#whenCore(core => core.connect(auth));
+    }
+  }
+
+  #whenCore(use: (core: Core) => void): void {
+    if (this.#closed) {
+      return;
+    }
+    if (this.#core === undefined) {
+      this.#waiting.push(use);
+    } else {
+      use(this.#core);
+    }
+  }
+
+  #internals(query: QueryOrQueryRequest<any, any, any, any, any, any>): QueryInternals {
+    return asQueryInternals(toQuery(query, this.context) as AnyQuery);
+  }
+
+  #sourceOf({customQueryID}: QueryInternals): QuerySource {
+    if (customQueryID !== undefined) {
+      return {type: 'named', name: customQueryID.name, argsJSON: JSON.stringify(customQueryID.args)};
+    }
+    return {type: this.schema.enableLegacyQueries === true ? 'ast' : 'local'};
+  }
+
+  // The module did not load, or a fault has ended it.
+  #fail(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#log('error', reason);
+    this.#isNotReady(error);
+    this.#hasNoGroup(error);
+    this.#end(reason);
+    this.#calls.abandon(reason);
+    this.#hasClosed();
+  }
+
+  #end(reason: string): void {
+    if (this.#closed) {
+      return;
+    }
+    this.#closed = true;
+    this.#waiting = [];
+    this.#isNotReady(closedError());
+    this.#hasNoGroup(closedError());
+    this.#connection.state.set({name: 'closed', reason});
+    this.#calls.abandonServer(reason);
+    this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}});
+  }
+
+  #usableServer(): string | null {
+    const url = serverURL(this.#options);
+    if (url === null) {
+      this.#log('warn', 'No cacheURL is set: no data will be synced.');
+      return null;
+    }
+    if (typeof WebSocket === 'undefined') {
+      this.#log('warn', 'Zero started in an unsupported environment, no data will be synced.');
+      return null;
+    }
+    return url;
+  }
+
+  #usesIndexedDB(): boolean {
+    if (this.#options.kvStore === 'mem') {
+      return false;
+    }
+    if (typeof indexedDB === 'undefined' || indexedDB === null) {
+      this.#log('warn', 'IndexedDB is not available: data is kept in memory and is lost with the page.');
+      return false;
+    }
+    return true;
+  }
+}
+
+/** Another name of {@link Zero}. */
+export const Landfall: typeof Zero = Zero;
+/** Another name of {@link Zero}. */
+export type Landfall<
+  S extends Schema = DefaultSchema,
+  MD extends AnyMutatorRegistry | undefined = undefined,
+  C = DefaultContext,
+> = Zero<S, MD, C>;
+
+function queryURL(options: CommonOptions): string | undefined {
+  return options.queryURL ?? options.getQueriesURL;
+}
+
+function callBack(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+function randomBytes(length: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(length));
+}
+
+// 18 characters of base 32: 90 random bits.
+function newClientID(): string {
+  return Array.from(randomBytes(18), byte => (byte & 31).toString(32)).join('');
+}

@@ -1,0 +1,83 @@
+// Builds the client's WebAssembly module into js/wasm and prints what it weighs.
+//   node scripts/build-wasm.mjs          the module that ships: optimised for size
+//   node scripts/build-wasm.mjs --dev    quick and unoptimised, with readable panics and stacks
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { command, Refusal, root, run, say, WASM_BINDGEN } from './tools.mjs';
+
+const CRATE = 'landfall-web';
+const out = join(root, 'js/wasm');
+const stamp = join(out, '.built-from');
+const wasm = join(out, 'landfall_bg.wasm');
+
+/** Builds `js/wasm` if the crates or the tools have changed; `dev` skips all optimisation. */
+export function buildWasm({ dev = false } = {}) {
+  const profile = dev ? 'dev' : 'wasm';
+  run('cargo', ['build', '--locked', '--quiet', '--target', 'wasm32-unknown-unknown', '--profile', profile, '-p', CRATE]);
+  const built = join(targetFolder(), 'wasm32-unknown-unknown', dev ? 'debug' : 'wasm', 'landfall_web.wasm');
+  const recipe = fingerprint(built, profile);
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === recipe && existsSync(wasm)) {
+    say('js/wasm is up to date');
+    return;
+  }
+  rmSync(stamp, { force: true });
+  mkdirSync(out, { recursive: true });
+  run('wasm-bindgen', ['--target', 'no-modules', '--out-dir', out, '--out-name', 'landfall', ...(dev ? ['--debug'] : []), built]);
+  rmSync(join(out, 'landfall_bg.wasm.d.ts'), { force: true });
+  wrapGlue();
+  if (!dev) optimise();
+  if (!WebAssembly.validate(readFileSync(wasm))) throw new Refusal(`${wasm} is not a valid WebAssembly module`);
+  writeFileSync(stamp, recipe);
+}
+
+// The bindings of wasm-bindgen keep one instance per script. As a function they make one for each client:
+// memory is given back with the client, and a panic ends that client alone.
+function wrapGlue() {
+  const script = join(out, 'landfall.js');
+  const glue = readFileSync(script, 'utf8');
+  if (!glue.startsWith('let wasm_bindgen = (function(exports) {')) {
+    throw new Refusal(`wasm-bindgen ${WASM_BINDGEN} was expected to write another beginning of ${script}`);
+  }
+  writeFileSync(script, `/** Makes the bindings for one instance of the module. */\nexport function createBindings() {\n${glue}return wasm_bindgen;\n}\n`);
+  const types = join(out, 'landfall.d.ts');
+  writeFileSync(types, `${readFileSync(types, 'utf8')}
+/** The bindings of one instance: call them to load the module, then construct. */
+export type Bindings = typeof wasm_bindgen;
+export type Core = wasm_bindgen.Core;
+/** Makes the bindings for one instance of the module. */
+export declare function createBindings(): Bindings;
+`);
+}
+
+function optimise() {
+  const small = `${wasm}.small`;
+  // No feature flags: the module carries its own list, and with `--all-features` it would not compile.
+  run('wasm-opt', ['-Oz', wasm, '-o', small]);
+  renameSync(small, wasm);
+}
+
+function fingerprint(built, profile) {
+  const content = createHash('sha256').update(readFileSync(built)).digest('hex');
+  const recipe = createHash('sha256').update(readFileSync(new URL(import.meta.url))).digest('hex');
+  return `${profile} ${WASM_BINDGEN} ${content} ${recipe}\n`;
+}
+
+function targetFolder() {
+  return process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+}
+
+/** Prints what the module weighs: raw, gzip, brotli. The package's build does the same for its JavaScript. */
+export function printSize() {
+  const bytes = readFileSync(wasm);
+  const sizes = [bytes, gzipSync(bytes, { level: 9 }), brotliCompressSync(bytes)].map(({ length }) => `${(length / 1024).toFixed(1)} KB`);
+  say(`landfall_bg.wasm: ${sizes[0]} raw, ${sizes[1]} gzip, ${sizes[2]} brotli`);
+}
+
+if (process.argv[1] === join(root, 'scripts/build-wasm.mjs')) {
+  await command(() => {
+    buildWasm({ dev: process.argv.includes('--dev') });
+    printSize();
+  });
+}
