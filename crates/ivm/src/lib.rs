@@ -1,1 +1,30 @@
-//! Landfall's incremental view maintenance engine
+//! Landfall's incremental view maintenance engine: a query becomes a pipeline of operators that is hydrated once
+//! and then kept current, change by change. `OPERATORS.md` holds the contract that all operators keep.
+//!
+//! Knows neither wire messages nor JavaScript, and does no I/O: rows come from a [`Source`].
+
+mod branch;
+mod change;
+mod condition;
+mod connection;
+mod error;
+mod index;
+mod join;
+mod live_query;
+mod memory_source;
+mod pipeline;
+mod rows;
+mod skip;
+mod source;
+mod take;
+mod view;
+
+pub use branch::{Branch, Branched, Layer};
+pub use change::{Change, Node, Output, Relationship, Role};
+pub use error::{BuildError, SourceError};
+pub use live_query::{LiveQuery, evaluate};
+pub use memory_source::MemorySource;
+pub use pipeline::{JoinId, NodeSink, Pipeline, Reader};
+pub use rows::{RowDelta, RowSink};
+pub use source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange, Start};
+pub use view::{Entry, Step, View, ViewDelta};

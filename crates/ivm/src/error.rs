@@ -1,0 +1,58 @@
+//! What can go wrong when a query is built or its rows are read.
+
+use landfall_zql::ordering::OrderError;
+use landfall_zql::predicate::PredicateError;
+use thiserror::Error;
+
+/// Why a query cannot be turned into a pipeline.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The schema has no such table.
+    #[error("unknown table {table:?}")]
+    UnknownTable {
+        /// The name in the query.
+        table: String,
+    },
+    /// The table has no such column.
+    #[error("unknown column {column:?} of table {table:?}")]
+    UnknownColumn {
+        /// The table.
+        table: String,
+        /// The name in the query.
+        column: String,
+    },
+    /// The order cannot be built.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A comparison cannot be built.
+    #[error(transparent)]
+    Predicate(#[from] PredicateError),
+    /// A bound names a value that its column cannot hold.
+    #[error(
+        "the start of the query on table {table:?} has a value of the wrong type for column {column:?}"
+    )]
+    StartType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A subquery of `EXISTS` with a part that has no meaning there.
+    #[error("EXISTS subqueries must not have {part}")]
+    ExistsPart {
+        /// `start` or `related`.
+        part: &'static str,
+    },
+}
+
+/// Why rows could not be read. The memory source never fails; a database can.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What happened, without values of rows.
+    pub message: String,
+    /// What the source says.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
