@@ -1,0 +1,118 @@
+//! Indexes made on demand for the orders and constraints of queries.
+
+use landfall_zql::TableId;
+use rusqlite::Connection;
+
+use super::{ReplicaError, ReplicaSchema, ReplicaTable, quote};
+
+/// Own indexes that a table gets at most: each costs at every write.
+const MAX_PER_TABLE: usize = 32;
+
+/// An index that a query would use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IndexWish {
+    /// The table.
+    pub table: TableId,
+    /// Columns that are fixed to a value, ascending.
+    pub fixed: Vec<usize>,
+    /// The other columns, in the order of rows; true is descending.
+    pub order: Vec<(usize, bool)>,
+}
+
+impl IndexWish {
+    /// Whether the fixed columns leave one row at most, so that the key's own index serves.
+    pub fn is_lookup(&self, table: &ReplicaTable) -> bool {
+        let fixed = |key: &Vec<usize>| key.iter().all(|column| self.fixed.contains(column));
+        table.unique_keys.iter().any(fixed)
+    }
+}
+
+/// Makes the index unless the table has one that serves.
+pub(crate) fn make(
+    conn: &Connection,
+    schema: &ReplicaSchema,
+    wish: &IndexWish,
+) -> Result<bool, ReplicaError> {
+    let Some(table) = schema.table(wish.table) else {
+        return Ok(false);
+    };
+    let columns = wish
+        .fixed
+        .iter()
+        .map(|&column| (column, false))
+        .chain(wish.order.iter().copied());
+    let parts: Option<Vec<(&str, bool)>> = columns
+        .map(|(column, desc)| Some((table.columns.get(column)?.name.as_str(), desc)))
+        .collect();
+    let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
+        return Ok(false);
+    };
+    let existing = read(conn, table)?;
+    let own = existing.iter().filter(|index| index.own).count();
+    if existing.iter().any(|index| index.serves(&parts, wish.fixed.len())) || own >= MAX_PER_TABLE {
+        return Ok(false);
+    }
+    let columns: Vec<String> = parts
+        .iter()
+        .map(|(name, desc)| {
+            let direction = if *desc { " DESC" } else { "" };
+            format!("{} COLLATE BINARY{direction}", quote(name))
+        })
+        .collect();
+    let labels: Vec<String> = parts
+        .iter()
+        .map(|(name, desc)| format!("{name}{}", if *desc { " desc" } else { "" }))
+        .collect();
+    let index = format!("_landfall_ix_{}({})", table.sql_name, labels.join(","));
+    conn.execute_batch(&format!(
+        "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+        quote(&index),
+        quote(&table.sql_name),
+        columns.join(",")
+    ))?;
+    tracing::info!(table = %table.name, columns = %labels.join(","), "made an index for a query");
+    Ok(true)
+}
+
+/// A whole (not partial) index over plain columns in binary order.
+struct Existing {
+    own: bool,
+    parts: Vec<(Option<String>, bool)>,
+}
+
+impl Existing {
+    /// Whether rows with the first `fixed` columns given come out in order, forwards or backwards.
+    fn serves(&self, wanted: &[(&str, bool)], fixed: usize) -> bool {
+        let named = self.parts.len() >= wanted.len()
+            && self
+                .parts
+                .iter()
+                .zip(wanted)
+                .all(|((name, _), (wanted, _))| name.as_deref() == Some(wanted));
+        let turns = self.parts.iter().zip(wanted).skip(fixed);
+        let turned: Vec<bool> = turns.map(|((_, desc), (_, wanted))| desc != wanted).collect();
+        named && (turned.iter().all(|turned| *turned) || !turned.contains(&true))
+    }
+}
+
+fn read(conn: &Connection, table: &ReplicaTable) -> Result<Vec<Existing>, ReplicaError> {
+    let mut names = conn.prepare_cached("SELECT name FROM pragma_index_list(?1) WHERE partial = 0")?;
+    let names = names
+        .query_map([&table.sql_name], |row| row.get::<_, String>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    names
+        .into_iter()
+        .map(|name| {
+            let mut parts = conn.prepare_cached(
+                "SELECT CASE coll WHEN 'BINARY' THEN name END, \"desc\" FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno",
+            )?;
+            let parts = parts
+                .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(Existing {
+                own: name.starts_with("_landfall_ix_"),
+                parts,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,161 @@
+//! The server's copy of the upstream in a SQLite file, with versions.
+//!
+//! One writer changes it and puts every step into a ring; readers hold snapshots at known versions.
+//! In embedded mode the file is the upstream itself and other processes write it as well.
+//! Leaves to others: where changes come from (`upstream`), and what is made of them (`queries`).
+
+mod advance;
+mod cells;
+mod error;
+mod indexes;
+mod layout;
+mod reader;
+mod schema;
+mod source;
+mod sql;
+mod step;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use advance::Ring;
+
+pub use advance::{Advance, Lagged, LmidChange, Reset, ResultChange, RowChange, Subscription};
+pub use cells::{pack_cells, read_row, to_cell};
+pub use error::ReplicaError;
+pub use layout::Layout;
+pub use reader::{Reader, StoredResult};
+pub use schema::{ReplicaColumn, ReplicaSchema, ReplicaTable, TableDraft};
+
+pub(crate) use error::is_busy;
+pub(crate) use indexes::IndexWish;
+pub(crate) use sql::quote;
+pub(crate) use step::StepBuilder;
+pub(crate) use writer::{ReplicaState, ReplicaWriter};
+
+/// A state of the upstream: the commit position of Postgres, or the sequence of an embedded file's change log.
+pub type StateVersion = u64;
+
+/// A handle on the replica. Clones share one replica.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    layout: Layout,
+    generation: Mutex<Arc<str>>,
+    ring: Arc<Ring>,
+    /// Schemas with the version from which each holds, the newest last.
+    schemas: Mutex<Vec<(StateVersion, Arc<ReplicaSchema>)>>,
+    wishes: Mutex<Vec<IndexWish>>,
+}
+
+impl Replica {
+    /// A replica whose file is complete at `version`.
+    pub(crate) fn new(
+        path: &Path,
+        layout: Layout,
+        generation: &str,
+        version: StateVersion,
+        schema: Arc<ReplicaSchema>,
+    ) -> Self {
+        Replica {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                layout,
+                generation: Mutex::new(generation.into()),
+                ring: Arc::new(Ring::new(version)),
+                schemas: Mutex::new(vec![(version, schema)]),
+                wishes: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// The newest schema.
+    pub fn schema(&self) -> Arc<ReplicaSchema> {
+        self.shared.schema_at(StateVersion::MAX)
+    }
+
+    /// The newest version that was announced.
+    pub fn version(&self) -> StateVersion {
+        self.shared.ring.announced()
+    }
+
+    /// Names the history that versions belong to: versions of different generations cannot be compared.
+    pub fn generation(&self) -> Arc<str> {
+        self.shared.generation.lock().clone()
+    }
+
+    /// A reader with a connection of its own, at the newest version.
+    pub fn reader(&self) -> Result<Reader, ReplicaError> {
+        Reader::open(self.shared.clone())
+    }
+
+    /// Every step after the newest announced version.
+    pub fn subscribe(&self) -> Subscription {
+        self.subscribe_at().1
+    }
+
+    /// The newest announced version, and every step after it.
+    pub fn subscribe_at(&self) -> (StateVersion, Subscription) {
+        Subscription::new(self.shared.ring.clone())
+    }
+
+    /// Puts a step into the ring, before its commit.
+    pub(crate) fn enter(&self, advance: Advance, schema: Option<Arc<ReplicaSchema>>) {
+        if let Some(schema) = schema {
+            let mut schemas = self.shared.schemas.lock();
+            schemas.push((advance.to, schema));
+            // A reader lags by a commit or two, never by a chain of schema changes.
+            let surplus = schemas.len().saturating_sub(8);
+            schemas.drain(..surplus);
+        }
+        self.shared.ring.enter(advance);
+    }
+
+    /// Takes the last step back: its commit failed.
+    pub(crate) fn retract(&self, had_schema: bool) {
+        if had_schema {
+            self.shared.schemas.lock().pop();
+        }
+        self.shared.ring.retract();
+    }
+
+    /// Announces the last step, after its commit.
+    pub(crate) fn announce(&self) {
+        self.shared.ring.announce();
+    }
+
+    pub(crate) fn set_generation(&self, generation: &str) {
+        *self.shared.generation.lock() = generation.into();
+    }
+
+    pub(crate) fn take_wishes(&self) -> Vec<IndexWish> {
+        std::mem::take(&mut *self.shared.wishes.lock())
+    }
+}
+
+impl Shared {
+    fn schema_at(&self, version: StateVersion) -> Arc<ReplicaSchema> {
+        let schemas = self.schemas.lock();
+        let newest = schemas.iter().rev().find(|(from, _)| *from <= version);
+        let (_, schema) = newest
+            .or_else(|| schemas.first())
+            .expect("a replica is made with a schema, and the newest is never dropped");
+        schema.clone()
+    }
+
+    /// Asks the writer for an index, unless there is one. It is made soon, between two steps.
+    fn wish(&self, wish: IndexWish) {
+        let mut wishes = self.wishes.lock();
+        if !wishes.contains(&wish) {
+            wishes.push(wish);
+        }
+    }
+}

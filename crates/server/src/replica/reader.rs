@@ -1,0 +1,234 @@
+//! A connection that reads the replica at a known version.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_zql::{Key, Row, RowBuilder, TableId};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
+
+use super::layout::{Layout, ROW_VERSION, version_cell};
+use super::{
+    IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, quote, read_row, sql,
+    to_cell,
+};
+
+/// How long a reader waits for the step of a version that it already sees.
+const STEP_WAIT: Duration = Duration::from_secs(10);
+
+/// Reads rows, last mutation ids and results, all of one version.
+///
+/// Owned by one thread. Moves only when told to; a released reader holds no snapshot.
+pub struct Reader {
+    shared: Arc<Shared>,
+    conn: Connection,
+    schema: Arc<ReplicaSchema>,
+    version: StateVersion,
+    open: bool,
+    /// Indexes that were asked for already.
+    wished: RefCell<BTreeSet<IndexWish>>,
+}
+
+/// A stored result of a mutation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResult {
+    /// The client.
+    pub client: String,
+    /// The mutation.
+    pub id: u64,
+    /// JSON text; `None` if it was deleted.
+    pub result: Option<String>,
+    /// The version at which it was stored or deleted.
+    pub version: StateVersion,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("version", &self.version)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn open(shared: Arc<Shared>) -> Result<Self, ReplicaError> {
+        let conn = Connection::open_with_flags(
+            &shared.path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.pragma_update(None, "query_only", true)?;
+        conn.pragma_update(None, "mmap_size", 0x7fff_0000_i64)?;
+        conn.set_prepared_statement_cache_capacity(1024);
+        let schema = shared.schema_at(StateVersion::MAX);
+        let mut reader = Reader {
+            shared,
+            conn,
+            schema,
+            version: 0,
+            open: false,
+            wished: RefCell::default(),
+        };
+        reader.advance()?;
+        Ok(reader)
+    }
+
+    /// The version that is read.
+    pub fn version(&self) -> StateVersion {
+        self.version
+    }
+
+    /// The schema at that version.
+    pub fn schema(&self) -> &Arc<ReplicaSchema> {
+        &self.schema
+    }
+
+    /// The replica this reader belongs to.
+    pub fn replica(&self) -> Replica {
+        Replica {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Moves to the newest version and returns it. Its steps are in the ring when this returns.
+    pub fn advance(&mut self) -> Result<StateVersion, ReplicaError> {
+        self.release()?;
+        self.conn.execute_batch("BEGIN")?;
+        self.open = true;
+        let version = self.shared.layout.version(&self.conn)?;
+        if !self.shared.ring.wait_for(version, STEP_WAIT) {
+            self.release()?;
+            return Err(ReplicaError::Behind(version));
+        }
+        self.version = version;
+        self.schema = self.shared.schema_at(version);
+        Ok(version)
+    }
+
+    /// Lets the snapshot go, so that the log can be reset while this reader is idle.
+    /// Reads need an `advance` first.
+    pub fn release(&mut self) -> Result<(), ReplicaError> {
+        if self.open {
+            self.open = false;
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        Ok(())
+    }
+
+    /// The row with this row key.
+    pub fn row(&self, table: TableId, key: &Key) -> Result<Option<Row>, ReplicaError> {
+        let table = self.table(table)?;
+        let mut statement = self.conn.prepare_cached(&sql::select_by_key(table))?;
+        let mut rows = statement.query(params_from_iter(key.0.iter().map(to_cell)))?;
+        match rows.next()? {
+            Some(row) => Ok(Some(read_row(table, row, 0, &mut RowBuilder::default())?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The version of a row's last change, if the row is there and its version is known.
+    /// An embedded file knows it for as long as its log reaches back.
+    pub fn row_version(
+        &self,
+        table: TableId,
+        key: &Key,
+    ) -> Result<Option<StateVersion>, ReplicaError> {
+        let table = self.table(table)?;
+        let sql = match self.shared.layout {
+            Layout::Postgres => format!(
+                "SELECT {} FROM {} WHERE {}",
+                quote(ROW_VERSION),
+                quote(&table.sql_name),
+                sql::key_condition(table, 1)
+            ),
+            Layout::Embedded => return Ok(None),
+        };
+        let version = self
+            .conn
+            .prepare_cached(&sql)?
+            .query_row(params_from_iter(key.0.iter().map(to_cell)), |row| {
+                row.get::<_, i64>(0)
+            })
+            .optional()?;
+        Ok(version.and_then(|version| StateVersion::try_from(version).ok()))
+    }
+
+    /// The last mutation id of every client of a group that ever wrote.
+    pub fn lmids(&self, group: &str) -> Result<Vec<(String, u64)>, ReplicaError> {
+        self.lmids_since(group, None)
+    }
+
+    /// The last mutation ids of a group that rose after a version.
+    pub fn lmids_since(
+        &self,
+        group: &str,
+        version: Option<StateVersion>,
+    ) -> Result<Vec<(String, u64)>, ReplicaError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT client, lmid FROM _landfall_clients WHERE client_group = ?1 AND version > ?2 ORDER BY client",
+        )?;
+        let since = version.map_or(-1, version_cell);
+        let rows = statement.query_map((group, since), |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The results of a group that were stored or deleted after a version.
+    pub fn results_since(
+        &self,
+        group: &str,
+        version: Option<StateVersion>,
+    ) -> Result<Vec<StoredResult>, ReplicaError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT client, id, result, version FROM _landfall_results WHERE client_group = ?1 AND version > ?2 ORDER BY client, id",
+        )?;
+        let since = version.map_or(-1, version_cell);
+        let rows = statement.query_map((group, since), |row| {
+            Ok(StoredResult {
+                client: row.get(0)?,
+                id: row.get::<_, i64>(1)?.max(0) as u64,
+                result: row.get(2)?,
+                version: row.get::<_, i64>(3)?.max(0) as u64,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The permissions that the upstream holds, as JSON text.
+    pub fn permissions(&self) -> Result<Option<String>, ReplicaError> {
+        let permissions = self
+            .conn
+            .prepare_cached("SELECT permissions FROM _landfall_permissions")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(permissions.flatten())
+    }
+
+    /// Asks for an index once.
+    pub(super) fn wish(&self, wish: IndexWish) {
+        let known = self.wished.borrow().contains(&wish);
+        if known {
+            return;
+        }
+        if let Ok(table) = self.table(wish.table)
+            && !wish.is_lookup(table)
+        {
+            self.shared.wish(wish.clone());
+        }
+        self.wished.borrow_mut().insert(wish);
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) fn table(&self, id: TableId) -> Result<&ReplicaTable, ReplicaError> {
+        self.schema
+            .table(id)
+            .ok_or_else(|| ReplicaError::Damaged(format!("there is no table {}", id.0)))
+    }
+}

@@ -1,0 +1,226 @@
+//! The replica as a source of rows for pipelines.
+//!
+//! A start is not one condition with ORs, which no index serves, but a sequence of ranges: first the rows that share
+//! all but the last ordered column with it, then those that share one less, and so on. Each is one index range.
+
+use std::cmp::Ordering;
+
+use landfall_ivm::{Basis, FetchRequest, Sink, Source, SourceError};
+use landfall_zql::ast::Direction;
+use landfall_zql::{ColumnType, Key, Row, RowBuilder, Schema, TableId, ValueRef, compare};
+use rusqlite::params_from_iter;
+use rusqlite::types::Value as Cell;
+
+use super::{IndexWish, Reader, ReplicaError, ReplicaTable, quote, read_row, sql, to_cell};
+
+impl Source for Reader {
+    fn schema(&self) -> &Schema {
+        &Reader::schema(self).zql
+    }
+
+    fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.fetch_rows(request, sink).map_err(source_error)
+    }
+
+    fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
+        self.row(table, key).map_err(source_error)
+    }
+}
+
+fn source_error(error: ReplicaError) -> SourceError {
+    SourceError {
+        message: error.to_string(),
+        source: Some(Box::new(error)),
+    }
+}
+
+impl Reader {
+    fn fetch_rows(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), ReplicaError> {
+        if request.is_empty() {
+            return Ok(());
+        }
+        let table = self.table(request.table)?;
+        self.wish_for(request);
+        let ordered = Ordered::new(request);
+        let mut builder = RowBuilder::default();
+        for range in ordered.ranges(table) {
+            let (text, parameters) = range.sql(table, request, &ordered);
+            let mut statement = self.connection().prepare_cached(&text)?;
+            let mut rows = statement.query(params_from_iter(parameters))?;
+            while let Some(row) = rows.next()? {
+                let row = read_row(table, row, 0, &mut builder)?;
+                if sink(&row).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wish_for(&self, request: &FetchRequest<'_>) {
+        let fixed: Vec<usize> = request.constraint.iter().map(|(column, _)| *column).collect();
+        let order = request.order.0.iter().filter(|(column, _)| !fixed.contains(column));
+        let wish = IndexWish {
+            table: request.table,
+            order: order.map(|&(column, direction)| (column, direction == Direction::Desc)).collect(),
+            fixed,
+        };
+        self.wish(wish);
+    }
+}
+
+/// The ordered columns that a request leaves open, in the direction of travel, and where to start.
+struct Ordered<'a> {
+    /// Column, whether it descends.
+    open: Vec<(usize, bool)>,
+    start: Option<StartPoint<'a>>,
+}
+
+struct StartPoint<'a> {
+    row: &'a Row,
+    /// How many of the open columns count: beyond, a constraint decides.
+    depth: usize,
+    /// Whether rows that equal the start in those columns are given.
+    inclusive: bool,
+}
+
+impl<'a> Ordered<'a> {
+    fn new(request: &FetchRequest<'a>) -> Self {
+        let mut open = Vec::new();
+        let mut decided = None;
+        for &(column, direction) in &request.order.0 {
+            let desc = (direction == Direction::Desc) != request.reverse;
+            let Ok(at) = request.constraint.binary_search_by_key(&column, |(column, _)| *column) else {
+                open.push((column, desc));
+                continue;
+            };
+            // The column has one value in all rows: it comes before, at or after the start's.
+            let (None, Some(start)) = (decided, request.start) else {
+                continue;
+            };
+            let mut ordering = compare(request.constraint[at].1, start.row.get(column));
+            if desc {
+                ordering = ordering.reverse();
+            }
+            if ordering.is_ne() {
+                decided = Some((open.len(), ordering == Ordering::Greater));
+            }
+        }
+        let start = request.start.map(|start| {
+            let (depth, inclusive) = decided.unwrap_or((open.len(), start.basis == Basis::At));
+            StartPoint {
+                row: start.row,
+                depth,
+                inclusive,
+            }
+        });
+        Ordered { open, start }
+    }
+
+    /// The ranges whose rows, one after another, are the request's.
+    fn ranges(&self, table: &ReplicaTable) -> Vec<Range> {
+        let Some(start) = &self.start else {
+            return vec![Range { equal: 0, last: None }];
+        };
+        let mut ranges = Vec::new();
+        if start.inclusive {
+            ranges.push(Range {
+                equal: start.depth,
+                last: None,
+            });
+        }
+        for equal in (0..start.depth).rev() {
+            let (column, desc) = self.open[equal];
+            let at_null = start.row.get(column).is_null();
+            let nullable = !table.columns[column].not_null;
+            let lasts: &[Last] = match (desc, at_null) {
+                (false, false) => &[Last::Greater],
+                (false, true) => &[Last::NotNull],
+                // NULL is the smallest value: nothing comes after it.
+                (true, true) => &[],
+                (true, false) if nullable => &[Last::Less, Last::Null],
+                (true, false) => &[Last::Less],
+            };
+            ranges.extend(lasts.iter().map(|&last| Range {
+                equal,
+                last: Some(last),
+            }));
+        }
+        ranges
+    }
+}
+
+/// Rows that equal the start in the first `equal` open columns and lie beyond it in the next.
+struct Range {
+    equal: usize,
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy)]
+enum Last {
+    Greater,
+    Less,
+    NotNull,
+    Null,
+}
+
+impl Range {
+    fn sql(&self, table: &ReplicaTable, request: &FetchRequest<'_>, ordered: &Ordered<'_>) -> (String, Vec<Cell>) {
+        let mut parameters = Vec::new();
+        let mut terms = Vec::new();
+        for &(column, value) in request.constraint {
+            terms.push(equality(table, column, value, &mut parameters));
+        }
+        if let Some(start) = &ordered.start {
+            for &(column, _) in &ordered.open[..self.equal] {
+                terms.push(equality(table, column, start.row.get(column), &mut parameters));
+            }
+            if let (Some(last), Some(&(column, _))) = (self.last, ordered.open.get(self.equal)) {
+                let name = operand(table, column);
+                terms.push(match last {
+                    Last::NotNull => format!("{name} IS NOT NULL"),
+                    Last::Null => format!("{name} IS NULL"),
+                    Last::Greater | Last::Less => {
+                        parameters.push(to_cell(start.row.get(column)));
+                        let operator = if matches!(last, Last::Greater) { ">" } else { "<" };
+                        format!("{name} {operator} ?{}", parameters.len())
+                    }
+                });
+            }
+        }
+        let mut text = format!("SELECT {} FROM {}", sql::columns(table), quote(&table.sql_name));
+        if !terms.is_empty() {
+            text.push_str(" WHERE ");
+            text.push_str(&terms.join(" AND "));
+        }
+        // Columns that are equal in all rows of the range need no place in the order.
+        let order: Vec<String> = ordered.open[self.equal..]
+            .iter()
+            .map(|&(column, desc)| format!("{}{}", operand(table, column), if desc { " DESC" } else { "" }))
+            .collect();
+        if !order.is_empty() {
+            text.push_str(" ORDER BY ");
+            text.push_str(&order.join(","));
+        }
+        (text, parameters)
+    }
+}
+
+fn equality(table: &ReplicaTable, column: usize, value: ValueRef<'_>, parameters: &mut Vec<Cell>) -> String {
+    let name = operand(table, column);
+    if value.is_null() {
+        return format!("{name} IS NULL");
+    }
+    parameters.push(to_cell(value));
+    format!("{name} = ?{}", parameters.len())
+}
+
+/// A column as it is compared: texts by their bytes, whatever collation a user's table declares.
+fn operand(table: &ReplicaTable, column: usize) -> String {
+    let column = &table.columns[column];
+    let name = quote(&column.name);
+    match column.ty {
+        ColumnType::String | ColumnType::Json => format!("{name} COLLATE BINARY"),
+        _ => name,
+    }
+}

@@ -1,0 +1,297 @@
+//! What is published: tables, columns, keys, read from the catalogue.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::GenericClient;
+
+use super::kind::{Kind, TypeFacts};
+use super::pgoutput::Relation;
+use crate::replica::{ReplicaColumn, ReplicaSchema, TableDraft};
+use crate::upstream::UpstreamError;
+
+/// A published table as the catalogue describes it. Kept in the replica file, to notice changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTable {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its replica identity: `d`, `f`, `i`, `n`.
+    pub identity: u8,
+    /// Whether rows of child tables belong to it.
+    pub partitioned: bool,
+    /// The published columns, in order.
+    pub columns: Vec<PublishedColumn>,
+    /// Its whole, immediate unique indexes, in the order of their names.
+    pub keys: Vec<UniqueIndex>,
+    /// The rows that are published, if not all: conditions of which one must hold.
+    pub filters: Vec<String>,
+}
+
+/// A published column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedColumn {
+    /// Its name.
+    pub name: String,
+    /// The object id of its type.
+    pub type_id: u32,
+    /// Its type as SQL writes it, without a length.
+    pub type_sql: String,
+    /// How it is carried; `None` if it is not.
+    pub kind: Option<Kind>,
+    /// Whether NULL is forbidden.
+    pub not_null: bool,
+}
+
+/// A unique index over plain columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UniqueIndex {
+    /// Its name.
+    pub name: String,
+    /// Its columns, in order.
+    pub columns: Vec<String>,
+    /// Whether it is the primary key.
+    pub primary: bool,
+    /// Whether it is the replica identity.
+    pub identity: bool,
+}
+
+const COLUMNS: &str = "
+SELECT n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p',
+       a.attname::text, a.atttypid::oid, format_type(a.atttypid, NULL),
+       t.typname::text, t.typtype::text, e.typname::text, e.typtype::text, a.attnotnull
+FROM (SELECT DISTINCT schemaname, tablename, attnames FROM pg_publication_tables WHERE pubname = ANY($1)) p
+JOIN pg_namespace n ON n.nspname = p.schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+                   AND a.attname = ANY(p.attnames)
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem AND t.typelem <> 0
+ORDER BY n.nspname, c.relname, a.attnum";
+
+const KEYS: &str = "
+SELECT n.nspname::text, c.relname::text, ic.relname::text, i.indisprimary, i.indisreplident,
+       array_agg(a.attname::text ORDER BY k.place)
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_class ic ON ic.oid = i.indexrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND k.place <= i.indnkeyatts
+  AND (n.nspname, c.relname) IN (SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = ANY($1))
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3";
+
+const FILTERS: &str = "
+SELECT schemaname::text, tablename::text, bool_or(rowfilter IS NULL), array_agg(rowfilter) FILTER (WHERE rowfilter IS NOT NULL)
+FROM pg_publication_tables WHERE pubname = ANY($1) GROUP BY 1, 2";
+
+/// Reads the published tables.
+pub async fn read(
+    client: &impl GenericClient,
+    publications: &[String],
+) -> Result<Vec<PublishedTable>, UpstreamError> {
+    let mut tables: BTreeMap<(String, String), PublishedTable> = BTreeMap::new();
+    for row in client.query(COLUMNS, &[&publications]).await? {
+        let (schema, name): (String, String) = (row.get(0), row.get(1));
+        let table = tables
+            .entry((schema.clone(), name.clone()))
+            .or_insert_with(|| PublishedTable {
+                schema,
+                name,
+                identity: first_byte(row.get(2)),
+                partitioned: row.get(3),
+                columns: Vec::new(),
+                keys: Vec::new(),
+                filters: Vec::new(),
+            });
+        let column = column(&row);
+        if table.columns.contains(&column) {
+            continue;
+        }
+        table.columns.push(column);
+    }
+    for row in client.query(KEYS, &[&publications]).await? {
+        if let Some(table) = tables.get_mut(&(row.get(0), row.get(1))) {
+            table.keys.push(UniqueIndex {
+                name: row.get(2),
+                primary: row.get(3),
+                identity: row.get(4),
+                columns: row.get(5),
+            });
+        }
+    }
+    for row in client.query(FILTERS, &[&publications]).await? {
+        // A publication without a filter publishes every row.
+        if row.get(2) {
+            continue;
+        }
+        if let Some(table) = tables.get_mut(&(row.get(0), row.get(1))) {
+            table.filters = row.get::<_, Option<Vec<String>>>(3).unwrap_or_default();
+            table.filters.sort();
+        }
+    }
+    Ok(tables.into_values().collect())
+}
+
+fn column(row: &tokio_postgres::Row) -> PublishedColumn {
+    let element: Option<(String, String)> = row
+        .get::<_, Option<String>>(9)
+        .zip(row.get::<_, Option<String>>(10));
+    let element = element.as_ref().map(|(name, class)| TypeFacts {
+        name,
+        class: first_byte(class),
+    });
+    let ty = TypeFacts {
+        name: row.get(7),
+        class: first_byte(row.get(8)),
+    };
+    PublishedColumn {
+        name: row.get(4),
+        type_id: row.get(5),
+        type_sql: row.get(6),
+        kind: Kind::of(ty, element),
+        not_null: row.get(11),
+    }
+}
+
+fn first_byte(text: &str) -> u8 {
+    text.as_bytes().first().copied().unwrap_or_default()
+}
+
+impl PublishedTable {
+    /// The name that queries use.
+    pub fn server_name(&self) -> String {
+        if self.schema == "public" {
+            self.name.clone()
+        } else {
+            format!("{}.{}", self.schema, self.name)
+        }
+    }
+
+    /// The table as SQL names it.
+    pub fn sql(&self) -> String {
+        format!("{}.{}", super::quote(&self.schema), super::quote(&self.name))
+    }
+
+    /// Whether the publisher still describes the table as the replica knows it.
+    pub fn matches(&self, relation: &Relation) -> bool {
+        self.identity == relation.identity
+            && self.columns.len() == relation.columns.len()
+            && self
+                .columns
+                .iter()
+                .zip(&relation.columns)
+                .all(|(known, found)| known.name == found.name && known.type_id == found.type_id)
+    }
+
+    fn is_key(&self, key: &UniqueIndex) -> bool {
+        key.columns.iter().all(|name| {
+            self.columns
+                .iter()
+                .any(|c| c.name == *name && c.not_null && c.kind.is_some())
+        })
+    }
+
+    /// The key that old rows are found by, or why there is none.
+    fn row_key(&self) -> Result<&UniqueIndex, String> {
+        let usable = || self.keys.iter().filter(|key| self.is_key(key));
+        let found = match self.identity {
+            b'd' => usable().find(|key| key.primary),
+            b'i' => usable().find(|key| key.identity),
+            b'f' => usable().find(|key| key.primary).or_else(|| {
+                usable().min_by_key(|key| (key.columns.len(), key.name.clone()))
+            }),
+            _ => return Err("its REPLICA IDENTITY is NOTHING".to_owned()),
+        };
+        found.ok_or_else(|| {
+            "it has no primary key (or unique index that is its replica identity) over not-null columns of supported types"
+                .to_owned()
+        })
+    }
+
+    /// An index that could become the replica identity of a table without a primary key.
+    pub fn identity_candidate(&self) -> Option<&UniqueIndex> {
+        if self.identity != b'd' || self.keys.iter().any(|key| key.primary) {
+            return None;
+        }
+        let usable = self.keys.iter().filter(|key| self.is_key(key));
+        usable.min_by_key(|key| (key.columns.len(), key.name.clone()))
+    }
+
+    /// The columns that are carried; a name that differs from an earlier one in case only is left out, as SQLite
+    /// cannot tell them apart.
+    pub fn synced_columns(&self) -> Vec<(usize, &PublishedColumn)> {
+        let mut names = BTreeSet::new();
+        self.columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.kind.is_some() && names.insert(column.name.to_lowercase()))
+            .collect()
+    }
+
+    fn draft(&self) -> Result<TableDraft, String> {
+        if self.columns.iter().any(|c| c.name == "_0_version") {
+            return Err("it has a column named _0_version".to_owned());
+        }
+        let row_key = self.row_key()?;
+        let columns = self.synced_columns().into_iter().filter_map(|(_, column)| {
+            Some(ReplicaColumn {
+                name: column.name.clone(),
+                ty: column.kind.as_ref()?.column_type(),
+                not_null: column.not_null,
+            })
+        });
+        let keys = self.keys.iter().filter(|key| self.is_key(key));
+        Ok(TableDraft {
+            name: self.server_name(),
+            sql_name: self.server_name(),
+            columns: columns.collect(),
+            row_key: row_key.columns.clone(),
+            unique_keys: keys.map(|key| key.columns.clone()).collect(),
+        })
+    }
+}
+
+/// The replica's tables for what is published, and one warning for each thing that is left out.
+pub fn replica_schema(tables: &[PublishedTable], internal: &[String]) -> (ReplicaSchema, Vec<String>) {
+    let mut drafts: Vec<TableDraft> = Vec::new();
+    let mut warnings = Vec::new();
+    let mut names = BTreeSet::new();
+    for table in tables {
+        let name = table.server_name();
+        if internal.contains(&table.schema) {
+            continue;
+        }
+        match table.draft() {
+            Ok(mut draft) => {
+                let unsupported = table.columns.len() - draft.columns.len();
+                if unsupported > 0 {
+                    let left_out = table
+                        .columns
+                        .iter()
+                        .filter(|c| !draft.columns.iter().any(|d| d.name == c.name))
+                        .map(|c| format!("{} ({})", c.name, c.type_sql));
+                    warnings.push(format!(
+                        "columns of {name} that cannot be synced are left out: {}",
+                        left_out.collect::<Vec<_>>().join(", ")
+                    ));
+                }
+                // SQLite does not tell names apart by case and keeps some for itself.
+                let lower = draft.sql_name.to_lowercase();
+                if lower.starts_with("sqlite_") || lower.starts_with("_landfall_") {
+                    draft.sql_name = format!("t_{}", draft.sql_name);
+                }
+                while !names.insert(draft.sql_name.to_lowercase()) {
+                    draft.sql_name.push('_');
+                }
+                drafts.push(draft);
+            }
+            Err(reason) => warnings.push(format!("table {name} is not synced: {reason}")),
+        }
+    }
+    (ReplicaSchema::new(drafts), warnings)
+}

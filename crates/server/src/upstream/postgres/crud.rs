@@ -1,0 +1,512 @@
+//! Mutations by SQL: the id check, the writes and the last mutation id in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures::future::BoxFuture;
+use landfall_zql::{Row, RowBuilder};
+use parking_lot::{Mutex, RwLock};
+use rusqlite::types::Value as Cell;
+use serde_json::Value as Json;
+use tokio::sync::watch;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Transaction};
+
+use super::catalog::PublishedTable;
+use super::kind::Kind;
+use super::session::Address;
+use super::setup::Names;
+use super::{quote, values};
+use crate::replica::{ReplicaSchema, ReplicaTable, pack_cells};
+use crate::upstream::error::postgres_text;
+use crate::upstream::{
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Status, Upstream,
+    UpstreamError, Write, app_error, denied,
+};
+
+/// How often a transaction that lost against another one is tried.
+const ATTEMPTS: u32 = 10;
+/// Connections for mutations.
+const POOL_SIZE: usize = 8;
+
+/// The tables that mutations may name, as Postgres has them.
+#[derive(Debug, Default)]
+pub struct WritableTables {
+    schema: Option<Arc<ReplicaSchema>>,
+    tables: Vec<WritableTable>,
+}
+
+#[derive(Debug)]
+struct WritableTable {
+    /// `"schema"."table"`.
+    sql: String,
+    /// By column of the replica's row: type for casts, and kind.
+    columns: Vec<(String, Kind)>,
+}
+
+impl WritableTables {
+    /// The tables of a schema.
+    pub fn new(published: &[PublishedTable], schema: Arc<ReplicaSchema>) -> Self {
+        let by_name: BTreeMap<String, &PublishedTable> = published
+            .iter()
+            .map(|table| (table.server_name(), table))
+            .collect();
+        let tables = schema
+            .tables
+            .iter()
+            .filter_map(|table| {
+                let published = by_name.get(&table.name)?;
+                let columns = table.columns.iter().filter_map(|column| {
+                    let found = published.columns.iter().find(|c| c.name == column.name)?;
+                    Some((found.type_sql.clone(), found.kind.clone()?))
+                });
+                Some(WritableTable {
+                    sql: published.sql(),
+                    columns: columns.collect(),
+                })
+            })
+            .collect();
+        WritableTables {
+            schema: Some(schema),
+            tables,
+        }
+    }
+}
+
+/// The side of a Postgres upstream that writes.
+pub struct PostgresUpstream {
+    pool: Pool,
+    host: String,
+    shard: String,
+    tables: Arc<RwLock<Arc<WritableTables>>>,
+    status: Arc<Mutex<Status>>,
+    stop: watch::Sender<bool>,
+    done: watch::Receiver<bool>,
+}
+
+/// Why a transaction did not commit.
+enum Abort {
+    /// Another transaction was in the way.
+    Retry,
+    /// The judge refused.
+    Denied(String),
+    /// The mutation cannot be carried out.
+    Failed(String),
+    /// Postgres cannot serve at the moment.
+    Upstream(UpstreamError),
+}
+
+impl From<tokio_postgres::Error> for Abort {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(state) = error.code() else {
+            return Abort::Upstream(error.into());
+        };
+        if *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED {
+            return Abort::Retry;
+        }
+        // Data, integrity, names and rights, raised exceptions: the mutation's own fault. The rest passes.
+        let own_fault = ["0A", "21", "22", "23", "2F", "42", "44", "P0"]
+            .iter()
+            .any(|class| state.code().starts_with(class));
+        if own_fault {
+            Abort::Failed(postgres_text(&error))
+        } else {
+            Abort::Upstream(error.into())
+        }
+    }
+}
+
+impl PostgresUpstream {
+    /// Connects when the first mutation comes.
+    pub fn new(
+        address: &Address,
+        names: &Names,
+        tables: Arc<RwLock<Arc<WritableTables>>>,
+        status: Arc<Mutex<Status>>,
+        stop: watch::Sender<bool>,
+        done: watch::Receiver<bool>,
+    ) -> Result<Self, UpstreamError> {
+        let config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = match address.tls()? {
+            Some(tls) => Manager::from_config(address.config().clone(), tls, config),
+            None => Manager::from_config(address.config().clone(), NoTls, config),
+        };
+        let pool = Pool::builder(manager)
+            .max_size(POOL_SIZE)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| UpstreamError::Setup(format!("cannot make a connection pool: {error}")))?;
+        Ok(PostgresUpstream {
+            pool,
+            host: address.host(),
+            shard: quote(&names.shard),
+            tables,
+            status,
+            stop,
+            done,
+        })
+    }
+
+    async fn connection(&self) -> Result<Object, UpstreamError> {
+        self.pool.get().await.map_err(|error| UpstreamError::Unreachable {
+            host: self.host.clone(),
+            reason: match error {
+                deadpool_postgres::PoolError::Backend(error) => postgres_text(&error),
+                other => other.to_string(),
+            },
+        })
+    }
+
+    async fn run(&self, request: &CrudRequest, judge: &dyn Judge) -> Result<CrudOutcome, UpstreamError> {
+        for attempt in 1.. {
+            let reason = match self.attempt(request, judge).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(Abort::Upstream(error)) => return Err(error),
+                Err(Abort::Retry) if attempt < ATTEMPTS => continue,
+                Err(Abort::Retry) => "the write lost against others ten times".to_owned(),
+                Err(Abort::Failed(reason)) => reason,
+                Err(Abort::Denied(reason)) => {
+                    let outcome = self.record(&request.mutation, &app_error(&reason)).await?;
+                    return Ok(recorded(outcome, CrudOutcome::Denied { reason }));
+                }
+            };
+            let outcome = self.record(&request.mutation, &app_error(&reason)).await?;
+            return Ok(recorded(outcome, CrudOutcome::Failed { reason }));
+        }
+        Err(UpstreamError::Stopped)
+    }
+
+    async fn attempt(&self, request: &CrudRequest, judge: &dyn Judge) -> Result<CrudOutcome, Abort> {
+        let tables = self.tables.read().clone();
+        let mut connection = self.connection().await.map_err(Abort::Upstream)?;
+        let transaction = connection.transaction().await?;
+        if let Some(outcome) = self.take_id(&transaction, &request.mutation).await? {
+            transaction.rollback().await?;
+            return Ok(outcome);
+        }
+        for op in &request.ops {
+            Operation::new(&tables, op)?.run(&transaction, judge).await?;
+        }
+        transaction.commit().await?;
+        Ok(CrudOutcome::Applied)
+    }
+
+    /// Takes the next id of the client, under its row's lock. An outcome means that it is not this mutation's turn.
+    async fn take_id(&self, transaction: &Transaction<'_>, mutation: &MutationId) -> Result<Option<CrudOutcome>, tokio_postgres::Error> {
+        let sql = format!(
+            "INSERT INTO {}.clients AS c (\"clientGroupID\", \"clientID\", \"lastMutationID\") VALUES ($1, $2, 1)
+             ON CONFLICT (\"clientGroupID\", \"clientID\") DO UPDATE SET \"lastMutationID\" = c.\"lastMutationID\" + 1
+             RETURNING \"lastMutationID\"",
+            self.shard
+        );
+        let statement = transaction.prepare(&sql).await?;
+        let row = transaction
+            .query_one(&statement, &[&mutation.group, &mutation.client])
+            .await?;
+        let expected = row.get::<_, i64>(0).max(0) as u64;
+        Ok(match mutation.id.cmp(&expected) {
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Less => Some(CrudOutcome::AlreadyProcessed { lmid: expected - 1 }),
+            std::cmp::Ordering::Greater => Some(CrudOutcome::OutOfOrder { expected }),
+        })
+    }
+
+    /// The second transaction of a failed mutation: its id and its result.
+    async fn record(&self, mutation: &MutationId, result: &str) -> Result<Option<CrudOutcome>, UpstreamError> {
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        if let Some(outcome) = self.take_id(&transaction, mutation).await? {
+            transaction.rollback().await?;
+            return Ok(Some(outcome));
+        }
+        let sql = format!(
+            "INSERT INTO {}.mutations (\"clientGroupID\", \"clientID\", \"mutationID\", result) VALUES ($1, $2, $3, $4::text::json)",
+            self.shard
+        );
+        let id = i64::try_from(mutation.id).unwrap_or(i64::MAX);
+        transaction
+            .execute(&sql, &[&mutation.group, &mutation.client, &id, &result])
+            .await?;
+        transaction.commit().await?;
+        Ok(None)
+    }
+
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<(), UpstreamError> {
+        let connection = self.connection().await?;
+        match cleanup {
+            Cleanup::Single { group, client, up_to } => {
+                let sql = format!(
+                    "DELETE FROM {}.mutations WHERE \"clientGroupID\" = $1 AND \"clientID\" = $2 AND \"mutationID\" <= $3",
+                    self.shard
+                );
+                let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+                connection.execute(&sql, &[&group, &client, &up_to]).await?;
+            }
+            Cleanup::Bulk { group, clients } => {
+                let sql = format!(
+                    "DELETE FROM {}.mutations WHERE \"clientGroupID\" = $1 AND \"clientID\" = ANY($2)",
+                    self.shard
+                );
+                connection.execute(&sql, &[&group, &clients]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn recorded(instead: Option<CrudOutcome>, outcome: CrudOutcome) -> CrudOutcome {
+    instead.unwrap_or(outcome)
+}
+
+impl Upstream for PostgresUpstream {
+    fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    fn crud(&self, request: CrudRequest, judge: Arc<dyn Judge>) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+        Box::pin(async move { self.run(&request, judge.as_ref()).await })
+    }
+
+    fn fail(&self, mutation: MutationId, result: String) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+        Box::pin(async move {
+            let outcome = self.record(&mutation, &result).await?;
+            Ok(recorded(outcome, CrudOutcome::Failed { reason: result }))
+        })
+    }
+
+    fn cleanup_results(&self, cleanup: Cleanup) -> BoxFuture<'_, Result<(), UpstreamError>> {
+        Box::pin(self.cleanup(cleanup))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        let mut done = self.done.clone();
+        self.stop.send_replace(true);
+        Box::pin(async move {
+            // An error means that the thread is gone, which is as good.
+            let _ = done.wait_for(|done| *done).await;
+            self.pool.close();
+        })
+    }
+}
+
+/// One write of a mutation, resolved against the tables.
+struct Operation<'a> {
+    schema: &'a ReplicaSchema,
+    table: &'a ReplicaTable,
+    writable: &'a WritableTable,
+    kind: CrudKind,
+    /// Columns of the key.
+    key: Vec<usize>,
+    /// The given columns in text format.
+    values: BTreeMap<usize, Option<String>>,
+}
+
+impl<'a> Operation<'a> {
+    fn new(tables: &'a WritableTables, op: &CrudOp) -> Result<Self, Abort> {
+        let unknown = || Abort::Failed(format!("there is no table {:?}", op.table));
+        let schema = tables.schema.as_deref().ok_or_else(unknown)?;
+        let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
+        let writable = tables.tables.get(table.id.0 as usize).ok_or_else(unknown)?;
+        let key = key_columns(table, &op.primary_key)?;
+        let object: serde_json::Map<String, Json> = serde_json::from_str(&op.value)
+            .map_err(|_| Abort::Failed(format!("the value of a write to {} is not an object", op.table)))?;
+        let mut values = BTreeMap::new();
+        for (name, value) in object {
+            let column = table
+                .column(&name)
+                .ok_or_else(|| Abort::Failed(format!("table {} has no column {name:?}", op.table)))?;
+            let text = values::encode(&writable.columns[column].1, &value)
+                .map_err(|error| Abort::Failed(format!("{}.{name}: {error}", op.table)))?;
+            values.insert(column, text);
+        }
+        if key.iter().any(|column| !matches!(values.get(column), Some(Some(_)))) {
+            return Err(Abort::Failed(format!("a write to {} lacks a part of its key", op.table)));
+        }
+        Ok(Operation {
+            schema,
+            table,
+            writable,
+            kind: op.kind,
+            key,
+            values,
+        })
+    }
+
+    async fn run(&self, transaction: &Transaction<'_>, judge: &dyn Judge) -> Result<(), Abort> {
+        let before = self.read(transaction).await?;
+        match (self.kind, before) {
+            (CrudKind::Insert, Some(_)) | (CrudKind::Update | CrudKind::Delete, None) => Ok(()),
+            (CrudKind::Insert | CrudKind::Upsert, None) => {
+                let Some(new) = self.insert(transaction).await? else {
+                    // Someone else's row appeared in between; the next attempt sees it.
+                    return Err(Abort::Retry);
+                };
+                self.ask(judge, Write::Insert { new: &new })
+            }
+            (CrudKind::Update | CrudKind::Upsert, Some(old)) => {
+                let changed: Vec<usize> = self
+                    .values
+                    .keys()
+                    .copied()
+                    .filter(|column| !self.key.contains(column))
+                    .collect();
+                if changed.is_empty() {
+                    return Ok(());
+                }
+                let new = self.update(transaction, &changed).await?;
+                self.ask(
+                    judge,
+                    Write::Update {
+                        old: &old,
+                        new: &new,
+                        changed: &changed,
+                    },
+                )
+            }
+            (CrudKind::Delete, Some(old)) => {
+                self.ask(judge, Write::Delete { old: &old })?;
+                let mut parameters = Parameters::default();
+                let condition = self.key_condition(&mut parameters);
+                let sql = format!("DELETE FROM {} WHERE {condition}", self.writable.sql);
+                let statement = transaction.prepare(&sql).await?;
+                transaction.execute(&statement, &parameters.refs()).await?;
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(&self, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {
+        if judge.judge(self.schema, self.table.id, write) {
+            Ok(())
+        } else {
+            Err(Abort::Denied(denied(&self.table.name, self.kind)))
+        }
+    }
+
+    async fn read(&self, transaction: &Transaction<'_>) -> Result<Option<Row>, Abort> {
+        let mut parameters = Parameters::default();
+        let condition = self.key_condition(&mut parameters);
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {condition} FOR UPDATE",
+            self.texts(),
+            self.writable.sql
+        );
+        self.fetch(transaction, &sql, &parameters).await
+    }
+
+    async fn insert(&self, transaction: &Transaction<'_>) -> Result<Option<Row>, Abort> {
+        let mut parameters = Parameters::default();
+        let names: Vec<String> = self.values.keys().map(|&column| self.name(column)).collect();
+        let places: Vec<String> = self
+            .values
+            .iter()
+            .map(|(&column, text)| parameters.add(self.writable, column, text))
+            .collect();
+        let key: Vec<String> = self.key.iter().map(|&column| self.name(column)).collect();
+        // A collision on another unique key is the mutation's failure, not a silent nothing.
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO NOTHING RETURNING {}",
+            self.writable.sql,
+            names.join(","),
+            places.join(","),
+            key.join(","),
+            self.texts()
+        );
+        self.fetch(transaction, &sql, &parameters).await
+    }
+
+    async fn update(&self, transaction: &Transaction<'_>, changed: &[usize]) -> Result<Row, Abort> {
+        let mut parameters = Parameters::default();
+        let assignments: Vec<String> = changed
+            .iter()
+            .map(|&column| format!("{} = {}", self.name(column), parameters.add(self.writable, column, &self.values[&column])))
+            .collect();
+        let condition = self.key_condition(&mut parameters);
+        let sql = format!(
+            "UPDATE {} SET {} WHERE {condition} RETURNING {}",
+            self.writable.sql,
+            assignments.join(","),
+            self.texts()
+        );
+        // The row is locked; only a trigger can have kept it from being updated.
+        self.fetch(transaction, &sql, &parameters)
+            .await?
+            .ok_or_else(|| Abort::Failed(format!("the update of {} was suppressed", self.table.name)))
+    }
+
+    async fn fetch(&self, transaction: &Transaction<'_>, sql: &str, parameters: &Parameters) -> Result<Option<Row>, Abort> {
+        let statement = transaction.prepare(sql).await?;
+        let Some(row) = transaction.query_opt(&statement, &parameters.refs()).await? else {
+            return Ok(None);
+        };
+        let mut cells = Vec::with_capacity(self.writable.columns.len());
+        for (at, (_, kind)) in self.writable.columns.iter().enumerate() {
+            let text: Option<&str> = row.try_get(at)?;
+            cells.push(match text {
+                None => Cell::Null,
+                Some(text) => values::decode(kind, text).map_err(|error| {
+                    Abort::Failed(format!("{}.{} is {error}", self.table.name, self.table.columns[at].name))
+                })?,
+            });
+        }
+        pack_cells(self.table, &cells, &mut RowBuilder::default())
+            .map(Some)
+            .map_err(|error| Abort::Failed(error.to_string()))
+    }
+
+    fn name(&self, column: usize) -> String {
+        quote(&self.table.columns[column].name)
+    }
+
+    /// All columns in text format, in the order of the replica's rows.
+    fn texts(&self) -> String {
+        let texts: Vec<String> = (0..self.table.columns.len())
+            .map(|column| format!("{}::text", self.name(column)))
+            .collect();
+        texts.join(",")
+    }
+
+    fn key_condition(&self, parameters: &mut Parameters) -> String {
+        let terms: Vec<String> = self
+            .key
+            .iter()
+            .map(|&column| {
+                let place = parameters.add(self.writable, column, &self.values[&column]);
+                format!("{} = {place}", self.name(column))
+            })
+            .collect();
+        terms.join(" AND ")
+    }
+}
+
+fn key_columns(table: &ReplicaTable, names: &[String]) -> Result<Vec<usize>, Abort> {
+    let columns: Option<Vec<usize>> = names.iter().map(|name| table.column(name)).collect();
+    columns
+        .filter(|columns| {
+            let mut sorted = columns.clone();
+            sorted.sort_unstable();
+            table.unique_keys.contains(&sorted)
+        })
+        .ok_or_else(|| Abort::Failed(format!("{names:?} is not a key of table {}", table.name)))
+}
+
+/// Values in text format, cast to their columns' types by SQL.
+#[derive(Default)]
+struct Parameters {
+    texts: Vec<Option<String>>,
+}
+
+impl Parameters {
+    fn add(&mut self, table: &WritableTable, column: usize, text: &Option<String>) -> String {
+        self.texts.push(text.clone());
+        format!("${}::text::{}", self.texts.len(), table.columns[column].0)
+    }
+
+    fn refs(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect()
+    }
+}

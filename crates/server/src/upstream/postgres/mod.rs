@@ -1,0 +1,398 @@
+//! Postgres as the upstream: initial copy, logical replication, mutations by SQL.
+//!
+//! One thread owns the replica file and follows the stream; it reconnects by itself and copies everything anew when
+//! the slot is gone or the schema changed. Mutations use connections of their own.
+
+mod catalog;
+mod copy_text;
+mod crud;
+mod kind;
+mod load;
+mod pg_time;
+mod pgoutput;
+mod plan;
+mod session;
+mod setup;
+mod stream;
+mod tls;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use pgwire_replication::ReplicationClient;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::{Started, State, Status, UpstreamError};
+use crate::replica::{Layout, Replica, ReplicaError, ReplicaState, ReplicaWriter};
+
+use catalog::PublishedTable;
+use crud::{PostgresUpstream, WritableTables};
+use load::Load;
+use session::Address;
+use setup::Names;
+use stream::Applier;
+
+pub(crate) use crate::replica::quote;
+
+/// Longest pause between attempts to reconnect.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is needed to follow a Postgres.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// `postgres://…`; holds the password.
+    pub url: String,
+    /// The replica file.
+    pub replica_file: PathBuf,
+    /// Name of the app: prefix of our schemas.
+    pub app_id: String,
+    /// Number of the shard.
+    pub shard_num: u32,
+    /// Publications to follow; empty = one of ours over schema `public`.
+    pub publications: Vec<String>,
+}
+
+/// Connects, copies what is published unless the replica file is current, and follows changes.
+/// Returns when the replica can be read.
+pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError> {
+    let address = Arc::new(Address::parse(&settings.url)?);
+    let names = Names::new(&settings.app_id, settings.shard_num)?;
+    let status = Arc::new(Mutex::new(Status {
+        state: State::Disconnected {
+            reason: "starting".to_owned(),
+        },
+        lag: None,
+    }));
+    let tables = Arc::new(RwLock::new(Arc::new(WritableTables::default())));
+    let (stop, stopped) = watch::channel(false);
+    let (ready, is_ready) = oneshot::channel();
+    let (done, is_done) = watch::channel(false);
+    let follower = Follower {
+        address: address.clone(),
+        names: names.clone(),
+        settings,
+        status: status.clone(),
+        tables: tables.clone(),
+        stop: stopped,
+    };
+    let handle = Handle::current();
+    std::thread::Builder::new()
+        .name("landfall-replication".to_owned())
+        .spawn(move || {
+            follower.run(&handle, ready);
+            done.send_replace(true);
+        })
+        .map_err(|error| UpstreamError::Setup(format!("cannot start a thread: {error}")))?;
+    let replica = is_ready.await.map_err(|_| UpstreamError::Stopped)??;
+    let upstream = PostgresUpstream::new(&address, &names, tables, status, stop, is_done)?;
+    Ok(Started {
+        replica,
+        upstream: Arc::new(upstream),
+    })
+}
+
+/// The thread that follows the stream.
+struct Follower {
+    address: Arc<Address>,
+    names: Names,
+    settings: PostgresSettings,
+    status: Arc<Mutex<Status>>,
+    tables: Arc<RwLock<Arc<WritableTables>>>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What is followed at the moment.
+struct Following {
+    writer: ReplicaWriter,
+    replica: Replica,
+    state: ReplicaState,
+    tables: Vec<PublishedTable>,
+}
+
+impl Follower {
+    fn run(mut self, handle: &Handle, ready: oneshot::Sender<Result<Replica, UpstreamError>>) {
+        let mut following = match handle.block_on(self.open()) {
+            Ok(following) => following,
+            Err(error) => {
+                self.set_state(State::Stopped {
+                    reason: error.to_string(),
+                });
+                // Nobody is waiting any more only if the caller gave up.
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        if ready.send(Ok(following.replica.clone())).is_err() {
+            return;
+        }
+        handle.block_on(self.follow(&mut following));
+        self.set_state(State::Stopped {
+            reason: "shut down".to_owned(),
+        });
+    }
+
+    /// Follows the stream until told to stop.
+    async fn follow(&mut self, following: &mut Following) {
+        let mut failures = 0_u32;
+        while !*self.stop.borrow() {
+            let before = following.replica.version();
+            let outcome = self.session(following).await;
+            if let Err(error) = following.writer.rollback() {
+                tracing::error!(%error, "the replica's transaction could not be rolled back");
+            }
+            let Err(error) = outcome else {
+                continue;
+            };
+            tracing::warn!(%error, "following Postgres was interrupted");
+            self.set_state(State::Disconnected {
+                reason: error.to_string(),
+            });
+            let anew = matches!(
+                error,
+                UpstreamError::SlotLost(_)
+                    | UpstreamError::SchemaChanged(_)
+                    | UpstreamError::Replica(ReplicaError::Damaged(_))
+            );
+            if anew {
+                match self.resync(following).await {
+                    Ok(()) => {
+                        failures = 0;
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "copying everything anew failed");
+                        if let Err(error) = following.writer.rollback() {
+                            tracing::error!(%error, "the replica's transaction could not be rolled back");
+                        }
+                        self.set_state(State::Disconnected {
+                            reason: error.to_string(),
+                        });
+                    }
+                }
+            }
+            if following.replica.version() > before {
+                failures = 0;
+            }
+            failures += 1;
+            self.pause(failures).await;
+        }
+    }
+
+    async fn pause(&mut self, failures: u32) {
+        let base = Duration::from_millis(100) * 2_u32.saturating_pow(failures.min(10) - 1);
+        let pause = base.min(MAX_PAUSE).mul_f64(rand::random_range(0.5..1.0));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+
+    /// One connection's worth of following.
+    async fn session(&mut self, following: &mut Following) -> Result<(), UpstreamError> {
+        let client = self.address.connect().await?;
+        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        self.check_slot(&client, &following.state, &publications).await?;
+        let state = following
+            .writer
+            .state()?
+            .ok_or_else(|| ReplicaError::Damaged("its state is gone".to_owned()))?;
+        let config = self
+            .address
+            .replication(&state.slot, &publications, state.confirmed);
+        let mut stream = ReplicationClient::connect(config).await?;
+        stream.wait_started().await?;
+        drop(client);
+        tracing::info!(slot = %state.slot, version = state.version, "following Postgres");
+        self.set_state(State::Connected);
+        let mut applier = Applier::new(
+            &mut following.writer,
+            &following.replica,
+            &following.tables,
+            &self.names,
+            state.version,
+            state.confirmed,
+        );
+        let status = self.status.clone();
+        let outcome = applier
+            .follow(&mut stream, &mut self.stop, |lag| status.lock().lag = lag)
+            .await;
+        if outcome.is_ok() {
+            stream.shutdown().await?;
+        }
+        outcome
+    }
+
+    async fn check_slot(
+        &self,
+        client: &tokio_postgres::Client,
+        state: &ReplicaState,
+        publications: &[String],
+    ) -> Result<(), UpstreamError> {
+        if state.publications != publications.join(",") {
+            return Err(UpstreamError::SchemaChanged("other publications are to be followed".to_owned()));
+        }
+        let slot = setup::find_slot(client, &state.slot).await?;
+        let slot = slot.ok_or_else(|| UpstreamError::SlotLost(format!("{} does not exist", state.slot)))?;
+        if slot.lost {
+            return Err(UpstreamError::SlotLost(format!("Postgres no longer has the log that {} needs", state.slot)));
+        }
+        if slot.confirmed > state.confirmed {
+            return Err(UpstreamError::SlotLost(format!("{} is ahead of the replica", state.slot)));
+        }
+        setup::take_over(client, &state.slot).await
+    }
+
+    /// Opens the replica file if it is current, else makes it.
+    async fn open(&mut self) -> Result<Following, UpstreamError> {
+        let mut client = self.address.connect().await?;
+        session::check(&client).await?;
+        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        match self.reopen(&client, &publications).await {
+            Ok(Some(following)) => return Ok(following),
+            Ok(None) => {}
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => tracing::warn!(%error, "the replica file is of no use and is made anew"),
+        }
+        self.load(&mut client, &publications).await
+    }
+
+    async fn reopen(
+        &self,
+        client: &tokio_postgres::Client,
+        publications: &[String],
+    ) -> Result<Option<Following>, UpstreamError> {
+        if !self.settings.replica_file.exists() {
+            return Ok(None);
+        }
+        let mut writer = ReplicaWriter::open(&self.settings.replica_file)?;
+        let Some(state) = writer.state()? else {
+            return Ok(None);
+        };
+        self.check_slot(client, &state, publications).await?;
+        let tables: Vec<PublishedTable> = serde_json::from_str(&state.tables)
+            .map_err(|error| ReplicaError::Damaged(format!("its tables: {error}")))?;
+        if catalog::read(client, publications).await? != tables {
+            return Err(UpstreamError::SchemaChanged("the published tables are others than before".to_owned()));
+        }
+        writer.serve_mode()?;
+        let (schema, warnings) = catalog::replica_schema(&tables, &self.names.internal());
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let schema = Arc::new(schema);
+        writer.adopt(schema.clone(), state.version);
+        let path = &self.settings.replica_file;
+        let replica = Replica::new(path, Layout::Postgres, &state.generation, state.version, schema.clone());
+        self.set_tables(&tables, schema);
+        Ok(Some(Following {
+            writer,
+            replica,
+            state,
+            tables,
+        }))
+    }
+
+    /// Copies everything into a new file, which takes the replica's name when it is complete.
+    async fn load(
+        &self,
+        client: &mut tokio_postgres::Client,
+        publications: &[String],
+    ) -> Result<Following, UpstreamError> {
+        let path = &self.settings.replica_file;
+        let temporary = with_suffix(path, ".loading");
+        remove_database(&temporary)?;
+        let mut writer = ReplicaWriter::open(&temporary)?;
+        writer.load_mode()?;
+        writer.begin()?;
+        let loaded = self.loader(publications).run(client, &mut writer).await?;
+        writer.commit_load(loaded.state.version)?;
+        drop(writer);
+        sync_file(&temporary)?;
+        remove_database(path)?;
+        std::fs::rename(&temporary, path).map_err(|error| file_error(path, &error))?;
+        setup::drop_unused_slots(client, &self.names, &loaded.state.slot).await?;
+        let mut writer = ReplicaWriter::open(path)?;
+        writer.serve_mode()?;
+        let (schema, _) = catalog::replica_schema(&loaded.tables, &self.names.internal());
+        let schema = Arc::new(schema);
+        writer.adopt(schema.clone(), loaded.state.version);
+        let replica = Replica::new(path, Layout::Postgres, &loaded.state.generation, loaded.state.version, schema.clone());
+        self.set_tables(&loaded.tables, schema);
+        Ok(Following {
+            writer,
+            replica,
+            state: loaded.state,
+            tables: loaded.tables,
+        })
+    }
+
+    fn loader<'a>(&'a self, publications: &'a [String]) -> Load<'a> {
+        Load {
+            address: &self.address,
+            names: &self.names,
+            publications,
+        }
+    }
+
+    /// Copies everything anew into the file that readers use, as one step of it.
+    async fn resync(&self, following: &mut Following) -> Result<(), UpstreamError> {
+        tracing::warn!("copying everything from Postgres anew");
+        let mut client = self.address.connect().await?;
+        session::check(&client).await?;
+        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        following.writer.begin()?;
+        let loaded = self.loader(&publications).run(&mut client, &mut following.writer).await?;
+        let state = loaded.state;
+        self.set_tables(&loaded.tables, following.writer.schema().clone());
+        following.replica.set_generation(&state.generation);
+        following
+            .writer
+            .commit(&following.replica, state.version, state.confirmed)?;
+        following.writer.sync(state.confirmed)?;
+        following.state = state;
+        following.tables = loaded.tables;
+        setup::drop_unused_slots(&client, &self.names, &following.state.slot).await
+    }
+
+    fn set_tables(&self, tables: &[PublishedTable], schema: Arc<crate::replica::ReplicaSchema>) {
+        *self.tables.write() = Arc::new(WritableTables::new(tables, schema));
+    }
+
+    fn set_state(&self, state: State) {
+        self.status.lock().state = state;
+    }
+}
+
+fn with_suffix(path: &std::path::Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn remove_database(path: &std::path::Path) -> Result<(), UpstreamError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let path = with_suffix(path, suffix);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&path, &error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn sync_file(path: &std::path::Path) -> Result<(), UpstreamError> {
+    std::fs::File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| file_error(path, &error))
+}
+
+fn file_error(path: &std::path::Path, error: &std::io::Error) -> UpstreamError {
+    UpstreamError::File {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    }
+}

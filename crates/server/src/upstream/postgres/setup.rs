@@ -1,0 +1,265 @@
+//! Makes the schemas, tables, publications and slots that we need in the upstream database.
+
+use tokio_postgres::{Client, GenericClient};
+
+use super::{catalog, quote};
+use crate::upstream::UpstreamError;
+use crate::upstream::error::postgres_text;
+
+/// Names of everything of ours upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Schema of the app.
+    pub app: String,
+    /// Schema of the shard.
+    pub shard: String,
+    number: u32,
+}
+
+impl Names {
+    /// The names of a shard; the app's name must be a plain identifier, as it is part of a slot's name.
+    pub fn new(app: &str, number: u32) -> Result<Self, UpstreamError> {
+        let plain = !app.is_empty()
+            && app.len() <= 32
+            && app
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !plain {
+            return Err(UpstreamError::Setup(format!(
+                "the app id {app:?} may only have lower-case letters, digits and _, 32 at most"
+            )));
+        }
+        Ok(Names {
+            app: app.to_owned(),
+            shard: format!("{app}_{number}"),
+            number,
+        })
+    }
+
+    fn metadata_publication(&self) -> String {
+        format!("_{}_metadata_{}", self.app, self.number)
+    }
+
+    fn default_publication(&self) -> String {
+        format!("_{}_public_{}", self.app, self.number)
+    }
+
+    /// The schemas that hold our own tables.
+    pub fn internal(&self) -> Vec<String> {
+        vec![self.app.clone(), self.shard.clone()]
+    }
+
+    /// A name for a new slot.
+    pub fn new_slot(&self) -> String {
+        format!("{}_{:08x}", self.shard, rand::random::<u32>())
+    }
+}
+
+/// Makes what is missing and returns the publications to follow.
+pub async fn prepare(
+    client: &Client,
+    names: &Names,
+    configured: &[String],
+) -> Result<Vec<String>, UpstreamError> {
+    client
+        .batch_execute(&tables(names))
+        .await
+        .map_err(|error| explain("create our schemas", &error))?;
+    let (app, shard) = (quote(&names.app), quote(&names.shard));
+    let metadata = names.metadata_publication();
+    if !publication_exists(client, &metadata).await? {
+        client
+            .batch_execute(&format!(
+                "CREATE PUBLICATION {} FOR TABLE {app}.permissions, {shard}.clients, {shard}.mutations",
+                quote(&metadata)
+            ))
+            .await
+            .map_err(|error| explain("create a publication", &error))?;
+    }
+    let mut publications = vec![metadata];
+    publications.extend(user_publications(client, names, configured).await?);
+    set_identities(client, &publications).await?;
+    Ok(publications)
+}
+
+fn tables(names: &Names) -> String {
+    let (app, shard) = (quote(&names.app), quote(&names.shard));
+    format!(
+        "
+        SET client_min_messages = warning;
+        CREATE SCHEMA IF NOT EXISTS {app};
+        CREATE SCHEMA IF NOT EXISTS {shard};
+        CREATE TABLE IF NOT EXISTS {app}.permissions (
+          permissions jsonb, hash text, lock bool PRIMARY KEY DEFAULT true CHECK (lock)
+        );
+        CREATE OR REPLACE FUNCTION {app}.hash_permissions() RETURNS trigger LANGUAGE plpgsql AS
+          $$ BEGIN NEW.hash = md5(NEW.permissions::text); RETURN NEW; END $$;
+        CREATE OR REPLACE TRIGGER hash_permissions BEFORE INSERT OR UPDATE ON {app}.permissions
+          FOR EACH ROW EXECUTE FUNCTION {app}.hash_permissions();
+        INSERT INTO {app}.permissions (permissions) VALUES (NULL) ON CONFLICT DO NOTHING;
+        CREATE TABLE IF NOT EXISTS {shard}.clients (
+          \"clientGroupID\" text NOT NULL, \"clientID\" text NOT NULL, \"lastMutationID\" bigint NOT NULL, \"userID\" text,
+          PRIMARY KEY (\"clientGroupID\", \"clientID\")
+        );
+        CREATE TABLE IF NOT EXISTS {shard}.mutations (
+          \"clientGroupID\" text NOT NULL, \"clientID\" text NOT NULL, \"mutationID\" bigint NOT NULL, result json NOT NULL,
+          PRIMARY KEY (\"clientGroupID\", \"clientID\", \"mutationID\")
+        );
+        RESET client_min_messages;
+        "
+    )
+}
+
+async fn publication_exists(client: &Client, name: &str) -> Result<bool, UpstreamError> {
+    let row = client
+        .query_one("SELECT EXISTS (SELECT 1 FROM pg_publication WHERE pubname = $1)", &[&name])
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn user_publications(
+    client: &Client,
+    names: &Names,
+    configured: &[String],
+) -> Result<Vec<String>, UpstreamError> {
+    if configured.is_empty() {
+        let name = names.default_publication();
+        if !publication_exists(client, &name).await? {
+            client
+                .batch_execute(&format!(
+                    "CREATE PUBLICATION {} FOR TABLES IN SCHEMA public WITH (publish_via_partition_root = true)",
+                    quote(&name)
+                ))
+                .await
+                .map_err(|error| {
+                    explain("create a publication of schema public (make one yourself and name it in the settings)", &error)
+                })?;
+        }
+        return Ok(vec![name]);
+    }
+    for name in configured {
+        if name.starts_with('_') {
+            return Err(UpstreamError::Setup(format!(
+                "the publication name {name:?} begins with _, which is kept for our own"
+            )));
+        }
+        let row = client
+            .query_opt(
+                "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication WHERE pubname = $1",
+                &[name],
+            )
+            .await?;
+        match row.map(|row| row.get::<_, bool>(0)) {
+            Some(true) => {}
+            Some(false) => {
+                return Err(UpstreamError::Setup(format!(
+                    "the publication {name:?} must publish insert, update, delete and truncate"
+                )));
+            }
+            None => {
+                return Err(UpstreamError::Setup(format!("there is no publication {name:?}")));
+            }
+        }
+    }
+    Ok(configured.to_vec())
+}
+
+/// Gives tables without a primary key a replica identity, where an index serves.
+async fn set_identities(client: &Client, publications: &[String]) -> Result<(), UpstreamError> {
+    for table in catalog::read(client, publications).await? {
+        let Some(index) = table.identity_candidate() else {
+            continue;
+        };
+        let statement = format!(
+            "ALTER TABLE {} REPLICA IDENTITY USING INDEX {}",
+            table.sql(),
+            quote(&index.name)
+        );
+        if let Err(error) = client.batch_execute(&statement).await {
+            tracing::warn!(table = %table.server_name(), reason = %postgres_text(&error),
+                "the table has no primary key and its replica identity could not be set");
+        }
+    }
+    Ok(())
+}
+
+fn explain(what: &str, error: &tokio_postgres::Error) -> UpstreamError {
+    UpstreamError::Setup(format!("cannot {what} in Postgres: {}", postgres_text(error)))
+}
+
+/// What the server says of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The walsender that uses it.
+    pub active_pid: Option<i32>,
+    /// Whether its log is gone.
+    pub lost: bool,
+    /// The position up to which it was confirmed.
+    pub confirmed: u64,
+}
+
+/// Looks a slot up.
+pub async fn find_slot(client: &Client, name: &str) -> Result<Option<Slot>, UpstreamError> {
+    let row = client
+        .query_opt(
+            "SELECT active_pid, coalesce(wal_status = 'lost', false) OR restart_lsn IS NULL,
+                    coalesce((confirmed_flush_lsn - '0/0'::pg_lsn)::int8, 0)
+             FROM pg_replication_slots WHERE slot_name = $1 AND slot_type = 'logical' AND database = current_database()",
+            &[&name],
+        )
+        .await?;
+    Ok(row.map(|row| Slot {
+        active_pid: row.get(0),
+        lost: row.get(1),
+        confirmed: row.get::<_, i64>(2).max(0) as u64,
+    }))
+}
+
+/// Ends the walsender that still holds a slot: a server that was replaced, or our own broken connection.
+pub async fn take_over(client: &Client, name: &str) -> Result<(), UpstreamError> {
+    for _ in 0..50 {
+        match find_slot(client, name).await?.and_then(|slot| slot.active_pid) {
+            None => return Ok(()),
+            Some(pid) => {
+                client
+                    .execute("SELECT pg_terminate_backend($1)", &[&pid])
+                    .await?;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Err(UpstreamError::Setup(format!(
+        "the replication slot {name} is in use and its user does not let go"
+    )))
+}
+
+/// Drops the shard's slots that nobody uses, except one: the replicas they fed are gone.
+pub async fn drop_unused_slots(
+    client: &Client,
+    names: &Names,
+    keep: &str,
+) -> Result<(), UpstreamError> {
+    let pattern = format!("^{}_[0-9a-f]{{8}}$", names.shard);
+    let rows = client
+        .query(
+            "SELECT slot_name::text FROM pg_replication_slots
+             WHERE slot_name ~ $1 AND slot_name <> $2 AND NOT active AND database = current_database()",
+            &[&pattern, &keep],
+        )
+        .await?;
+    for row in rows {
+        let name: String = row.get(0);
+        if let Err(error) = drop_slot(client, &name).await {
+            tracing::warn!(slot = %name, %error, "an unused replication slot could not be dropped");
+        }
+    }
+    Ok(())
+}
+
+/// Drops a slot.
+pub async fn drop_slot(client: &impl GenericClient, name: &str) -> Result<(), UpstreamError> {
+    client
+        .execute("SELECT pg_drop_replication_slot($1)", &[&name])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Follows the replication stream: applies commits in batches, publishes them, confirms what is synced.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
+
+use super::catalog::PublishedTable;
+use super::pgoutput::{self, Message, Relation};
+use super::plan::{self, Plan, Target};
+use super::setup::Names;
+use crate::replica::{Replica, ReplicaWriter};
+use crate::upstream::UpstreamError;
+
+/// Row changes after which a batch of transactions is committed even if more are waiting.
+const BATCH_CHANGES: usize = 2_000;
+/// Age at which a batch is committed even if more transactions are waiting.
+const BATCH_AGE: Duration = Duration::from_millis(100);
+/// How often what was committed is synced and confirmed.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Seconds between the Unix epoch and that of Postgres.
+const POSTGRES_EPOCH: u64 = 946_684_800;
+
+/// Applies one session's events to the replica.
+pub struct Applier<'a> {
+    writer: &'a mut ReplicaWriter,
+    replica: &'a Replica,
+    tables: &'a [PublishedTable],
+    names: &'a Names,
+    plans: BTreeMap<u32, Plan>,
+    /// The version of the last applied commit.
+    version: u64,
+    /// Up to where everything is applied.
+    applied: u64,
+    /// Up to where everything survives a loss of power.
+    synced: u64,
+    last_sync: Instant,
+    transaction: Option<Transaction>,
+    batch: Option<Batch>,
+    lag: Option<Duration>,
+}
+
+/// The upstream transaction whose changes arrive.
+struct Transaction {
+    version: u64,
+    /// Sent again after a reconnect, though applied.
+    known: bool,
+}
+
+/// Applied transactions that share one commit.
+struct Batch {
+    version: u64,
+    changes: usize,
+    since: Instant,
+}
+
+impl<'a> Applier<'a> {
+    /// An applier that goes on from `version`, with everything up to `applied` synced.
+    pub fn new(
+        writer: &'a mut ReplicaWriter,
+        replica: &'a Replica,
+        tables: &'a [PublishedTable],
+        names: &'a Names,
+        version: u64,
+        applied: u64,
+    ) -> Self {
+        Applier {
+            writer,
+            replica,
+            tables,
+            names,
+            plans: BTreeMap::new(),
+            version,
+            applied,
+            synced: applied,
+            last_sync: Instant::now(),
+            transaction: None,
+            batch: None,
+            lag: None,
+        }
+    }
+
+    /// How old the last commit was when it was applied.
+    pub fn lag(&self) -> Option<Duration> {
+        self.lag
+    }
+
+    /// Applies events until the session ends, `stop` is true, or something fails. `progress` is told of the lag.
+    pub async fn follow(
+        &mut self,
+        client: &mut ReplicationClient,
+        stop: &mut tokio::sync::watch::Receiver<bool>,
+        progress: impl Fn(Option<Duration>),
+    ) -> Result<(), UpstreamError> {
+        loop {
+            if *stop.borrow() {
+                return self.sync(client);
+            }
+            let event = tokio::select! {
+                event = client.recv() => Some(event?),
+                _ = tokio::time::sleep(SYNC_INTERVAL) => None,
+                _ = stop.changed() => None,
+            };
+            match event {
+                Some(Some(event)) => self.drain(client, event).await?,
+                Some(None) => return Err(ended()),
+                None => self.idle()?,
+            }
+            progress(self.lag);
+            if self.last_sync.elapsed() >= SYNC_INTERVAL {
+                self.sync(client)?;
+            }
+        }
+    }
+
+    /// Applies an event and those that wait behind it, up to the end of a batch.
+    async fn drain(&mut self, client: &mut ReplicationClient, first: ReplicationEvent) -> Result<(), UpstreamError> {
+        let mut next = Some(first);
+        loop {
+            let event = match next.take() {
+                Some(event) => event,
+                // In the middle of a transaction nothing can be committed: the rest is on its way.
+                None if self.transaction.is_some() => client.recv().await?.ok_or_else(ended)?,
+                None if self.batch_is_full() => break,
+                None => match client.recv().now_or_never() {
+                    Some(event) => event?.ok_or_else(ended)?,
+                    None => break,
+                },
+            };
+            self.apply(event)?;
+        }
+        self.commit()
+    }
+
+    fn batch_is_full(&self) -> bool {
+        self.batch
+            .as_ref()
+            .is_some_and(|batch| batch.changes >= BATCH_CHANGES || batch.since.elapsed() >= BATCH_AGE)
+    }
+
+    fn apply(&mut self, event: ReplicationEvent) -> Result<(), UpstreamError> {
+        match event {
+            ReplicationEvent::Begin { final_lsn, .. } => {
+                let version = final_lsn.as_u64();
+                self.transaction = Some(Transaction {
+                    version,
+                    known: version <= self.version,
+                });
+            }
+            ReplicationEvent::XLogData { data, .. } => self.change(&data)?,
+            ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
+                let transaction = self.transaction.take();
+                if transaction.is_some_and(|t| !t.known) {
+                    self.version = lsn.as_u64();
+                    if let Some(batch) = &mut self.batch {
+                        batch.version = lsn.as_u64();
+                    }
+                }
+                self.applied = self.applied.max(end_lsn.as_u64());
+                self.lag = age(commit_time_micros);
+            }
+            ReplicationEvent::KeepAlive { wal_end, .. } if self.transaction.is_none() => {
+                // Everything before it has been sent, so an idle database need not keep its log.
+                self.applied = self.applied.max(wal_end.as_u64());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, data: &[u8]) -> Result<(), UpstreamError> {
+        let message = pgoutput::decode(data).map_err(|error| UpstreamError::Data(error.to_string()))?;
+        if let Message::Relation(relation) = message {
+            return self.describe(&relation);
+        }
+        let Some(transaction) = &self.transaction else {
+            return Ok(());
+        };
+        if transaction.known || matches!(message, Message::Other(_)) {
+            return Ok(());
+        }
+        let version = transaction.version;
+        if self.batch.is_none() {
+            self.writer.begin()?;
+            self.batch = Some(Batch {
+                version,
+                changes: 0,
+                since: Instant::now(),
+            });
+        }
+        if let Some(batch) = &mut self.batch {
+            batch.changes += 1;
+        }
+        let plans = &self.plans;
+        let plan = |relation: u32| {
+            plans
+                .get(&relation)
+                .ok_or_else(|| UpstreamError::Data(format!("relation {relation} was not described")))
+        };
+        match message {
+            Message::Insert { relation, new } => plan(relation)?.put(self.writer, None, &new, version),
+            Message::Update { relation, old, new } => plan(relation)?.put(self.writer, old.as_ref(), &new, version),
+            Message::Delete { relation, old } => plan(relation)?.delete(self.writer, &old, version),
+            Message::Truncate { relations } => {
+                for relation in relations {
+                    plan(relation)?.truncate(self.writer, version)?;
+                }
+                Ok(())
+            }
+            Message::Relation(_) | Message::Other(_) => Ok(()),
+        }
+    }
+
+    fn describe(&mut self, relation: &Relation) -> Result<(), UpstreamError> {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        let known = self
+            .tables
+            .iter()
+            .find(|table| table.schema == relation.schema && table.name == relation.name)
+            .ok_or_else(|| UpstreamError::SchemaChanged(format!("table {name} is new")))?;
+        if !known.matches(relation) {
+            return Err(UpstreamError::SchemaChanged(format!("the columns or the identity of table {name} differ")));
+        }
+        let plan = plan::plan(known, self.writer.schema(), self.names);
+        if matches!(plan.target, Target::Skipped) {
+            tracing::debug!(table = %name, "changes of a table that is not synced are ignored");
+        }
+        self.plans.insert(relation.id, plan);
+        Ok(())
+    }
+
+    /// Commits and publishes the batch, if there is one.
+    fn commit(&mut self) -> Result<(), UpstreamError> {
+        if let Some(batch) = self.batch.take() {
+            self.writer.commit(self.replica, batch.version, self.synced)?;
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), UpstreamError> {
+        self.writer.grant_wishes(self.replica)?;
+        self.writer.checkpoint()?;
+        Ok(())
+    }
+
+    /// Syncs what is committed, then confirms it.
+    fn sync(&mut self, client: &ReplicationClient) -> Result<(), UpstreamError> {
+        self.last_sync = Instant::now();
+        if self.applied > self.synced && self.batch.is_none() {
+            self.writer.sync(self.applied)?;
+            self.synced = self.applied;
+            client.update_applied_lsn(Lsn::from_u64(self.synced));
+        }
+        self.idle()
+    }
+}
+
+fn ended() -> UpstreamError {
+    UpstreamError::Replication(pgwire_replication::PgWireError::Task("the stream ended".to_owned()))
+}
+
+fn age(commit_time_micros: i64) -> Option<Duration> {
+    let since_epoch = Duration::from_micros(u64::try_from(commit_time_micros).ok()?);
+    let committed = UNIX_EPOCH + Duration::from_secs(POSTGRES_EPOCH) + since_epoch;
+    SystemTime::now().duration_since(committed).ok()
+}
