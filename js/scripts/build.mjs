@@ -1,5 +1,5 @@
 // Compiles src to dist, and prints what the entries and the WebAssembly module weigh.
-import {execFileSync} from 'node:child_process';
+import {spawnSync} from 'node:child_process';
 import {existsSync, readFileSync, rmSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {dirname, join} from 'node:path';
@@ -11,7 +11,10 @@ const require = createRequire(import.meta.url);
 const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc');
 
 rmSync(join(root, 'dist'), {recursive: true, force: true});
-execFileSync(process.execPath, [tsc, '-p', root], {stdio: 'inherit'});
+const {status} = spawnSync(process.execPath, [tsc, '-p', root], {stdio: 'inherit'});
+if (status !== 0) {
+  process.exit(status ?? 1);
+}
 
 const wasm = join(root, 'wasm', 'landfall_bg.wasm');
 const sizes = [];

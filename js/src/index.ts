@@ -7,6 +7,7 @@ export {
   type NeedsAuthReason,
   type Source,
 } from './connection.js';
+export type {WasmSource} from './core/load.js';
 export type {
   BaseDefaultContext,
   BaseDefaultSchema,
@@ -56,6 +57,7 @@ export type {
   MutatorResultSuccessDetails,
   PromiseWithServerResult,
 } from './mutate/mutator-result.js';
+export type {MutationError, MutationOutcome, PendingMutation, PendingMutations} from './mutations.js';
 export type {
   AnyTransaction,
   ClientTransaction,
@@ -171,3 +173,4 @@ export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
 export type {LogLevel, LogSink, UpdateNeededReason, ZeroOptions} from './zero-options.js';
+export {Landfall, Zero} from './zero.js';
