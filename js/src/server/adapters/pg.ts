@@ -55,10 +55,10 @@ class NodePgDBTransaction<TClient extends NodePgClient> implements DBTransaction
 
 /** Runs transactions on a pool, or on one client, where they wait for each other. */
 export class NodePgConnection<TClient extends NodePgClient> implements DBConnection<TClient> {
-  readonly #source: () => Promise<NodePgPool<TClient & NodePgPoolClient> | TClient>;
+  readonly #source: () => Promise<NodePgPool<NodePgPoolClient & TClient> | TClient>;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(source: () => Promise<NodePgPool<TClient & NodePgPoolClient> | TClient>) {
+  constructor(source: () => Promise<NodePgPool<NodePgPoolClient & TClient> | TClient>) {
     this.#source = source;
   }
 
@@ -123,6 +123,13 @@ function isPool<TClient extends NodePgClient>(
   return 'totalCount' in source && typeof source.totalCount === 'number';
 }
 
+/** The client type of a pool; `connect` is overloaded there, and may be simpler in a stand-in. */
+type ClientOf<TPool> = TPool extends {connect: {(): Promise<infer C extends NodePgClient>; (...args: any[]): any}}
+  ? C
+  : TPool extends {connect(): Promise<infer C extends NodePgClient>}
+    ? C
+    : NodePgClient;
+
 /**
  * A database through the package `pg`: give it a `Pool`, a connected `Client`, or a URL.
  *
@@ -130,11 +137,11 @@ function isPool<TClient extends NodePgClient>(
  * const dbProvider = zeroNodePg(schema, new Pool({connectionString: process.env.DATABASE_URL}));
  * ```
  */
-export function zeroNodePg<S extends Schema, TClient extends NodePgPoolClient>(
-  schema: S,
-  pool: NodePgPool<TClient>,
-): ZQLDatabase<S, TClient>;
 export function zeroNodePg<S extends Schema>(schema: S, url: string): ZQLDatabase<S, NodePgPoolClient>;
+export function zeroNodePg<S extends Schema, TPool extends NodePgPool<any>>(
+  schema: S,
+  pool: TPool,
+): ZQLDatabase<S, ClientOf<TPool>>;
 export function zeroNodePg<S extends Schema, TClient extends NodePgClient>(
   schema: S,
   client: TClient,
@@ -144,11 +151,11 @@ export function zeroNodePg<S extends Schema>(
   source: NodePgPool | NodePgClient | string,
 ): ZQLDatabase<S, NodePgClient> {
   if (typeof source !== 'string') {
-    const ready = Promise.resolve(source as NodePgPool);
-    return new ZQLDatabase<S, NodePgClient>(new NodePgConnection<NodePgPoolClient>(() => ready), schema);
+    const ready = Promise.resolve(source);
+    return new ZQLDatabase<S, NodePgClient>(new NodePgConnection(() => ready), schema);
   }
   let pool: Promise<NodePgPool> | undefined;
-  return new ZQLDatabase<S, NodePgClient>(new NodePgConnection<NodePgPoolClient>(() => (pool ??= openPool(source))), schema);
+  return new ZQLDatabase<S, NodePgClient>(new NodePgConnection(() => (pool ??= openPool(source))), schema);
 }
 
 async function openPool(connectionString: string): Promise<NodePgPool<NodePgPoolClient>> {

@@ -63,6 +63,13 @@ export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql>
   }
 }
 
+/** The transaction type of a client; `begin` is overloaded there, and may be simpler in a stand-in. */
+type TransactionOf<TSql> = TSql extends {begin(options: string, callback: (sql: infer T) => any): any}
+  ? T
+  : TSql extends {begin(callback: (sql: infer T) => any): any}
+    ? T
+    : never;
+
 /**
  * A database through the package `postgres`: give it the client or a URL.
  *
@@ -70,23 +77,27 @@ export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql>
  * const dbProvider = zeroPostgresJS(schema, postgres(process.env.DATABASE_URL));
  * ```
  */
-export function zeroPostgresJS<
-  S extends Schema,
-  TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql,
->(schema: S, source: PostgresJSSql<TTransaction> | string): ZQLDatabase<S, TTransaction> {
+export function zeroPostgresJS<S extends Schema>(
+  schema: S,
+  url: string,
+): ZQLDatabase<S, PostgresJSTransactionSql>;
+export function zeroPostgresJS<S extends Schema, TSql extends PostgresJSSql<any>>(
+  schema: S,
+  sql: TSql,
+): ZQLDatabase<S, TransactionOf<TSql>>;
+export function zeroPostgresJS<S extends Schema>(
+  schema: S,
+  source: PostgresJSSql | string,
+): ZQLDatabase<S, PostgresJSTransactionSql> {
   if (typeof source !== 'string') {
-    // A client is itself a function; wrapped, so that nothing takes it for something to call.
-    const client = Promise.resolve({begin: (callback: (sql: TTransaction) => any) => source.begin(callback)});
-    return new ZQLDatabase(new PostgresJSConnection<TTransaction>(() => client), schema);
+    const client = Promise.resolve(source);
+    return new ZQLDatabase(new PostgresJSConnection(() => client), schema);
   }
-  let client: Promise<PostgresJSSql<TTransaction>> | undefined;
-  const open = () => (client ??= openClient<TTransaction>(source));
-  return new ZQLDatabase(new PostgresJSConnection<TTransaction>(open), schema);
+  let client: Promise<PostgresJSSql> | undefined;
+  return new ZQLDatabase(new PostgresJSConnection(() => (client ??= openClient(source))), schema);
 }
 
-async function openClient<TTransaction extends PostgresJSTransactionSql>(
-  url: string,
-): Promise<PostgresJSSql<TTransaction>> {
+async function openClient(url: string): Promise<PostgresJSSql> {
   const {default: postgres} = await import('postgres');
-  return postgres(url) as unknown as PostgresJSSql<TTransaction>;
+  return postgres(url);
 }
