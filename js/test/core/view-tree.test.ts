@@ -1,0 +1,194 @@
+import {describe, expect, test} from 'vitest';
+import {applyOperations, type Target} from '../../src/core/flush.js';
+import type {Row} from '../../src/core/row-batch.js';
+import {type ListShape, Operands, shapeOf, type Snapshot, ViewTree} from '../../src/core/view-tree.js';
+
+const leaf: ListShape = {singular: false, relationships: []};
+const nested: ListShape = {
+  singular: false,
+  relationships: [
+    {name: 'comments', list: {singular: false, relationships: [{name: 'author', list: {...leaf, singular: true}}]}},
+    {name: 'labels', list: leaf},
+  ],
+};
+
+const rows = new Map<number, Row>();
+function rowOf(handle: number): Row {
+  const row = rows.get(handle) ?? Object.freeze({id: handle});
+  rows.set(handle, row);
+  return row;
+}
+
+function view(shape: ListShape): {target: Target & {tree: ViewTree}; apply(...words: number[]): Snapshot} {
+  const target = {tree: new ViewTree(shape), status: 'unknown'} as Target & {tree: ViewTree};
+  return {
+    target,
+    apply: (...words) => {
+      applyOperations(new Operands(Uint32Array.from(words)), rowOf, () => target);
+      return target.tree.publish();
+    },
+  };
+}
+
+const ids = (list: Snapshot) => (list as readonly {id: number}[]).map(({id}) => id);
+
+describe('a list without relationships', () => {
+  test('shows the row objects themselves', () => {
+    const {apply} = view(leaf);
+    const list = apply(1, 0, 4, 3, 10, 11, 12) as readonly object[];
+    expect(ids(list)).toEqual([10, 11, 12]);
+    expect(list[1]).toBe(rowOf(11));
+  });
+
+  test.each([
+    ['insert', [2, 0, 0, 1, 20], [10, 20, 11, 12]],
+    ['insert at the end', [2, 0, 0, 3, 20], [10, 11, 12, 20]],
+    ['remove', [3, 0, 0, 0], [11, 12]],
+    ['replace', [4, 0, 0, 2, 21], [10, 11, 21]],
+    ['move down', [5, 0, 0, 0, 2, 22], [11, 12, 22]],
+    ['move up', [5, 0, 0, 2, 0, 12], [12, 10, 11]],
+    ['several, each on what the one before left', [3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 1, 30], [12, 30]],
+  ])('%s', (_, words, expected) => {
+    const {apply} = view(leaf);
+    const before = apply(1, 0, 4, 3, 10, 11, 12);
+    expect(ids(apply(...words))).toEqual(expected);
+    expect(ids(before)).toEqual([10, 11, 12]);
+  });
+
+  test('keeps its identity when nothing changed', () => {
+    const {apply} = view(leaf);
+    const list = apply(1, 0, 3, 2, 10, 11);
+    expect(apply()).toBe(list);
+    expect(apply(6, 0, 1)).toBe(list);
+  });
+
+  test('shows the first row or undefined when it is singular', () => {
+    const {apply} = view({...leaf, singular: true});
+    expect(apply()).toBeUndefined();
+    expect(apply(1, 0, 2, 1, 10)).toBe(rowOf(10));
+    expect(apply(3, 0, 0, 0)).toBeUndefined();
+  });
+
+  test('takes the status', () => {
+    const {target, apply} = view(leaf);
+    apply(6, 0, 1);
+    expect(target.status).toBe('complete');
+    apply(6, 0, 2);
+    expect(target.status).toBe('error');
+  });
+});
+
+describe('a list with relationships', () => {
+  // Issue 1 with comments 5 (author 7) and 6 (no author), label 8; issue 2 with nothing.
+  const snapshot = [1, 0, 12, 2, 1, 2, 5, 1, 7, 6, 0, 1, 8, 2, 0, 0];
+
+  test('shows entries with their lists', () => {
+    expect(view(nested).apply(...snapshot)).toEqual([
+      {id: 1, comments: [{id: 5, author: {id: 7}}, {id: 6, author: undefined}], labels: [{id: 8}]},
+      {id: 2, comments: [], labels: []},
+    ]);
+  });
+
+  test('copies the path of a change and keeps everything else', () => {
+    const {apply} = view(nested);
+    const before = apply(...snapshot) as any[];
+    const after = apply(2, 0, 2, 0, 0, 1, 0, 0, 9) as any[]; // an author for comment 6
+    expect(after[0].comments[1].author).toBe(rowOf(9));
+    expect(after).not.toBe(before);
+    expect(after[0].comments).not.toBe(before[0].comments);
+    expect(after[0].comments[0]).toBe(before[0].comments[0]);
+    expect(after[0].labels).toBe(before[0].labels);
+    expect(after[1]).toBe(before[1]);
+    expect(before[0].comments[1].author).toBeUndefined();
+  });
+
+  test('keeps the lists of an entry whose row is replaced or moved', () => {
+    const {apply} = view(nested);
+    const before = apply(...snapshot) as any[];
+    const replaced = apply(4, 0, 0, 0, 3) as any[];
+    expect(replaced[0].id).toBe(3);
+    expect(replaced[0].comments).toBe(before[0].comments);
+    const moved = apply(5, 0, 0, 0, 1, 4) as any[];
+    expect(ids(moved)).toEqual([2, 4]);
+    expect(moved[1].comments).toBe(before[0].comments);
+  });
+
+  test('freezes its entries', () => {
+    const [entry] = view(nested).apply(...snapshot) as any[];
+    expect(Object.isFrozen(entry)).toBe(true);
+  });
+});
+
+describe('operations that do not fit', () => {
+  test.each([
+    ['an unknown operation', [9, 0], leaf],
+    ['an end in the middle', [2, 0, 0], leaf],
+    ['a position that is not there', [3, 0, 0, 5], leaf],
+    ['an insert behind the end', [2, 0, 0, 5, 1], leaf],
+    ['a path into a row', [2, 0, 1, 0, 0, 0, 1], leaf],
+    ['a relationship that is not there', [2, 0, 1, 0, 7, 0, 1], nested],
+  ])('%s', (_, words, shape) => {
+    const {apply} = view(shape);
+    apply(...(shape === leaf ? [1, 0, 2, 1, 10] : [1, 0, 4, 1, 1, 0, 0]));
+    expect(() => apply(...words)).toThrow(RangeError);
+  });
+});
+
+test('the shape of a query follows the order of `related`, and looks through a hidden junction', () => {
+  const correlation = {parentField: ['id'], childField: ['id']} as const;
+  const related = (alias: string, more: object = {}) => ({correlation, subquery: {table: alias, alias, ...more}});
+  const ast = {
+    table: 'issue',
+    related: [
+      {...related('labels', {related: [related('labels')]}), hidden: true},
+      related('10'),
+    ],
+  };
+  const plain = {singular: false, relationships: {}};
+  const format = {singular: false, relationships: {10: {singular: true, relationships: {}}, labels: plain}};
+  expect(shapeOf(ast, format)).toEqual({
+    singular: false,
+    relationships: [{name: 'labels', list: leaf}, {name: '10', list: {...leaf, singular: true}}],
+  });
+});
+
+test('random operations give what they give on plain arrays', () => {
+  const random = seeded(Number(process.env['LANDFALL_TEST_SEED'] ?? 7));
+  for (let round = 0; round < 200; round++) {
+    const {apply} = view(leaf);
+    let model: number[] = [];
+    let shown: Snapshot = apply();
+    for (let step = 0; step < 20; step++) {
+      const words: number[] = [];
+      const old = ids(shown);
+      const before = shown;
+      for (let n = random(3); n >= 0; n--) {
+        const position = random(model.length + 1);
+        const handle = 1 + random(1000);
+        if (position === model.length || random(3) === 0) {
+          words.push(2, 0, 0, position, handle);
+          model = [...model.slice(0, position), handle, ...model.slice(position)];
+        } else if (random(2) === 0) {
+          words.push(3, 0, 0, position);
+          model = model.filter((_, i) => i !== position);
+        } else {
+          const to = random(model.length);
+          words.push(5, 0, 0, position, to, handle);
+          model = model.filter((_, i) => i !== position);
+          model = [...model.slice(0, to), handle, ...model.slice(to)];
+        }
+      }
+      shown = apply(...words);
+      expect(ids(shown)).toEqual(model);
+      expect(ids(before)).toEqual(old);
+    }
+  }
+});
+
+function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return below => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
