@@ -1,1 +1,40 @@
-//! The durable state of a Landfall client, without I/O
+//! The durable state of a Landfall client, without I/O.
+//!
+//! A store holds one client group: the server's rows (snapshot pages and a log of patches), the mutation queue, the
+//! outcomes of mutations and the group's clients. `FORMAT.md` beside this crate gives its bytes.
+//!
+//! A [`StoreRequest`] is one transaction as data: what it reads, and a pure function from that to what it writes and
+//! answers. Hosts (IndexedDB, [`MemoryStore`], a simulator) carry transactions out and decide nothing.
+//!
+//! Several tabs share a store. What they may do to each other is settled inside the transactions; this crate knows no
+//! locks, no clock, no sockets, and nothing of the wire but that a cookie is text with an order.
+
+mod cookie_order;
+mod decide;
+mod encoding;
+mod error;
+mod fold;
+mod head;
+mod key;
+mod loaded;
+mod memory;
+mod page;
+mod patch;
+mod queue;
+mod request;
+mod stored_schema;
+
+pub use encoding::FORMAT_VERSION;
+pub use error::{BackendFailure, FormatError, StoreFailure};
+pub use fold::plan_fold;
+pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
+pub use loaded::{Loaded, ServerState};
+pub use memory::MemoryStore;
+pub use page::{EncodedPages, PAGE_BYTES, PageWriter, QuerySets};
+pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
+pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
+pub use request::{
+    AppendPoke, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted, Mode, Open,
+    Read, ReadResult, Reissued, StartGroup, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
+    WriteQueue, WriteSnapshot,
+};

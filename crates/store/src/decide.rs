@@ -1,0 +1,176 @@
+//! The transactions: what each request reads, and what follows from what it read.
+//!
+//! Pure functions, so that IndexedDB, the memory backend and the simulator cannot differ.
+
+mod append;
+mod group;
+mod load;
+mod mutations;
+
+use crate::error::{FormatError, StoreFailure};
+use crate::head::Head;
+use crate::key;
+use crate::request::{
+    Decision, Read, ReadResult, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
+};
+
+/// What a request reads. The head comes first, always.
+pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
+    let mut reads = vec![key::get(StoreName::Head, key::HEAD)];
+    match &request.op {
+        StoreOp::Open(_) | StoreOp::Load { .. } => reads.extend(load::reads()),
+        StoreOp::ReadLog { from, .. } => {
+            reads.push(Read::Range {
+                store: StoreName::Log,
+                from: key::log(*from),
+                until: None,
+                limit: None,
+            });
+        }
+        StoreOp::ReadQueue => {
+            reads.extend([key::all(StoreName::Queue), key::all(StoreName::Clients)])
+        }
+        StoreOp::AppendPoke(append) => reads.extend(append::outcome_reads(&append.outcomes)),
+        StoreOp::WriteSnapshot(snapshot) => reads.extend(append::outcome_reads(&snapshot.outcomes)),
+        StoreOp::WriteQueue(write) => {
+            reads.push(key::get(StoreName::Clients, write.client_id.as_bytes()))
+        }
+        StoreOp::MarkAttempted(mark) => reads.extend(mutations::mark_reads(mark)),
+        StoreOp::TouchClient { client_id, .. } => {
+            reads.push(key::get(StoreName::Clients, client_id.as_bytes()));
+        }
+        StoreOp::RemoveClients { client_ids } => reads.extend(group::remove_reads(client_ids)),
+        StoreOp::StartGroup(_) => {
+            reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
+        }
+        StoreOp::Fold(_)
+        | StoreOp::ClearOutcomes { .. }
+        | StoreOp::SetServerMode(_)
+        | StoreOp::Erase => {}
+    }
+    reads
+}
+
+/// What follows from what was read.
+pub(crate) fn decide(
+    request: &StoreRequest,
+    results: Vec<ReadResult>,
+) -> Result<Decision, StoreFailure> {
+    let mut results = Results(results.into_iter());
+    let head = results.value()?;
+    let head = match &request.op {
+        // Works on damaged stores too: it is the way out.
+        StoreOp::Erase => {
+            let writes = StoreName::ALL
+                .map(|store| WriteOp::Clear { store })
+                .to_vec();
+            return Ok(Decision {
+                writes,
+                reply: StoreReply::Done,
+            });
+        }
+        StoreOp::Open(open) => {
+            return load::open(&request.group_id, open, head.as_deref(), results);
+        }
+        _ => in_group(head.as_deref(), &request.group_id)?,
+    };
+    match &request.op {
+        StoreOp::Open(_) | StoreOp::Erase => Err(StoreFailure::Contract),
+        StoreOp::Load { schema } => load::load(head, schema, results),
+        StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
+        StoreOp::ReadQueue => mutations::read_queue(&head, results),
+        StoreOp::AppendPoke(append) => append::append_poke(head, append, results),
+        StoreOp::WriteSnapshot(snapshot) => append::write_snapshot(head, snapshot, results),
+        StoreOp::Fold(plan) => append::fold(head, plan),
+        StoreOp::WriteQueue(write) => mutations::write_queue(head, write, results),
+        StoreOp::MarkAttempted(mark) => mutations::mark_attempted(mark, results),
+        StoreOp::ClearOutcomes { ids } => Ok(done(
+            ids.iter()
+                .map(|(client_id, id)| WriteOp::Delete {
+                    store: StoreName::Outcomes,
+                    key: key::mutation(client_id, *id),
+                })
+                .collect(),
+        )),
+        StoreOp::SetServerMode(mode) => Ok(done(vec![put_head(&Head {
+            server_mode: Some(*mode),
+            ..head
+        })])),
+        StoreOp::TouchClient { client_id, now } => group::touch(client_id, *now, results),
+        StoreOp::RemoveClients { client_ids } => group::remove(head, client_ids, results),
+        StoreOp::StartGroup(start) => group::start(&head, start, results),
+    }
+}
+
+/// What was read, handed out in order.
+struct Results(std::vec::IntoIter<ReadResult>);
+
+impl Results {
+    fn value(&mut self) -> Result<Option<Vec<u8>>, StoreFailure> {
+        match self.0.next() {
+            Some(ReadResult::Value(value)) => Ok(value),
+            _ => Err(StoreFailure::Contract),
+        }
+    }
+
+    fn values(&mut self) -> Result<Vec<Vec<u8>>, StoreFailure> {
+        match self.0.next() {
+            Some(ReadResult::Values(values)) => Ok(values),
+            _ => Err(StoreFailure::Contract),
+        }
+    }
+
+    /// Values of a range, each decoded.
+    fn decoded<T>(
+        &mut self,
+        store: StoreName,
+        decode: impl Fn(&[u8]) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, StoreFailure> {
+        self.values()?
+            .iter()
+            .map(|bytes| decode(bytes))
+            .collect::<Result<_, _>>()
+            .map_err(corrupt(store))
+    }
+
+    /// One value, decoded if it is there.
+    fn maybe<T>(
+        &mut self,
+        store: StoreName,
+        decode: impl Fn(&[u8]) -> Result<T, FormatError>,
+    ) -> Result<Option<T>, StoreFailure> {
+        self.value()?
+            .map(|bytes| decode(&bytes))
+            .transpose()
+            .map_err(corrupt(store))
+    }
+}
+
+fn in_group(head: Option<&[u8]>, group_id: &str) -> Result<Head, StoreFailure> {
+    let head =
+        Head::decode(head.ok_or(StoreFailure::NotOpen)?).map_err(corrupt(StoreName::Head))?;
+    match head.group_id == group_id {
+        true => Ok(head),
+        false => Err(StoreFailure::OtherGroup {
+            group_id: head.group_id,
+        }),
+    }
+}
+
+fn corrupt(store: StoreName) -> impl Fn(FormatError) -> StoreFailure {
+    move |source| StoreFailure::Corrupt {
+        store: store.name(),
+        source,
+    }
+}
+
+fn put_head(head: &Head) -> WriteOp {
+    key::put(StoreName::Head, key::HEAD, head.encode())
+}
+
+fn done(writes: Vec<WriteOp>) -> Decision {
+    Decision {
+        writes,
+        reply: StoreReply::Done,
+    }
+}

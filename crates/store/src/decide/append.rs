@@ -1,0 +1,203 @@
+//! Server state: the log, the snapshot in its place, and folding the one into the other.
+
+use super::{Results, put_head};
+use crate::cookie_order;
+use crate::error::StoreFailure;
+use crate::head::Head;
+use crate::key;
+use crate::page::{EncodedPages, QuerySets};
+use crate::patch::LogRecord;
+use crate::queue::{QueuedMutation, StoredOutcome};
+use crate::request::{
+    AppendPoke, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
+};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// The queue rows of mutations that failed: they know what was called.
+pub(super) fn outcome_reads(outcomes: &[StoredOutcome]) -> impl Iterator<Item = Read> {
+    outcomes.iter().map(|outcome| {
+        key::get(
+            StoreName::Queue,
+            key::mutation(&outcome.client_id, outcome.id),
+        )
+    })
+}
+
+/// A poke `base → cookie` on a store at `head`: dropped if the store is there already, appended if the store holds
+/// everything up to `base`, refused if the store has lost something before `base`.
+pub(super) fn append_poke(
+    mut head: Head,
+    append: &AppendPoke,
+    results: Results,
+) -> Result<Decision, StoreFailure> {
+    let AppendPoke {
+        base,
+        cookie,
+        patch,
+        last_mutation_ids,
+        outcomes,
+    } = append;
+    let stored = head.cookie.as_deref();
+    if cookie_order::compare(stored, Some(cookie)) != Ordering::Less {
+        return Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::AlreadyThere(head),
+        });
+    }
+    if cookie_order::compare(stored, base.as_deref()) == Ordering::Less {
+        return Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::NeedsSnapshot(head),
+        });
+    }
+    let record = LogRecord {
+        number: head.log_next,
+        base: base.clone(),
+        cookie: cookie.clone(),
+        last_mutation_ids: last_mutation_ids.clone(),
+        patch: patch.clone(),
+    };
+    let value = record.encode();
+    head.log_next += 1;
+    head.log_bytes += value.len() as u64;
+    head.cookie = Some(cookie.clone());
+    let mut writes = vec![key::put(StoreName::Log, key::log(record.number), value)];
+    writes.extend(confirm(&mut head, last_mutation_ids));
+    writes.extend(put_outcomes(outcomes, results)?);
+    writes.push(put_head(&head));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Appended(head),
+    })
+}
+
+/// All rows at `cookie`. At the store's own cookie this is a fold from memory; behind it, it would lose something.
+pub(super) fn write_snapshot(
+    mut head: Head,
+    snapshot: &WriteSnapshot,
+    results: Results,
+) -> Result<Decision, StoreFailure> {
+    let WriteSnapshot {
+        cookie,
+        last_mutation_ids,
+        pages,
+        queries,
+        outcomes,
+    } = snapshot;
+    if cookie_order::compare(head.cookie.as_deref(), Some(cookie)) == Ordering::Greater {
+        return Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::AlreadyThere(head),
+        });
+    }
+    head.cookie = Some(cookie.clone());
+    head.log_first = head.log_next;
+    head.log_bytes = 0;
+    let mut writes = vec![
+        WriteOp::Clear {
+            store: StoreName::Log,
+        },
+        WriteOp::Clear {
+            store: StoreName::Pages,
+        },
+    ];
+    writes.extend(put_pages(&mut head, pages, queries));
+    writes.extend(confirm(&mut head, last_mutation_ids));
+    writes.extend(put_outcomes(outcomes, results)?);
+    writes.push(put_head(&head));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Appended(head),
+    })
+}
+
+/// The pages of a plan in place of those it was made from; records that came later stay in the log.
+pub(super) fn fold(mut head: Head, plan: &FoldPlan) -> Result<Decision, StoreFailure> {
+    let FoldPlan {
+        generation,
+        log_first,
+        log_until,
+        log_bytes,
+        removed,
+        pages,
+        queries,
+    } = plan;
+    let current = head.pages_generation == *generation
+        && head.log_first == *log_first
+        && head.log_next >= *log_until;
+    if !current {
+        return Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::FoldOutdated(head),
+        });
+    }
+    head.log_first = *log_until;
+    head.log_bytes = head.log_bytes.saturating_sub(*log_bytes);
+    let mut writes: Vec<WriteOp> = removed
+        .iter()
+        .map(|&number| WriteOp::Delete {
+            store: StoreName::Pages,
+            key: key::page(number),
+        })
+        .collect();
+    writes.extend(put_pages(&mut head, pages, queries));
+    writes.push(WriteOp::DeleteRange {
+        store: StoreName::Log,
+        from: key::log(*log_first),
+        until: key::log(*log_until),
+    });
+    writes.push(put_head(&head));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Folded(head),
+    })
+}
+
+fn put_pages(head: &mut Head, pages: &EncodedPages, queries: &QuerySets) -> Vec<WriteOp> {
+    head.pages_generation += 1;
+    let mut writes = vec![key::put(StoreName::Pages, key::QUERIES, queries.encode())];
+    for index in 0..pages.len() {
+        // Numbers begin anew after four thousand million pages; by then the first ones are long gone.
+        let number = head.next_page;
+        head.next_page = number.wrapping_add(1);
+        writes.push(key::put(
+            StoreName::Pages,
+            key::page(number),
+            pages.numbered(index, number),
+        ));
+    }
+    writes
+}
+
+/// Raises last mutation ids and removes what they confirm from the queue.
+fn confirm(head: &mut Head, last_mutation_ids: &BTreeMap<String, u64>) -> Vec<WriteOp> {
+    let mut writes = Vec::new();
+    for (client_id, &id) in last_mutation_ids {
+        let known = head.last_mutation_ids.entry(client_id.clone()).or_default();
+        *known = id.max(*known);
+        writes.push(WriteOp::DeleteRange {
+            store: StoreName::Queue,
+            from: key::mutation(client_id, 0),
+            until: key::mutation(client_id, known.saturating_add(1)),
+        });
+    }
+    writes
+}
+
+fn put_outcomes(
+    outcomes: &[StoredOutcome],
+    mut results: Results,
+) -> Result<Vec<WriteOp>, StoreFailure> {
+    let mut writes = Vec::new();
+    for outcome in outcomes {
+        let mut outcome = outcome.clone();
+        if let Some(queued) = results.maybe(StoreName::Queue, QueuedMutation::decode)? {
+            outcome.name = queued.name;
+            outcome.args = queued.args;
+        }
+        let key = key::mutation(&outcome.client_id, outcome.id);
+        writes.push(key::put(StoreName::Outcomes, key, outcome.encode()));
+    }
+    Ok(writes)
+}

@@ -1,0 +1,158 @@
+//! The clients of the group, and the end of a group that the server has forgotten.
+
+use super::{Results, done, put_head};
+use crate::error::StoreFailure;
+use crate::head::Head;
+use crate::key;
+use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
+use crate::request::{
+    Decision, GroupStarted, Read, Reissued, StartGroup, StoreName, StoreReply, WriteOp,
+};
+
+/// Renews the record of a client. One that the others have forgotten stays so until it writes: a new record would
+/// begin its ids at 1 again.
+pub(super) fn touch(
+    client_id: &str,
+    now: f64,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let known = results.maybe(StoreName::Clients, ClientRecord::decode)?;
+    let writes = known.map(|mut record| {
+        record.seen = record.seen.max(now);
+        key::put(StoreName::Clients, client_id.as_bytes(), record.encode())
+    });
+    Ok(done(writes.into_iter().collect()))
+}
+
+/// For each client: has it a queued mutation, has it an outcome?
+pub(super) fn remove_reads(client_ids: &[String]) -> impl Iterator<Item = Read> {
+    client_ids.iter().flat_map(|id| {
+        [StoreName::Queue, StoreName::Outcomes].map(|store| key::any_of_client(store, id))
+    })
+}
+
+pub(super) fn remove(
+    mut head: Head,
+    client_ids: &[String],
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let mut removed = Vec::new();
+    for client_id in client_ids {
+        let (queued, outcomes) = (results.values()?, results.values()?);
+        if queued.is_empty() && outcomes.is_empty() {
+            removed.push(client_id.clone());
+        }
+    }
+    if removed.is_empty() {
+        return Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::Removed {
+                client_ids: removed,
+            },
+        });
+    }
+    let mut writes: Vec<WriteOp> = removed
+        .iter()
+        .map(|id| WriteOp::Delete {
+            store: StoreName::Clients,
+            key: id.as_bytes().to_vec(),
+        })
+        .collect();
+    for client_id in &removed {
+        head.last_mutation_ids.remove(client_id);
+    }
+    writes.push(put_head(&head));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Removed {
+            client_ids: removed,
+        },
+    })
+}
+
+/// Rows and cookie go, the users' work stays: what was certainly never sent is issued again in the same order, what
+/// may have been sent waits for the user's decision.
+pub(super) fn start(
+    head: &Head,
+    start: &StartGroup,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    let mut outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
+    let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
+    let mut record = ClientRecord::new(start.client_id.clone(), start.now);
+    let mut new_head = Head {
+        server_mode: head.server_mode,
+        ..Head::new(start.new_group_id.clone())
+    };
+    // A plan for a fold of the old group must not fit the new one.
+    new_head.pages_generation = head.pages_generation + 1;
+    new_head.next_page = head.next_page;
+    let mut reissued = Vec::new();
+    for old in super::mutations::pending(head, queue, &clients) {
+        let QueuedMutation {
+            client_id,
+            id,
+            name,
+            args,
+            ops,
+            timestamp,
+            attempted,
+            ..
+        } = old;
+        if attempted {
+            outcomes.push(StoredOutcome {
+                client_id,
+                id,
+                name,
+                args,
+                ending: Ending::Uncertain,
+            });
+            continue;
+        }
+        record.last_queued += 1;
+        let new = NewMutation {
+            id: record.last_queued,
+            name,
+            args,
+            ops,
+            timestamp,
+        };
+        let mutation = QueuedMutation::new(&start.client_id, &new, new_head.next_sequence);
+        new_head.next_sequence += 1;
+        reissued.push(Reissued {
+            old_client_id: client_id,
+            old_id: id,
+            mutation,
+        });
+    }
+    outcomes.sort_by(|a, b| (&a.client_id, a.id).cmp(&(&b.client_id, b.id)));
+    let mut writes = [
+        StoreName::Log,
+        StoreName::Pages,
+        StoreName::Queue,
+        StoreName::Clients,
+    ]
+    .map(|store| WriteOp::Clear { store })
+    .to_vec();
+    writes.push(put_head(&new_head));
+    writes.push(key::put(
+        StoreName::Clients,
+        start.client_id.as_bytes(),
+        record.encode(),
+    ));
+    for Reissued { mutation, .. } in &reissued {
+        let key = key::mutation(&mutation.client_id, mutation.id);
+        writes.push(key::put(StoreName::Queue, key, mutation.encode()));
+    }
+    for outcome in &outcomes {
+        let key = key::mutation(&outcome.client_id, outcome.id);
+        writes.push(key::put(StoreName::Outcomes, key, outcome.encode()));
+    }
+    let reply = StoreReply::GroupStarted(GroupStarted {
+        head: new_head,
+        reissued,
+        outcomes,
+    });
+    Ok(Decision { writes, reply })
+}

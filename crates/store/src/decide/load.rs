@@ -1,0 +1,176 @@
+//! Reading everything, and making a group where there is none.
+
+use super::{Results, corrupt, put_head};
+use crate::error::{FormatError, StoreFailure};
+use crate::head::Head;
+use crate::key;
+use crate::loaded::Loaded;
+use crate::page::{Page, QuerySets};
+use crate::patch::LogRecord;
+use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
+use crate::request::{Decision, Open, Read, StoreName, StoreReply};
+use crate::stored_schema;
+use landfall_zql::Schema;
+use std::sync::Arc;
+
+/// All that is stored, the head left out.
+pub(super) fn reads() -> [Read; 7] {
+    [
+        key::get(StoreName::Head, key::SCHEMA),
+        key::get(StoreName::Pages, key::QUERIES),
+        Read::Range {
+            store: StoreName::Pages,
+            from: key::first_page(),
+            until: None,
+            limit: None,
+        },
+        key::all(StoreName::Log),
+        key::all(StoreName::Queue),
+        key::all(StoreName::Outcomes),
+        key::all(StoreName::Clients),
+    ]
+}
+
+pub(super) fn open(
+    group_id: &str,
+    open: &Open,
+    head: Option<&[u8]>,
+    results: Results,
+) -> Result<Decision, StoreFailure> {
+    let created = head.is_none();
+    let mut writes = Vec::new();
+    let mut loaded = match head {
+        Some(head) => {
+            let head = Head::decode(head).map_err(corrupt(StoreName::Head))?;
+            read_all(head, &open.schema, results)?
+        }
+        None => {
+            let head = Head::new(group_id.to_owned());
+            writes.push(put_head(&head));
+            writes.push(key::put(
+                StoreName::Head,
+                key::SCHEMA,
+                stored_schema::encode(&open.schema),
+            ));
+            empty(head, &open.schema)
+        }
+    };
+    let known = loaded
+        .clients
+        .iter_mut()
+        .find(|client| client.client_id == open.client_id);
+    let record = match known {
+        Some(record) => {
+            record.seen = record.seen.max(open.now);
+            record.clone()
+        }
+        None => {
+            let record = ClientRecord::new(open.client_id.clone(), open.now);
+            loaded.clients.push(record.clone());
+            loaded.clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+            record
+        }
+    };
+    writes.push(key::put(
+        StoreName::Clients,
+        open.client_id.as_bytes(),
+        record.encode(),
+    ));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Opened {
+            loaded: Box::new(loaded),
+            created,
+        },
+    })
+}
+
+pub(super) fn load(
+    head: Head,
+    schema: &Arc<Schema>,
+    results: Results,
+) -> Result<Decision, StoreFailure> {
+    let loaded = read_all(head, schema, results)?;
+    Ok(Decision {
+        writes: Vec::new(),
+        reply: StoreReply::Loaded(Box::new(loaded)),
+    })
+}
+
+pub(super) fn read_log(
+    head: Head,
+    schema: &Schema,
+    from: u64,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let records = results.decoded(StoreName::Log, |bytes| LogRecord::decode(bytes, schema))?;
+    check_log(&records, from.max(head.log_first), head.log_next)?;
+    let reaches = from >= head.log_first && from <= head.log_next;
+    Ok(Decision {
+        writes: Vec::new(),
+        reply: StoreReply::Log {
+            head,
+            records: reaches.then_some(records),
+        },
+    })
+}
+
+fn empty(head: Head, schema: &Arc<Schema>) -> Loaded {
+    Loaded {
+        head,
+        queue: Vec::new(),
+        outcomes: Vec::new(),
+        clients: Vec::new(),
+        schema: Arc::clone(schema),
+        pages: Vec::new(),
+        log: Vec::new(),
+        log_bytes: 0,
+        queries: QuerySets::default(),
+    }
+}
+
+fn read_all(
+    head: Head,
+    schema: &Arc<Schema>,
+    mut results: Results,
+) -> Result<Loaded, StoreFailure> {
+    let stored = results.maybe(StoreName::Head, stored_schema::decode)?;
+    if stored.as_ref() != Some(&**schema) {
+        return Err(StoreFailure::OtherSchema);
+    }
+    let queries = results
+        .maybe(StoreName::Pages, QuerySets::decode)?
+        .unwrap_or_default();
+    let pages = results.decoded(StoreName::Pages, |bytes| Page::decode(bytes, schema))?;
+    let pages = Page::sort(pages, schema).map_err(corrupt(StoreName::Pages))?;
+    let log_values = results.values()?;
+    let log_bytes = log_values.iter().map(|value| value.len() as u64).sum();
+    let log: Vec<LogRecord> = log_values
+        .iter()
+        .map(|bytes| LogRecord::decode(bytes, schema))
+        .collect::<Result<_, _>>()
+        .map_err(corrupt(StoreName::Log))?;
+    check_log(&log, head.log_first, head.log_next)?;
+    let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
+    let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
+    let queue = super::mutations::pending(&head, queue, &clients);
+    Ok(Loaded {
+        queue,
+        outcomes,
+        clients,
+        pages,
+        log,
+        log_bytes,
+        queries,
+        ..empty(head, schema)
+    })
+}
+
+fn check_log(records: &[LogRecord], from: u64, until: u64) -> Result<(), StoreFailure> {
+    let expected = from.min(until)..until;
+    match records.iter().map(|record| record.number).eq(expected) {
+        true => Ok(()),
+        false => Err(corrupt(StoreName::Log)(FormatError::LogRange)),
+    }
+}

@@ -1,0 +1,145 @@
+//! The mutation queue: first in, first out, without gaps, and what may have been sent is known.
+
+use super::{Results, corrupt, done, put_head};
+use crate::error::StoreFailure;
+use crate::head::Head;
+use crate::key;
+use crate::queue::{ClientRecord, QueuedMutation};
+use crate::request::{Decision, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue};
+use std::collections::BTreeMap;
+
+/// What is not confirmed, in the group's order. A mutation may have been stored after its confirmation was.
+pub(super) fn pending(
+    head: &Head,
+    mut queue: Vec<QueuedMutation>,
+    clients: &[ClientRecord],
+) -> Vec<QueuedMutation> {
+    let attempted: BTreeMap<&str, u64> = clients
+        .iter()
+        .map(|client| (client.client_id.as_str(), client.attempted))
+        .collect();
+    queue.retain(|mutation| mutation.id > head.last_mutation_id(&mutation.client_id));
+    for mutation in &mut queue {
+        // Without a record nobody knows; what may have been sent must not be taken for unsent.
+        mutation.attempted = attempted
+            .get(mutation.client_id.as_str())
+            .is_none_or(|&through| mutation.id <= through);
+    }
+    queue.sort_by_key(|mutation| mutation.sequence);
+    queue
+}
+
+pub(super) fn read_queue(head: &Head, mut results: Results) -> Result<Decision, StoreFailure> {
+    let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
+    Ok(Decision {
+        writes: Vec::new(),
+        reply: StoreReply::Queue(pending(head, queue, &clients)),
+    })
+}
+
+pub(super) fn write_queue(
+    mut head: Head,
+    write: &WriteQueue,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let known = results.maybe(StoreName::Clients, ClientRecord::decode)?;
+    let confirmed = head.last_mutation_id(&write.client_id);
+    let mut stored = known
+        .as_ref()
+        .map_or(confirmed, |record| record.last_queued.max(confirmed));
+    // A tab that slept while others forgot it goes on where it was: nobody here knows its last id any more.
+    let mut forgotten = known.is_none() && confirmed == 0;
+    let mut record = known.unwrap_or_else(|| ClientRecord::new(write.client_id.clone(), write.now));
+    let mut writes = Vec::new();
+    let mut sequences = Vec::new();
+    for mutation in &write.mutations {
+        // Stored before by a request whose answer was lost, or confirmed already.
+        if mutation.id <= stored {
+            continue;
+        }
+        if mutation.id != stored + 1 && !forgotten {
+            return Err(StoreFailure::Gap {
+                expected: stored + 1,
+                found: mutation.id,
+            });
+        }
+        forgotten = false;
+        stored = mutation.id;
+        let sequence = head.next_sequence;
+        head.next_sequence += 1;
+        sequences.push((mutation.id, sequence));
+        let queued = QueuedMutation::new(&write.client_id, mutation, sequence);
+        writes.push(key::put(
+            StoreName::Queue,
+            key::mutation(&write.client_id, mutation.id),
+            queued.encode(),
+        ));
+    }
+    record.last_queued = record.last_queued.max(stored);
+    record.seen = record.seen.max(write.now);
+    if write.attempted {
+        let last = write.mutations.last().map_or(0, |mutation| mutation.id);
+        record.attempted = record.attempted.max(last);
+    }
+    writes.push(key::put(
+        StoreName::Clients,
+        write.client_id.as_bytes(),
+        record.encode(),
+    ));
+    writes.push(put_head(&head));
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Queued { sequences },
+    })
+}
+
+/// The records of the clients, then the mutations whose writes are frozen.
+pub(super) fn mark_reads(mark: &MarkAttempted) -> impl Iterator<Item = Read> {
+    let clients = mark
+        .through
+        .iter()
+        .map(|(client_id, _)| key::get(StoreName::Clients, client_id.as_bytes()));
+    let frozen = mark.frozen.iter().map(|frozen| {
+        key::get(
+            StoreName::Queue,
+            key::mutation(&frozen.client_id, frozen.id),
+        )
+    });
+    clients.chain(frozen)
+}
+
+pub(super) fn mark_attempted(
+    mark: &MarkAttempted,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    // A client may be named twice; the highest id counts.
+    let mut records: BTreeMap<&str, ClientRecord> = BTreeMap::new();
+    for (client_id, through) in &mark.through {
+        // Without a record its mutations count as attempted anyway.
+        let Some(stored) = results.maybe(StoreName::Clients, ClientRecord::decode)? else {
+            continue;
+        };
+        let record = records.entry(client_id).or_insert(stored);
+        record.attempted = record.attempted.max(*through);
+    }
+    let mut writes: Vec<WriteOp> = records
+        .into_iter()
+        .map(|(client_id, record)| {
+            key::put(StoreName::Clients, client_id.as_bytes(), record.encode())
+        })
+        .collect();
+    for frozen in &mark.frozen {
+        let bytes = results.value()?;
+        // Confirmed meanwhile: nothing is left to freeze.
+        let Some(bytes) = bytes else { continue };
+        let mut mutation = QueuedMutation::decode(&bytes).map_err(corrupt(StoreName::Queue))?;
+        mutation.ops = Some(frozen.ops.clone());
+        writes.push(key::put(
+            StoreName::Queue,
+            key::mutation(&frozen.client_id, frozen.id),
+            mutation.encode(),
+        ));
+    }
+    Ok(done(writes))
+}

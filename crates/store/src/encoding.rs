@@ -1,0 +1,187 @@
+//! The alphabet of the format: integers, text, lists, and the two bytes that every stored value begins with.
+//!
+//! Reading never trusts a length: what it announces must be there, and nothing is allocated before it is.
+
+use crate::error::FormatError;
+use landfall_zql::{Key, Row};
+
+/// The version of the format, the second byte of every value.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// What a value is, its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Head = b'H',
+    Schema = b'S',
+    Log = b'L',
+    Page = b'P',
+    Queries = b'Q',
+    Mutation = b'M',
+    Outcome = b'O',
+    Client = b'C',
+}
+
+/// Appends to the bytes of one value.
+pub(crate) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self(vec![kind as u8, FORMAT_VERSION])
+    }
+
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    pub(crate) fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn f64(&mut self, value: f64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.len(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn optional_text(&mut self, text: Option<&str>) {
+        self.u8(u8::from(text.is_some()));
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    pub(crate) fn row(&mut self, row: &Row) {
+        self.bytes(row.bytes());
+    }
+
+    /// The count of a list that follows. Lists and texts of ours stay far below 4 GiB: a message has 10 MiB at most.
+    pub(crate) fn len(&mut self, len: usize) {
+        self.u32(u32::try_from(len).expect("a list or text of one value is below 4 GiB"));
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// Reads the bytes of one value.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Checks the first two bytes.
+    pub(crate) fn new(kind: Kind, bytes: &'a [u8]) -> Result<Self, FormatError> {
+        match bytes {
+            [first, version, rest @ ..] if *first == kind as u8 => match *version {
+                FORMAT_VERSION => Ok(Self(rest)),
+                version => Err(FormatError::Version(version)),
+            },
+            _ => Err(FormatError::Kind {
+                expected: kind as u8 as char,
+            }),
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(FormatError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+        let taken = self.take(N)?;
+        taken.try_into().map_err(|_| FormatError::Truncated)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, FormatError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, FormatError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, FormatError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn f64(&mut self) -> Result<f64, FormatError> {
+        self.array().map(f64::from_le_bytes)
+    }
+
+    pub(crate) fn flag(&mut self) -> Result<bool, FormatError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(FormatError::Tag(other)),
+        }
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], FormatError> {
+        let len = self.u32()?;
+        self.take(usize::try_from(len).map_err(|_| FormatError::Truncated)?)
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, FormatError> {
+        std::str::from_utf8(self.bytes()?)
+            .map(str::to_owned)
+            .map_err(|_| FormatError::Utf8)
+    }
+
+    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, FormatError> {
+        self.flag()?.then(|| self.text()).transpose()
+    }
+
+    /// A packed row with this many columns.
+    pub(crate) fn row(&mut self, columns: usize) -> Result<Row, FormatError> {
+        let row = Row::from_bytes(self.bytes()?)?;
+        match row.len() == columns {
+            true => Ok(row),
+            false => Err(FormatError::Columns {
+                expected: columns,
+                found: row.len(),
+            }),
+        }
+    }
+
+    /// A key with this many columns.
+    pub(crate) fn key(&mut self, columns: usize) -> Result<Key, FormatError> {
+        self.row(columns).map(Key)
+    }
+
+    /// A list; each element takes at least one byte, so a false count ends with the bytes.
+    pub(crate) fn list<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, FormatError> {
+        let count = self.u32()?;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            list.push(element(self)?);
+        }
+        Ok(list)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nothing may be left over.
+    pub(crate) fn end(self) -> Result<(), FormatError> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(FormatError::TooLong),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything that a store holds, read at once: at start-up, and before a fold.
+
+use crate::head::Head;
+use crate::page::{Page, QuerySets};
+use crate::patch::{DesiredChange, LogRecord, QueryChange, RowChange};
+use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
+use landfall_zql::{Key, Row, Schema, TableId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Everything that a store holds.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Where the store stands.
+    pub head: Head,
+    /// Mutations that are not confirmed, in the group's order.
+    pub queue: Vec<QueuedMutation>,
+    /// Mutations that failed or are uncertain, by client and id.
+    pub outcomes: Vec<StoredOutcome>,
+    /// The clients of the group, by id.
+    pub clients: Vec<ClientRecord>,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) pages: Vec<Page>,
+    pub(crate) log: Vec<LogRecord>,
+    pub(crate) log_bytes: u64,
+    pub(crate) queries: QuerySets,
+}
+
+/// The server's state as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ServerState {
+    /// For each table of the schema its rows, in the order of their keys.
+    pub tables: Vec<Vec<Row>>,
+    /// Desired and got queries.
+    pub queries: QuerySets,
+}
+
+/// What the log says about rows: the last word on each key.
+pub(crate) struct Overlay {
+    /// The pages are void.
+    pub(crate) clear: bool,
+    pub(crate) rows: BTreeMap<(TableId, Key), Option<Row>>,
+}
+
+impl Loaded {
+    /// Applies the log to the pages.
+    pub fn into_server_state(mut self) -> ServerState {
+        let overlay = self.overlay();
+        let queries = self.folded_queries();
+        let pages = if overlay.clear {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.pages)
+        };
+        let mut tables: Vec<Vec<Row>> = vec![Vec::new(); self.schema.tables.len()];
+        let rows = pages.into_iter().flat_map(|page| page.rows);
+        merge(
+            &self.schema,
+            rows,
+            overlay.rows.into_iter(),
+            |table, row| {
+                // Rows were read against this schema, so their tables are in it.
+                if let Some(rows) = tables.get_mut(table.0 as usize) {
+                    rows.push(row);
+                }
+            },
+        );
+        ServerState { tables, queries }
+    }
+
+    /// Log records that are not folded, in order.
+    pub fn log(&self) -> &[LogRecord] {
+        &self.log
+    }
+
+    pub(crate) fn overlay(&self) -> Overlay {
+        let mut overlay = Overlay {
+            clear: false,
+            rows: BTreeMap::new(),
+        };
+        for record in &self.log {
+            if record.patch.clear {
+                overlay.clear = true;
+                overlay.rows.clear();
+            }
+            for change in &record.patch.rows {
+                match change {
+                    RowChange::Put { table, row } => {
+                        let key = self.schema.tables[table.0 as usize].key_of(row);
+                        overlay.rows.insert((*table, key), Some(row.clone()));
+                    }
+                    RowChange::Del { table, key } => {
+                        overlay.rows.insert((*table, key.clone()), None);
+                    }
+                }
+            }
+        }
+        overlay
+    }
+
+    pub(crate) fn folded_queries(&self) -> QuerySets {
+        let mut queries = self.queries.clone();
+        for record in &self.log {
+            queries.apply(record.patch.clear, &record.patch.desired, &record.patch.got);
+        }
+        queries
+    }
+}
+
+impl QuerySets {
+    /// Applies the changes of a patch.
+    pub fn apply(&mut self, clear: bool, desired: &[DesiredChange], got: &[QueryChange]) {
+        if clear {
+            *self = Self::default();
+        }
+        for DesiredChange { client_id, change } in desired {
+            match change {
+                QueryChange::Put { hash } => {
+                    self.desired
+                        .entry(client_id.clone())
+                        .or_default()
+                        .insert(hash.clone());
+                }
+                QueryChange::Del { hash } => {
+                    if let Some(hashes) = self.desired.get_mut(client_id) {
+                        hashes.remove(hash);
+                        if hashes.is_empty() {
+                            self.desired.remove(client_id);
+                        }
+                    }
+                }
+            }
+        }
+        for change in got {
+            match change {
+                QueryChange::Put { hash } => self.got.insert(hash.clone()),
+                QueryChange::Del { hash } => self.got.remove(hash),
+            };
+        }
+    }
+}
+
+/// Gives the rows of both inputs in order, the second replacing or removing rows of the first.
+pub(crate) fn merge(
+    schema: &Schema,
+    rows: impl Iterator<Item = (TableId, Row)>,
+    changes: impl Iterator<Item = ((TableId, Key), Option<Row>)>,
+    mut give: impl FnMut(TableId, Row),
+) {
+    let mut changes = changes.peekable();
+    for (table, row) in rows {
+        // Most rows have no change: a key is made only while changes are left.
+        let mut replaced = false;
+        if changes.peek().is_some() {
+            let key = (table, schema.tables[table.0 as usize].key_of(&row));
+            while let Some((change, value)) = changes.next_if(|(change, _)| *change <= key) {
+                replaced |= change == key;
+                if let Some(value) = value {
+                    give(change.0, value);
+                }
+            }
+        }
+        if !replaced {
+            give(table, row);
+        }
+    }
+    for ((table, _), value) in changes {
+        if let Some(value) = value {
+            give(table, value);
+        }
+    }
+}

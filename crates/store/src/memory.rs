@@ -1,0 +1,106 @@
+//! A backend in memory: for tests, for the simulator, and for browsers that give no storage.
+
+use crate::error::StoreFailure;
+use crate::request::{Mode, Read, ReadResult, StoreName, StoreReply, StoreRequest, WriteOp};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Values = BTreeMap<StoreName, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// A store in memory. A clone is another handle on the same data, as another tab would have.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    values: Arc<Mutex<Values>>,
+}
+
+impl MemoryStore {
+    /// Carries out one request, as one transaction.
+    pub fn execute(&self, request: &StoreRequest) -> Result<StoreReply, StoreFailure> {
+        // A panic cannot leave a transaction half done: writes are applied only after everything that may fail.
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = request
+            .reads()
+            .iter()
+            .map(|read| read_from(&values, read))
+            .collect();
+        let decision = request.decide(results)?;
+        if request.mode() == Mode::ReadOnly && !decision.writes.is_empty() {
+            return Err(StoreFailure::Contract);
+        }
+        for write in decision.writes {
+            apply(&mut values, write);
+        }
+        Ok(decision.reply)
+    }
+
+    /// The stored values of one store, by key; for tests that look at bytes.
+    pub fn values(&self, store: StoreName) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(&store).cloned().unwrap_or_default()
+    }
+
+    /// Sets one value; for tests that damage bytes.
+    pub fn set_value(&self, store: StoreName, key: Vec<u8>, value: Vec<u8>) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.entry(store).or_default().insert(key, value);
+    }
+
+    /// A copy that shares nothing with this one: what a crash would leave.
+    pub fn snapshot(&self) -> Self {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            values: Arc::new(Mutex::new(values.clone())),
+        }
+    }
+}
+
+fn read_from(values: &Values, read: &Read) -> ReadResult {
+    match read {
+        Read::Get { store, key } => {
+            ReadResult::Value(values.get(store).and_then(|store| store.get(key)).cloned())
+        }
+        Read::Range {
+            store,
+            from,
+            until,
+            limit,
+        } => {
+            let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+            let upper = until.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let empty = matches!(&upper, Bound::Excluded(until) if until <= from);
+            let range = values
+                .get(store)
+                .filter(|_| !empty)
+                .map(|store| store.range((Bound::Included(from.clone()), upper)));
+            ReadResult::Values(
+                range
+                    .into_iter()
+                    .flatten()
+                    .take(limit)
+                    .map(|(_, value)| value.clone())
+                    .collect(),
+            )
+        }
+    }
+}
+
+fn apply(values: &mut Values, write: WriteOp) {
+    match write {
+        WriteOp::Put { store, key, value } => {
+            values.entry(store).or_default().insert(key, value);
+        }
+        WriteOp::Delete { store, key } => {
+            values.entry(store).or_default().remove(&key);
+        }
+        WriteOp::DeleteRange { store, from, until } => {
+            values
+                .entry(store)
+                .or_default()
+                .retain(|key, _| *key < from || *key >= until);
+        }
+        WriteOp::Clear { store } => {
+            values.remove(&store);
+        }
+    }
+}

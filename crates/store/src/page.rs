@@ -1,0 +1,214 @@
+//! Snapshot pages: the rows of all tables, sorted, in pieces of a few hundred kilobytes.
+//!
+//! Pages are numbered in the order in which they were written. Their order is that of their first rows, by table and
+//! key, so that a fold can replace some of them and leave the others where they are.
+
+use crate::encoding::{Kind, Reader, Writer};
+use crate::error::FormatError;
+use landfall_zql::{Row, Schema, TableId};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A page is closed when it has reached this size.
+pub const PAGE_BYTES: usize = 512 << 10;
+/// A page that has become smaller than this is joined with the next one when it is rewritten.
+pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
+
+/// A page, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) number: u32,
+    pub(crate) bytes: usize,
+    /// Sorted; never empty.
+    pub(crate) rows: Vec<(TableId, Row)>,
+}
+
+impl Page {
+    pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(Kind::Page, bytes)?;
+        let number = reader.u32()?;
+        let mut rows: Vec<(TableId, Row)> = Vec::new();
+        while rows.is_empty() || !reader.is_empty() {
+            let table = TableId(reader.u32()?);
+            let known = schema
+                .tables
+                .get(table.0 as usize)
+                .ok_or(FormatError::Table(table.0))?;
+            for row in reader.list(|reader| reader.row(known.columns.len()))? {
+                rows.push((table, row));
+            }
+        }
+        reader.end()?;
+        let sorted = rows.is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
+        match sorted && !rows.is_empty() {
+            true => Ok(Self {
+                number,
+                bytes: bytes.len(),
+                rows,
+            }),
+            false => Err(FormatError::Order),
+        }
+    }
+
+    /// The pages in their order; fails if they overlap.
+    pub(crate) fn sort(mut pages: Vec<Self>, schema: &Schema) -> Result<Vec<Self>, FormatError> {
+        pages.sort_by(|a, b| match (a.rows.first(), b.rows.first()) {
+            (Some(a), Some(b)) => compare(schema, a, b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        });
+        let apart =
+            pages
+                .windows(2)
+                .all(|pair| match (pair[0].rows.last(), pair[1].rows.first()) {
+                    (Some(last), Some(first)) => compare(schema, last, first) == Ordering::Less,
+                    _ => false,
+                });
+        apart.then_some(pages).ok_or(FormatError::Order)
+    }
+}
+
+/// The order of pages: by table, then by key.
+pub(crate) fn compare(schema: &Schema, a: &(TableId, Row), b: &(TableId, Row)) -> Ordering {
+    a.0.cmp(&b.0)
+        .then_with(|| match schema.tables.get(a.0.0 as usize) {
+            Some(table) => table.compare_keys(&a.1, &b.1),
+            None => Ordering::Equal,
+        })
+}
+
+/// Pages ready to be stored; the transaction gives them their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EncodedPages(pub(crate) Vec<Vec<u8>>);
+
+impl EncodedPages {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of the page at `index` under its number.
+    pub(crate) fn numbered(&self, index: usize, number: u32) -> Vec<u8> {
+        let mut out = Writer::new(Kind::Page);
+        out.u32(number);
+        let mut value = out.finish();
+        value.extend_from_slice(&self.0[index]);
+        value
+    }
+}
+
+/// Makes pages from sorted rows. Can be fed in slices.
+#[derive(Debug)]
+pub struct PageWriter {
+    pages: Vec<Vec<u8>>,
+    page: Vec<u8>,
+    run: Vec<u8>,
+    run_table: TableId,
+    run_rows: u32,
+}
+
+impl Default for PageWriter {
+    fn default() -> Self {
+        Self {
+            pages: Vec::new(),
+            page: Vec::new(),
+            run: Vec::new(),
+            run_table: TableId(0),
+            run_rows: 0,
+        }
+    }
+}
+
+impl PageWriter {
+    /// Adds a row; rows come in the order of tables, and within a table in the order of keys.
+    pub fn push(&mut self, table: TableId, row: &Row) {
+        if table != self.run_table {
+            self.close_run();
+            self.run_table = table;
+        }
+        let bytes = row.bytes();
+        let len = u32::try_from(bytes.len()).expect("a packed row is below 512 MiB");
+        self.run.extend_from_slice(&len.to_le_bytes());
+        self.run.extend_from_slice(bytes);
+        self.run_rows += 1;
+        if self.open_bytes() >= PAGE_BYTES {
+            self.close_page();
+        }
+    }
+
+    /// Size of the page that is not yet closed.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.page.len() + self.run.len()
+    }
+
+    fn close_run(&mut self) {
+        if self.run_rows > 0 {
+            self.page.extend_from_slice(&self.run_table.0.to_le_bytes());
+            self.page.extend_from_slice(&self.run_rows.to_le_bytes());
+            self.page.append(&mut self.run);
+            self.run_rows = 0;
+        }
+    }
+
+    pub(crate) fn close_page(&mut self) {
+        self.close_run();
+        if !self.page.is_empty() {
+            self.pages.push(std::mem::take(&mut self.page));
+        }
+    }
+
+    /// The pages.
+    pub fn finish(mut self) -> EncodedPages {
+        self.close_page();
+        EncodedPages(self.pages)
+    }
+}
+
+/// Which queries are wanted, by client, and which are got.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct QuerySets {
+    /// What each client of the group is known to want.
+    pub desired: BTreeMap<String, BTreeSet<String>>,
+    /// The queries whose rows are all there.
+    pub got: BTreeSet<String>,
+}
+
+impl QuerySets {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new(Kind::Queries);
+        out.len(self.desired.len());
+        for (client_id, hashes) in &self.desired {
+            out.text(client_id);
+            out.len(hashes.len());
+            for hash in hashes {
+                out.text(hash);
+            }
+        }
+        out.len(self.got.len());
+        for hash in &self.got {
+            out.text(hash);
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(Kind::Queries, bytes)?;
+        let sets = Self {
+            desired: reader
+                .list(|reader| Ok((reader.text()?, hashes(reader)?)))?
+                .into_iter()
+                .collect(),
+            got: hashes(&mut reader)?,
+        };
+        reader.end()?;
+        Ok(sets)
+    }
+}
+
+fn hashes(reader: &mut Reader<'_>) -> Result<BTreeSet<String>, FormatError> {
+    Ok(reader.list(Reader::text)?.into_iter().collect())
+}

@@ -1,0 +1,427 @@
+//! What a client asks of its store: each [`StoreRequest`] is one transaction, as data.
+//!
+//! A host carries a request out like this, in **one** transaction of its backend:
+//! 1. it does all of [`StoreRequest::reads`];
+//! 2. it calls [`StoreRequest::decide`] with the results, in the same order;
+//! 3. it does all of [`Decision::writes`], in order;
+//! 4. when the transaction is committed it hands on [`Decision::reply`].
+//!
+//! If the decision is a failure, or the backend fails, nothing is written.
+//! Requests of one host are carried out one after another; those of several hosts (tabs) are kept apart by the
+//! transactions of the backend. Correctness needs nothing else: locks between tabs only save work.
+
+use crate::error::StoreFailure;
+use crate::head::{Head, RememberedMode};
+use crate::loaded::Loaded;
+use crate::page::{EncodedPages, QuerySets};
+use crate::patch::{LogRecord, Patch};
+use crate::queue::{NewMutation, QueuedMutation, StoredOutcome};
+use landfall_zql::Schema;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A request for one client group.
+#[derive(Clone, Debug)]
+pub struct StoreRequest {
+    /// The group that the requesting tab belongs to. If the store holds another one, the request fails with
+    /// [`StoreFailure::OtherGroup`]. For [`StoreOp::Open`]: the id for a new group, if the store is empty.
+    pub group_id: String,
+    /// What is asked.
+    pub op: StoreOp,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum StoreOp {
+    /// Join the group in the store, or make one, and read everything.
+    Open(Open),
+    /// Read everything, for a fold or after the store went ahead of this tab.
+    Load {
+        /// The group's schema.
+        schema: Arc<Schema>,
+    },
+    /// Read the log from a record on.
+    ReadLog {
+        /// The group's schema.
+        schema: Arc<Schema>,
+        /// The number of the first record wanted.
+        from: u64,
+    },
+    /// Read the mutations that are not confirmed.
+    ReadQueue,
+    /// Store a poke, or several merged ones.
+    AppendPoke(AppendPoke),
+    /// Store all rows, in place of pages and log: after [`StoreReply::NeedsSnapshot`], or as a fold from memory.
+    WriteSnapshot(WriteSnapshot),
+    /// Move log records into pages, as planned by [`crate::plan_fold`].
+    Fold(FoldPlan),
+    /// Store mutations of one client.
+    WriteQueue(WriteQueue),
+    /// Mutations are about to be sent.
+    MarkAttempted(MarkAttempted),
+    /// The application has seen these outcomes.
+    ClearOutcomes {
+        /// Client and mutation id of each.
+        ids: Vec<(String, u64)>,
+    },
+    /// Remember how the server takes queries and mutations.
+    SetServerMode(RememberedMode),
+    /// This client is alive.
+    TouchClient {
+        /// The client.
+        client_id: String,
+        /// Now, in epoch milliseconds.
+        now: f64,
+    },
+    /// Forget clients that are dead. Those with queued mutations or outcomes stay.
+    RemoveClients {
+        /// The clients.
+        client_ids: Vec<String>,
+    },
+    /// The server knows this group no more: begin another one and keep the unsent mutations.
+    StartGroup(StartGroup),
+    /// Delete everything.
+    Erase,
+}
+
+/// See [`StoreOp::Open`].
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The schema of the code that runs. A store made for another one is refused.
+    pub schema: Arc<Schema>,
+    /// The client that opens; its record is made or renewed.
+    pub client_id: String,
+    /// Now, in epoch milliseconds.
+    pub now: f64,
+}
+
+/// See [`StoreOp::AppendPoke`].
+#[derive(Clone, Debug)]
+pub struct AppendPoke {
+    /// The cookie that the patch starts from.
+    pub base: Option<String>,
+    /// The cookie that it leads to.
+    pub cookie: String,
+    /// The changes, as received.
+    pub patch: Patch,
+    /// Last mutation ids that it confirms: these mutations leave the queue.
+    pub last_mutation_ids: BTreeMap<String, u64>,
+    /// Mutations among them that failed. Name and arguments are taken from the queue where they are still there.
+    pub outcomes: Vec<StoredOutcome>,
+}
+
+/// See [`StoreOp::WriteSnapshot`].
+#[derive(Clone, Debug)]
+pub struct WriteSnapshot {
+    /// What the rows are.
+    pub cookie: String,
+    /// All last mutation ids that are known.
+    pub last_mutation_ids: BTreeMap<String, u64>,
+    /// The server's rows, without the effects of pending mutations.
+    pub pages: EncodedPages,
+    /// Desired and got queries.
+    pub queries: QuerySets,
+    /// Mutations that failed and are not stored as such yet.
+    pub outcomes: Vec<StoredOutcome>,
+}
+
+/// See [`StoreOp::Fold`].
+#[derive(Clone, Debug)]
+pub struct FoldPlan {
+    pub(crate) generation: u64,
+    pub(crate) log_first: u64,
+    pub(crate) log_until: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) removed: Vec<u32>,
+    pub(crate) pages: EncodedPages,
+    pub(crate) queries: QuerySets,
+}
+
+/// See [`StoreOp::WriteQueue`].
+#[derive(Clone, Debug)]
+pub struct WriteQueue {
+    /// The client that made the mutations.
+    pub client_id: String,
+    /// In the order of their ids, without gaps.
+    pub mutations: Vec<NewMutation>,
+    /// Whether they may be sent before this request is answered.
+    pub attempted: bool,
+    /// Now, in epoch milliseconds.
+    pub now: f64,
+}
+
+/// See [`StoreOp::MarkAttempted`].
+#[derive(Clone, Debug)]
+pub struct MarkAttempted {
+    /// For each client the id up to which mutations are about to be sent.
+    pub through: Vec<(String, u64)>,
+    /// Writes to be sent where they differ from the stored ones; from now on they must not change.
+    pub frozen: Vec<FrozenOps>,
+}
+
+/// The writes that a mutation is sent with.
+#[derive(Clone, Debug)]
+pub struct FrozenOps {
+    /// The client that made the mutation.
+    pub client_id: String,
+    /// The number in the client's sequence.
+    pub id: u64,
+    /// JSON text of the writes.
+    pub ops: String,
+}
+
+/// See [`StoreOp::StartGroup`].
+#[derive(Clone, Debug)]
+pub struct StartGroup {
+    /// The id of the new group.
+    pub new_group_id: String,
+    /// The client that begins it; unsent mutations of all clients become its own, ids from 1.
+    /// It must be new too: an id of the old group might have been seen by the server.
+    pub client_id: String,
+    /// Now, in epoch milliseconds.
+    pub now: f64,
+}
+
+/// What a request gives back.
+#[derive(Clone, Debug)]
+pub enum StoreReply {
+    /// To [`StoreOp::Open`].
+    Opened {
+        /// Everything that is stored.
+        loaded: Box<Loaded>,
+        /// The store was empty, and the group is new.
+        created: bool,
+    },
+    /// To [`StoreOp::Load`].
+    Loaded(Box<Loaded>),
+    /// To [`StoreOp::ReadLog`].
+    Log {
+        /// Where the store stands.
+        head: Head,
+        /// The records from the number asked for, if the log still reaches back to it; else load everything.
+        records: Option<Vec<LogRecord>>,
+    },
+    /// To [`StoreOp::ReadQueue`]: in the group's order.
+    Queue(Vec<QueuedMutation>),
+    /// The poke or the snapshot is stored.
+    Appended(Head),
+    /// The store already holds what the poke or the snapshot leads to, and maybe more.
+    AlreadyThere(Head),
+    /// The store is older than what the poke starts from: write a snapshot.
+    NeedsSnapshot(Head),
+    /// The fold is stored.
+    Folded(Head),
+    /// Another fold or snapshot came first; nothing was written.
+    FoldOutdated(Head),
+    /// To [`StoreOp::WriteQueue`]: id and place in the group's order of each mutation that was stored now.
+    /// Those that were stored before, or are confirmed already, are left out.
+    Queued {
+        /// Id and sequence.
+        sequences: Vec<(u64, u64)>,
+    },
+    /// To [`StoreOp::RemoveClients`]: those that were removed.
+    Removed {
+        /// The clients.
+        client_ids: Vec<String>,
+    },
+    /// To [`StoreOp::StartGroup`].
+    GroupStarted(GroupStarted),
+    /// To everything else.
+    Done,
+}
+
+/// See [`StoreReply::GroupStarted`].
+#[derive(Clone, Debug)]
+pub struct GroupStarted {
+    /// The head of the new group: no cookie, nothing confirmed.
+    pub head: Head,
+    /// The mutations that were never sent, under their new ids, each with its old client and id.
+    pub reissued: Vec<Reissued>,
+    /// All outcomes: those stored before, and the mutations that may have been sent, now uncertain.
+    pub outcomes: Vec<StoredOutcome>,
+}
+
+/// A mutation that became one of another client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reissued {
+    /// The client that made it.
+    pub old_client_id: String,
+    /// Its number there.
+    pub old_id: u64,
+    /// What it is now.
+    pub mutation: QueuedMutation,
+}
+
+/// The stores of a group. Keys and values are bytes; keys order as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreName {
+    /// The head and the schema.
+    Head,
+    /// Patches, by number.
+    Log,
+    /// Snapshot pages, by number, and the sets of queries.
+    Pages,
+    /// Mutations, by client and id.
+    Queue,
+    /// Endings of mutations, by client and id.
+    Outcomes,
+    /// Clients, by id.
+    Clients,
+}
+
+impl StoreName {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Head,
+        Self::Log,
+        Self::Pages,
+        Self::Queue,
+        Self::Outcomes,
+        Self::Clients,
+    ];
+
+    /// The name under which a backend keeps the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Log => "log",
+            Self::Pages => "pages",
+            Self::Queue => "queue",
+            Self::Outcomes => "outcomes",
+            Self::Clients => "clients",
+        }
+    }
+}
+
+/// Something to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// One value; answered by [`ReadResult::Value`].
+    Get {
+        /// Where.
+        store: StoreName,
+        /// Its key.
+        key: Vec<u8>,
+    },
+    /// The values of a range, in the order of keys; answered by [`ReadResult::Values`].
+    Range {
+        /// Where.
+        store: StoreName,
+        /// The first key of the range.
+        from: Vec<u8>,
+        /// The first key beyond the range; to the end if absent.
+        until: Option<Vec<u8>>,
+        /// No more values than this are needed.
+        limit: Option<u32>,
+    },
+}
+
+/// What a read gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadResult {
+    /// To [`Read::Get`].
+    Value(Option<Vec<u8>>),
+    /// To [`Read::Range`].
+    Values(Vec<Vec<u8>>),
+}
+
+/// Something to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOp {
+    /// Set one value.
+    Put {
+        /// Where.
+        store: StoreName,
+        /// Its key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// Remove one value.
+    Delete {
+        /// Where.
+        store: StoreName,
+        /// Its key.
+        key: Vec<u8>,
+    },
+    /// Remove the values of a range.
+    DeleteRange {
+        /// Where.
+        store: StoreName,
+        /// The first key of the range.
+        from: Vec<u8>,
+        /// The first key beyond the range.
+        until: Vec<u8>,
+    },
+    /// Remove all values of a store.
+    Clear {
+        /// Where.
+        store: StoreName,
+    },
+}
+
+/// What a transaction does after its reads.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// To be done in this order.
+    pub writes: Vec<WriteOp>,
+    /// To be handed on when they are committed.
+    pub reply: StoreReply,
+}
+
+/// Whether a transaction writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It only reads.
+    ReadOnly,
+    /// It may write.
+    ReadWrite,
+}
+
+/// What a power failure may undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing that was answered.
+    Strict,
+    /// The last transactions, as a whole; the server gives them again.
+    Relaxed,
+}
+
+impl StoreRequest {
+    /// Whether the transaction writes.
+    pub fn mode(&self) -> Mode {
+        match self.op {
+            StoreOp::Load { .. } | StoreOp::ReadLog { .. } | StoreOp::ReadQueue => Mode::ReadOnly,
+            _ => Mode::ReadWrite,
+        }
+    }
+
+    /// What a power failure may undo.
+    pub fn durability(&self) -> Durability {
+        let strict = match &self.op {
+            StoreOp::WriteQueue(_)
+            | StoreOp::MarkAttempted(_)
+            | StoreOp::StartGroup(_)
+            | StoreOp::Erase => true,
+            // A failure that was acknowledged to the server is told by nobody else.
+            StoreOp::AppendPoke(append) => !append.outcomes.is_empty(),
+            StoreOp::WriteSnapshot(snapshot) => !snapshot.outcomes.is_empty(),
+            _ => false,
+        };
+        if strict {
+            Durability::Strict
+        } else {
+            Durability::Relaxed
+        }
+    }
+
+    /// What the transaction reads, before anything else.
+    pub fn reads(&self) -> Vec<Read> {
+        crate::decide::reads(self)
+    }
+
+    /// What the transaction writes and answers, given what it read.
+    pub fn decide(&self, results: Vec<ReadResult>) -> Result<Decision, StoreFailure> {
+        crate::decide::decide(self, results)
+    }
+}
