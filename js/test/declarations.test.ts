@@ -40,7 +40,7 @@ function asText(files: Map<string, string>): string {
   return sorted.map(([name, text]) => `// ${name}\n${text}`).join('\n');
 }
 
-// `npx vitest run -u test/declarations.test.ts` accepts a change.
+// `npx vitest run test/declarations.test.ts -u` accepts a change.
 test('the declarations are as reviewed', async () => {
   const main = declarations('index.d.ts');
   const react = [...declarations('react/index.d.ts')].filter(([name]) => !main.has(name));

@@ -1,6 +1,13 @@
 import type {ReadonlyJSONValue} from '../json.js';
 import type {SchemaValueWithCustomType} from './schema-value.js';
 
+/** The same column with a name at the server; written out, so that editors show a column and not how it was made. */
+type Named<TColumn extends SchemaValueWithCustomType<unknown>, TName extends string> = {
+  readonly [K in keyof TColumn | 'serverName']: K extends 'serverName' ? TName : K extends keyof TColumn ? TColumn[K] : never;
+} extends infer T extends SchemaValueWithCustomType<unknown>
+  ? T
+  : never;
+
 /** A column under construction; immutable, every call returns a new one. */
 export class ColumnBuilder<const TColumn extends SchemaValueWithCustomType<unknown>> {
   readonly #column: TColumn;
@@ -10,13 +17,13 @@ export class ColumnBuilder<const TColumn extends SchemaValueWithCustomType<unkno
   }
 
   /** Gives the column's name at the server, when it differs from the name in TypeScript. */
-  from<const TName extends string>(serverName: TName): ColumnBuilder<TColumn & {readonly serverName: string}> {
-    return new ColumnBuilder({...this.#column, serverName: serverName as string});
+  from<const TName extends string>(serverName: TName): ColumnBuilder<Named<TColumn, TName>> {
+    return new ColumnBuilder({...this.#column, serverName} as never);
   }
 
   /** Lets the column hold `null`, and be left out when a row is inserted. */
-  optional(): ColumnBuilder<Omit<TColumn, 'optional'> & {readonly optional: true}> {
-    return new ColumnBuilder({...this.#column, optional: true as const});
+  optional(): ColumnBuilder<{readonly [K in keyof TColumn]: K extends 'optional' ? true : TColumn[K]}> {
+    return new ColumnBuilder({...this.#column, optional: true} as never);
   }
 
   /** The column in its runtime shape. */

@@ -11,27 +11,6 @@ export interface Schema {
 
 type AnyTable = {readonly schema: TableSchema; build(): TableSchema};
 
-type TablesOf<T extends readonly AnyTable[]> = {
-  readonly [K in T[number] as K['schema']['name']]: K['schema'];
-};
-
-type RelationshipsOf<T extends readonly Relationships[]> = {
-  readonly [K in T[number] as K['name']]: K['relationships'];
-};
-
-/** The type of the schema that `createSchema` makes of these declarations. */
-export type SchemaOf<
-  TTables extends readonly AnyTable[],
-  TRelationships extends readonly Relationships[],
-  TQueries extends boolean | undefined,
-  TMutators extends boolean | undefined,
-> = {
-  readonly tables: TablesOf<TTables>;
-  readonly relationships: RelationshipsOf<TRelationships>;
-  readonly enableLegacyQueries: TQueries;
-  readonly enableLegacyMutators: TMutators;
-};
-
 /**
  * Puts tables and relationships together, and checks that they fit.
  *
@@ -49,7 +28,12 @@ export function createSchema<
   readonly relationships?: TRelationships | undefined;
   readonly enableLegacyQueries?: TQueries | undefined;
   readonly enableLegacyMutators?: TMutators | undefined;
-}): SchemaOf<TTables, TRelationships, TQueries, TMutators> {
+}): {
+  readonly tables: {readonly [K in TTables[number] as K['schema']['name']]: K['schema']};
+  readonly relationships: {readonly [K in TRelationships[number] as K['name']]: K['relationships']};
+  readonly enableLegacyQueries: TQueries;
+  readonly enableLegacyMutators: TMutators;
+} {
   const tables = buildTables(options.tables);
   const relationships: {[table: string]: Relationships['relationships']} = {};
   for (const {name, relationships: declared} of options.relationships ?? []) {
@@ -64,7 +48,7 @@ export function createSchema<
     relationships,
     enableLegacyQueries: options.enableLegacyQueries,
     enableLegacyMutators: options.enableLegacyMutators,
-  } as SchemaOf<TTables, TRelationships, TQueries, TMutators>;
+  } as never;
 }
 
 type BuiltTables = {readonly [table: string]: TableSchema};

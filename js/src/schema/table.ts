@@ -5,9 +5,12 @@ import type {PrimaryKey, TableSchema} from './table-schema.js';
 type AnyColumnBuilder = ColumnBuilder<SchemaValueWithCustomType<unknown>>;
 type ColumnBuilders = {readonly [column: string]: {readonly schema: SchemaValueWithCustomType<unknown>}};
 
-type ColumnsOf<TBuilders extends ColumnBuilders> = {
-  readonly [K in keyof TBuilders]: TBuilders[K]['schema'];
-};
+/** The same table with one member of another type; written out, so that editors show a table and not how it was made. */
+type Replaced<TShape extends TableSchema, TName extends 'primaryKey' | 'uniqueKeys', TValue> = {
+  [K in keyof TShape | TName]: K extends TName ? TValue : K extends keyof TShape ? TShape[K] : never;
+} extends infer T extends TableSchema
+  ? T
+  : never;
 
 /** A table whose columns are not declared yet. */
 export class TableBuilder<const TName extends string> {
@@ -27,10 +30,14 @@ export class TableBuilder<const TName extends string> {
   /** Declares the columns. */
   columns<const TBuilders extends ColumnBuilders>(
     columns: TBuilders,
-  ): TableBuilderWithColumns<{name: TName; columns: ColumnsOf<TBuilders>; primaryKey: PrimaryKey}> {
+  ): TableBuilderWithColumns<{
+    name: TName;
+    columns: {readonly [K in keyof TBuilders]: TBuilders[K]['schema']};
+    primaryKey: PrimaryKey;
+  }> {
     const built = Object.fromEntries(
       Object.entries(columns).map(([name, builder]) => [name, (builder as AnyColumnBuilder).schema]),
-    ) as ColumnsOf<TBuilders>;
+    ) as {readonly [K in keyof TBuilders]: TBuilders[K]['schema']};
     return new TableBuilderWithColumns({
       name: this.#name,
       ...(this.#serverName === undefined ? {} : {serverName: this.#serverName}),
@@ -52,22 +59,22 @@ export class TableBuilderWithColumns<const TShape extends TableSchema> {
   /** Declares the primary key: one column or several. */
   primaryKey<const TKey extends readonly [keyof TShape['columns'] & string, ...(keyof TShape['columns'] & string)[]]>(
     ...key: TKey
-  ): TableBuilderWithColumns<Omit<TShape, 'primaryKey'> & {primaryKey: TKey}> {
-    return new TableBuilderWithColumns({...this.#schema, primaryKey: key});
+  ): TableBuilderWithColumns<Replaced<TShape, 'primaryKey', TKey>> {
+    return new TableBuilderWithColumns({...this.#schema, primaryKey: key} as never);
   }
 
   /** Declares a further unique key; may be called again for another. */
   unique<const TKey extends readonly [keyof TShape['columns'] & string, ...(keyof TShape['columns'] & string)[]]>(
     ...key: TKey
   ): TableBuilderWithColumns<
-    Omit<TShape, 'uniqueKeys'> & {
-      uniqueKeys: TShape extends {uniqueKeys: infer K extends readonly (readonly string[])[]}
-        ? readonly [...K, TKey]
-        : readonly [TKey];
-    }
+    Replaced<
+      TShape,
+      'uniqueKeys',
+      TShape extends {uniqueKeys: infer K extends readonly (readonly string[])[]} ? readonly [...K, TKey] : readonly [TKey]
+    >
   > {
-    const uniqueKeys = [...(this.#schema.uniqueKeys ?? []), key] as never;
-    return new TableBuilderWithColumns({...this.#schema, uniqueKeys});
+    const uniqueKeys = [...(this.#schema.uniqueKeys ?? []), key];
+    return new TableBuilderWithColumns({...this.#schema, uniqueKeys} as never);
   }
 
   /** The table in its runtime shape. */
