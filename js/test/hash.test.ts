@@ -90,3 +90,9 @@ test('text is ordered by code point', () => {
   const sorted = ['', 'a', 'ab', 'b', 'é', '\uff5e', '😀', '😁'];
   expect([...sorted].reverse().sort(compareText)).toEqual(sorted);
 });
+
+test('the order of the columns of a start row does not matter', () => {
+  const hash = (row: {}) => hashOfAST({table: 'a', start: {row, exclusive: true}});
+  expect(hash({b: 1, a: 2})).toBe(hash({a: 2, b: 1}));
+  expect(hash({b: 1, a: 2})).not.toBe(hash({b: 2, a: 1}));
+});

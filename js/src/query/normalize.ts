@@ -1,5 +1,6 @@
 import type {
   AST,
+  Bound,
   Condition,
   CorrelatedSubquery,
   CorrelatedSubqueryCondition,
@@ -11,8 +12,9 @@ import {simplify} from './condition.js';
 /**
  * The normal form of a query, for hashing: members in a fixed order, conditions and relationships sorted.
  *
- * Differs from Zero's in two points, both about queries that Zero confuses:
- * a condition that is always false stays (`{"type":"or","conditions":[]}`), and groups always sort after sub-queries.
+ * Differs from Zero's where Zero confuses queries, or tells equal ones apart:
+ * a condition that is always false stays (`{"type":"or","conditions":[]}`), groups always sort after sub-queries,
+ * and the columns of the start row are sorted.
  */
 export function normalize(ast: AST): AST {
   const where = ast.where && normalizeWhere(ast.where);
@@ -22,10 +24,15 @@ export function normalize(ast: AST): AST {
     alias: ast.alias,
     where,
     related: ast.related && ast.related.map(normalizeRelated).sort(compareAliases),
-    start: ast.start && {row: ast.start.row, exclusive: ast.start.exclusive},
+    start: ast.start && {row: sortedMembers(ast.start.row), exclusive: ast.start.exclusive},
     limit: ast.limit,
     orderBy: ast.orderBy?.map(([column, direction]) => [column, direction]),
   };
+}
+
+/** The order in which a row's columns were written says nothing. */
+function sortedMembers(row: Bound['row']): Bound['row'] {
+  return Object.fromEntries(Object.entries(row).sort(([a], [b]) => compareText(a, b)));
 }
 
 function normalizeRelated({correlation, hidden, subquery, system}: CorrelatedSubquery): CorrelatedSubquery {
