@@ -26,6 +26,9 @@ export type DefaultSchema<T = DefaultTypes> = T extends {readonly schema: infer 
 /** The registered context with read-only members, or `unknown`. */
 export type DefaultContext<T = DefaultTypes> = T extends {readonly context: infer C} ? Readonly<C> : unknown;
 
+/** The contexts of queries and mutators that a client of this context takes; any, when nothing is known of its own. */
+export type AcceptedContext<C> = unknown extends C ? any : C;
+
 /** The transaction type of the registered database provider, or `unknown`. */
 export type DefaultWrappedTransaction<T = DefaultTypes> = T extends {readonly dbProvider: infer P}
   ? P extends {

@@ -1,4 +1,4 @@
-import type {DefaultContext, DefaultSchema, DefaultWrappedTransaction} from '../default-types.js';
+import type {AcceptedContext, DefaultContext, DefaultSchema, DefaultWrappedTransaction} from '../default-types.js';
 import type {ReadonlyJSONValue} from '../json.js';
 import {
   buildRegistry,
@@ -102,7 +102,7 @@ export type AnyMutateRequest = MutateRequest<any, any, any, any>;
 /** The type of `zero.mutate`. */
 export interface ZeroMutate<TContext = DefaultContext> {
   <TInput extends Args, TOutput extends Args, TWrapped>(
-    request: MutateRequest<TInput, TOutput, TContext, TWrapped>,
+    request: MutateRequest<TInput, TOutput, AcceptedContext<TContext>, TWrapped>,
   ): MutatorResult;
 }
 
