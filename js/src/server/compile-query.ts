@@ -274,7 +274,15 @@ function nullComparison(op: SimpleCondition['op'], value: LiteralValue): string 
 
 /** A literal on the left is compared like a column of its type. */
 function literalColumn(value: Exclude<LiteralValue, null>): {column: ServerColumn; text: string} {
-  const common = {label: 'a literal', sqlName: '', isArray: false, notNull: true, byteOrder: false, enumLabels: new Set<string>()};
+  const common = {
+    label: 'a literal',
+    sqlName: '',
+    isArray: false,
+    notNull: true,
+    byteOrder: false,
+    collation: 0,
+    enumLabels: new Set<string>(),
+  };
   switch (typeof value) {
     case 'string':
       return {column: {...common, kind: 'text', sqlType: 'text'}, text: value};
@@ -330,10 +338,13 @@ function joinEquality(parent: Scope, left: ServerColumn, child: Scope, right: Se
   }
   const leftRef = reference(parent, left);
   const rightRef = reference(child, right);
+  if (left.kind === 'text' && right.kind === 'text') {
+    return `${leftRef} = ${rightRef}${collationConflict(left, right) ? ' COLLATE "C"' : ''}`;
+  }
   if (left.sqlType === right.sqlType && left.kind === right.kind && left.kind !== 'time' && left.kind !== 'timetz') {
     return `${leftRef} = ${rightRef}`;
   }
-  if ((NUMBERS.has(left.kind) && NUMBERS.has(right.kind)) || (left.kind === 'text' && right.kind === 'text')) {
+  if (NUMBERS.has(left.kind) && NUMBERS.has(right.kind)) {
     return `${leftRef} = ${rightRef}`;
   }
   const type = valueTypeOf(left.kind);
@@ -341,6 +352,14 @@ function joinEquality(parent: Scope, left: ServerColumn, child: Scope, right: Se
     return 'FALSE';
   }
   return type === 'string'
-    ? `(${textExpression(left, leftRef)}) = (${textExpression(right, rightRef)})`
+    ? `(${textExpression(left, leftRef)}) = (${textExpression(right, rightRef)}) COLLATE "C"`
     : `(${readExpression(left, leftRef)})::numeric = (${readExpression(right, rightRef)})::numeric`;
+}
+
+/** The oid of the collation "default", which gives way to any other. */
+const DEFAULT_COLLATION = 100;
+
+/** Whether Postgres could not tell which of two collations to compare by, and so would refuse to. */
+function collationConflict(left: ServerColumn, right: ServerColumn): boolean {
+  return [left, right].every(({collation}) => collation !== DEFAULT_COLLATION) && left.collation !== right.collation;
 }

@@ -17,6 +17,8 @@ export interface ServerColumn {
   readonly notNull: boolean;
   /** True when the column's own collation already orders by bytes. */
   readonly byteOrder: boolean;
+  /** The oid of the collation; 0 for types that have none. */
+  readonly collation: number;
   readonly enumLabels: ReadonlySet<string>;
 }
 
@@ -65,6 +67,7 @@ interface CatalogColumn {
   readonly elementTyptype: string | null;
   readonly notNull: boolean;
   readonly byteOrder: boolean;
+  readonly collation: number;
   readonly labels: readonly string[] | null;
 }
 
@@ -116,6 +119,7 @@ SELECT json_build_object(
           'type', t.typname, 'typeSchema', tn.nspname, 'typtype', t.typtype,
           'element', e.typname, 'elementSchema', en.nspname, 'elementTyptype', e.typtype,
           'notNull', a.attnotnull,
+          'collation', a.attcollation::int8,
           'byteOrder', a.attcollation IN (SELECT oid FROM byte_ordered),
           'labels', (SELECT json_agg(v.enumlabel) FROM pg_catalog.pg_enum v WHERE v.enumtypid = t.oid)
         ))
@@ -220,6 +224,7 @@ function checkColumn(label: string, declared: string, column: CatalogColumn): Se
     sqlType: quoteQualified(column.typeSchema, column.type),
     notNull: column.notNull,
     byteOrder: column.byteOrder,
+    collation: column.collation,
     enumLabels: new Set(column.labels ?? []),
   };
 }

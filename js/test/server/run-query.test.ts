@@ -42,10 +42,13 @@ const item = table('item')
   .primaryKey('id');
 const tag = table('tag').columns({id: string(), name: string()}).primaryKey('id');
 const itemTag = table('itemTag').columns({tag: string(), item: string(), rank: number()}).primaryKey('item', 'tag');
+const mixed = table('mixed')
+  .columns({id: string(), c: string(), icu: string(), fixed: string(), big: number(), real: number(), day: number(), at: number()})
+  .primaryKey('id');
 const cell = table('cell').columns({b: number(), a: string(), v: number().optional()}).primaryKey('b', 'a');
 
 const schema = createSchema({
-  tables: [item, tag, itemTag, cell],
+  tables: [item, tag, itemTag, cell, mixed],
   relationships: [
     relationships(item, ({one, many}) => ({
       up: one({sourceField: ['parent'], destField: ['id'], destSchema: item}),
@@ -74,6 +77,10 @@ const database = useTestDatabase(`
   CREATE TABLE tag (id text PRIMARY KEY, name text NOT NULL COLLATE "C");
   CREATE TABLE "itemTag" (tag text, item text, rank int NOT NULL, PRIMARY KEY (item, tag));
   CREATE TABLE cell (b int, a text, v int, PRIMARY KEY (b, a));
+  CREATE TABLE mixed (
+    id text PRIMARY KEY, c text COLLATE "C", icu text COLLATE "und-x-icu", fixed char(3), big int8, "real" real, day date, at timestamp
+  );
+  INSERT INTO mixed VALUES ('1', 'x', 'x', 'x', 1, 1, '2024-01-02', '2024-01-02'), ('2', 'y', 'x', 'y', 1, 2.5, '2024-01-02', '2024-01-03');
   INSERT INTO app.items VALUES
     ('a', 1, 9007199254740991, 0.1, 0.1, 12.340, true, 'Straße 😀', 'ab',
      '00000000-0000-0000-0000-00000000000a', 'low', '10.0.0.1', '{"x": [1, null, "ü"], "s": "a\\"b"}',
@@ -408,6 +415,27 @@ describe('relationships', () => {
   test('one() gives one row or undefined', async () => {
     expect(await run(zql.item.where('id', 'missing').one())).toBeUndefined();
     expect((await run(zql.item.orderBy('id', 'desc').one())).id).toBe('😀');
+  });
+});
+
+describe('joins of columns whose types differ', () => {
+  // For each pair of columns: which rows of `mixed` the row '1' finds by it.
+  test.each([
+    ['c', 'icu', '1 2'],
+    ['icu', 'c', '1'],
+    ['c', 'fixed', ''],
+    ['big', 'real', '1'],
+    ['real', 'big', '1 2'],
+    ['day', 'at', '1'],
+    ['at', 'day', '1 2'],
+    ['c', 'big', ''],
+  ])('%s = %s', async (parent, child, expected) => {
+    const [row] = await runAST({
+      table: 'mixed',
+      where: cmp('id', '=', '1'),
+      related: [{correlation: {parentField: [parent], childField: [child]}, subquery: {table: 'mixed', alias: 'found'}}],
+    });
+    expect(row.found.map((found: any) => found.id).join(' ')).toBe(expected);
   });
 });
 
