@@ -30,16 +30,12 @@ export type DefaultContext<T = DefaultTypes> = T extends {readonly context: infe
 export type AcceptedContext<C> = unknown extends C ? any : C;
 
 /** The transaction type of the registered database provider, or `unknown`. */
-export type DefaultWrappedTransaction<T = DefaultTypes> = T extends {readonly dbProvider: infer P}
-  ? P extends {
-      transaction(callback: (tx: infer Tx, ...rest: never[]) => never, ...rest: never[]): unknown;
-    }
+export type DefaultWrappedTransaction<T = DefaultTypes> = T extends {
+  readonly dbProvider: {transaction: (callback: infer TCallback, ...rest: never[]) => unknown};
+}
+  ? TCallback extends (tx: infer Tx, ...rest: never[]) => unknown
     ? WrappedOf<Tx>
-    : P extends {transaction: (callback: infer F, ...rest: never[]) => unknown}
-      ? F extends (tx: infer Tx, ...rest: never[]) => unknown
-        ? WrappedOf<Tx>
-        : unknown
-      : unknown
+    : unknown
   : unknown;
 
 type WrappedOf<Tx> = Tx extends {readonly dbTransaction: {readonly wrappedTransaction: infer W}} ? W : unknown;
