@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 use landfall_zql::{Key, Row, Schema, TableId};
@@ -77,15 +78,18 @@ impl Branch {
         self.forget_sorted(table);
     }
 
-    /// To be called before the source changes at a key: keeps what it had there, unless a layer covers it.
+    /// To be called before the source changes at a key: keeps what it had there, also below a layer that may be
+    /// taken off again.
     pub fn keep_before(&mut self, table: TableId, key: &Key, row: Option<&Row>) {
         let at = (table, key.clone());
-        if self.seen.contains_key(&at) {
+        if self.pre.contains_key(&at) {
             return;
         }
         self.pre.insert(at.clone(), row.cloned());
-        self.seen.insert(at, row.cloned());
-        self.forget_sorted(table);
+        if let Entry::Vacant(vacant) = self.seen.entry(at) {
+            vacant.insert(row.cloned());
+            self.forget_sorted(table);
+        }
     }
 
     fn forget_sorted(&mut self, table: TableId) {
