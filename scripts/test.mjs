@@ -45,6 +45,7 @@ await command(async () => {
     await step('browser', () => {
       const binary = buildServer({ release: false });
       buildTracker();
+      run('npm', ['test', '--silent', '-w', 'examples/tracker'], { env });
       run('npx', ['vitest', 'run'], { cwd: join(root, 'tests/browser'), env: { ...env, LANDFALL_SERVER_BINARY: binary } });
     });
   } finally {
