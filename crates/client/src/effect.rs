@@ -6,8 +6,8 @@
 use crate::connection::ConnectionState;
 use crate::event::StoreRequestId;
 use crate::flush::Flush;
-use crate::storage::StoreRequest;
-use serde::Serialize;
+use landfall_store::StoreRequest;
+use serde::{Deserialize, Serialize};
 
 /// Names one WebSocket of this client; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -36,7 +36,7 @@ pub enum RunReason {
 }
 
 /// An error that a mutator threw or that a server sent, as the application sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MutationError {
     /// `app`: the mutator or the application's server said so. `zero`: the machinery did.
@@ -45,12 +45,16 @@ pub struct MutationError {
     /// What went wrong, for people.
     pub message: String,
     /// JSON text of the error's details, if there are any.
-    #[serde(rename = "detailsJson", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "detailsJson",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub details: Option<String>,
 }
 
 /// Who said that a mutation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorSource {
     /// The application's mutator, here or at the server.
@@ -230,9 +234,16 @@ pub enum Effect {
         /// The server's words.
         message: String,
     },
-    /// The server no longer knows this client's state. The client has already started anew by itself;
-    /// pending writes were kept (see [`Outcome::Uncertain`]).
-    ClientStateNotFound,
+    /// The server no longer knows this client's state. The client has already started anew by itself, under these
+    /// ids; pending writes were kept (see [`Outcome::Uncertain`]).
+    ClientStateNotFound {
+        /// The new client id.
+        client_id: String,
+        /// The new group.
+        client_group_id: String,
+    },
+    /// What [`crate::Client::mutations`] answers has changed.
+    MutationsChanged,
     /// Storage failed or is missing; work goes on in memory.
     StorageProblem {
         /// What the backend said.

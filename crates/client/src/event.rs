@@ -4,7 +4,7 @@
 //! Events are what happens by itself: sockets, storage, the timer, locks, other tabs, the page.
 
 use crate::effect::SocketId;
-use crate::storage::{StoreFailure, StoreReply};
+use landfall_store::{StoreFailure, StoreReply};
 
 /// Names one storage request; the answer carries the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

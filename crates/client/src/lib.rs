@@ -11,11 +11,22 @@ mod effect;
 mod error;
 mod event;
 mod flush;
+mod mutations;
 mod options;
+mod persistence;
+mod pokes;
+mod queries;
 mod random;
-mod storage;
+mod rebase;
+mod request;
+mod row_handles;
+mod server_link;
+mod tabs;
+mod view_ops;
+mod visible;
+mod writes;
 
-pub use client::{Client, QuerySource, ViewRequest, WriteOp};
+pub use client::Client;
 pub use connection::{AuthReason, ConnectionState};
 pub use effect::{
     CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, Outcome, RunReason,
@@ -25,4 +36,4 @@ pub use error::ClientError;
 pub use event::{Event, StoreRequestId};
 pub use flush::Flush;
 pub use options::{Limits, Options};
-pub use storage::{StoreFailure, StoreReply, StoreRequest};
+pub use request::{QuerySource, ViewRequest, WriteOp};

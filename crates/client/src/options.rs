@@ -21,6 +21,8 @@ pub struct Options {
     pub mutate_url: Option<String>,
     /// Headers for the mutate endpoint.
     pub mutate_headers: BTreeMap<String, String>,
+    /// This client's id, if the host has made it: 18 characters of `0-9a-v`, never used before.
+    pub client_id: Option<String>,
     /// Randomness for ids and jitter. Must be fresh for every client: ids come from it.
     pub entropy: [u8; 32],
     /// Times and limits.
@@ -78,6 +80,7 @@ impl Options {
             query_headers: BTreeMap::new(),
             mutate_url: None,
             mutate_headers: BTreeMap::new(),
+            client_id: None,
             entropy,
             limits: Limits::default(),
         }

@@ -1,0 +1,461 @@
+//! The mutation queue in memory: what is pending, in which order it is replayed, what is to be sent, how it ended.
+//!
+//! Running and replaying mutators is the work of the rebase; writing the queue to storage that of `storage`.
+//!
+//! Invariants: the ids of one client form a gap-free run above its last confirmed one; what was sent for an id
+//! never changes; stored mutations come in the order of their group-wide sequence, own unstored ones last.
+
+use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
+use landfall_protocol::CrudOp;
+use std::collections::BTreeMap;
+
+/// Names a mutation: the client that made it and its number there.
+pub(crate) type MutationKey = (String, u64);
+
+/// How far a mutation's way into storage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Not written yet, or being written.
+    Pending,
+    /// Committed, with its place in the group's order.
+    At(u64),
+    /// Storage refused it: it lives in memory only.
+    Refused,
+}
+
+/// One pending mutation.
+#[derive(Clone, Debug)]
+pub(crate) struct Mutation {
+    pub(crate) client_id: String,
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) args_json: String,
+    pub(crate) created_ms: f64,
+    /// The call in this page that made it.
+    pub(crate) call: Option<CallId>,
+    /// The writes of its latest successful run, as the server understands them.
+    pub(crate) ops: Vec<CrudOp>,
+    /// It has been sent, or may have been: its ops never change again.
+    pub(crate) attempted: bool,
+    pub(crate) stored: Stored,
+    /// Why its last replay failed, if it did.
+    pub(crate) replay_error: Option<MutationError>,
+    /// It is sent without its writes, because the mutator refused before it was sent: this is the outcome.
+    pub(crate) sent_error: Option<MutationError>,
+}
+
+impl Mutation {
+    pub(crate) fn key(&self) -> MutationKey {
+        (self.client_id.clone(), self.id)
+    }
+
+    /// It is about to be sent: from here on it does not change.
+    pub(crate) fn freeze(&mut self, as_writes: bool) {
+        if !self.attempted {
+            self.attempted = true;
+            if as_writes && self.ops.is_empty() {
+                self.sent_error = self.replay_error.clone();
+            }
+        }
+    }
+
+    /// How it ended if the server has it and said nothing more.
+    fn silent_outcome(&self) -> Outcome {
+        match &self.sent_error {
+            Some(error) => Outcome::Failed {
+                error: error.clone(),
+            },
+            None => Outcome::Confirmed,
+        }
+    }
+
+    fn order(&self) -> u64 {
+        match self.stored {
+            Stored::At(sequence) => sequence,
+            Stored::Pending | Stored::Refused => u64::MAX,
+        }
+    }
+
+    pub(crate) fn info(&self) -> MutationInfo {
+        MutationInfo {
+            client_id: self.client_id.clone(),
+            mutation_id: self.id,
+            name: self.name.clone(),
+            args_json: self.args_json.clone(),
+            outcome: None,
+        }
+    }
+}
+
+/// A mutation that left the queue, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) mutation: Mutation,
+    pub(crate) outcome: Outcome,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Mutations {
+    pending: Vec<Mutation>,
+    /// Last mutation id of each client that the applied pokes have named.
+    confirmed: BTreeMap<String, u64>,
+    /// Highest id of each client that was sent on this connection.
+    sent: BTreeMap<String, u64>,
+    /// Failed and uncertain mutations that the application has not cleared.
+    ended: Vec<MutationInfo>,
+    next_id: u64,
+}
+
+impl Mutations {
+    pub(crate) fn new() -> Self {
+        Mutations {
+            next_id: 1,
+            ..Mutations::default()
+        }
+    }
+
+    /// What storage held. Rows that were confirmed before they were written are left out.
+    pub(crate) fn load(
+        &mut self,
+        confirmed: BTreeMap<String, u64>,
+        queue: Vec<Mutation>,
+        ended: Vec<MutationInfo>,
+    ) {
+        self.confirmed = confirmed;
+        self.ended = ended;
+        for mutation in queue {
+            self.insert(mutation);
+        }
+    }
+
+    /// The id that the next successful mutation of this client will have.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    pub(crate) fn pending(&self) -> &[Mutation] {
+        &self.pending
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &MutationKey) -> Option<&mut Mutation> {
+        self.pending
+            .iter_mut()
+            .find(|m| m.client_id == key.0 && m.id == key.1)
+    }
+
+    pub(crate) fn get(&self, key: &MutationKey) -> Option<&Mutation> {
+        self.pending
+            .iter()
+            .find(|m| m.client_id == key.0 && m.id == key.1)
+    }
+
+    pub(crate) fn confirmed(&self) -> &BTreeMap<String, u64> {
+        &self.confirmed
+    }
+
+    pub(crate) fn confirmed_of(&self, client: &str) -> u64 {
+        self.confirmed.get(client).copied().unwrap_or(0)
+    }
+
+    /// A mutation of this page has run: it takes the next id and the last place.
+    pub(crate) fn append(&mut self, mutation: Mutation) {
+        debug_assert_eq!(mutation.id, self.next_id);
+        self.next_id += 1;
+        self.pending.push(mutation);
+    }
+
+    /// A mutation of another tab or an earlier session. Returns whether it was new.
+    pub(crate) fn insert(&mut self, mutation: Mutation) -> bool {
+        if mutation.id <= self.confirmed_of(&mutation.client_id)
+            || self.get(&mutation.key()).is_some()
+        {
+            return false;
+        }
+        let order = mutation.order();
+        let place = self
+            .pending
+            .iter()
+            .position(|m| m.order() > order)
+            .unwrap_or(self.pending.len());
+        self.pending.insert(place, mutation);
+        true
+    }
+
+    /// Storage has committed a mutation with this sequence. Returns whether the order of replay changed.
+    pub(crate) fn stored(&mut self, key: &MutationKey, sequence: u64) -> bool {
+        let Some(mutation) = self.get_mut(key) else {
+            return false;
+        };
+        mutation.stored = Stored::At(sequence);
+        if self.pending.is_sorted_by_key(Mutation::order) {
+            return false;
+        }
+        self.pending.sort_by_key(Mutation::order);
+        true
+    }
+
+    /// Which of the pending ones a poke with these last mutation ids and results ends, and how.
+    pub(crate) fn settled_by(
+        &self,
+        confirmed: &BTreeMap<String, u64>,
+        results: &BTreeMap<MutationKey, Outcome>,
+    ) -> Vec<Settled> {
+        self.pending
+            .iter()
+            .filter(|m| {
+                confirmed
+                    .get(&m.client_id)
+                    .is_some_and(|last| *last >= m.id)
+            })
+            .map(|m| Settled {
+                mutation: m.clone(),
+                outcome: results
+                    .get(&m.key())
+                    .cloned()
+                    .unwrap_or_else(|| m.silent_outcome()),
+            })
+            .collect()
+    }
+
+    /// Takes a poke's last mutation ids as applied; ended mutations leave the queue.
+    pub(crate) fn apply(&mut self, confirmed: &BTreeMap<String, u64>, settled: &[Settled]) {
+        for (client, last) in confirmed {
+            let known = self.confirmed.entry(client.clone()).or_insert(0);
+            *known = (*known).max(*last);
+        }
+        let confirmed = &self.confirmed;
+        self.pending
+            .retain(|m| confirmed.get(&m.client_id).is_none_or(|last| *last < m.id));
+        for end in settled {
+            self.note_end(&end.mutation, &end.outcome);
+        }
+    }
+
+    /// Keeps an outcome that the application should see, until it clears it.
+    pub(crate) fn note_end(&mut self, mutation: &Mutation, outcome: &Outcome) {
+        if *outcome != Outcome::Confirmed {
+            self.ended.push(MutationInfo {
+                outcome: Some(outcome.clone()),
+                ..mutation.info()
+            });
+        }
+    }
+
+    /// The application has seen an outcome. Returns whether there was one.
+    pub(crate) fn clear_end(&mut self, client_id: &str, id: u64) -> bool {
+        let before = self.ended.len();
+        self.ended
+            .retain(|info| info.client_id != client_id || info.mutation_id != id);
+        self.ended.len() != before
+    }
+
+    /// A new connection: what was sent on the old one counts for nothing.
+    pub(crate) fn forget_sent(&mut self) {
+        self.sent.clear();
+    }
+
+    /// The mutations of these clients to send now, in id order per client, marked as sent.
+    pub(crate) fn take_unsent(&mut self, clients: &[&str]) -> Vec<MutationKey> {
+        let mut keys = Vec::new();
+        for client in clients {
+            let start = self
+                .confirmed_of(client)
+                .max(self.sent.get(*client).copied().unwrap_or(0));
+            let mut ids: Vec<u64> = self
+                .pending
+                .iter()
+                .filter(|m| m.client_id == *client && m.id > start)
+                .map(|m| m.id)
+                .collect();
+            ids.sort_unstable();
+            // A gap would be refused; it closes when the missing one is announced or loaded.
+            for (expected, id) in (start + 1..).zip(ids) {
+                if id != expected {
+                    break;
+                }
+                self.sent.insert((*client).to_owned(), id);
+                keys.push(((*client).to_owned(), id));
+            }
+        }
+        keys
+    }
+
+    /// Whether anything is pending.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Pending, failed and uncertain ones, for the application.
+    pub(crate) fn infos(&self) -> Vec<MutationInfo> {
+        self.pending
+            .iter()
+            .map(Mutation::info)
+            .chain(self.ended.iter().cloned())
+            .collect()
+    }
+
+    /// The server forgot the group. What storage has re-issued gets its new name from `known` (id and sequence by old
+    /// name); what was sent is returned and noted as uncertain; own mutations that storage never had come last.
+    /// Everything belongs to the new client.
+    pub(crate) fn reidentify(
+        &mut self,
+        old_client: &str,
+        new_client: &str,
+        known: &BTreeMap<MutationKey, (u64, u64)>,
+    ) -> Vec<Mutation> {
+        self.confirmed.clear();
+        self.sent.clear();
+        let mut uncertain = Vec::new();
+        let mut last = known.values().map(|(id, _)| *id).max().unwrap_or(0);
+        for mut mutation in std::mem::take(&mut self.pending) {
+            match known.get(&mutation.key()) {
+                Some(&(id, sequence)) => {
+                    mutation.id = id;
+                    mutation.stored = Stored::At(sequence);
+                }
+                None if mutation.attempted => {
+                    self.note_end(&mutation, &Outcome::Uncertain);
+                    uncertain.push(mutation);
+                    continue;
+                }
+                None if mutation.client_id == old_client => {
+                    last += 1;
+                    mutation.id = last;
+                    mutation.stored = Stored::Pending;
+                }
+                // Another tab's, and it takes care of it.
+                None => continue,
+            }
+            mutation.client_id = new_client.to_owned();
+            mutation.attempted = false;
+            self.pending.push(mutation);
+        }
+        self.pending.sort_by_key(|mutation| mutation.id);
+        self.next_id = last + 1;
+        uncertain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutation(client: &str, id: u64, stored: Stored) -> Mutation {
+        Mutation {
+            client_id: client.into(),
+            id,
+            name: format!("m{id}"),
+            args_json: "[null]".into(),
+            created_ms: 0.0,
+            call: None,
+            ops: Vec::new(),
+            attempted: false,
+            stored,
+            replay_error: None,
+            sent_error: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(queue: &Mutations, expected: &str) {
+        let shown: Vec<String> = queue
+            .pending
+            .iter()
+            .map(|m| format!("{}{}", m.client_id, m.id))
+            .collect();
+        assert_eq!(shown.join(" "), expected);
+    }
+
+    fn own(queue: &mut Mutations) {
+        let id = queue.next_id();
+        queue.append(mutation("a", id, Stored::Pending));
+    }
+
+    #[test]
+    fn stored_ones_come_in_the_order_of_the_group_and_own_unstored_ones_last() {
+        let mut queue = Mutations::new();
+        own(&mut queue);
+        assert!(queue.insert(mutation("b", 1, Stored::At(5))));
+        check(&queue, "b1 a1");
+        assert!(
+            !queue.insert(mutation("b", 1, Stored::At(5))),
+            "heard twice"
+        );
+        assert!(queue.stored(&("a".into(), 1), 4), "the order changed");
+        check(&queue, "a1 b1");
+        own(&mut queue);
+        assert!(!queue.stored(&("a".into(), 2), 6));
+        check(&queue, "a1 b1 a2");
+    }
+
+    #[test]
+    fn a_connection_sends_what_is_above_the_confirmed_id_once_and_without_gaps() {
+        let mut queue = Mutations::new();
+        for _ in 0..3 {
+            own(&mut queue);
+        }
+        let ids = |keys: Vec<MutationKey>| keys.into_iter().map(|k| k.1).collect::<Vec<_>>();
+        assert_eq!(ids(queue.take_unsent(&["a"])), [1, 2, 3]);
+        assert_eq!(ids(queue.take_unsent(&["a"])), [0u64; 0]);
+        queue.apply(&BTreeMap::from([("a".into(), 1)]), &[]);
+        queue.forget_sent();
+        own(&mut queue);
+        assert_eq!(ids(queue.take_unsent(&["a"])), [2, 3, 4]);
+        queue.insert(mutation("b", 2, Stored::At(9)));
+        assert_eq!(ids(queue.take_unsent(&["b"])), [0u64; 0], "b1 is missing");
+        queue.insert(mutation("b", 1, Stored::At(8)));
+        assert_eq!(ids(queue.take_unsent(&["a", "b"])), [1, 2]);
+    }
+
+    #[test]
+    fn a_result_wins_over_the_last_mutation_id() {
+        let mut queue = Mutations::new();
+        own(&mut queue);
+        own(&mut queue);
+        let failed = Outcome::Failed {
+            error: MutationError {
+                source: crate::ErrorSource::App,
+                message: "no".into(),
+                details: None,
+            },
+        };
+        let confirmed = BTreeMap::from([("a".to_owned(), 2)]);
+        let settled = queue.settled_by(
+            &confirmed,
+            &BTreeMap::from([(("a".to_owned(), 1), failed.clone())]),
+        );
+        let outcomes: Vec<_> = settled.iter().map(|s| s.outcome.clone()).collect();
+        assert_eq!(outcomes, [failed, Outcome::Confirmed]);
+        queue.apply(&confirmed, &settled);
+        assert!(queue.is_empty());
+        assert_eq!(queue.infos().len(), 1);
+        assert!(queue.clear_end("a", 1));
+        assert!(queue.infos().is_empty());
+    }
+
+    #[test]
+    fn a_forgotten_group_keeps_unsent_writes_and_names_the_uncertain_ones() {
+        let mut queue = Mutations::new();
+        for _ in 0..3 {
+            own(&mut queue);
+        }
+        queue.pending[0].attempted = true;
+        queue.insert(mutation("dead", 1, Stored::At(1)));
+        queue.insert(mutation("alive", 1, Stored::At(9)));
+        let known = BTreeMap::from([
+            (("dead".to_owned(), 1), (1, 1)),
+            (("a".to_owned(), 2), (2, 4)),
+        ]);
+        let uncertain = queue.reidentify("a", "z", &known);
+        check(&queue, "z1 z2 z3");
+        let names: Vec<&str> = queue.pending.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["m1", "m2", "m3"],
+            "the dead tab's, the stored one, the one in memory"
+        );
+        assert_eq!(uncertain.len(), 1);
+        assert_eq!(queue.next_id(), 4);
+    }
+}

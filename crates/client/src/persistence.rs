@@ -1,0 +1,688 @@
+//! The client's side of storage: what is asked of the store, and what follows from its answers.
+//!
+//! Requests are carried out one after another by the host, so a later one sees what an earlier one wrote.
+//! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
+
+use crate::client::Client;
+use crate::effect::{CallId, Effect, LogLevel, MutationError, MutationInfo, Outcome};
+use crate::event::StoreRequestId;
+use crate::mutations::{Mutation, MutationKey, Settled, Stored};
+use crate::pokes::Poke;
+use crate::queries::QueryChange;
+use crate::server_link::PushGate;
+use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
+use landfall_store::{
+    AppendPoke, Ending, FrozenOps, GroupStarted, Head, Loaded, MarkAttempted, NewMutation, Open,
+    PageWriter, Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StartGroup,
+    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot,
+    plan_fold,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Pause before a failed write of the queue is tried again.
+const RETRY_MS: f64 = 5_000.0;
+
+/// Why a request was made.
+#[derive(Debug)]
+enum Purpose {
+    Open,
+    /// A poke; on success these results are acknowledged to the server.
+    Poke {
+        acks: BTreeMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+    },
+    Queue(Vec<(MutationKey, Option<CallId>)>),
+    Mark,
+    StartGroup {
+        new_group: String,
+        new_client: String,
+    },
+    LoadForFold,
+    Fold,
+    /// Nothing follows from it.
+    Note(&'static str),
+}
+
+/// Requests under way and mutations to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Persistence {
+    next_request: u32,
+    open: BTreeMap<StoreRequestId, Purpose>,
+    to_write: VecDeque<MutationKey>,
+    is_writing: bool,
+    is_folding: bool,
+    retry_at: Option<f64>,
+    /// Mutations whose failure to be stored was told.
+    told: BTreeSet<MutationKey>,
+    /// There is no storage: everything lives in memory.
+    disabled: bool,
+    /// A new group is being begun: nothing is written meanwhile.
+    restarting: bool,
+}
+
+impl Persistence {
+    /// A mutation is to be stored.
+    pub(crate) fn enqueue(&mut self, key: MutationKey) {
+        self.to_write.push_back(key);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        self.retry_at
+    }
+}
+
+fn remembered(mode: ServerMode) -> RememberedMode {
+    RememberedMode {
+        named_queries: mode.queries == QueryMode::Named,
+        custom_mutations: mode.mutations == MutationMode::Custom,
+        version: mode.version,
+    }
+}
+
+fn server_mode(mode: RememberedMode) -> ServerMode {
+    ServerMode {
+        queries: if mode.named_queries {
+            QueryMode::Named
+        } else {
+            QueryMode::Ast
+        },
+        mutations: if mode.custom_mutations {
+            MutationMode::Custom
+        } else {
+            MutationMode::Crud
+        },
+        version: mode.version,
+    }
+}
+
+fn ops_json(ops: &[CrudOp]) -> String {
+    serde_json::to_string(ops).expect("operations are strings and JSON texts")
+}
+
+fn from_queue(queued: QueuedMutation) -> Mutation {
+    Mutation {
+        client_id: queued.client_id,
+        id: queued.id,
+        name: queued.name,
+        args_json: queued.args,
+        created_ms: queued.timestamp,
+        call: None,
+        ops: queued
+            .ops
+            .and_then(|json| serde_json::from_str(&json).ok())
+            .unwrap_or_default(),
+        attempted: queued.attempted,
+        stored: Stored::At(queued.sequence),
+        replay_error: None,
+        sent_error: None,
+    }
+}
+
+fn from_outcome(stored: StoredOutcome) -> MutationInfo {
+    let outcome = match stored.ending {
+        Ending::Uncertain => Outcome::Uncertain,
+        Ending::Failed { error } => Outcome::Failed {
+            error: serde_json::from_str(&error).unwrap_or(MutationError {
+                source: crate::ErrorSource::Zero,
+                message: error,
+                details: None,
+            }),
+        },
+    };
+    MutationInfo {
+        client_id: stored.client_id,
+        mutation_id: stored.id,
+        name: stored.name,
+        args_json: stored.args,
+        outcome: Some(outcome),
+    }
+}
+
+fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<StoredOutcome> {
+    let ending = match outcome {
+        Outcome::Confirmed => return None,
+        Outcome::Uncertain => Ending::Uncertain,
+        Outcome::Failed { error } => Ending::Failed {
+            error: serde_json::to_string(error).expect("an error is strings"),
+        },
+    };
+    Some(StoredOutcome {
+        client_id: mutation.client_id.clone(),
+        id: mutation.id,
+        name: mutation.name.clone(),
+        args: mutation.args_json.clone(),
+        ending,
+    })
+}
+
+fn to_patch(poke: &Poke) -> Patch {
+    let rows = poke
+        .rows
+        .iter()
+        .map(|((table, key), row)| match row {
+            Some(row) => RowChange::Put {
+                table: *table,
+                row: row.clone(),
+            },
+            None => RowChange::Del {
+                table: *table,
+                key: key.clone(),
+            },
+        })
+        .collect();
+    let got = poke
+        .got
+        .iter()
+        .filter_map(|change| match change {
+            QueryChange::Put(hash) => Some(landfall_store::QueryChange::Put { hash: hash.clone() }),
+            QueryChange::Del(hash) => Some(landfall_store::QueryChange::Del { hash: hash.clone() }),
+            QueryChange::Clear => None,
+        })
+        .collect();
+    // What this client is known to want dies with it: a client id is never used again.
+    Patch {
+        clear: poke.cleared,
+        rows,
+        desired: Vec::new(),
+        got,
+    }
+}
+
+impl Client {
+    fn ask_store(&mut self, purpose: Purpose, op: StoreOp) {
+        let Some(group_id) = self.group_id.clone() else {
+            return;
+        };
+        self.ask_store_as(group_id, purpose, op);
+    }
+
+    fn ask_store_as(&mut self, group_id: String, purpose: Purpose, op: StoreOp) {
+        if self.persistence.disabled {
+            return;
+        }
+        let request = StoreRequestId(self.persistence.next_request);
+        self.persistence.next_request += 1;
+        self.persistence.open.insert(request, purpose);
+        self.effects.push(Effect::Store {
+            request,
+            op: StoreRequest { group_id, op },
+        });
+    }
+
+    /// Asks for everything that is stored.
+    pub(crate) fn load(&mut self, now: f64) {
+        let fresh_group = self.random.id();
+        let open = Open {
+            schema: self.schema.clone(),
+            client_id: self.client_id.clone(),
+            now,
+        };
+        self.ask_store_as(fresh_group, Purpose::Open, StoreOp::Open(open));
+    }
+
+    /// A request was answered.
+    pub(crate) fn on_stored(
+        &mut self,
+        now: f64,
+        request: StoreRequestId,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let Some(purpose) = self.persistence.open.remove(&request) else {
+            self.log(
+                LogLevel::Warn,
+                "storage answered a request that was not made",
+            );
+            return;
+        };
+        if let Err(failure) = &result {
+            let message = failure.to_string();
+            self.log(LogLevel::Warn, &message);
+            self.effects.push(Effect::StorageProblem { message });
+        }
+        match purpose {
+            Purpose::Open => self.on_opened(now, result),
+            Purpose::Poke { acks, outcomes } => self.on_poke_stored(acks, outcomes, result),
+            Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
+            // If the mark could not be written, sending goes on all the same: an unmarked row that was sent is
+            // caught by the server's check of ids, except after the server forgot the group.
+            Purpose::Mark => {
+                if self.link.push_gate == PushGate::Marking {
+                    self.link.push_gate = PushGate::Open;
+                }
+            }
+            Purpose::StartGroup {
+                new_group,
+                new_client,
+            } => {
+                let started = match result {
+                    Ok(StoreReply::GroupStarted(started)) => Some(started),
+                    _ => None,
+                };
+                self.on_group_started(now, new_group, new_client, started);
+            }
+            Purpose::LoadForFold => match result {
+                Ok(StoreReply::Loaded(loaded)) => {
+                    let plan = plan_fold(&loaded);
+                    self.ask_store(Purpose::Fold, StoreOp::Fold(plan));
+                }
+                _ => self.persistence.is_folding = false,
+            },
+            Purpose::Fold => self.persistence.is_folding = false,
+            Purpose::Note(what) => {
+                if result.is_err() {
+                    self.log(LogLevel::Warn, &format!("not stored: {what}"));
+                }
+            }
+        }
+    }
+
+    fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        match result {
+            Ok(StoreReply::Opened { loaded, .. }) => self.take_loaded(*loaded),
+            _ => {
+                // Nothing can be read: work in memory, and begin a group that nobody else knows.
+                self.persistence.disabled = true;
+                self.group_id = Some(self.random.id());
+                self.visible.load(Vec::new());
+            }
+        }
+        self.loaded = true;
+        self.mutations_changed = true;
+        let ready = Effect::Ready {
+            client_id: self.client_id.clone(),
+            client_group_id: self.group_id.clone().unwrap_or_default(),
+            mutations: self.mutations.infos(),
+        };
+        self.flush();
+        self.effects.push(ready);
+        self.say_hello();
+        let actions = self.link.connection.start(now, &mut self.random);
+        self.act(now, actions);
+    }
+
+    fn take_loaded(&mut self, loaded: Loaded) {
+        let head = loaded.head.clone();
+        self.group_id = Some(head.group_id);
+        self.cookie = head.cookie;
+        self.link.mode = head.server_mode.map(server_mode);
+        let clients: Vec<String> = loaded
+            .clients
+            .iter()
+            .map(|client| client.client_id.clone())
+            .collect();
+        let queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
+        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let owners: BTreeSet<String> = queue
+            .iter()
+            .map(|mutation| mutation.client_id.clone())
+            .collect();
+        self.mutations.load(head.last_mutation_ids, queue, ended);
+        let state = loaded.into_server_state();
+        self.queries.load(state.queries.got);
+        let tables = self
+            .schema
+            .iter()
+            .map(|(table, _)| table)
+            .collect::<Vec<_>>();
+        let rows = tables
+            .into_iter()
+            .zip(state.tables)
+            .flat_map(|(table, rows)| rows.into_iter().map(move |row| (table, row)))
+            .collect();
+        self.visible.load(rows);
+        for client in clients.into_iter().chain(owners) {
+            self.watch(&client);
+        }
+        if !self.mutations.is_empty() {
+            self.rebase.request_round();
+        }
+    }
+
+    /// Stores what a poke brought.
+    pub(crate) fn store_poke(&mut self, poke: Poke, settled: &[Settled]) {
+        let outcomes = settled
+            .iter()
+            .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
+            .collect::<Vec<_>>();
+        let mut acks: BTreeMap<String, u64> = BTreeMap::new();
+        for (client, id) in &poke.result_changes {
+            if *client == self.client_id || self.tabs.dead().contains(client) {
+                let last = acks.entry(client.clone()).or_insert(*id);
+                *last = (*last).max(*id);
+            }
+        }
+        let patch = to_patch(&poke);
+        if self.persistence.disabled {
+            self.acknowledge(acks);
+            return;
+        }
+        let op = StoreOp::AppendPoke(AppendPoke {
+            base: poke.base,
+            cookie: poke.cookie,
+            patch,
+            last_mutation_ids: poke.confirmed,
+            outcomes: outcomes.clone(),
+        });
+        self.ask_store(Purpose::Poke { acks, outcomes }, op);
+    }
+
+    /// Whether a poke is on its way into storage.
+    pub(crate) fn poke_store_in_flight(&self) -> bool {
+        self.persistence
+            .open
+            .values()
+            .any(|purpose| matches!(purpose, Purpose::Poke { .. }))
+    }
+
+    fn on_poke_stored(
+        &mut self,
+        acks: BTreeMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        match result {
+            Ok(StoreReply::Appended(head)) => {
+                self.acknowledge(acks);
+                self.fold_if_needed(&head);
+            }
+            // Another tab was first, and stored the same outcomes.
+            Ok(StoreReply::AlreadyThere(_)) => self.acknowledge(acks),
+            Ok(StoreReply::NeedsSnapshot(_)) => self.store_snapshot(acks, outcomes),
+            // Not acknowledged: the server tells the results again.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Storage has lost what this client builds on: it gets everything.
+    fn store_snapshot(&mut self, acks: BTreeMap<String, u64>, outcomes: Vec<StoredOutcome>) {
+        let Some(cookie) = self.cookie.clone() else {
+            return;
+        };
+        let mut pages = PageWriter::default();
+        for ((table, _), row) in self.rebase.server_rows(&self.visible) {
+            pages.push(table, &row);
+        }
+        let snapshot = WriteSnapshot {
+            cookie,
+            last_mutation_ids: self.mutations.confirmed().clone(),
+            pages: pages.finish(),
+            queries: QuerySets {
+                got: self.queries.got().clone(),
+                ..QuerySets::default()
+            },
+            outcomes: outcomes.clone(),
+        };
+        self.ask_store(
+            Purpose::Poke { acks, outcomes },
+            StoreOp::WriteSnapshot(snapshot),
+        );
+    }
+
+    fn fold_if_needed(&mut self, head: &Head) {
+        if head.needs_fold() && !self.persistence.is_folding {
+            self.persistence.is_folding = true;
+            self.ask_store(
+                Purpose::LoadForFold,
+                StoreOp::Load {
+                    schema: self.schema.clone(),
+                },
+            );
+        }
+    }
+
+    /// Writes the mutations that wait, unless a write is under way.
+    pub(crate) fn write_queue(&mut self, now: f64) {
+        if self.persistence.retry_at.is_some_and(|at| at <= now) {
+            self.persistence.retry_at = None;
+        }
+        let blocked = self.persistence.is_writing
+            || self.persistence.restarting
+            || self.persistence.retry_at.is_some()
+            || self.persistence.to_write.is_empty();
+        if blocked {
+            return;
+        }
+        let keys: Vec<MutationKey> = self.persistence.to_write.drain(..).collect();
+        let calls: Vec<(MutationKey, Option<CallId>)> = keys
+            .iter()
+            .map(|key| (key.clone(), self.mutations.get(key).and_then(|m| m.call)))
+            .collect();
+        if self.persistence.disabled {
+            for (_, call) in calls {
+                self.tell_durable(
+                    call,
+                    Err("there is no storage: the mutation lives in memory".into()),
+                );
+            }
+            return;
+        }
+        // Confirmed before it was written: nothing is left to store.
+        let with_ops = self
+            .link
+            .mode
+            .is_none_or(|mode| mode.mutations == MutationMode::Crud);
+        let mutations: Vec<NewMutation> = keys
+            .iter()
+            .filter_map(|key| self.mutations.get(key))
+            .map(|m| NewMutation {
+                id: m.id,
+                name: m.name.clone(),
+                args: m.args_json.clone(),
+                ops: with_ops.then(|| ops_json(&m.ops)),
+                timestamp: m.created_ms,
+            })
+            .collect();
+        if mutations.is_empty() {
+            calls
+                .into_iter()
+                .for_each(|(_, call)| self.tell_durable(call, Ok(())));
+            return;
+        }
+        self.persistence.is_writing = true;
+        let attempted = self.link.push_gate != PushGate::Shut;
+        let op = WriteQueue {
+            client_id: self.client_id.clone(),
+            mutations,
+            attempted,
+            now,
+        };
+        self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
+    }
+
+    fn tell_durable(&mut self, call: Option<CallId>, result: Result<(), String>) {
+        if let Some(call) = call {
+            self.effects.push(Effect::MutationDurable { call, result });
+        }
+    }
+
+    fn on_queue_stored(
+        &mut self,
+        now: f64,
+        keys: Vec<(MutationKey, Option<CallId>)>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        self.persistence.is_writing = false;
+        match result {
+            Ok(reply) => {
+                let sequences: BTreeMap<u64, u64> = match reply {
+                    StoreReply::Queued { sequences } => sequences.into_iter().collect(),
+                    _ => BTreeMap::new(),
+                };
+                for (key, call) in keys {
+                    if let Some(sequence) = sequences.get(&key.1) {
+                        self.on_mutation_stored(&key, *sequence);
+                    }
+                    if !self.persistence.told.remove(&key) {
+                        self.tell_durable(call, Ok(()));
+                    }
+                }
+            }
+            Err(failure) => {
+                for (key, call) in keys.into_iter().rev() {
+                    if self.persistence.told.insert(key.clone()) {
+                        self.tell_durable(call, Err(failure.to_string()));
+                    }
+                    if let Some(mutation) = self.mutations.get_mut(&key) {
+                        mutation.stored = Stored::Refused;
+                    }
+                    // Again with the next ones, and before them.
+                    self.persistence.to_write.push_front(key);
+                }
+                self.persistence.retry_at = Some(now + RETRY_MS);
+            }
+        }
+    }
+
+    fn on_mutation_stored(&mut self, key: &MutationKey, sequence: u64) {
+        if self.mutations.stored(key, sequence) {
+            self.rebase.request_round();
+        }
+        if let Some(mutation) = self.mutations.get(key).cloned() {
+            self.announce_mutation(&mutation, sequence);
+        }
+    }
+
+    /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they
+    /// may have been sent.
+    pub(crate) fn open_push_gate(&mut self) {
+        let recovering = self.tabs.recovering();
+        let crud = self
+            .link
+            .mode
+            .is_some_and(|mode| mode.mutations == MutationMode::Crud);
+        let mut through: BTreeMap<String, u64> = BTreeMap::new();
+        let mut frozen = Vec::new();
+        let mut keys = Vec::new();
+        for mutation in self.mutations.pending() {
+            if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
+                continue;
+            }
+            let last = through.entry(mutation.client_id.clone()).or_insert(0);
+            *last = (*last).max(mutation.id);
+            if !mutation.attempted {
+                keys.push(mutation.key());
+                if crud {
+                    frozen.push(FrozenOps {
+                        client_id: mutation.client_id.clone(),
+                        id: mutation.id,
+                        ops: ops_json(&mutation.ops),
+                    });
+                }
+            }
+        }
+        if keys.is_empty() || self.persistence.disabled {
+            self.link.push_gate = PushGate::Open;
+            return;
+        }
+        for key in keys {
+            if let Some(mutation) = self.mutations.get_mut(&key) {
+                mutation.freeze(crud);
+            }
+        }
+        self.link.push_gate = PushGate::Marking;
+        let through = through.into_iter().collect();
+        self.ask_store(
+            Purpose::Mark,
+            StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
+        );
+    }
+
+    /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
+    pub(crate) fn has_unmarked_dead(&self) -> bool {
+        let recovering = self.tabs.recovering();
+        self.mutations
+            .pending()
+            .iter()
+            .any(|m| !m.attempted && recovering.contains(&m.client_id))
+    }
+
+    pub(crate) fn store_mode(&mut self, mode: ServerMode) {
+        self.ask_store(
+            Purpose::Note("the server's mode"),
+            StoreOp::SetServerMode(remembered(mode)),
+        );
+    }
+
+    pub(crate) fn store_cleared_outcome(&mut self, client_id: &str, id: u64) {
+        let ids = vec![(client_id.to_owned(), id)];
+        self.ask_store(
+            Purpose::Note("a cleared outcome"),
+            StoreOp::ClearOutcomes { ids },
+        );
+    }
+
+    pub(crate) fn store_removal(&mut self, client_ids: Vec<String>) {
+        self.ask_store(
+            Purpose::Note("the end of a client"),
+            StoreOp::RemoveClients { client_ids },
+        );
+    }
+
+    /// The server has forgotten the group: a new one begins when storage has made it.
+    pub(crate) fn start_anew(&mut self, now: f64) {
+        if self.persistence.restarting || !self.loaded {
+            return;
+        }
+        let (new_group, new_client) = (self.random.id(), self.random.id());
+        if self.persistence.disabled {
+            self.on_group_started(now, new_group, new_client, None);
+            return;
+        }
+        self.persistence.restarting = true;
+        let op = StartGroup {
+            new_group_id: new_group.clone(),
+            client_id: new_client.clone(),
+            now,
+        };
+        self.ask_store(
+            Purpose::StartGroup {
+                new_group,
+                new_client,
+            },
+            StoreOp::StartGroup(op),
+        );
+        // Without a group no socket is opened.
+        self.group_id = None;
+    }
+
+    fn on_group_started(
+        &mut self,
+        now: f64,
+        new_group: String,
+        new_client: String,
+        started: Option<GroupStarted>,
+    ) {
+        self.persistence.restarting = false;
+        if started.is_none() && !self.persistence.disabled {
+            // Storage still holds the old group and cannot be told: from here on in memory.
+            self.persistence.disabled = true;
+        }
+        let reissued = started.map(|started| started.reissued).unwrap_or_default();
+        let known: BTreeMap<MutationKey, (u64, u64)> = reissued
+            .iter()
+            .map(|r| {
+                (
+                    (r.old_client_id.clone(), r.old_id),
+                    (r.mutation.id, r.mutation.sequence),
+                )
+            })
+            .collect();
+        let old_client = self.client_id.clone();
+        for mutation in self.mutations.reidentify(&old_client, &new_client, &known) {
+            self.effects.push(Effect::MutationOutcome {
+                call: mutation.call,
+                client_id: mutation.client_id.clone(),
+                mutation_id: mutation.id,
+                outcome: Outcome::Uncertain,
+            });
+        }
+        self.persistence.to_write = self
+            .mutations
+            .pending()
+            .iter()
+            .filter(|m| !matches!(m.stored, Stored::At(_)))
+            .map(Mutation::key)
+            .collect();
+        self.begin_group(now, new_group, new_client);
+    }
+}

@@ -1,0 +1,557 @@
+//! Pokes: from parts on the wire to one patch for the rebase.
+//!
+//! A poke is assembled from its start, parts and end; finished ones wait in a buffer and are merged, oldest first,
+//! into one patch. The rules about overlaps and cookies are here; what a patch does to the rows is the rebase's.
+
+use crate::effect::{ErrorSource, MutationError, Outcome};
+use crate::mutations::MutationKey;
+use crate::queries::QueryChange;
+use crate::rebase::RowKey;
+use landfall_ivm::Layer;
+use landfall_protocol::{
+    DownQueryOp, MutationOp, MutationResult, PokeEnd, PokePart, PokeStart, RowOp,
+};
+use landfall_zql::{Names, Row, Schema};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One poke, or several merged: what the server says happened between two cookies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Poke {
+    /// The cookie that it starts from; `None` is the empty state.
+    pub(crate) base: Option<String>,
+    /// The cookie that it leads to.
+    pub(crate) cookie: String,
+    /// Everything known before is void.
+    pub(crate) cleared: bool,
+    /// Rows that are now like this, or absent.
+    pub(crate) rows: Layer,
+    /// Last mutation id of clients.
+    pub(crate) confirmed: BTreeMap<String, u64>,
+    /// How mutations ended that did not simply succeed.
+    pub(crate) results: BTreeMap<MutationKey, Outcome>,
+    /// Mutations whose stored result appeared or went away: acknowledged up to the largest of each client.
+    pub(crate) result_changes: BTreeSet<MutationKey>,
+    /// Changes of the queries that are answered.
+    pub(crate) got: Vec<QueryChange>,
+    /// Changes of the queries that this client is known to want.
+    pub(crate) desired: Vec<QueryChange>,
+}
+
+impl Poke {
+    /// What the poke says of a row; `None` if it says nothing.
+    pub(crate) fn row(&self, key: &RowKey) -> Option<Option<Row>> {
+        match self.rows.get(key) {
+            Some(row) => Some(row.clone()),
+            None if self.cleared => Some(None),
+            None => None,
+        }
+    }
+
+    /// Whether the poke leads anywhere.
+    pub(crate) fn moves(&self) -> bool {
+        self.base.as_deref() != Some(self.cookie.as_str())
+    }
+
+    fn clear(&mut self) {
+        self.cleared = true;
+        self.rows.clear();
+        self.results.clear();
+        self.got = vec![QueryChange::Clear];
+        self.desired = vec![QueryChange::Clear];
+    }
+
+    /// Adds a poke that follows this one.
+    fn merge(&mut self, next: Poke) {
+        if next.cleared {
+            self.clear();
+            // The next one says so itself.
+            self.got.clear();
+            self.desired.clear();
+        }
+        self.cookie = next.cookie;
+        self.rows.extend(next.rows);
+        self.confirmed.extend(next.confirmed);
+        self.results.extend(next.results);
+        self.result_changes.extend(next.result_changes);
+        self.got.extend(next.got);
+        self.desired.extend(next.desired);
+    }
+}
+
+/// Why a poke cannot be used. All but [`PokeError::UnexpectedBase`] are faults of the server.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum PokeError {
+    #[error("poke {new:?} starts while poke {open:?} is open")]
+    Overlap { open: String, new: String },
+    #[error("a part or end of poke {0:?} came without its start")]
+    NotOpen(String),
+    #[error("a poke continues from cookie {base:?}, but the one before it ended at {cookie:?}")]
+    Gap { base: String, cookie: String },
+    #[error("a poke leads from cookie {from:?} back to {to:?}")]
+    Backwards { from: String, to: String },
+    #[error("the last mutation id of client {client:?} went from {from} back to {to}")]
+    MutationIdBackwards { client: String, from: u64, to: u64 },
+    #[error("a row of a poke is not usable: {0}")]
+    Row(String),
+    #[error("this client cannot apply row updates")]
+    RowUpdate,
+    /// Another tab or a restart changed what is stored: reconnect with the present cookie.
+    #[error("a poke starts from cookie {base:?}, but this client is at {cookie:?}")]
+    UnexpectedBase {
+        base: Option<String>,
+        cookie: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct Open {
+    id: String,
+    poke: Poke,
+}
+
+/// The pokes of the present connection.
+#[derive(Debug, Default)]
+pub(crate) struct Pokes {
+    open: Option<Open>,
+    finished: Vec<Poke>,
+}
+
+impl Pokes {
+    /// The connection is gone: what was not applied will come again.
+    pub(crate) fn reset(&mut self) {
+        self.open = None;
+        self.finished.clear();
+    }
+
+    pub(crate) fn start(&mut self, start: PokeStart) -> Result<(), PokeError> {
+        if let Some(open) = &self.open {
+            return Err(PokeError::Overlap {
+                open: open.id.clone(),
+                new: start.poke_id,
+            });
+        }
+        let poke = Poke {
+            base: start.base_cookie,
+            ..Poke::default()
+        };
+        self.open = Some(Open {
+            id: start.poke_id,
+            poke,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn part(
+        &mut self,
+        part: PokePart<'_>,
+        schema: &Schema,
+        client: &str,
+    ) -> Result<(), PokeError> {
+        let open = match &mut self.open {
+            Some(open) if open.id == part.poke_id => open,
+            _ => return Err(PokeError::NotOpen(part.poke_id.into_owned())),
+        };
+        let poke = &mut open.poke;
+        poke.confirmed.extend(part.last_mutation_id_changes);
+        // Any clear voids everything, and stands before what its part says besides.
+        let clears = part.got_queries_patch.contains(&DownQueryOp::Clear)
+            || part
+                .desired_queries_patches
+                .values()
+                .flatten()
+                .any(|op| *op == DownQueryOp::Clear)
+            || part.rows_patch.iter().any(|op| matches!(op, RowOp::Clear));
+        if clears {
+            poke.clear();
+        }
+        if let Some(ops) = part.desired_queries_patches.get(client) {
+            poke.desired.extend(ops.iter().filter_map(query_change));
+        }
+        poke.got
+            .extend(part.got_queries_patch.iter().filter_map(query_change));
+        for op in part.rows_patch {
+            apply_row_op(&mut poke.rows, op, schema)?;
+        }
+        for op in part.mutations_patch {
+            apply_mutation_op(poke, op);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end(&mut self, end: PokeEnd) -> Result<(), PokeError> {
+        let mut open = match self.open.take() {
+            Some(open) if open.id == end.poke_id => open,
+            other => {
+                self.open = other;
+                return Err(PokeError::NotOpen(end.poke_id));
+            }
+        };
+        if !end.cancel {
+            open.poke.cookie = end.cookie;
+            self.finished.push(open.poke);
+        }
+        Ok(())
+    }
+
+    /// Whether a finished poke waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// All finished pokes as one, checked against the cookie and the last mutation ids that this client is at.
+    pub(crate) fn take_merged(
+        &mut self,
+        cookie: Option<&str>,
+        confirmed: &BTreeMap<String, u64>,
+    ) -> Result<Option<Poke>, PokeError> {
+        let mut merged: Option<Poke> = None;
+        for poke in std::mem::take(&mut self.finished) {
+            let at = match &merged {
+                Some(before) => Some(before.cookie.clone()),
+                None => cookie.map(str::to_owned),
+            };
+            if merged.is_none() && poke.base != at {
+                return Err(PokeError::UnexpectedBase {
+                    base: poke.base,
+                    cookie: at,
+                });
+            }
+            if let (Some(base), Some(at)) = (&poke.base, &at)
+                && base > at
+            {
+                return Err(PokeError::Gap {
+                    base: base.clone(),
+                    cookie: at.clone(),
+                });
+            }
+            if let Some(at) = &at
+                && poke.cookie < *at
+            {
+                return Err(PokeError::Backwards {
+                    from: at.clone(),
+                    to: poke.cookie,
+                });
+            }
+            // Under an unchanged cookie nothing may travel; a poke that does says only that the server is there.
+            let poke = if at.as_deref() == Some(poke.cookie.as_str()) {
+                Poke {
+                    base: poke.base,
+                    cookie: poke.cookie,
+                    ..Poke::default()
+                }
+            } else {
+                poke
+            };
+            check_confirmed(&poke, merged.as_ref(), confirmed)?;
+            match &mut merged {
+                Some(before) => before.merge(poke),
+                None => merged = Some(poke),
+            }
+        }
+        Ok(merged)
+    }
+}
+
+fn check_confirmed(
+    poke: &Poke,
+    merged: Option<&Poke>,
+    known: &BTreeMap<String, u64>,
+) -> Result<(), PokeError> {
+    for (client, to) in &poke.confirmed {
+        let before = merged
+            .and_then(|m| m.confirmed.get(client))
+            .or_else(|| known.get(client));
+        if let Some(&from) = before.filter(|from| *from > to) {
+            return Err(PokeError::MutationIdBackwards {
+                client: client.clone(),
+                from,
+                to: *to,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn query_change(op: &DownQueryOp) -> Option<QueryChange> {
+    match op {
+        DownQueryOp::Put { hash } => Some(QueryChange::Put(hash.clone())),
+        DownQueryOp::Del { hash } => Some(QueryChange::Del(hash.clone())),
+        // Handled for the whole poke.
+        DownQueryOp::Clear => None,
+    }
+}
+
+fn apply_row_op(rows: &mut Layer, op: RowOp<'_>, schema: &Schema) -> Result<(), PokeError> {
+    match op {
+        RowOp::Put { table, value } => {
+            // A table that this client's schema lacks is none of its business.
+            let Some(id) = schema.table_by_server_name(&table) else {
+                return Ok(());
+            };
+            let table = &schema[id];
+            let row = table
+                .row_from_json(value.get(), Names::Server)
+                .map_err(|error| PokeError::Row(error.to_string()))?;
+            rows.insert((id, table.key_of(&row)), Some(row));
+        }
+        RowOp::Del { table, id: key } => {
+            let Some(id) = schema.table_by_server_name(&table) else {
+                return Ok(());
+            };
+            let key = schema[id]
+                .key_from_json(key.get(), Names::Server)
+                .map_err(|error| PokeError::Row(error.to_string()))?;
+            rows.insert((id, key), None);
+        }
+        RowOp::Update { .. } => return Err(PokeError::RowUpdate),
+        RowOp::Clear => rows.clear(),
+    }
+    Ok(())
+}
+
+fn apply_mutation_op(poke: &mut Poke, op: MutationOp) {
+    match op {
+        MutationOp::Put { mutation } => {
+            let key = (mutation.id.client_id, mutation.id.id);
+            if let Some(outcome) = outcome_of(mutation.result) {
+                poke.results.insert(key.clone(), outcome);
+            }
+            poke.result_changes.insert(key);
+        }
+        MutationOp::Del { id } => {
+            poke.result_changes.insert((id.client_id, id.id));
+        }
+    }
+}
+
+/// What a result says besides "the server has it".
+fn outcome_of(result: MutationResult) -> Option<Outcome> {
+    let failed = |source, message: String, details: Option<landfall_protocol::Json>| {
+        let details = details.map(|json| json.as_str().to_owned());
+        Some(Outcome::Failed {
+            error: MutationError {
+                source,
+                message,
+                details,
+            },
+        })
+    };
+    match result {
+        MutationResult::Ok { .. } | MutationResult::AlreadyProcessed { .. } => None,
+        MutationResult::App { message, details } => failed(
+            ErrorSource::App,
+            message.unwrap_or_else(|| "the server refused the mutation".into()),
+            details,
+        ),
+        MutationResult::OutOfOrder { details } => failed(
+            ErrorSource::Zero,
+            "the mutation arrived out of order".into(),
+            details,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_protocol::{Downstream, decode_downstream};
+
+    fn schema() -> Schema {
+        Schema::from_json(
+            r#"{"tables":{"issue":{"name":"issue","serverName":"issues","columns":{
+                "id":{"type":"string","optional":false},"n":{"type":"number","optional":true,"serverName":"num"}},
+                "primaryKey":["id"]}}}"#,
+        )
+        .expect("the schema is good")
+    }
+
+    #[derive(Default)]
+    struct World {
+        pokes: Pokes,
+        error: Option<PokeError>,
+    }
+
+    impl World {
+        fn hear(&mut self, text: &str) -> &mut Self {
+            let result = match decode_downstream(text).expect("a good message") {
+                Downstream::PokeStart(start) => self.pokes.start(start),
+                Downstream::PokePart(part) => self.pokes.part(part, &schema(), "me"),
+                Downstream::PokeEnd(end) => self.pokes.end(end),
+                other => panic!("{other:?}"),
+            };
+            self.error = result.err();
+            self
+        }
+
+        fn poke(&mut self, base: &str, cookie: &str, part: &str) -> &mut Self {
+            self.hear(&format!(
+                r#"["pokeStart",{{"pokeID":"{cookie}","baseCookie":{base}}}]"#
+            ));
+            if !part.is_empty() {
+                self.hear(&format!(r#"["pokePart",{{"pokeID":"{cookie}",{part}}}]"#));
+            }
+            assert_eq!(self.error, None);
+            self.hear(&format!(
+                r#"["pokeEnd",{{"pokeID":"{cookie}","cookie":"{cookie}"}}]"#
+            ))
+        }
+
+        /// The merged patch at this cookie, as text.
+        #[track_caller]
+        fn check(&mut self, at: Option<&str>, expected: &str) -> &mut Self {
+            let known = BTreeMap::from([("me".to_owned(), 3)]);
+            let shown = match self.pokes.take_merged(at, &known) {
+                Ok(None) => "nothing".to_owned(),
+                Ok(Some(poke)) => show(&poke),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(shown, expected);
+            self
+        }
+    }
+
+    fn show(poke: &Poke) -> String {
+        let mut text = format!(
+            "{:?}->{}",
+            poke.base.as_deref().unwrap_or("null"),
+            poke.cookie
+        );
+        if poke.cleared {
+            text.push_str(" clear");
+        }
+        let schema = schema();
+        for ((table, key), row) in &poke.rows {
+            let mut key_text = String::new();
+            schema[*table].key_to_json(key, Names::Client, &mut key_text);
+            match row {
+                Some(row) => {
+                    let mut row_text = String::new();
+                    schema[*table].row_to_json(row, Names::Client, &mut row_text);
+                    text.push_str(&format!(" +{row_text}"));
+                }
+                None => text.push_str(&format!(" -{key_text}")),
+            }
+        }
+        for (client, id) in &poke.confirmed {
+            text.push_str(&format!(" {client}={id}"));
+        }
+        for change in poke.desired.iter().chain(&poke.got) {
+            text.push_str(&match change {
+                QueryChange::Put(hash) => format!(" q+{hash}"),
+                QueryChange::Del(hash) => format!(" q-{hash}"),
+                QueryChange::Clear => " q!".to_owned(),
+            });
+        }
+        for (key, outcome) in &poke.results {
+            text.push_str(&format!(" {}{}:{outcome:?}", key.0, key.1));
+        }
+        text
+    }
+
+    const PUT: &str = r#""rowsPatch":[{"op":"put","tableName":"issues","value":{"id":"a","num":1,"other":true}}]"#;
+    const DEL: &str = r#""rowsPatch":[{"op":"del","tableName":"issues","id":{"id":"a"}}]"#;
+
+    #[test]
+    fn pokes_that_wait_become_one_patch() {
+        World::default()
+            .poke("null", "01", PUT)
+            .poke("\"01\"", "02", DEL)
+            .poke(
+                "\"02\"",
+                "03",
+                r#""lastMutationIDChanges":{"me":4},"gotQueriesPatch":[{"op":"put","hash":"h"}]"#,
+            )
+            .check(None, r#""null"->03 -{"id":"a"} me=4 q+h"#)
+            .check(None, "nothing");
+    }
+
+    #[test]
+    fn names_and_strangers() {
+        World::default()
+            .poke("null", "01", PUT)
+            .check(None, r#""null"->01 +{"id":"a","n":1}"#)
+            .poke("\"01\"", "02", r#""rowsPatch":[{"op":"put","tableName":"nope","value":{"id":"a"}}]"#)
+            .check(Some("01"), r#""01"->02"#)
+            .poke("\"02\"", "03", r#""desiredQueriesPatches":{"me":[{"op":"put","hash":"h"}],"you":[{"op":"put","hash":"x"}]}"#)
+            .check(Some("02"), r#""02"->03 q+h"#);
+    }
+
+    #[test]
+    fn a_clear_voids_everything_before() {
+        World::default()
+            .poke("\"01\"", "02", PUT)
+            .poke("\"02\"", "03", r#""rowsPatch":[{"op":"clear"}]"#)
+            .check(Some("01"), r#""01"->03 clear q! q!"#);
+    }
+
+    #[test]
+    fn cookies_are_checked() {
+        World::default()
+            .poke("\"01\"", "02", "")
+            .check(
+                Some("00"),
+                r#"a poke starts from cookie Some("01"), but this client is at Some("00")"#,
+            )
+            .poke("\"01\"", "02", "")
+            .poke("\"03\"", "04", "")
+            .check(
+                Some("01"),
+                r#"a poke continues from cookie "03", but the one before it ended at "02""#,
+            )
+            .poke("\"01\"", "00", "")
+            .check(Some("01"), r#"a poke leads from cookie "01" back to "00""#)
+            .poke("\"01\"", "02", "")
+            .poke("\"01\"", "03", PUT)
+            .check(Some("01"), r#""01"->03 +{"id":"a","n":1}"#)
+            .poke("\"03\"", "03", PUT)
+            .check(Some("03"), r#""03"->03"#)
+            .poke("\"03\"", "04", r#""lastMutationIDChanges":{"me":2}"#)
+            .check(
+                Some("03"),
+                r#"the last mutation id of client "me" went from 3 back to 2"#,
+            );
+    }
+
+    #[test]
+    fn pokes_do_not_overlap_and_a_cancelled_one_is_void() {
+        let mut world = World::default();
+        world.hear(r#"["pokeStart",{"pokeID":"a","baseCookie":null}]"#);
+        world.hear(r#"["pokeStart",{"pokeID":"b","baseCookie":null}]"#);
+        assert!(matches!(world.error, Some(PokeError::Overlap { .. })));
+        world.hear(r#"["pokePart",{"pokeID":"b"}]"#);
+        assert!(matches!(world.error, Some(PokeError::NotOpen(_))));
+        world.hear(r#"["pokeEnd",{"pokeID":"b","cookie":"01"}]"#);
+        assert!(matches!(world.error, Some(PokeError::NotOpen(_))));
+        world.hear(r#"["pokeEnd",{"pokeID":"a","cookie":"","cancel":true}]"#);
+        assert_eq!(world.error, None);
+        world.check(None, "nothing");
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_named() {
+        let mut world = World::default();
+        world.hear(r#"["pokeStart",{"pokeID":"a","baseCookie":null}]"#);
+        world.hear(r#"["pokePart",{"pokeID":"a","rowsPatch":[{"op":"put","tableName":"issues","value":{"id":"a","num":"x"}}]}]"#);
+        let error = world.error.take().expect("refused").to_string();
+        assert!(error.contains("issue") && error.contains('n'), "{error}");
+        world.hear(r#"["pokePart",{"pokeID":"a","rowsPatch":[{"op":"update","tableName":"issues","id":{"id":"a"}}]}]"#);
+        assert_eq!(world.error, Some(PokeError::RowUpdate));
+    }
+
+    #[test]
+    fn results_become_outcomes() {
+        let result = |json: &str| {
+            format!(
+                r#""mutationsPatch":[{{"op":"put","mutation":{{"id":{{"clientID":"me","id":4}},"result":{json}}}}}]"#
+            )
+        };
+        World::default()
+            .poke("null", "01", &result(r#"{"error":"app","message":"no"}"#))
+            .check(
+                None,
+                r#""null"->01 me4:Failed { error: MutationError { source: App, message: "no", details: None } }"#,
+            )
+            .poke("\"01\"", "02", &result(r#"{"error":"alreadyProcessed"}"#))
+            .check(Some("01"), r#""01"->02"#);
+    }
+}

@@ -1,0 +1,531 @@
+//! The visible rows and how they change: first runs of mutators, and rebases of the pending ones on new server states.
+//!
+//! Two lanes. Lane F makes first runs, one at a time, in call order, on the visible rows. Lane R takes what pokes have
+//! brought, replays the pending mutations on a branch, and swaps the result in as one transaction.
+//! User code is never called: a run is handed out as a [`Run`] and comes back through [`Rebase::settle`].
+//!
+//! `server(k)` is `shadow[k]` if there, else the visible row. The shadow holds a key as long as a pending mutation
+//! may have touched it.
+
+use crate::effect::{CallId, ErrorSource, MutationError, RunReason, TxId};
+use crate::mutations::{Mutation, MutationKey, Mutations};
+use crate::pokes::Poke;
+use landfall_ivm::{Branch, Layer};
+use landfall_protocol::CrudOp;
+use landfall_zql::{Key, Row, TableId};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Names a row in all tables.
+pub(crate) type RowKey = (TableId, Key);
+
+/// The rows that views show, with the pipelines that hang on them.
+pub(crate) trait VisibleRows {
+    /// The row of this key, if there is one.
+    fn row(&self, key: &RowKey) -> Option<Row>;
+    /// All keys, in order.
+    fn keys(&self) -> Vec<RowKey>;
+    /// Changes rows as one transaction, in key order; no change is without effect.
+    fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>);
+}
+
+/// A mutator to run on a branch.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) tx: TxId,
+    pub(crate) call: Option<CallId>,
+    pub(crate) reason: RunReason,
+    pub(crate) client_id: String,
+    pub(crate) mutation_id: u64,
+    pub(crate) name: String,
+    pub(crate) args_json: String,
+}
+
+/// What the client has to do because a lane moved.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Ask the host to run this mutator.
+    Run(Run),
+    /// A first run succeeded: it is visible and at the end of the queue, under this key.
+    Committed { call: CallId, key: MutationKey },
+    /// A first run failed; nothing happened.
+    Refused { call: CallId, error: MutationError },
+    /// A round is over: the visible rows are the new server state plus the pending mutations.
+    Swapped { poke: Option<Poke> },
+}
+
+/// A call of a mutator that waits for its turn.
+#[derive(Clone, Debug)]
+struct Call {
+    call: CallId,
+    name: String,
+    args_json: String,
+    created_ms: f64,
+}
+
+#[derive(Debug)]
+struct FirstRun {
+    tx: TxId,
+    call: Call,
+    branch: Branch,
+    ops: Vec<CrudOp>,
+    deadline: f64,
+}
+
+#[derive(Debug)]
+struct Replay {
+    tx: TxId,
+    key: MutationKey,
+    ops: Vec<CrudOp>,
+    deadline: f64,
+}
+
+#[derive(Debug)]
+struct Round {
+    poke: Option<Poke>,
+    branch: Branch,
+    /// Every key whose visible value may differ from the branch's.
+    touched: BTreeSet<RowKey>,
+    replayed: BTreeSet<MutationKey>,
+    running: Option<Replay>,
+    /// New first runs wait: the list is exhausted and the swap is near.
+    gate: bool,
+}
+
+/// Who the runs belong to and how long they may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) client_id: String,
+    pub(crate) deadline_ms: f64,
+}
+
+/// The lanes and the shadow.
+#[derive(Debug)]
+pub(crate) struct Rebase {
+    identity: Identity,
+    shadow: Layer,
+    waiting: VecDeque<Call>,
+    first: Option<FirstRun>,
+    round: Option<Round>,
+    /// A round is due although no poke asks for one: the queue changed from outside.
+    round_due: bool,
+    next_tx: u32,
+}
+
+impl Rebase {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Rebase {
+            identity,
+            shadow: Layer::new(),
+            waiting: VecDeque::new(),
+            first: None,
+            round: None,
+            round_due: false,
+            next_tx: 1,
+        }
+    }
+
+    pub(crate) fn set_client_id(&mut self, client_id: String) {
+        self.identity.client_id = client_id;
+    }
+
+    /// Whether lane R can take a poke.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.round.is_none()
+    }
+
+    /// A mutation came from outside the usual way, or the order changed: replay soon.
+    pub(crate) fn request_round(&mut self) {
+        self.round_due = true;
+    }
+
+    pub(crate) fn round_is_due(&self) -> bool {
+        self.round_due && self.round.is_none()
+    }
+
+    /// When the earliest running mutator runs out of time.
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        let first = self.first.as_ref().map(|run| run.deadline);
+        let replay = self
+            .round
+            .as_ref()
+            .and_then(|r| r.running.as_ref())
+            .map(|run| run.deadline);
+        [first, replay].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// The server's value of a key.
+    pub(crate) fn server_row(&self, rows: &impl VisibleRows, key: &RowKey) -> Option<Row> {
+        match self.shadow.get(key) {
+            Some(row) => row.clone(),
+            None => rows.row(key),
+        }
+    }
+
+    /// All of the server's rows, by table and key.
+    pub(crate) fn server_rows(&self, rows: &impl VisibleRows) -> Vec<(RowKey, Row)> {
+        let keys: BTreeSet<RowKey> = rows
+            .keys()
+            .into_iter()
+            .chain(self.shadow.keys().cloned())
+            .collect();
+        keys.into_iter()
+            .filter_map(|key| self.server_row(rows, &key).map(|row| (key, row)))
+            .collect()
+    }
+
+    /// The application calls a mutator.
+    pub(crate) fn call(&mut self, call: CallId, name: &str, args_json: &str, now: f64) {
+        self.waiting.push_back(Call {
+            call,
+            name: name.to_owned(),
+            args_json: args_json.to_owned(),
+            created_ms: now,
+        });
+    }
+
+    /// Calls that have not begun; they are given up when the client closes.
+    pub(crate) fn take_waiting(&mut self) -> Vec<CallId> {
+        let running = self.first.take().map(|run| run.call.call);
+        running
+            .into_iter()
+            .chain(self.waiting.drain(..).map(|call| call.call))
+            .collect()
+    }
+
+    /// Begins a round on this poke, or on none to replay after a change of the queue.
+    pub(crate) fn begin_round(&mut self, rows: &impl VisibleRows, poke: Option<Poke>) {
+        debug_assert!(self.round.is_none());
+        self.round_due = false;
+        let mut server = self.shadow.clone();
+        if let Some(poke) = &poke {
+            if poke.cleared {
+                let known: BTreeSet<RowKey> = rows
+                    .keys()
+                    .into_iter()
+                    .chain(server.keys().cloned())
+                    .collect();
+                server.extend(known.into_iter().map(|key| (key, None)));
+            }
+            server.extend(
+                poke.rows
+                    .iter()
+                    .map(|(key, row)| (key.clone(), row.clone())),
+            );
+        }
+        self.round = Some(Round {
+            poke,
+            touched: server.keys().cloned().collect(),
+            branch: Branch::new(server),
+            replayed: BTreeSet::new(),
+            running: None,
+            gate: false,
+        });
+    }
+
+    /// Gives the running round up: what it stands on is void.
+    pub(crate) fn abandon_round(&mut self) {
+        self.round = None;
+    }
+
+    /// Moves both lanes as far as they go without user code. `now` dates the deadlines of new runs.
+    pub(crate) fn advance(
+        &mut self,
+        now: f64,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        self.advance_round(now, rows, mutations, steps);
+        self.advance_first(now, mutations, steps);
+    }
+
+    fn take_tx(&mut self) -> TxId {
+        let tx = TxId(self.next_tx);
+        self.next_tx += 1;
+        tx
+    }
+
+    fn advance_first(&mut self, now: f64, mutations: &Mutations, steps: &mut Vec<Step>) {
+        let gate = self.round.as_ref().is_some_and(|round| round.gate);
+        if self.first.is_some() || gate {
+            return;
+        }
+        let Some(call) = self.waiting.pop_front() else {
+            return;
+        };
+        let tx = self.take_tx();
+        steps.push(Step::Run(Run {
+            tx,
+            call: Some(call.call),
+            reason: RunReason::Optimistic,
+            client_id: self.identity.client_id.clone(),
+            mutation_id: mutations.next_id(),
+            name: call.name.clone(),
+            args_json: call.args_json.clone(),
+        }));
+        self.first = Some(FirstRun {
+            tx,
+            call,
+            branch: Branch::new(Layer::new()),
+            ops: Vec::new(),
+            deadline: now + self.identity.deadline_ms,
+        });
+    }
+
+    fn advance_round(
+        &mut self,
+        now: f64,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        let Some(round) = &mut self.round else { return };
+        if round.running.is_some() {
+            return;
+        }
+        let next = mutations
+            .pending()
+            .iter()
+            .find(|m| !round.replayed.contains(&m.key()) && !round.confirms(m));
+        if let Some(mutation) = next {
+            let key = mutation.key();
+            round.replayed.insert(key.clone());
+            round.branch.push_layer();
+            let (call, name, args_json) = (
+                mutation.call,
+                mutation.name.clone(),
+                mutation.args_json.clone(),
+            );
+            let tx = TxId(self.next_tx);
+            self.next_tx += 1;
+            steps.push(Step::Run(Run {
+                tx,
+                call,
+                reason: RunReason::Rebase,
+                client_id: key.0.clone(),
+                mutation_id: key.1,
+                name,
+                args_json,
+            }));
+            round.running = Some(Replay {
+                tx,
+                key,
+                ops: Vec::new(),
+                deadline: now + self.identity.deadline_ms,
+            });
+            return;
+        }
+        round.gate = true;
+        if self.first.is_none() {
+            self.swap(rows, mutations, steps);
+        }
+    }
+
+    /// The round's state becomes the visible one.
+    fn swap(
+        &mut self,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        let Some(mut round) = self.round.take() else {
+            return;
+        };
+        // First runs that were committed while the round ran have touched more keys.
+        round.touched.extend(self.shadow.keys().cloned());
+        let patch = round.poke.as_ref();
+        let mut shadow = Layer::new();
+        for key in round.branch.layers().iter().skip(1).flat_map(Layer::keys) {
+            if shadow.contains_key(key) {
+                continue;
+            }
+            let server = match patch.and_then(|poke| poke.row(key)) {
+                Some(row) => row,
+                None => self.server_row(rows, key),
+            };
+            shadow.insert(key.clone(), server);
+        }
+        round.touched.extend(shadow.keys().cloned());
+        let mut changes = Vec::new();
+        for key in &round.touched {
+            let Some(new) = round.branch.get(key.0, &key.1) else {
+                continue;
+            };
+            if rows.row(key).as_ref() != new {
+                changes.push((key.clone(), new.cloned()));
+            }
+        }
+        rows.change(changes);
+        self.shadow = shadow;
+        let _ = mutations;
+        steps.push(Step::Swapped { poke: round.poke });
+    }
+
+    /// The branch, top-layer operations included, that a transaction reads; `None` if it is closed.
+    pub(crate) fn branch(&self, tx: TxId) -> Option<&Branch> {
+        match (&self.first, &self.round) {
+            (Some(first), _) if first.tx == tx => Some(&first.branch),
+            (_, Some(round)) if round.running.as_ref().is_some_and(|run| run.tx == tx) => {
+                Some(&round.branch)
+            }
+            _ => None,
+        }
+    }
+
+    /// The row that a transaction sees.
+    pub(crate) fn tx_row(&self, rows: &impl VisibleRows, tx: TxId, key: &RowKey) -> Option<Row> {
+        match self.branch(tx).and_then(|branch| branch.get(key.0, &key.1)) {
+            Some(row) => row.cloned(),
+            None => rows.row(key),
+        }
+    }
+
+    /// A write of a transaction: the operation as the server understands it, and the row it leaves here, if it does
+    /// anything here.
+    pub(crate) fn write(&mut self, tx: TxId, op: CrudOp, effect: Option<(RowKey, Option<Row>)>) {
+        if let Some(first) = self.first.as_mut().filter(|first| first.tx == tx) {
+            first.ops.push(op);
+            if let Some(((table, key), row)) = effect {
+                first.branch.write(table, key, row);
+            }
+            return;
+        }
+        let Some(round) = &mut self.round else { return };
+        let Some(replay) = round.running.as_mut().filter(|replay| replay.tx == tx) else {
+            return;
+        };
+        replay.ops.push(op);
+        if let Some(((table, key), row)) = effect {
+            round.branch.write(table, key, row);
+        }
+    }
+
+    /// A mutator has ended. Does nothing for a transaction that is already closed.
+    pub(crate) fn settle(
+        &mut self,
+        tx: TxId,
+        result: Result<(), MutationError>,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        if let Some(first) = self.first.take_if(|first| first.tx == tx) {
+            match result {
+                Ok(()) => self.commit(first, rows, mutations, steps),
+                Err(error) => steps.push(Step::Refused {
+                    call: first.call.call,
+                    error,
+                }),
+            }
+            return;
+        }
+        let Some(round) = &mut self.round else { return };
+        let Some(replay) = round.running.take_if(|replay| replay.tx == tx) else {
+            return;
+        };
+        if result.is_err() {
+            round.branch.pop_layer();
+        }
+        if let Some(mutation) = mutations.get_mut(&replay.key) {
+            mutation.replay_error = result.as_ref().err().cloned();
+            if !mutation.attempted {
+                match result {
+                    Ok(()) => mutation.ops = replay.ops,
+                    // The mutator itself refuses; a mutator that is missing or late has no say.
+                    Err(error) if error.source == ErrorSource::App => mutation.ops.clear(),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the runs whose time is up, as failures.
+    pub(crate) fn on_time(
+        &mut self,
+        now: f64,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        let first = self
+            .first
+            .as_ref()
+            .filter(|run| run.deadline <= now)
+            .map(|run| run.tx);
+        let replay = self
+            .round
+            .as_ref()
+            .and_then(|round| round.running.as_ref())
+            .filter(|run| run.deadline <= now)
+            .map(|run| run.tx);
+        for tx in first.into_iter().chain(replay) {
+            let error = MutationError {
+                source: ErrorSource::Zero,
+                message: format!(
+                    "the mutator did not end within {} ms (a mutator that awaits another call of mutate never ends)",
+                    self.identity.deadline_ms
+                ),
+                details: None,
+            };
+            self.settle(tx, Err(error), rows, mutations, steps);
+        }
+    }
+
+    fn commit(
+        &mut self,
+        mut first: FirstRun,
+        rows: &mut impl VisibleRows,
+        mutations: &mut Mutations,
+        steps: &mut Vec<Step>,
+    ) {
+        let writes = first.branch.pop_layer().unwrap_or_default();
+        let mut changes = Vec::new();
+        for (key, new) in writes {
+            let old = rows.row(&key);
+            if let Some(round) = &mut self.round {
+                round.branch.keep_before(key.0, &key.1, old.as_ref());
+            }
+            self.shadow
+                .entry(key.clone())
+                .or_insert_with(|| old.clone());
+            if old != new {
+                changes.push((key, new));
+            }
+        }
+        rows.change(changes);
+        let id = mutations.next_id();
+        let mutation = Mutation {
+            client_id: self.identity.client_id.clone(),
+            id,
+            name: first.call.name,
+            args_json: first.call.args_json,
+            created_ms: first.call.created_ms,
+            call: Some(first.call.call),
+            ops: first.ops,
+            attempted: false,
+            stored: crate::mutations::Stored::Pending,
+            replay_error: None,
+            sent_error: None,
+        };
+        let key = mutation.key();
+        mutations.append(mutation);
+        steps.push(Step::Committed {
+            call: first.call.call,
+            key,
+        });
+    }
+}
+
+impl Round {
+    /// Whether the poke of this round says that the server has this mutation.
+    fn confirms(&self, mutation: &Mutation) -> bool {
+        self.poke
+            .as_ref()
+            .and_then(|poke| poke.confirmed.get(&mutation.client_id))
+            .is_some_and(|last| *last >= mutation.id)
+    }
+}
+
+#[cfg(test)]
+#[path = "rebase_model.rs"]
+mod model;

@@ -1,0 +1,606 @@
+//! What is said to the server and what is made of its answers: the handshake, queries, pushes, pings, errors.
+//!
+//! When to connect is decided by `connection`; this module carries its actions out.
+
+use crate::client::Client;
+use crate::connection::{Action, AuthReason, Connection, PauseBounds};
+use crate::effect::{Effect, LogLevel, SocketId, UpdateReason};
+use crate::mutations::MutationKey;
+use crate::pokes::PokeError;
+use crate::queries::QueryOp;
+use landfall_protocol::{
+    AckMutationResponses, Action as ErrorAction, AuthRefusal, ChangeDesiredQueries, ClientSchema,
+    ConnectParams, Connected, ConnectionReaction, CrudMutation, CustomMutation, DeleteClients,
+    Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber, Json,
+    LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION, Push,
+    PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
+    UpdateAuth, Upstream, close_reaction, decode_downstream, reaction,
+};
+use std::collections::BTreeMap;
+
+/// Most mutations in one message.
+const PUSH_BATCH: usize = 100;
+/// Most bytes of arguments in one message, unless a single mutation has more.
+const PUSH_BYTES: usize = 1 << 20;
+/// Pause after the server said that mutations come too fast.
+const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
+
+/// Whether this connection may push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushGate {
+    /// Not connected, or what is about to be sent has to be marked in storage first.
+    Shut,
+    /// Storage is noting that the queue is about to be sent.
+    Marking,
+    /// Go.
+    Open,
+}
+
+/// The present connection and what outlives it.
+#[derive(Debug)]
+pub(crate) struct ServerLink {
+    pub(crate) connection: Connection,
+    pub(crate) cache_url: Option<String>,
+    pub(crate) auth: Option<String>,
+    pub(crate) socket: Option<SocketId>,
+    next_socket: u32,
+    reconnect_params: Vec<(String, String)>,
+    /// The handshake carried `initConnection`.
+    init_in_header: bool,
+    /// What the server does with queries and mutations; `None` until a server has been met.
+    pub(crate) mode: Option<ServerMode>,
+    pub(crate) push_gate: PushGate,
+    /// Not before this time after a rate limit.
+    push_after: Option<f64>,
+    request_part: String,
+    requests: u64,
+}
+
+impl ServerLink {
+    pub(crate) fn new(
+        connection: Connection,
+        cache_url: Option<String>,
+        auth: Option<String>,
+        request_part: String,
+    ) -> Self {
+        ServerLink {
+            connection,
+            cache_url,
+            auth,
+            socket: None,
+            next_socket: 1,
+            reconnect_params: Vec::new(),
+            init_in_header: false,
+            mode: None,
+            push_gate: PushGate::Shut,
+            push_after: None,
+            request_part,
+            requests: 0,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        [self.connection.next_deadline(), self.push_after]
+            .into_iter()
+            .flatten()
+            .reduce(f64::min)
+    }
+
+    fn sends_crud(&self) -> bool {
+        self.mode
+            .is_some_and(|mode| mode.mutations == MutationMode::Crud)
+    }
+
+    fn sends_asts(&self) -> bool {
+        self.mode.is_some_and(|mode| mode.queries == QueryMode::Ast)
+    }
+}
+
+/// How zero-cache works, which does not say so.
+const ZERO_CACHE: ServerMode = ServerMode {
+    queries: QueryMode::Named,
+    mutations: MutationMode::Custom,
+    version: LANDFALL_VERSION,
+};
+
+fn number(value: f64) -> JsNumber {
+    JsNumber::new(value).unwrap_or_default()
+}
+
+impl Client {
+    /// Carries out what the connection's state machine asks for.
+    pub(crate) fn act(&mut self, now: f64, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Open => self.open_socket(now),
+                Action::Drop(code) => {
+                    if let Some(socket) = self.link.socket.take() {
+                        self.effects.push(Effect::CloseSocket { socket, code });
+                    }
+                }
+                Action::Down => self.on_down(),
+                Action::Ping => self.send(&Upstream::Ping),
+                Action::Publish(state) => self.effects.push(Effect::Connection(state)),
+            }
+        }
+    }
+
+    fn on_down(&mut self) {
+        self.pokes.reset();
+        self.link.push_gate = PushGate::Shut;
+        self.link.push_after = None;
+        self.mutations.forget_sent();
+        self.stop_recovery();
+    }
+
+    fn open_socket(&mut self, now: f64) {
+        let (Some(cache_url), Some(group)) = (self.link.cache_url.clone(), self.group_id.clone())
+        else {
+            return;
+        };
+        let socket = SocketId(self.link.next_socket);
+        self.link.next_socket += 1;
+        let params = ConnectParams {
+            client_id: self.client_id.clone(),
+            client_group_id: group,
+            user_id: self.user_id.clone(),
+            base_cookie: self.cookie.clone(),
+            ts: now,
+            lmid: self.mutations.confirmed_of(&self.client_id),
+            wsid: self.random.socket_id(),
+            landfall: Some(LANDFALL_VERSION),
+            ..ConnectParams::default()
+        };
+        // The first time the server's mode is not known, so nothing can be said about queries yet.
+        let init_connection = self.link.mode.is_some().then(|| self.init_connection());
+        let header = SecProtocol {
+            init_connection,
+            auth_token: self.link.auth.clone(),
+        };
+        let encoded = header.encode_within(self.limits.max_header_length);
+        self.link.init_in_header = encoded.holds_init_connection;
+        if encoded.too_long {
+            self.log(
+                LogLevel::Warn,
+                "the token makes the handshake longer than servers usually accept",
+            );
+        }
+        let protocol = encoded.value;
+        match params.url(&cache_url, PROTOCOL_VERSION, &self.link.reconnect_params) {
+            Ok(url) => {
+                self.link.socket = Some(socket);
+                self.effects.push(Effect::OpenSocket {
+                    socket,
+                    url,
+                    protocol,
+                });
+            }
+            Err(error) => {
+                let actions = self
+                    .link
+                    .connection
+                    .fatal(now, error.to_string(), &mut self.random);
+                self.act(now, actions);
+            }
+        }
+    }
+
+    fn init_connection(&mut self) -> InitConnection {
+        let ops = self.queries.begin_connection(!self.mutations.is_empty());
+        let dead = self.tabs.deletable();
+        InitConnection {
+            desired_queries_patch: self.query_ops(ops),
+            client_schema: self
+                .cookie
+                .is_none()
+                .then(|| ClientSchema::of(&self.schema).ok())
+                .flatten(),
+            deleted: (!dead.is_empty()).then(|| DeleteClients {
+                client_ids: Some(dead),
+                ..DeleteClients::default()
+            }),
+            user_push_url: self.endpoints.mutate_url.clone(),
+            user_push_headers: non_empty(&self.endpoints.mutate_headers),
+            user_query_url: self.endpoints.query_url.clone(),
+            user_query_headers: non_empty(&self.endpoints.query_headers),
+            ..InitConnection::default()
+        }
+    }
+
+    fn query_ops(&self, ops: Vec<QueryOp>) -> Vec<UpQueryOp> {
+        let asts = self.link.sends_asts();
+        ops.into_iter()
+            .map(|op| match op {
+                QueryOp::Put { hash, ttl, text } => {
+                    let query = match &text.named {
+                        Some((name, args)) if !asts => WireQueryText::Named {
+                            name: name.clone(),
+                            args: args.clone(),
+                        },
+                        _ => WireQueryText::Ast(text.server_ast.clone()),
+                    };
+                    UpQueryOp::Put(PutQuery {
+                        hash,
+                        ttl: Some(number(ttl)),
+                        query,
+                    })
+                }
+                QueryOp::Del { hash } => UpQueryOp::Del { hash },
+            })
+            .collect()
+    }
+
+    /// Sends a message if there is a socket.
+    pub(crate) fn send(&mut self, message: &Upstream) {
+        if let Some(socket) = self.link.socket {
+            self.effects.push(Effect::SendText {
+                socket,
+                text: message.encode(),
+            });
+        }
+    }
+
+    /// The socket closed by itself.
+    pub(crate) fn on_socket_closed(&mut self, now: f64, code: u16, reason: &str) {
+        self.link.socket = None;
+        let actions = match close_reaction(code) {
+            Some(reaction) => {
+                self.react(
+                    now,
+                    reaction,
+                    format!("the server closed the connection with code {code}: {reason}"),
+                );
+                return;
+            }
+            None => {
+                let why = if code == 1000 || code == 1005 {
+                    "CleanClose"
+                } else {
+                    "AbruptClose"
+                };
+                self.link
+                    .connection
+                    .lost(now, why, PauseBounds::default(), &mut self.random)
+            }
+        };
+        self.act(now, actions);
+    }
+
+    /// A text frame of the present socket.
+    pub(crate) fn on_text(&mut self, now: f64, text: &str) {
+        let message = match decode_downstream(text) {
+            Ok(message) => message,
+            Err(error) => return self.on_fault(now, format!("InvalidMessage: {error}")),
+        };
+        let result = match message {
+            Downstream::Connected(connected) => return self.on_connected(now, connected),
+            Downstream::Error(error) => return self.on_error(now, &error),
+            Downstream::Pong => {
+                self.link.connection.heard(now, true);
+                Ok(())
+            }
+            Downstream::PokeStart(start) => {
+                self.link.connection.heard(now, false);
+                self.pokes.start(start)
+            }
+            Downstream::PokePart(part) => {
+                self.link.connection.heard(now, false);
+                self.pokes.part(part, &self.schema, &self.client_id)
+            }
+            Downstream::PokeEnd(end) => {
+                self.link.connection.heard(now, false);
+                self.pokes.end(end)
+            }
+            Downstream::DeleteClients(deleted) => {
+                self.on_clients_deleted(deleted.client_ids.unwrap_or_default());
+                Ok(())
+            }
+            Downstream::TransformError(errors) => {
+                self.on_transform_errors(errors);
+                Ok(())
+            }
+            Downstream::Inspect(_) | Downstream::Pull(_) | Downstream::PushResponse(_) => {
+                self.log(
+                    LogLevel::Debug,
+                    "a message of a kind that this client does not ask for was ignored",
+                );
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            self.on_poke_error(now, &error);
+        }
+    }
+
+    /// A poke that cannot be used.
+    pub(crate) fn on_poke_error(&mut self, now: f64, error: &PokeError) {
+        let text = error.to_string();
+        let actions = match error {
+            PokeError::UnexpectedBase { .. } => {
+                self.log(LogLevel::Info, &text);
+                self.link.connection.lost(
+                    now,
+                    "UnexpectedBaseCookie",
+                    PauseBounds::default(),
+                    &mut self.random,
+                )
+            }
+            _ => {
+                self.log(LogLevel::Error, &text);
+                self.link.connection.fatal(now, text, &mut self.random)
+            }
+        };
+        self.act(now, actions);
+    }
+
+    /// The server sent what it should not.
+    fn on_fault(&mut self, now: f64, reason: String) {
+        self.log(LogLevel::Error, &reason);
+        let actions = self.link.connection.fatal(now, reason, &mut self.random);
+        self.act(now, actions);
+    }
+
+    /// A binary frame: this client speaks a version that has none.
+    pub(crate) fn on_binary(&mut self, now: f64) {
+        self.on_fault(
+            now,
+            "InvalidMessage: a binary frame in protocol version 51".into(),
+        );
+    }
+
+    fn on_connected(&mut self, now: f64, connected: Connected) {
+        let mode = connected.landfall.unwrap_or(ZERO_CACHE);
+        let before = self.link.mode.replace(mode);
+        if before != Some(mode) {
+            self.store_mode(mode);
+        }
+        self.link.reconnect_params.clear();
+        self.mutations.forget_sent();
+        let actions = self.link.connection.accepted(now, &mut self.random);
+        if self.link.init_in_header {
+            if before.is_some_and(|before| before.queries != mode.queries) {
+                self.queries.tell_again();
+            }
+            let ops = self.queries.differences(!self.mutations.is_empty());
+            self.send_query_ops(ops);
+        } else {
+            let init = self.init_connection();
+            self.send(&Upstream::InitConnection(init));
+        }
+        self.act(now, actions);
+        self.begin_recovery();
+        self.open_push_gate();
+    }
+
+    fn send_query_ops(&mut self, ops: Vec<QueryOp>) {
+        if ops.is_empty() {
+            return;
+        }
+        let desired_queries_patch = self.query_ops(ops);
+        self.send(&Upstream::ChangeDesiredQueries(ChangeDesiredQueries {
+            desired_queries_patch,
+            traceparent: None,
+        }));
+    }
+
+    /// Sends what is due: differences of wanted queries, and mutations.
+    pub(crate) fn send_due(&mut self, now: f64) {
+        if !self.link.connection.is_connected() {
+            return;
+        }
+        let ops = self.queries.take_due(now, !self.mutations.is_empty());
+        self.send_query_ops(ops);
+        if self.link.push_after.is_some_and(|at| at <= now) {
+            self.link.push_after = None;
+        }
+        if self.link.push_gate == PushGate::Open && self.has_unmarked_dead() {
+            self.open_push_gate();
+        }
+        if self.link.push_gate == PushGate::Open && self.link.push_after.is_none() {
+            self.push(now);
+        }
+    }
+
+    fn push(&mut self, now: f64) {
+        let clients: Vec<String> = std::iter::once(self.client_id.clone())
+            .chain(self.tabs.recovering())
+            .collect();
+        let names: Vec<&str> = clients.iter().map(String::as_str).collect();
+        let keys = self.mutations.take_unsent(&names);
+        let mut batch: Vec<WireMutation> = Vec::new();
+        let mut bytes = 0;
+        for key in keys {
+            let Some((mutation, size)) = self.wire_mutation(&key) else {
+                continue;
+            };
+            let full =
+                batch.len() == PUSH_BATCH || (bytes + size > PUSH_BYTES && !batch.is_empty());
+            let other_kind = batch.last().is_some_and(|last| {
+                std::mem::discriminant(last) != std::mem::discriminant(&mutation)
+            });
+            if full || other_kind {
+                self.send_push(now, std::mem::take(&mut batch));
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(mutation);
+        }
+        if !batch.is_empty() {
+            self.send_push(now, batch);
+        }
+    }
+
+    fn send_push(&mut self, now: f64, mutations: Vec<WireMutation>) {
+        let Some(group) = self.group_id.clone() else {
+            return;
+        };
+        let request_id = format!(
+            "{}-{}-{}",
+            self.client_id, self.link.request_part, self.link.requests
+        );
+        self.link.requests += 1;
+        self.send(&Upstream::Push(Push {
+            client_group_id: group,
+            mutations,
+            push_version: JsNumber::from(PUSH_VERSION),
+            schema_version: None,
+            timestamp: number(now.floor()),
+            request_id,
+            auth: None,
+            traceparent: None,
+        }));
+    }
+
+    /// The mutation as it is sent. From here on it never changes.
+    fn wire_mutation(&mut self, key: &MutationKey) -> Option<(WireMutation, usize)> {
+        let crud = self.link.sends_crud();
+        let mutation = self.mutations.get_mut(key)?;
+        mutation.freeze(crud);
+        let timestamp = number(mutation.created_ms.floor());
+        let (id, client_id) = (mutation.id, mutation.client_id.clone());
+        if crud {
+            let ops = mutation.ops.clone();
+            let size = ops.iter().map(|op| op.value.as_str().len() + 64).sum();
+            return Some((
+                WireMutation::Crud(CrudMutation {
+                    id,
+                    client_id,
+                    ops,
+                    timestamp,
+                }),
+                size,
+            ));
+        }
+        let args: Vec<Json> = Json::parse(mutation.args_json.clone())
+            .and_then(|json| json.read())
+            .unwrap_or_default();
+        let size = mutation.args_json.len();
+        let name = mutation.name.clone();
+        Some((
+            WireMutation::Custom(CustomMutation {
+                id,
+                client_id,
+                name,
+                args,
+                timestamp,
+            }),
+            size,
+        ))
+    }
+
+    /// An `error` message.
+    fn on_error(&mut self, now: f64, error: &ErrorBody) {
+        let text = format!("{:?}: {}", error.kind(), error.message());
+        self.log(LogLevel::Warn, &text);
+        self.react(now, reaction(error), text);
+    }
+
+    fn react(&mut self, now: f64, reaction: Reaction, text: String) {
+        let actions = match reaction.connection {
+            ConnectionReaction::NeedsAuth(refusal) => {
+                self.link
+                    .connection
+                    .auth_refused(now, auth_reason(refusal), &mut self.random)
+            }
+            ConnectionReaction::Retry(backoff) => {
+                self.link.reconnect_params = backoff.reconnect_params;
+                // A lower bound of nothing: the server has spoken, so this is no plain loss that is answered at once.
+                let bounds = PauseBounds {
+                    min_ms: backoff.min_ms.or(Some(0.0)),
+                    max_ms: backoff.max_ms,
+                };
+                self.link
+                    .connection
+                    .lost(now, text.clone(), bounds, &mut self.random)
+            }
+            ConnectionReaction::Error => {
+                self.link
+                    .connection
+                    .fatal(now, text.clone(), &mut self.random)
+            }
+            ConnectionReaction::Keep => Vec::new(),
+        };
+        self.act(now, actions);
+        use ErrorAction as A;
+        match reaction.action {
+            A::None => {}
+            A::UpdateForVersion => {
+                self.effects.push(Effect::UpdateNeeded {
+                    reason: UpdateReason::VersionNotSupported,
+                    message: text,
+                });
+            }
+            A::UpdateForSchema => {
+                self.effects.push(Effect::UpdateNeeded {
+                    reason: UpdateReason::SchemaVersionNotSupported,
+                    message: text,
+                });
+            }
+            A::AbandonGroup | A::DropStore => self.start_anew(now),
+            A::ResendMutations => {
+                self.mutations.forget_sent();
+                self.link.push_after = Some(now + RATE_LIMIT_PAUSE_MS);
+            }
+        }
+    }
+
+    fn on_transform_errors(&mut self, errors: Vec<ErroredQuery>) {
+        for error in errors {
+            let views = self.queries.fail(&error.id);
+            if views.is_empty() {
+                continue;
+            }
+            let kind = match error.error {
+                ErroredQueryKind::App => "app",
+                ErroredQueryKind::Parse => "parse",
+            };
+            self.effects.push(Effect::QueryFailed {
+                views: views.clone(),
+                kind: kind.into(),
+                name: error.name,
+                message: error.message.unwrap_or_default(),
+                details_json: error.details.map(|details| details.as_str().to_owned()),
+            });
+            for view in views {
+                self.visible.set_status(view, crate::queries::Status::Error);
+            }
+        }
+    }
+
+    /// Tells the server that results up to these ids are safe in storage.
+    pub(crate) fn acknowledge(&mut self, acks: BTreeMap<String, u64>) {
+        if !self.link.connection.is_connected() {
+            return;
+        }
+        for (client_id, id) in acks {
+            self.send(&Upstream::AckMutationResponses(AckMutationResponses {
+                id,
+                client_id,
+            }));
+        }
+    }
+
+    /// A new token for the present connection or for the next attempt.
+    pub(crate) fn take_auth(&mut self, now: f64, auth: Option<String>) {
+        if let Some(auth) = auth {
+            self.link.auth = Some(auth.clone());
+            if self.link.connection.is_connected() {
+                self.send(&Upstream::UpdateAuth(UpdateAuth { auth }));
+            }
+        }
+        let actions = self.link.connection.resume(now, &mut self.random);
+        self.act(now, actions);
+    }
+}
+
+fn auth_reason(refusal: AuthRefusal) -> AuthReason {
+    match refusal {
+        AuthRefusal::Mutate { status, body } => AuthReason::Mutate { status, body },
+        AuthRefusal::Query { status, body } => AuthReason::Query { status, body },
+        AuthRefusal::SyncServer { reason } => AuthReason::ZeroCache { reason },
+    }
+}
+
+fn non_empty(headers: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!headers.is_empty()).then(|| headers.clone())
+}

@@ -1,0 +1,273 @@
+//! Several tabs of one group: showing each other's writes, noticing dead ones, and sending what those left behind.
+//!
+//! A mutation is announced after its storage transaction committed, so no tab shows a write that only a dead tab's
+//! memory held. A tab is alive as long as it holds the lock named after its client id.
+
+use crate::client::Client;
+use crate::effect::{Effect, LogLevel};
+use crate::mutations::{Mutation, Stored};
+use landfall_protocol::{CrudOp, DeleteClients, Upstream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+const RECOVERY_LOCK: &str = "recovery";
+
+fn client_lock(client: &str) -> String {
+    format!("client/{client}")
+}
+
+/// What this tab knows of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Tabs {
+    /// Clients whose lock this tab waits for.
+    watched: BTreeSet<String>,
+    /// Clients whose lock was granted to this tab: they are gone.
+    dead: BTreeSet<String>,
+    /// Dead clients whose mutations are all confirmed: the server may forget them.
+    drained: BTreeSet<String>,
+    /// Dead clients that the server was asked to forget on this connection.
+    asked: BTreeSet<String>,
+    recovery: Recovery,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Recovery {
+    #[default]
+    No,
+    Waiting,
+    Held,
+}
+
+impl Tabs {
+    /// Dead clients that the server may forget.
+    pub(crate) fn deletable(&self) -> Vec<String> {
+        self.drained.iter().cloned().collect()
+    }
+
+    /// Dead clients whose mutations this tab sends.
+    pub(crate) fn recovering(&self) -> Vec<String> {
+        match self.recovery {
+            Recovery::Held => self.dead.iter().cloned().collect(),
+            Recovery::No | Recovery::Waiting => Vec::new(),
+        }
+    }
+
+    pub(crate) fn dead(&self) -> &BTreeSet<String> {
+        &self.dead
+    }
+
+    /// A new group begins: the dead of the old one are nobody's business any more.
+    pub(crate) fn forget_dead(&mut self) {
+        self.dead.clear();
+        self.drained.clear();
+        self.asked.clear();
+    }
+}
+
+/// What tabs tell each other.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum Announcement {
+    /// A tab has started.
+    #[serde(rename_all = "camelCase")]
+    Hello { group: String, client: String },
+    /// A mutation is in storage.
+    #[serde(rename_all = "camelCase")]
+    Mutation {
+        group: String,
+        client: String,
+        id: u64,
+        sequence: u64,
+        name: String,
+        args_json: String,
+        created_ms: f64,
+        ops: Vec<CrudOp>,
+    },
+}
+
+impl Client {
+    /// Takes this tab's own lock; asked for before storage can name this client to others.
+    pub(crate) fn hold_own_lock(&mut self) {
+        let name = client_lock(&self.client_id);
+        self.effects.push(Effect::RequestLock { name });
+    }
+
+    /// Tells the other tabs that this one is there.
+    pub(crate) fn say_hello(&mut self) {
+        if let Some(group) = self.group_id.clone() {
+            let client = self.client_id.clone();
+            self.announce(&Announcement::Hello { group, client });
+        }
+    }
+
+    /// Waits for the end of another tab.
+    pub(crate) fn watch(&mut self, client: &str) {
+        if client != self.client_id
+            && !self.tabs.dead.contains(client)
+            && self.tabs.watched.insert(client.to_owned())
+        {
+            self.effects.push(Effect::RequestLock {
+                name: client_lock(client),
+            });
+        }
+    }
+
+    /// A mutation of this tab is in storage under this sequence: the others may show it.
+    pub(crate) fn announce_mutation(&mut self, mutation: &Mutation, sequence: u64) {
+        let Some(group) = self.group_id.clone() else {
+            return;
+        };
+        self.announce(&Announcement::Mutation {
+            group,
+            client: mutation.client_id.clone(),
+            id: mutation.id,
+            sequence,
+            name: mutation.name.clone(),
+            args_json: mutation.args_json.clone(),
+            created_ms: mutation.created_ms,
+            ops: mutation.ops.clone(),
+        });
+    }
+
+    fn announce(&mut self, announcement: &Announcement) {
+        match serde_json::to_string(announcement) {
+            Ok(text) => self.effects.push(Effect::Announce { text }),
+            Err(error) => self.log(
+                LogLevel::Error,
+                &format!("an announcement could not be written: {error}"),
+            ),
+        }
+    }
+
+    /// A message of another tab.
+    pub(crate) fn on_announced(&mut self, text: &str) {
+        let announcement = match serde_json::from_str(text) {
+            Ok(announcement) => announcement,
+            // A tab with newer code may say more.
+            Err(_) => return,
+        };
+        match announcement {
+            Announcement::Hello { group, client } => {
+                if self.group_id.as_deref() == Some(&group) {
+                    self.watch(&client);
+                }
+            }
+            Announcement::Mutation {
+                group,
+                client,
+                id,
+                sequence,
+                name,
+                args_json,
+                created_ms,
+                ops,
+            } => {
+                if self.group_id.as_deref() != Some(&group) || client == self.client_id {
+                    return;
+                }
+                self.watch(&client);
+                let new = self.mutations.insert(Mutation {
+                    client_id: client,
+                    id,
+                    name,
+                    args_json,
+                    created_ms,
+                    call: None,
+                    ops,
+                    attempted: false,
+                    stored: Stored::At(sequence),
+                    replay_error: None,
+                    sent_error: None,
+                });
+                if new {
+                    self.mutations_changed = true;
+                    self.rebase.request_round();
+                }
+            }
+        }
+    }
+
+    /// A lock is held now.
+    pub(crate) fn on_lock_granted(&mut self, name: &str) {
+        if name == RECOVERY_LOCK {
+            if self.tabs.recovery == Recovery::Waiting {
+                self.tabs.recovery = Recovery::Held;
+            }
+            return;
+        }
+        let Some(client) = name.strip_prefix("client/") else {
+            return;
+        };
+        if self.tabs.watched.remove(client) {
+            self.tabs.dead.insert(client.to_owned());
+            // Kept by nobody: the next tab must be able to notice the same.
+            self.effects.push(Effect::ReleaseLock {
+                name: name.to_owned(),
+            });
+        }
+    }
+
+    /// Connected: become the tab that takes care of the dead ones, once no other tab is.
+    pub(crate) fn begin_recovery(&mut self) {
+        self.tabs.asked.clear();
+        if self.tabs.recovery == Recovery::No {
+            self.tabs.recovery = Recovery::Waiting;
+            self.effects.push(Effect::RequestLock {
+                name: RECOVERY_LOCK.to_owned(),
+            });
+        }
+    }
+
+    /// Not connected any more: another tab may do better.
+    pub(crate) fn stop_recovery(&mut self) {
+        if self.tabs.recovery != Recovery::No {
+            self.tabs.recovery = Recovery::No;
+            self.effects.push(Effect::ReleaseLock {
+                name: RECOVERY_LOCK.to_owned(),
+            });
+        }
+    }
+
+    /// Dead clients with nothing left to send are named to the server, which may then forget their queries.
+    pub(crate) fn let_the_dead_go(&mut self) {
+        if self.tabs.recovery != Recovery::Held || !self.link.connection.is_connected() {
+            return;
+        }
+        let left: BTreeSet<&str> = self
+            .mutations
+            .pending()
+            .iter()
+            .map(|m| m.client_id.as_str())
+            .collect();
+        let new: Vec<String> = self
+            .tabs
+            .dead
+            .iter()
+            .filter(|client| !left.contains(client.as_str()) && !self.tabs.asked.contains(*client))
+            .cloned()
+            .collect();
+        if new.is_empty() || self.poke_store_in_flight() {
+            return;
+        }
+        self.tabs.drained.extend(new.iter().cloned());
+        self.tabs.asked.extend(new.iter().cloned());
+        self.send(&Upstream::DeleteClients(DeleteClients {
+            client_ids: Some(new),
+            ..DeleteClients::default()
+        }));
+    }
+
+    /// The server has forgotten these clients.
+    pub(crate) fn on_clients_deleted(&mut self, clients: Vec<String>) {
+        let known: Vec<String> = clients
+            .into_iter()
+            .filter(|client| self.tabs.drained.remove(client))
+            .collect();
+        for client in &known {
+            self.tabs.dead.remove(client);
+        }
+        if !known.is_empty() {
+            self.store_removal(known);
+        }
+    }
+}

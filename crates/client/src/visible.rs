@@ -1,0 +1,180 @@
+//! The visible rows in memory, the live queries over them, and what of both JavaScript has been told.
+
+use crate::effect::ViewId;
+use crate::error::ClientError;
+use crate::flush::{Flush, encode_rows};
+use crate::queries::Status;
+use crate::rebase::{RowKey, VisibleRows};
+use crate::row_handles::RowHandles;
+use crate::view_ops::{TableShape, ViewOps};
+use landfall_ivm::{Branch, LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_zql::{Ast, Row, Schema, TableId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+struct OpenView {
+    query: LiveQuery,
+    shape: TableShape,
+}
+
+/// Rows, live queries and the boundary's bookkeeping.
+pub(crate) struct Visible {
+    schema: Arc<Schema>,
+    source: MemorySource,
+    views: BTreeMap<ViewId, OpenView>,
+    handles: RowHandles,
+    ops: ViewOps,
+    /// The stored rows are there; before that views are open but empty.
+    loaded: bool,
+}
+
+impl Visible {
+    pub(crate) fn new(schema: Arc<Schema>) -> Self {
+        Visible {
+            source: MemorySource::new(schema.clone()),
+            schema,
+            views: BTreeMap::new(),
+            handles: RowHandles::default(),
+            ops: ViewOps::default(),
+            loaded: false,
+        }
+    }
+
+    /// The rows that storage held. Views that were opened before show them now.
+    pub(crate) fn load(&mut self, rows: Vec<(TableId, Row)>) {
+        let mut by_table: BTreeMap<TableId, Vec<Row>> = BTreeMap::new();
+        for (table, row) in rows {
+            by_table.entry(table).or_default().push(row);
+        }
+        for (table, rows) in &by_table {
+            self.source.load(*table, rows);
+        }
+        self.loaded = true;
+        for (view, open) in &mut self.views {
+            hydrate(&mut open.query, &self.source);
+            if !open.query.entries().is_empty() {
+                self.ops
+                    .snapshot(&mut self.handles, *view, &open.shape, open.query.entries());
+            }
+        }
+    }
+
+    /// Opens a view and shows what is there.
+    pub(crate) fn open(&mut self, view: ViewId, ast: &Ast) -> Result<(), ClientError> {
+        let mut query =
+            LiveQuery::build(ast, &self.schema).map_err(|e| ClientError::Query(e.to_string()))?;
+        for (table, spec) in query.pipeline().indexes() {
+            self.source.retain_index(*table, spec);
+        }
+        if self.loaded {
+            hydrate(&mut query, &self.source);
+        }
+        let shape = TableShape::of(query.pipeline());
+        self.ops
+            .snapshot(&mut self.handles, view, &shape, query.entries());
+        self.views.insert(view, OpenView { query, shape });
+        Ok(())
+    }
+
+    /// Closes a view; its rows are released with the next flush.
+    pub(crate) fn close(&mut self, view: ViewId) {
+        let Some(open) = self.views.remove(&view) else {
+            return;
+        };
+        self.handles.release_list(open.query.entries());
+        for (table, spec) in open.query.pipeline().indexes() {
+            self.source.release_index(*table, spec);
+        }
+    }
+
+    /// Shows how a view's query stands at the server.
+    pub(crate) fn set_status(&mut self, view: ViewId, status: Status) {
+        self.ops.status(view, status.word());
+    }
+
+    /// Runs a query once, on a branch or on the visible rows.
+    pub(crate) fn run(&self, ast: &Ast, branch: Option<&Branch>) -> Result<Flush, ClientError> {
+        let unusable = |error: &dyn std::fmt::Display| ClientError::Query(error.to_string());
+        let pipeline = Pipeline::build(ast, &self.schema).map_err(|e| unusable(&e))?;
+        let entries = match branch {
+            Some(branch) => evaluate(&pipeline, &branch.over(&self.source)),
+            None => evaluate(&pipeline, &self.source),
+        }
+        .map_err(|e| unusable(&e))?;
+        let mut handles = RowHandles::default();
+        let mut ops = ViewOps::default();
+        ops.snapshot(
+            &mut handles,
+            ViewId(0),
+            &TableShape::of(&pipeline),
+            &entries,
+        );
+        let (fresh, _) = handles.take();
+        Ok(Flush {
+            rows: encode_rows(&self.schema, &fresh),
+            ops: ops.take(),
+            releases: Vec::new(),
+        })
+    }
+
+    /// What changed for JavaScript since the last time.
+    pub(crate) fn take_flush(&mut self) -> Flush {
+        let (fresh, releases) = self.handles.take();
+        Flush {
+            rows: encode_rows(&self.schema, &fresh),
+            ops: self.ops.take(),
+            releases,
+        }
+    }
+
+    /// All visible rows, by table and key.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (TableId, &Row)> {
+        self.schema
+            .iter()
+            .flat_map(|(table, _)| self.source.rows(table).map(move |row| (table, row)))
+    }
+}
+
+fn hydrate(query: &mut LiveQuery, source: &MemorySource) {
+    let done = query
+        .hydrate(source, usize::MAX)
+        .expect("memory can be read");
+    debug_assert!(done, "a hydration without budget goes to the end");
+}
+
+impl VisibleRows for Visible {
+    fn row(&self, key: &RowKey) -> Option<Row> {
+        self.source.row(key.0, &key.1).cloned()
+    }
+
+    fn keys(&self) -> Vec<RowKey> {
+        self.rows()
+            .map(|(table, row)| (table, self.schema[table].key_of(row)))
+            .collect()
+    }
+
+    fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
+        for (key, new) in changes {
+            let change = SourceChange {
+                table: key.0,
+                old: self.row(&key),
+                new,
+            };
+            for open in self
+                .views
+                .values_mut()
+                .filter(|open| open.query.pipeline().reads(key.0))
+            {
+                open.query
+                    .push(&self.source, &change)
+                    .expect("memory can be read");
+            }
+            self.source.apply(&change);
+        }
+        for (view, open) in &mut self.views {
+            let deltas = open.query.take_deltas();
+            self.ops
+                .deltas(&mut self.handles, *view, &open.shape, deltas);
+        }
+    }
+}

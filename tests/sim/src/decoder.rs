@@ -1,0 +1,450 @@
+//! A reference decoder of flushes: rebuilds what JavaScript would hold, and checks every rule of `FLUSH.md` on the way.
+
+use landfall_client::Flush;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// One entry of a view.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub handle: u32,
+    pub related: Vec<Vec<Node>>,
+}
+
+/// One view as JavaScript holds it.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub list: Vec<Node>,
+    pub status: u32,
+    pub shown: bool,
+}
+
+/// The row table and the views.
+pub struct Decoder {
+    layout: Vec<(String, Vec<String>)>,
+    pub rows: BTreeMap<u32, Value>,
+    pub views: BTreeMap<u32, View>,
+    pub flushes: usize,
+    /// Number of relationships per view and depth-first AST level: entries are self-describing only with it.
+    shapes: BTreeMap<u32, Shape>,
+}
+
+/// The relationships of a query, in document order.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    pub related: Vec<(String, Shape)>,
+}
+
+impl Shape {
+    /// The shape of an AST; a hidden junction shows what is behind it.
+    pub fn of(ast: &Value) -> Shape {
+        let related = ast["related"].as_array().cloned().unwrap_or_default();
+        Shape {
+            related: related
+                .iter()
+                .map(|csq| {
+                    let sub = &csq["subquery"];
+                    let alias = sub["alias"]
+                        .as_str()
+                        .expect("related has an alias")
+                        .to_owned();
+                    let shown = if csq["hidden"] == json!(true) {
+                        &sub["related"][0]["subquery"]
+                    } else {
+                        sub
+                    };
+                    (alias, Shape::of(shown))
+                })
+                .collect(),
+        }
+    }
+}
+
+struct Words<'a>(std::slice::Iter<'a, u32>);
+
+impl Words<'_> {
+    fn next(&mut self) -> u32 {
+        *self.0.next().expect("operations end in the middle")
+    }
+}
+
+struct Bytes<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bytes<'_> {
+    fn word(&mut self) -> u32 {
+        assert_eq!(self.at % 4, 0, "words are aligned");
+        let word = u32::from_le_bytes(
+            self.bytes[self.at..self.at + 4]
+                .try_into()
+                .expect("four bytes"),
+        );
+        self.at += 4;
+        word
+    }
+    fn words(&mut self, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.word()).collect()
+    }
+    fn float(&mut self) -> f64 {
+        assert_eq!(self.at % 8, 0, "floats are aligned");
+        let float = f64::from_le_bytes(
+            self.bytes[self.at..self.at + 8]
+                .try_into()
+                .expect("eight bytes"),
+        );
+        self.at += 8;
+        float
+    }
+    fn align8(&mut self) {
+        self.at = self.at.next_multiple_of(8);
+    }
+}
+
+/// The shared text, taken piece by piece in UTF-16 code units as `substring` would.
+struct Text {
+    units: Vec<u16>,
+    at: usize,
+}
+
+impl Text {
+    fn take(&mut self, length: u32) -> String {
+        let end = self.at + length as usize;
+        let text = String::from_utf16(&self.units[self.at..end]).expect("pieces are whole");
+        self.at = end;
+        text
+    }
+}
+
+fn bit(words: &[u32], index: usize) -> bool {
+    words[index / 32] >> (index % 32) & 1 == 1
+}
+
+impl Decoder {
+    /// A decoder for a client's `layout()`.
+    pub fn new(layout: &str) -> Decoder {
+        let layout: Value = serde_json::from_str(layout).expect("the layout is JSON");
+        let tables = layout.as_array().expect("a list of tables");
+        Decoder {
+            layout: tables
+                .iter()
+                .map(|table| {
+                    let columns = table["columns"].as_array().expect("columns");
+                    let names = columns
+                        .iter()
+                        .map(|c| c["name"].as_str().expect("name").to_owned())
+                        .collect();
+                    (table["name"].as_str().expect("name").to_owned(), names)
+                })
+                .collect(),
+            rows: BTreeMap::new(),
+            views: BTreeMap::new(),
+            shapes: BTreeMap::new(),
+            flushes: 0,
+        }
+    }
+
+    /// Says what a view's query looks like; needed before its first operation.
+    pub fn expect_view(&mut self, view: u32, ast: &str) {
+        let ast: Value = serde_json::from_str(ast).expect("an AST");
+        self.shapes.insert(view, Shape::of(&ast));
+    }
+
+    /// Forgets a closed view; its rows are released by the flush that follows.
+    pub fn drop_view(&mut self, view: u32) {
+        self.views.remove(&view);
+    }
+
+    /// Applies a flush of the shared row table.
+    pub fn apply(&mut self, flush: &Flush) {
+        self.flushes += 1;
+        for (handle, row) in decode_rows(&self.layout, &flush.rows) {
+            let before = self.rows.insert(handle, row);
+            assert!(before.is_none(), "handle {handle} is given out twice");
+        }
+        self.apply_ops(&flush.ops);
+        for handle in &flush.releases {
+            assert!(
+                self.rows.remove(handle).is_some(),
+                "handle {handle} is released but unknown"
+            );
+        }
+        for (id, view) in &self.views {
+            self.check_list(*id, &view.list);
+        }
+    }
+
+    fn check_list(&self, view: u32, list: &[Node]) {
+        for node in list {
+            assert!(
+                self.rows.contains_key(&node.handle),
+                "view {view} shows the released row {}",
+                node.handle
+            );
+            for list in &node.related {
+                self.check_list(view, list);
+            }
+        }
+    }
+
+    /// The handles that the views show.
+    pub fn shown(&self) -> std::collections::BTreeSet<u32> {
+        fn collect(list: &[Node], into: &mut std::collections::BTreeSet<u32>) {
+            for node in list {
+                into.insert(node.handle);
+                node.related.iter().for_each(|list| collect(list, into));
+            }
+        }
+        let mut handles = std::collections::BTreeSet::new();
+        self.views
+            .values()
+            .for_each(|view| collect(&view.list, &mut handles));
+        handles
+    }
+
+    fn apply_ops(&mut self, ops: &[u32]) {
+        let mut words = Words(ops.iter());
+        while let Some(&opcode) = words.0.next() {
+            let view = words.next();
+            let mut state = self.views.remove(&view).unwrap_or_default();
+            if opcode == 6 {
+                state.status = words.next();
+                self.views.insert(view, state);
+                continue;
+            }
+            let shape = self
+                .shapes
+                .get(&view)
+                .unwrap_or_else(|| panic!("view {view} was not expected"))
+                .clone();
+            if opcode == 1 {
+                let length = words.next() as usize;
+                let before = words.0.len();
+                state.list = read_list(&mut words, &shape);
+                assert_eq!(
+                    before - words.0.len(),
+                    length,
+                    "the snapshot is as long as it says"
+                );
+                state.shown = true;
+            } else {
+                apply_change(opcode, &mut words, &mut state.list, &shape);
+            }
+            self.views.insert(view, state);
+        }
+    }
+
+    /// The rows of a view with their relationships, as JSON.
+    pub fn json(&self, view: u32) -> Value {
+        let state = self
+            .views
+            .get(&view)
+            .unwrap_or_else(|| panic!("view {view} is not there"));
+        assert!(state.shown, "view {view} has had no snapshot");
+        list_json(&state.list, &self.shapes[&view], &self.rows)
+    }
+
+    /// The status word of a view or preload.
+    pub fn status(&self, view: u32) -> u32 {
+        self.views.get(&view).map_or(0, |state| state.status)
+    }
+
+    /// The result of a detached flush, as JSON.
+    pub fn detached(&self, flush: &Flush, ast: &str) -> Value {
+        assert!(
+            flush.releases.is_empty(),
+            "a detached flush releases nothing"
+        );
+        let ast: Value = serde_json::from_str(ast).expect("an AST");
+        let shape = Shape::of(&ast);
+        let rows: BTreeMap<u32, Value> =
+            decode_rows(&self.layout, &flush.rows).into_iter().collect();
+        assert!(
+            rows.keys().copied().eq(0..rows.len() as u32),
+            "detached handles count from 0"
+        );
+        let mut words = Words(flush.ops.iter());
+        assert_eq!(
+            (words.next(), words.next()),
+            (1, 0),
+            "one snapshot for view 0"
+        );
+        words.next();
+        let list = read_list(&mut words, &shape);
+        assert_eq!(words.0.len(), 0, "nothing follows");
+        list_json(&list, &shape, &rows)
+    }
+}
+
+fn list_json(list: &[Node], shape: &Shape, rows: &BTreeMap<u32, Value>) -> Value {
+    list.iter()
+        .map(|node| {
+            let mut entry: Map<String, Value> =
+                rows[&node.handle].as_object().expect("a row").clone();
+            assert_eq!(node.related.len(), shape.related.len());
+            for ((name, shape), list) in shape.related.iter().zip(&node.related) {
+                entry.insert(name.clone(), list_json(list, shape, rows));
+            }
+            Value::Object(entry)
+        })
+        .collect()
+}
+
+fn read_list(words: &mut Words<'_>, shape: &Shape) -> Vec<Node> {
+    let count = words.next();
+    (0..count).map(|_| read_entry(words, shape)).collect()
+}
+
+fn read_entry(words: &mut Words<'_>, shape: &Shape) -> Node {
+    let handle = words.next();
+    Node {
+        handle,
+        related: shape
+            .related
+            .iter()
+            .map(|(_, shape)| read_list(words, shape))
+            .collect(),
+    }
+}
+
+fn apply_change(opcode: u32, words: &mut Words<'_>, root: &mut Vec<Node>, shape: &Shape) {
+    let depth = words.next();
+    let (mut list, mut shape) = (root, shape);
+    for _ in 0..depth {
+        let (position, relationship) = (words.next() as usize, words.next() as usize);
+        list = &mut list[position].related[relationship];
+        shape = &shape.related[relationship].1;
+    }
+    let position = words.next() as usize;
+    match opcode {
+        2 => {
+            let entry = read_entry(words, shape);
+            list.insert(position, entry);
+        }
+        3 => {
+            list.remove(position);
+        }
+        4 => list[position].handle = words.next(),
+        5 => {
+            let to = words.next() as usize;
+            let mut node = list.remove(position);
+            node.handle = words.next();
+            list.insert(to, node);
+        }
+        other => panic!("unknown operation {other}"),
+    }
+}
+
+fn decode_rows(layout: &[(String, Vec<String>)], bytes: &[u8]) -> Vec<(u32, Value)> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let mut bytes = Bytes { bytes, at: 0 };
+    let (tables, offset, length) = (bytes.word(), bytes.word() as usize, bytes.word() as usize);
+    assert_eq!(bytes.word(), 0);
+    assert_eq!(offset + length, bytes.bytes.len(), "the text is the end");
+    let text = std::str::from_utf8(&bytes.bytes[offset..]).expect("UTF-8");
+    let mut text = Text {
+        units: text.encode_utf16().collect(),
+        at: 0,
+    };
+    let mut rows = Vec::new();
+    for _ in 0..tables {
+        bytes.align8();
+        let (table, count, columns) = (
+            bytes.word() as usize,
+            bytes.word() as usize,
+            bytes.word() as usize,
+        );
+        assert_eq!(bytes.word(), 0);
+        let handles = bytes.words(count);
+        let names = &layout[table].1;
+        assert_eq!(names.len(), columns);
+        let mut objects = vec![Map::new(); count];
+        for name in names {
+            for (object, value) in objects
+                .iter_mut()
+                .zip(decode_column(&mut bytes, &mut text, count))
+            {
+                object.insert(name.clone(), value);
+            }
+        }
+        bytes.align8();
+        rows.extend(
+            handles
+                .into_iter()
+                .zip(objects.into_iter().map(Value::Object)),
+        );
+    }
+    assert_eq!(bytes.at, offset, "the text follows the tables");
+    assert_eq!(text.at, text.units.len(), "all text is used");
+    rows
+}
+
+fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text, count: usize) -> Vec<Value> {
+    let (kind, has_nulls) = (bytes.word(), bytes.word());
+    let bitmap_words = count.div_ceil(32);
+    let nulls = if has_nulls == 1 {
+        bytes.words(bitmap_words)
+    } else {
+        vec![0; bitmap_words]
+    };
+    let values: Vec<Value> = match kind {
+        0 => vec![Value::Null; count],
+        1 => {
+            bytes.align8();
+            (0..count).map(|_| number(bytes.float())).collect()
+        }
+        2 => {
+            let bits = bytes.words(bitmap_words);
+            (0..count).map(|i| Value::Bool(bit(&bits, i))).collect()
+        }
+        3 => bytes
+            .words(count)
+            .into_iter()
+            .map(|length| Value::String(text.take(length)))
+            .collect(),
+        4 => {
+            let size = bytes.word() as usize;
+            let entries: Vec<String> = bytes
+                .words(size)
+                .into_iter()
+                .map(|length| text.take(length))
+                .collect();
+            bytes
+                .words(count)
+                .into_iter()
+                .map(|index| Value::String(entries[index as usize].clone()))
+                .collect()
+        }
+        5 => {
+            let texts: Vec<String> = bytes
+                .words(count)
+                .into_iter()
+                .map(|length| text.take(length))
+                .collect();
+            let parse =
+                |text: String| serde_json::from_str(if text.is_empty() { "null" } else { &text });
+            texts
+                .into_iter()
+                .map(|text| parse(text).expect("JSON"))
+                .collect()
+        }
+        other => panic!("unknown column kind {other}"),
+    };
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(i, v)| if bit(&nulls, i) { Value::Null } else { v })
+        .collect()
+}
+
+/// Whole numbers as integers, so that they compare equal to literals.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
+}

@@ -1,0 +1,346 @@
+//! A tab: one client with everything a browser would give it, driven step by step.
+//!
+//! Mutators are Rust functions that run in steps, one per turn, so that they can "await".
+
+use crate::decoder::Decoder;
+use landfall_client::{
+    CallId, Client, ConnectionState, Effect, ErrorSource, Event, MutationError, Options, Outcome,
+    QuerySource, RunReason, SocketId, StoreRequestId, TxId, ViewId, ViewRequest,
+};
+use landfall_store::{MemoryStore, StoreRequest};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What one step of a mutator says.
+pub enum Progress {
+    /// There is more to do, in a later turn.
+    Await,
+    /// It has ended.
+    Done(Result<(), MutationError>),
+}
+
+/// One step of a mutator: its transaction, its first argument, the number of the step, and why it runs.
+pub type Mutator = fn(&mut Client, TxId, &Value, usize, RunReason) -> Progress;
+
+/// An error as a mutator throws it.
+pub fn thrown(message: impl Into<String>) -> MutationError {
+    MutationError {
+        source: ErrorSource::App,
+        message: message.into(),
+        details: None,
+    }
+}
+
+struct RunningMutator {
+    tx: TxId,
+    mutator: Option<Mutator>,
+    argument: Value,
+    reason: RunReason,
+    step: usize,
+}
+
+/// What the socket of a tab is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Socket {
+    /// Its number.
+    pub id: SocketId,
+    /// The URL it was opened with.
+    pub url: String,
+    /// The handshake value.
+    pub protocol: String,
+}
+
+/// A tab.
+pub struct Tab {
+    /// The client under test.
+    pub client: Client,
+    /// What JavaScript would hold.
+    pub decoder: Decoder,
+    /// The clock.
+    pub now: f64,
+    /// Storage shared with the other tabs of the browser.
+    pub store: MemoryStore,
+    /// The socket that the client has asked for.
+    pub socket: Option<Socket>,
+    /// Texts to the server that it has not taken yet.
+    pub sent: VecDeque<String>,
+    /// Announcements that the other tabs have not taken yet.
+    pub announced: VecDeque<String>,
+    /// Locks asked for or held.
+    pub locks: BTreeSet<String>,
+    /// Latest connection state.
+    pub connection: Option<ConnectionState>,
+    /// Results of calls.
+    pub local: BTreeMap<CallId, Result<u64, MutationError>>,
+    /// Durability of calls.
+    pub durable: BTreeMap<CallId, Result<(), String>>,
+    /// Outcomes by client and id.
+    pub outcomes: BTreeMap<(String, u64), Outcome>,
+    /// Everything else, as text, in order.
+    pub notes: Vec<String>,
+    /// Storage requests are held back while set.
+    pub storage_stalled: bool,
+    mutators: BTreeMap<&'static str, Mutator>,
+    running: VecDeque<RunningMutator>,
+    stores: VecDeque<(StoreRequestId, StoreRequest)>,
+    wake_at: Option<f64>,
+}
+
+impl Tab {
+    /// Opens a tab on this storage.
+    pub fn open(
+        options: Options,
+        store: MemoryStore,
+        mutators: &[(&'static str, Mutator)],
+        now: f64,
+    ) -> Tab {
+        let client = Client::new(now, options).expect("the options are good");
+        let decoder = Decoder::new(&client.layout());
+        Tab {
+            client,
+            decoder,
+            now,
+            store,
+            socket: None,
+            sent: VecDeque::new(),
+            announced: VecDeque::new(),
+            locks: BTreeSet::new(),
+            connection: None,
+            local: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            notes: Vec::new(),
+            storage_stalled: false,
+            mutators: mutators.iter().copied().collect(),
+            running: VecDeque::new(),
+            stores: VecDeque::new(),
+            wake_at: None,
+        }
+    }
+
+    /// Carries out all effects, storage included, until nothing is left but mutators that await.
+    pub fn pump(&mut self) -> &mut Self {
+        loop {
+            let effects = self.client.take_effects();
+            let idle = effects.is_empty();
+            for effect in effects {
+                self.carry_out(effect);
+            }
+            if idle && !self.answer_one_store() {
+                return self;
+            }
+        }
+    }
+
+    /// Pumps, and lets each awaiting mutator take one step.
+    pub fn turn(&mut self) -> &mut Self {
+        self.pump();
+        for _ in 0..self.running.len() {
+            self.step_mutator();
+        }
+        self.pump()
+    }
+
+    /// Whether a mutator is awaiting.
+    pub fn is_awaiting(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    fn answer_one_store(&mut self) -> bool {
+        if self.storage_stalled {
+            return false;
+        }
+        let Some((request, op)) = self.stores.pop_front() else {
+            return false;
+        };
+        let result = self.store.execute(&op);
+        self.client
+            .handle(self.now, Event::Stored { request, result });
+        true
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Store { request, op } => self.stores.push_back((request, op)),
+            Effect::OpenSocket {
+                socket,
+                url,
+                protocol,
+            } => {
+                assert!(self.socket.is_none(), "one socket at a time");
+                self.socket = Some(Socket {
+                    id: socket,
+                    url,
+                    protocol,
+                });
+            }
+            Effect::SendText { socket, text } => {
+                assert_eq!(
+                    self.socket.as_ref().map(|s| s.id),
+                    Some(socket),
+                    "sent on the present socket"
+                );
+                self.sent.push_back(text);
+            }
+            Effect::CloseSocket { socket, .. } => {
+                assert_eq!(
+                    self.socket.take().map(|s| s.id),
+                    Some(socket),
+                    "closed the present socket"
+                );
+                self.sent.clear();
+            }
+            Effect::WakeAt { at_ms } => self.wake_at = at_ms,
+            Effect::Flush(flush) => self.decoder.apply(&flush),
+            Effect::RunMutator {
+                tx,
+                name,
+                args_json,
+                reason,
+                ..
+            } => {
+                let arguments: Value =
+                    serde_json::from_str(&args_json).expect("arguments are JSON");
+                let mutator = self.mutators.get(name.as_str()).copied();
+                self.running.push_back(RunningMutator {
+                    tx,
+                    mutator,
+                    argument: arguments[0].clone(),
+                    reason,
+                    step: 0,
+                });
+                // Started in this very turn.
+                self.running.rotate_right(1);
+                self.step_mutator();
+            }
+            Effect::MutationLocal { call, result } => {
+                assert!(
+                    self.local.insert(call, result).is_none(),
+                    "a call ends once"
+                );
+            }
+            Effect::MutationDurable { call, result } => {
+                self.durable.insert(call, result);
+            }
+            Effect::MutationOutcome {
+                client_id,
+                mutation_id,
+                outcome,
+                ..
+            } => {
+                let before = self.outcomes.insert((client_id, mutation_id), outcome);
+                assert!(before.is_none(), "one outcome per mutation");
+            }
+            Effect::Connection(state) => self.connection = Some(state),
+            Effect::Announce { text } => self.announced.push_back(text),
+            Effect::RequestLock { name } => {
+                self.locks.insert(name);
+            }
+            Effect::ReleaseLock { name } => {
+                self.locks.remove(&name);
+            }
+            Effect::Log { level, message } => self.notes.push(format!("{level:?}: {message}")),
+            other => self.notes.push(format!("{other:?}")),
+        }
+    }
+
+    /// One step of the mutator at the front of the queue.
+    fn step_mutator(&mut self) {
+        let Some(mut run) = self.running.pop_front() else {
+            return;
+        };
+        let progress = match run.mutator {
+            Some(mutator) => mutator(
+                &mut self.client,
+                run.tx,
+                &run.argument,
+                run.step,
+                run.reason,
+            ),
+            None => Progress::Done(Err(thrown("Mutator not found"))),
+        };
+        run.step += 1;
+        match progress {
+            Progress::Await => self.running.push_back(run),
+            Progress::Done(result) => self.client.settle(self.now, run.tx, result),
+        }
+    }
+
+    /// Lets time pass, waking the client whenever it asked for it.
+    pub fn pass(&mut self, ms: f64) -> &mut Self {
+        let end = self.now + ms;
+        self.pump();
+        while let Some(at) = self.wake_at.filter(|at| *at <= end) {
+            self.wake_at = None;
+            self.now = self.now.max(at);
+            self.client.handle(self.now, Event::Wake);
+            self.pump();
+        }
+        self.now = end;
+        self
+    }
+
+    /// Tells the client something.
+    pub fn event(&mut self, event: Event) -> &mut Self {
+        self.client.handle(self.now, event);
+        self.pump()
+    }
+
+    /// A text of the server arrives on the present socket.
+    pub fn receive(&mut self, text: &str) -> &mut Self {
+        let socket = self.socket.as_ref().expect("there is a socket").id;
+        self.event(Event::SocketText {
+            socket,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The connection breaks.
+    pub fn break_connection(&mut self) -> &mut Self {
+        self.sent.clear();
+        if let Some(socket) = self.socket.take() {
+            self.event(Event::SocketClosed {
+                socket: socket.id,
+                code: 1006,
+                reason: String::new(),
+            });
+        }
+        self
+    }
+
+    /// Opens a view.
+    pub fn view(&mut self, ast: &str, source: QuerySource) -> ViewId {
+        let request = ViewRequest {
+            ast_json: ast.to_owned(),
+            source,
+            ttl_ms: 300_000.0,
+            materialize: true,
+        };
+        let view = self
+            .client
+            .view(self.now, request)
+            .expect("the query is good");
+        self.decoder.expect_view(view.0, ast);
+        self.pump();
+        view
+    }
+
+    /// Closes a view.
+    pub fn drop_view(&mut self, view: ViewId) -> &mut Self {
+        self.client
+            .drop_view(self.now, view)
+            .expect("the client is open");
+        self.decoder.drop_view(view.0);
+        self.pump()
+    }
+
+    /// Calls a mutator.
+    pub fn mutate(&mut self, name: &str, argument: &Value) -> CallId {
+        let call = self
+            .client
+            .mutate(self.now, name, &format!("[{argument}]"))
+            .expect("the client is open");
+        self.pump();
+        call
+    }
+}
