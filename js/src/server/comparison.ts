@@ -206,7 +206,7 @@ function compileOrder(
   context: ComparisonContext,
 ): string {
   if (typeof value !== valueTypeOf(column.kind)) {
-    throw new TypeError(`${column.label} is a ${valueTypeOf(column.kind)} and has no order with a ${typeof value}`);
+    throw new TypeError(`${column.label} is a ${valueTypeOf(column.kind)} and cannot be compared with a ${typeof value}`);
   }
   const {left, right} = orderOperands(column, ref, value, context.parameters);
   return `${left} ${op} ${right}`;

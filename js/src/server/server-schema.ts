@@ -5,7 +5,7 @@ import {quoteIdentifier, quoteQualified} from './quote.js';
 
 /** A column as the database has it. */
 export interface ServerColumn {
-  /** The client's name as `table.column`, for messages. */
+  /** What messages call it: `column "title" of table "issue"`, in client names. */
   readonly label: string;
   /** The quoted name in the database. */
   readonly sqlName: string;
@@ -192,7 +192,7 @@ function checkTable(declared: TableSchema, found: CatalogTable, problems: string
         problems.push(`${shown} has no column "${value.serverName ?? clientName}".`);
         continue;
       }
-      const checked = checkColumn(`${declared.name}.${clientName}`, value.type, column);
+      const checked = checkColumn(declared.name, clientName, value.type, column);
       if (typeof checked === 'string') {
         problems.push(checked);
       } else {
@@ -204,20 +204,25 @@ function checkTable(declared: TableSchema, found: CatalogTable, problems: string
   return {name: declared.name, sqlName: quoteQualified(schema, name), columns, primaryKey: declared.primaryKey};
 }
 
-function checkColumn(label: string, declared: string, column: CatalogColumn): ServerColumn | string {
+function checkColumn(
+  table: string,
+  name: string,
+  declared: string,
+  column: CatalogColumn,
+): ServerColumn | string {
   const isArray = column.element !== null;
   const kind = isArray
     ? columnKind(column.elementSchema ?? '', column.element ?? '', column.elementTyptype ?? '')
     : columnKind(column.typeSchema, column.type, column.typtype);
   if (kind === undefined) {
-    return `${label} has the database type ${column.display}, which cannot be synced.`;
+    return `${table}.${name} has the database type ${column.display}, which cannot be synced.`;
   }
   const actual = isArray ? 'json' : valueTypeOf(kind);
   if (actual !== declared) {
-    return `${label} is declared as ${declared}, but its database type ${column.display} is read as ${actual}.`;
+    return `${table}.${name} is declared as ${declared}, but its database type ${column.display} is read as ${actual}.`;
   }
   return {
-    label,
+    label: `column "${name}" of table "${table}"`,
     sqlName: quoteIdentifier(column.name),
     kind,
     isArray,

@@ -180,9 +180,9 @@ describe('values', () => {
 
   test('a bigint that JavaScript cannot hold is an error', async () => {
     await database.sql(`UPDATE app.items SET big = 9007199254740993 WHERE id = 'ä'`);
-    await expect(run(zql.item.where('id', 'ä'))).rejects.toThrow(/item\.big is outside of the whole numbers/);
+    await expect(run(zql.item.where('id', 'ä'))).rejects.toThrow(/column "big" of table "item" is outside of the whole numbers/);
     await database.sql(`UPDATE app.items SET big = 0, bigs = '{9007199254740993}' WHERE id = 'ä'`);
-    await expect(run(zql.item.where('id', 'ä'))).rejects.toThrow(/item\.bigs is outside/);
+    await expect(run(zql.item.where('id', 'ä'))).rejects.toThrow(/column "bigs" of table "item" is outside/);
     await database.sql(`UPDATE app.items SET bigs = NULL WHERE id = 'ä'`);
   });
 });
@@ -222,7 +222,7 @@ describe('conditions', () => {
     [cmp('id', '<', 'a'), 'B'],
     [cmp('id', '>', 'ä'), '～ 😀'],
     [cmp('id', '>', '～'), '😀'],
-    [cmp('id', '<', 1 as never), 'throws item.id is a string and has no order with a number'],
+    [cmp('id', '<', 1 as never), 'throws column "id" of table "item" is a string and cannot be compared with a number'],
     [cmp('title', '=', `O'Brien 100%_\\`), 'b'],
     [cmp('title', 'LIKE', '%100\\%\\_\\\\'), 'b'],
     [cmp('title', 'LIKE', '%100\\'), 'throws LIKE pattern must not end with escape character'],
@@ -236,7 +236,7 @@ describe('conditions', () => {
     [cmp('title', 'ILIKE', 'σας'), '😀'],
     [cmp('title', 'NOT ILIKE', 'K%'), 'a b 😀'],
     [cmp('title', 'LIKE', null), ''],
-    [cmp('n', 'LIKE', '1'), 'throws item.n is a number, and LIKE needs a string'],
+    [cmp('n', 'LIKE', '1'), 'throws column "n" of table "item" is a number, and LIKE needs a string'],
     [cmp('fixed', '=', 'ab'), ''],
     [cmp('fixed', '=', 'ab  '), 'a'],
     [cmp('uid', '=', '00000000-0000-0000-0000-00000000000a'), 'a'],
@@ -254,8 +254,8 @@ describe('conditions', () => {
     [cmp('host', 'LIKE', '10.%'), 'a b'],
     [cmp('meta', 'IS', null), '～ 😀'],
     [cmp('meta', 'IS NOT', null), 'B a b ä'],
-    [cmp('meta', '=', '5'), 'throws item.meta holds JSON'],
-    [cmp('tags', '=', 'x'), 'throws item.tags holds JSON'],
+    [cmp('meta', '=', '5'), 'throws column "meta" of table "item" holds JSON'],
+    [cmp('tags', '=', 'x'), 'throws column "tags" of table "item" holds JSON'],
     [cmp('day', '=', Date.UTC(2024, 1, 29)), 'a'],
     [cmp('day', '=', Date.UTC(2024, 1, 29) + 1), ''],
     [cmp('day', '<', Date.UTC(2024, 1, 29) + 1), 'B a'],
@@ -303,7 +303,7 @@ describe('order, limit and start', () => {
     expect(await ids(undefined, {orderBy: [['kind', 'desc']]})).toBe('b a B ä ～ 😀');
     expect(await ids(undefined, {orderBy: [['title', 'asc']], limit: 3})).toBe('ä B b');
     expect(await ids(undefined, {limit: 0})).toBe('');
-    await expect(ids(undefined, {orderBy: [['meta', 'asc']]})).rejects.toThrow('item.meta holds JSON, which has no order');
+    await expect(ids(undefined, {orderBy: [['meta', 'asc']]})).rejects.toThrow('column "meta" of table "item" holds JSON, which has no order');
     await expect(ids(undefined, {limit: 1.5})).rejects.toThrow('A limit must be a whole number');
   });
 
