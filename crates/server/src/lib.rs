@@ -2,6 +2,20 @@
 //!
 //! Binary and library: `main.rs` reads the configuration and waits for a signal; everything else is here.
 
+pub mod auth;
+mod clock;
 pub mod config;
 pub mod cvr;
+pub mod http;
+pub mod push;
 pub mod queries;
+pub mod replica;
+pub mod server;
+pub mod session;
+pub mod upstream;
+
+/// Chooses the TLS implementation of this process; later calls change nothing.
+pub fn install_tls() {
+    // An error says that one is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -1,1 +1,91 @@
-fn main() {}
+//! `landfall-server`: reads its configuration, runs until it is told to stop.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use landfall_server::config::{self, Command, Config, Flags, LogFormat};
+use landfall_server::{install_tls, server};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    install_tls();
+    let done = match Flags::from_process() {
+        Command::Exec { db } => exec(&db),
+        Command::Serve(flags) => serve(&flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("landfall-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn exec(db: &Path) -> anyhow::Result<()> {
+    let mut sql = String::new();
+    std::io::stdin().read_to_string(&mut sql).context("standard input cannot be read")?;
+    let _ = db;
+    Ok(())
+}
+
+fn serve(flags: &Flags) -> anyhow::Result<()> {
+    let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
+    start_logs(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let host = match config.host.as_str() {
+        "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+        host => host.to_owned(),
+    };
+    let stop = stop_signal()?;
+    let running = server::start(config).await?;
+    println!("landfall-server ready on http://{host}:{}", running.address.port());
+    stop.await;
+    tracing::info!("stopping");
+    running.shutdown().await;
+    Ok(())
+}
+
+/// Resolves at Ctrl-C or SIGTERM; registered before anything long begins.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        Ok(async {
+            if let Err(error) = tokio::signal::ctrl_c().await {
+                tracing::error!(%error, "Ctrl-C cannot be noticed");
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+fn start_logs(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_level).context("log-level")?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}

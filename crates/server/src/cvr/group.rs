@@ -75,7 +75,7 @@ pub struct GroupRecord {
     /// What was got when.
     pub spans: Vec<GotSpan>,
     /// Results told, by client and mutation id.
-    pub results: BTreeMap<(String, i64), SentResult>,
+    pub results: BTreeMap<(String, u64), SentResult>,
 }
 
 /// One change of a group's record.
@@ -112,7 +112,7 @@ pub enum GroupWrite {
     /// Ends the open span of a query.
     Close(String, CvrVersion),
     /// A result was told or taken back.
-    Result(String, i64, SentResult),
+    Result(String, u64, SentResult),
     /// Forgets everything but the owner (before a resync).
     Clear,
 }

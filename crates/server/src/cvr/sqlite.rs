@@ -388,7 +388,7 @@ fn read_members_of_group(
     )?;
     let found = results.query_map([group], |row| {
         Ok((
-            (row.get(0)?, row.get(1)?),
+            (row.get(0)?, row.get::<_, i64>(1)? as u64),
             SentResult {
                 put: version(row, 2)?,
                 del: optional_version(row, 4)?,
@@ -501,7 +501,7 @@ fn write_one(tx: &Transaction<'_>, group: &str, write: &GroupWrite) -> Result<()
             let sql = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)";
             run(
                 sql,
-                &[&group, client, id, &put_state, &put_config, &ds, &dc],
+                &[&group, client, &(*id as i64), &put_state, &put_config, &ds, &dc],
             )?;
         }
         GroupWrite::Clear => clear_group(tx, group)?,

@@ -3,7 +3,7 @@
 //! A label may be later than the truth but never earlier, and an entry too many in a poke does no harm.
 //! Generic over key and row, so that the rules can be tested against a model without an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cvr::StateVersion;
 
@@ -24,10 +24,8 @@ pub struct Live<R> {
 }
 
 /// A row that was in the instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departed<R> {
-    /// Its last contents.
-    pub row: R,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departed {
     /// Version at which it had entered.
     pub entered: StateVersion,
     /// Version at which it left.
@@ -73,8 +71,9 @@ pub struct AccountingError;
 #[derive(Clone, Debug)]
 pub struct Members<K, R> {
     live: BTreeMap<K, Live<R>>,
-    departed: BTreeMap<K, Departed<R>>,
+    departed: BTreeMap<K, Departed>,
     pruned_below: StateVersion,
+    changed_at: StateVersion,
 }
 
 impl<K, R> Default for Members<K, R> {
@@ -83,6 +82,7 @@ impl<K, R> Default for Members<K, R> {
             live: BTreeMap::new(),
             departed: BTreeMap::new(),
             pruned_below: 0,
+            changed_at: 0,
         }
     }
 }
@@ -99,18 +99,23 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
     }
 
     /// A row that left and has not come back.
-    pub fn departed(&self, key: &K) -> Option<&Departed<R>> {
+    pub fn departed(&self, key: &K) -> Option<&Departed> {
         self.departed.get(key)
     }
 
     /// Rows that left and have not come back.
-    pub fn all_departed(&self) -> impl Iterator<Item = (&K, &Departed<R>)> {
+    pub fn all_departed(&self) -> impl Iterator<Item = (&K, &Departed)> {
         self.departed.iter()
     }
 
     /// Departures at or below this version are forgotten.
     pub fn pruned_below(&self) -> StateVersion {
         self.pruned_below
+    }
+
+    /// The newest label: nothing happened after it.
+    pub fn changed_at(&self) -> StateVersion {
+        self.changed_at
     }
 
     /// Number of rows in the instance.
@@ -123,22 +128,16 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
         self.live.is_empty()
     }
 
-    /// Takes in what is stored of an earlier life of the instance.
-    pub fn restore_live(&mut self, key: K, row: R, entered: StateVersion, changed: StateVersion) {
-        self.live.insert(
-            key,
-            Live {
-                row,
-                count: 0,
-                entered,
-                changed,
-            },
-        );
+    /// Takes in a row that a fresh hydration gave, with the labels of an earlier life.
+    pub fn restore_live(&mut self, key: K, live: Live<R>) {
+        self.changed_at = self.changed_at.max(live.entered).max(live.changed);
+        self.live.insert(key, live);
     }
 
-    /// Takes in a stored departure.
-    pub fn restore_departed(&mut self, key: K, row: R, entered: StateVersion, left: StateVersion) {
-        self.departed.insert(key, Departed { row, entered, left });
+    /// Takes in a departure of an earlier life.
+    pub fn restore_departed(&mut self, key: K, departed: Departed) {
+        self.changed_at = self.changed_at.max(departed.left);
+        self.departed.insert(key, departed);
     }
 
     /// Sets the bound of forgotten departures.
@@ -163,6 +162,7 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
         let mut steps = Vec::new();
         for (key, delta) in deltas {
             if let Some(step) = self.step_one(point, &key, delta) {
+                self.changed_at = point;
                 steps.push((key, step));
             }
         }
@@ -186,15 +186,9 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
         };
         live.count += delta.count;
         if live.count == 0 {
-            let live = self.live.remove(key)?;
-            self.departed.insert(
-                key.clone(),
-                Departed {
-                    row: live.row,
-                    entered: live.entered,
-                    left: point,
-                },
-            );
+            let entered = live.entered;
+            self.live.remove(key);
+            self.departed.insert(key.clone(), Departed { entered, left: point });
             return Some(Step::Left);
         }
         match delta.row {
@@ -221,13 +215,60 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
     }
 }
 
+/// Who is and was in an instance since when: all that is needed of what a client *had*.
+pub trait Labels<K> {
+    /// The version at which a present member last entered.
+    fn entered(&self, key: &K) -> Option<StateVersion>;
+    /// All present members.
+    fn each_live(&self, each: &mut dyn FnMut(&K));
+    /// Members that left after a version and have not come back.
+    fn each_departed(&self, after: StateVersion, each: &mut dyn FnMut(&K));
+}
+
+impl<K: Ord + Clone, R: Clone + PartialEq> Labels<K> for Members<K, R> {
+    fn entered(&self, key: &K) -> Option<StateVersion> {
+        self.live.get(key).map(|live| live.entered)
+    }
+
+    fn each_live(&self, each: &mut dyn FnMut(&K)) {
+        self.live.keys().for_each(each);
+    }
+
+    fn each_departed(&self, after: StateVersion, each: &mut dyn FnMut(&K)) {
+        self.departed.iter().filter(|(_, d)| d.left > after).for_each(|(k, _)| each(k));
+    }
+}
+
+/// The labels of an instance that no pipeline serves.
+#[derive(Clone, Debug, Default)]
+pub struct ColdMembers<K: Ord> {
+    /// Present members with the version at which they entered.
+    pub live: BTreeMap<K, StateVersion>,
+    /// Departed ones with the version at which they left.
+    pub departed: BTreeMap<K, StateVersion>,
+}
+
+impl<K: Ord> Labels<K> for ColdMembers<K> {
+    fn entered(&self, key: &K) -> Option<StateVersion> {
+        self.live.get(key).copied()
+    }
+
+    fn each_live(&self, each: &mut dyn FnMut(&K)) {
+        self.live.keys().for_each(each);
+    }
+
+    fn each_departed(&self, after: StateVersion, each: &mut dyn FnMut(&K)) {
+        self.departed.iter().filter(|(_, left)| **left > after).for_each(|(k, _)| each(k));
+    }
+}
+
 /// The rows of a catch-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatchUp<K, R> {
     /// Rows to send, with their present contents.
     pub puts: Vec<(K, R)>,
-    /// Rows to take away; the contents name the key columns.
-    pub dels: Vec<(K, R)>,
+    /// Rows to take away.
+    pub dels: Vec<K>,
 }
 
 /// What a client at `since` needs to have the rows of `have`, when it had the instances `had`.
@@ -236,7 +277,7 @@ pub struct CatchUp<K, R> {
 /// All instances must be recorded from `since` on: see `pruned_below`.
 pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
     since: Option<StateVersion>,
-    had: &[&Members<K, R>],
+    had: &[&dyn Labels<K>],
     have: &[&Members<K, R>],
 ) -> CatchUp<K, R> {
     let mut must: BTreeMap<&K, &R> = BTreeMap::new();
@@ -244,50 +285,29 @@ pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
         must.insert(key, &live.row);
     }
     let Some(since) = since else {
-        let puts = must
-            .into_iter()
-            .map(|(k, r)| (k.clone(), r.clone()))
-            .collect();
-        return CatchUp {
-            puts,
-            dels: Vec::new(),
-        };
+        let puts = must.into_iter().map(|(k, r)| (k.clone(), r.clone())).collect();
+        return CatchUp { puts, dels: Vec::new() };
     };
     let up_to_date = |key: &K| {
-        let surely_had = had
-            .iter()
-            .any(|m| m.get(key).is_some_and(|l| l.entered <= since));
+        let surely_had = had.iter().any(|m| m.entered(key).is_some_and(|entered| entered <= since));
         // Whoever held the row since then would have labelled a change of it.
-        let unchanged = || {
-            have.iter().any(|m| {
-                m.get(key)
-                    .is_some_and(|l| l.entered <= since && l.changed <= since)
-            })
-        };
+        let unchanged =
+            || have.iter().any(|m| m.get(key).is_some_and(|l| l.entered <= since && l.changed <= since));
         surely_had && unchanged()
     };
-    let mut dels: BTreeMap<&K, &R> = BTreeMap::new();
+    let mut dels: BTreeSet<K> = BTreeSet::new();
     for members in had {
+        let mut gone = |key: &K| {
+            if !must.contains_key(key) {
+                dels.insert(key.clone());
+            }
+        };
         // A present member may have left and come back since: its label cannot tell, so it counts as "may have".
-        let present = members.live().map(|(k, l)| (k, &l.row));
-        let gone = members
-            .all_departed()
-            .filter(|(_, d)| d.left > since)
-            .map(|(k, d)| (k, &d.row));
-        dels.extend(present.chain(gone).filter(|(k, _)| !must.contains_key(k)));
+        members.each_live(&mut gone);
+        members.each_departed(since, &mut gone);
     }
-    let puts = must
-        .iter()
-        .filter(|(k, _)| !up_to_date(k))
-        .map(|(k, r)| ((*k).clone(), (*r).clone()))
-        .collect();
-    CatchUp {
-        puts,
-        dels: dels
-            .into_iter()
-            .map(|(k, r)| (k.clone(), r.clone()))
-            .collect(),
-    }
+    let puts = must.iter().filter(|(k, _)| !up_to_date(k)).map(|(k, r)| ((*k).clone(), (*r).clone())).collect();
+    CatchUp { puts, dels: dels.into_iter().collect() }
 }
 
 #[cfg(test)]
@@ -321,11 +341,7 @@ mod tests {
         assert_eq!(m.step(5, plus(-1, None)), Err(AccountingError));
         assert_eq!(
             m.departed(&1),
-            Some(&Departed {
-                row: 11,
-                entered: 1,
-                left: 4
-            })
+            Some(&Departed { entered: 1, left: 4 })
         );
     }
 
@@ -336,7 +352,7 @@ mod tests {
         set(&mut m, 1, &row);
         set(&mut m, 3, &BTreeMap::new());
         set(&mut m, 4, &row);
-        assert_eq!(catch_up(Some(2), &[&m], &[]).dels, vec![(1, 10)]);
+        assert_eq!(catch_up(Some(2), &[&m], &[]).dels, vec![1]);
     }
 
     #[test]
@@ -359,7 +375,6 @@ mod tests {
             wide.departed.insert(
                 key,
                 Departed {
-                    row: 0,
                     entered: 0,
                     left: u64::from(key),
                 },
@@ -413,8 +428,11 @@ mod tests {
             let pick = |which: [bool; 3]| -> Vec<&M> {
                 instances.iter().zip(which).filter(|(_, w)| *w).map(|(m, _)| m).collect()
             };
-            let patch = catch_up(Some(since as StateVersion), &pick(had), &pick(have));
-            for (key, _) in patch.dels {
+            let labels = |which: [bool; 3]| -> Vec<&dyn Labels<u8>> {
+                pick(which).into_iter().map(|m| m as &dyn Labels<u8>).collect()
+            };
+            let patch = catch_up(Some(since as StateVersion), &labels(had), &pick(have));
+            for key in patch.dels {
                 client.remove(&key);
             }
             client.extend(patch.puts);

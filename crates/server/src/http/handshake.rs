@@ -1,0 +1,168 @@
+//! From a request to a connection that its group has accepted.
+//!
+//! The upgrade is always completed: a browser shows a script nothing of a refused upgrade, but it does show a close code.
+
+use std::sync::Arc;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, OriginalUri, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use landfall_protocol::{
+    ConnectRequest, Connected, Downstream, ErrorBody, ErrorKind, HandshakeError, JsNumber, SecProtocol, ServerMode, Upstream,
+    check_version, parse_connect,
+};
+use landfall_protocol::close;
+use tokio::sync::oneshot;
+
+use super::socket::{self, Session};
+use super::stall::Progress;
+use super::HttpContext;
+use crate::clock;
+use crate::session::{ConnectionContext, GroupEvent, outbound};
+
+/// The version of our extension to the protocol.
+const EXTENSION: u32 = 1;
+
+pub(super) async fn upgrade(
+    State(context): State<Arc<HttpContext>>,
+    ConnectInfo(progress): ConnectInfo<Progress>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let Ok(upgrade) = upgrade else { return StatusCode::NOT_FOUND.into_response() };
+    let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), |p| p.as_str().to_owned());
+    let protocol = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let upgrade = match &protocol {
+        Some(protocol) => upgrade.protocols([protocol.clone()]),
+        None => upgrade,
+    };
+    upgrade
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_message_size(context.max_payload_bytes)
+        .max_frame_size(context.max_payload_bytes)
+        .on_upgrade(move |socket| async move {
+            let request = Request { path, protocol, headers };
+            connected(context, request, socket, progress).await;
+        })
+}
+
+struct Request {
+    path: String,
+    protocol: Option<String>,
+    headers: HeaderMap,
+}
+
+fn parse(request: &Request) -> Result<(ConnectRequest, SecProtocol), HandshakeError> {
+    let connect = parse_connect(&request.path)?;
+    let protocol = request.protocol.as_deref().unwrap_or_default();
+    Ok((connect, SecProtocol::decode(protocol)?))
+}
+
+async fn connected(context: Arc<HttpContext>, request: Request, mut socket: WebSocket, progress: Progress) {
+    let (connect, protocol) = match parse(&request) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            tracing::info!(%error, "handshake refused");
+            return end(&mut socket, close::HANDSHAKE, &error.to_string()).await;
+        }
+    };
+    match accept(&context, &request, &connect, protocol.auth_token.as_deref()).await {
+        Err(body) => refuse(&mut socket, body).await,
+        Ok(connection) => {
+            let (out, drain) = outbound(context.max_buffered_bytes);
+            let (reply, verdict) = oneshot::channel();
+            let attach = GroupEvent::Attach {
+                context: connection.clone(),
+                outbound: out.clone(),
+                base_cookie: connect.params.base_cookie.clone(),
+                reply,
+            };
+            let group = context.registry.join(&connection.group_id, attach).await;
+            let verdict = verdict.await.unwrap_or_else(|_| {
+                Err(ErrorBody::rehome("the client group is moving"))
+            });
+            if let Err(body) = verdict {
+                return refuse(&mut socket, body).await;
+            }
+            let mut session = Session { context, connection, group, out, progress };
+            if let Err(body) = check_version(connect.version) {
+                session.out.text(Downstream::Error(body).encode());
+                session.out.close(None);
+            } else {
+                session.out.text(greeting(&session).encode());
+                if let Some(init) = protocol.init_connection {
+                    session.message(Upstream::InitConnection(init)).await;
+                }
+            }
+            socket::run(session, socket, drain).await;
+        }
+    }
+}
+
+fn greeting(session: &Session) -> Downstream<'static> {
+    let connection = &session.connection;
+    let mode = ServerMode { version: EXTENSION, ..session.context.mode };
+    Downstream::Connected(Connected {
+        wsid: connection.wsid.clone(),
+        timestamp: JsNumber::new(clock::now_ms() as f64),
+        landfall: connection.landfall.then_some(mode),
+    })
+}
+
+async fn accept(
+    context: &HttpContext,
+    request: &Request,
+    connect: &ConnectRequest,
+    token: Option<&str>,
+) -> Result<ConnectionContext, ErrorBody> {
+    let params = &connect.params;
+    let auth = context.tokens.resolve(params.user_id.as_deref(), token).await?;
+    let readable = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    let id = context.next_connection();
+    if context.dev {
+        tracing::warn!(connection = id, "DEVELOPMENT MODE: this client may read and write without permissions");
+    }
+    metrics::counter!("landfall_connections_total").increment(1);
+    Ok(ConnectionContext {
+        id,
+        client_id: params.client_id.clone(),
+        group_id: params.client_group_id.clone(),
+        wsid: params.wsid.clone(),
+        user_id: params.user_id.clone(),
+        auth,
+        protocol: connect.version,
+        landfall: params.landfall.is_some(),
+        headers: request.headers.iter().filter_map(readable).collect(),
+        ..ConnectionContext::default()
+    })
+}
+
+/// Says what is wrong; authentication failures have a close code of their own.
+async fn refuse(socket: &mut WebSocket, body: ErrorBody) {
+    let message = body.message().to_owned();
+    let auth = matches!(body.kind(), ErrorKind::Unauthorized | ErrorKind::AuthInvalidated);
+    tracing::info!(kind = ?body.kind(), "connection refused");
+    let text = Downstream::Error(body).encode();
+    if socket.send(Message::Text(text.into())).await.is_err() {
+        return;
+    }
+    match auth {
+        true => end(socket, close::UNAUTHORIZED, &message).await,
+        false => {
+            // The peer may be gone already.
+            let _ = socket.send(Message::Close(None)).await;
+        }
+    }
+}
+
+async fn end(socket: &mut WebSocket, code: u16, reason: &str) {
+    let frame = CloseFrame { code, reason: close::close_reason(reason).into() };
+    // The peer may be gone already.
+    let _ = socket.send(Message::Close(Some(frame))).await;
+}

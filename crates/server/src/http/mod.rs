@@ -1,0 +1,137 @@
+//! The HTTP side: health, metrics, and the WebSocket upgrade.
+//!
+//! Knows sockets and frames; what a message means is for `session`.
+
+mod handshake;
+mod socket;
+mod stall;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use landfall_protocol::ServerMode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::auth::TokenVerifier;
+use crate::config::Secret;
+use crate::queries::PoolHandle;
+use crate::session::Registry;
+use stall::CountingListener;
+
+/// What the routes work with.
+pub struct HttpContext {
+    /// The client groups.
+    pub registry: Arc<Registry>,
+    /// Decides about tokens.
+    pub tokens: TokenVerifier,
+    /// The query pool, for health.
+    pub pool: PoolHandle,
+    /// What our clients are told about this server.
+    pub mode: ServerMode,
+    /// Development mode.
+    pub dev: bool,
+    /// Largest message from a client.
+    pub max_payload_bytes: usize,
+    /// Bytes that may wait for one connection.
+    pub max_buffered_bytes: usize,
+    /// Password of the admin routes.
+    pub admin_password: Option<Secret>,
+    /// Renders the metrics.
+    pub metrics: Option<PrometheusHandle>,
+    /// Becomes true when the server stops.
+    pub stopping: watch::Receiver<bool>,
+    pub(crate) connections: AtomicU64,
+}
+
+impl HttpContext {
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Serves until told to stop.
+pub async fn serve(listener: TcpListener, context: Arc<HttpContext>) -> std::io::Result<()> {
+    let mut stopping = context.stopping.clone();
+    let router = Router::new()
+        .route("/", get(|| async { "OK" }))
+        .route("/keepalive", get(|| async { "OK" }))
+        .route("/statz", get(statz))
+        .route("/metrics", get(render_metrics))
+        .fallback(get(handshake::upgrade))
+        .with_state(context);
+    let service = router.into_make_service_with_connect_info::<stall::Progress>();
+    axum::serve(CountingListener::new(listener), service)
+        .with_graceful_shutdown(async move {
+            // An error means that nobody can ask to stop any more, which is a reason to stop.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        })
+        .await
+}
+
+/// Opens the port; an address in use is reported as such.
+pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let address = tokio::net::lookup_host((host, port)).await?.next();
+    let address = address.ok_or_else(|| std::io::Error::other(format!("{host} has no address")))?;
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // A restart takes the port over from its predecessor's closing connections.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(1024)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Whether a request carries the admin password.
+fn is_admin(context: &HttpContext, headers: &HeaderMap) -> bool {
+    let Some(password) = &context.admin_password else { return context.dev };
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let decoded = given.and_then(|v| v.strip_prefix("Basic ")).and_then(|v| {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(v.trim()).ok()?;
+        String::from_utf8(bytes).ok()
+    });
+    let given = decoded.as_deref().and_then(|text| text.split_once(':')).map(|(_, password)| password);
+    given.is_some_and(|given| same_secret(given.as_bytes(), password.expose().as_bytes()))
+}
+
+/// Compares without telling by its duration where the difference is.
+fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0u8, |diff, (x, y)| diff | (x ^ y)) == 0
+}
+
+async fn statz(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
+    if !is_admin(&context, &headers) {
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"landfall\"")], "").into_response();
+    }
+    let stats = context.pool.stats();
+    axum::Json(serde_json::json!({
+        "groups": context.registry.len(),
+        "version": stats.version,
+        "instances": stats.instances,
+        "members": stats.members,
+    }))
+    .into_response()
+}
+
+async fn render_metrics(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
+    if context.admin_password.is_some() && !is_admin(&context, &headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    metrics::gauge!("landfall_groups").set(context.registry.len() as f64);
+    match &context.metrics {
+        Some(handle) => handle.render().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

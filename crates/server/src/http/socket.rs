@@ -1,0 +1,195 @@
+//! One accepted socket: messages in, frames out, until either side ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Error as SocketError;
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use landfall_protocol::{Downstream, ErrorBody, ErrorKind, Upstream, close, decode_upstream};
+
+use super::HttpContext;
+use super::stall::Progress;
+use crate::session::{ConnectionContext, Drain, Frame, GroupEvent, GroupHandle, Outbound};
+
+/// How often the server looks whether a client must be told that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Silence after which a `pong` is sent unasked.
+const SILENCE: Duration = Duration::from_secs(6);
+/// A connection none of whose bytes move for so long is given up.
+const STALL: Duration = Duration::from_secs(10);
+
+/// A connection that its group has accepted.
+pub(super) struct Session {
+    pub(super) context: Arc<HttpContext>,
+    pub(super) connection: ConnectionContext,
+    pub(super) group: GroupHandle,
+    pub(super) out: Outbound,
+    pub(super) progress: Progress,
+}
+
+impl Session {
+    /// Hands a message to the group. False when there is nobody to take it.
+    pub(super) async fn message(&mut self, message: Upstream) -> bool {
+        match message {
+            Upstream::Ping => {
+                self.out.text(Downstream::Pong.encode());
+                true
+            }
+            Upstream::UpdateAuth(update) => self.update_auth(&update.auth).await,
+            message => self.group.send(GroupEvent::Message(self.connection.id, Box::new(message))).await,
+        }
+    }
+
+    async fn update_auth(&mut self, token: &str) -> bool {
+        let user = self.connection.user_id.as_deref();
+        match self.context.tokens.replace(user, &self.connection.auth, token).await {
+            Ok(None) => true,
+            Ok(Some(auth)) => {
+                self.connection.auth = auth.clone();
+                self.group.send(GroupEvent::Reauthenticated(self.connection.id, auth)).await
+            }
+            Err(error) => {
+                self.fail(error.into());
+                false
+            }
+        }
+    }
+
+    fn fail(&self, body: ErrorBody) {
+        self.out.text(Downstream::Error(body).encode());
+        self.out.close(None);
+    }
+
+    async fn text(&mut self, text: &str) -> bool {
+        match decode_upstream(text) {
+            Ok(message) => self.message(message).await,
+            Err(error) => {
+                tracing::info!(connection = self.connection.id, %error, "message refused");
+                self.fail(ErrorBody::new(ErrorKind::InvalidMessage, error.to_string()));
+                false
+            }
+        }
+    }
+}
+
+/// Runs the connection to its end, and tells the group.
+pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
+    let (sink, mut stream) = socket.split();
+    let (id, group) = (session.connection.id, session.group.clone());
+    let mut stopping = session.context.stopping.clone();
+    let writer = Writer { id, sink, drain, group: session.group.clone(), progress: session.progress.clone() };
+    let mut writer = tokio::spawn(writer.run());
+    let written = tokio::select! {
+        () = read(&mut session, &mut stream) => false,
+        _ = stopping.wait_for(|stop| *stop) => {
+            session.out.close(None);
+            false
+        }
+        _ = &mut writer => true,
+    };
+    group.send(GroupEvent::Disconnected(id)).await;
+    drop(session);
+    if !written && tokio::time::timeout(STALL, &mut writer).await.is_err() {
+        writer.abort();
+    }
+}
+
+async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
+    while let Some(message) = stream.next().await {
+        let go_on = match message {
+            Ok(Message::Text(text)) => session.text(&text).await,
+            Ok(Message::Binary(_)) => {
+                session.fail(ErrorBody::new(ErrorKind::InvalidMessage, "binary messages are not understood"));
+                false
+            }
+            Ok(Message::Ping(_) | Message::Pong(_)) => true,
+            Ok(Message::Close(_)) => false,
+            Err(error) => {
+                if is_too_big(&error) {
+                    let limit = session.context.max_payload_bytes;
+                    let reason = format!("a message has more than {limit} bytes");
+                    session.out.close(Some((close::TOO_BIG, reason)));
+                }
+                false
+            }
+        };
+        if !go_on {
+            return;
+        }
+    }
+}
+
+fn is_too_big(error: &SocketError) -> bool {
+    let text = error.to_string();
+    text.contains("too long") || text.contains("too big")
+}
+
+struct Writer {
+    id: u64,
+    sink: SplitSink<WebSocket, Message>,
+    drain: Drain,
+    group: GroupHandle,
+    progress: Progress,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut last = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                frame = self.drain.next() => {
+                    let Some(frame) = frame else { return };
+                    let closing = matches!(frame, Frame::Close(_));
+                    let length = Drain::len_of(&frame);
+                    if !self.write(message(frame)).await || closing {
+                        return;
+                    }
+                    last = tokio::time::Instant::now();
+                    if self.drain.written(length) && !self.group.send(GroupEvent::Drained(self.id)).await {
+                        return;
+                    }
+                }
+                _ = beat.tick() => {
+                    if last.elapsed() > SILENCE {
+                        if !self.write(Message::Text(Downstream::Pong.encode().into())).await {
+                            return;
+                        }
+                        last = tokio::time::Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes one message, however long that takes, as long as bytes move.
+    async fn write(&mut self, message: Message) -> bool {
+        let mut sending = self.sink.send(message);
+        let mut before = self.progress.bytes();
+        loop {
+            match tokio::time::timeout(STALL, &mut sending).await {
+                Ok(result) => return result.is_ok(),
+                Err(_) if self.progress.bytes() == before => {
+                    tracing::info!(connection = self.id, "connection given up: no byte moves");
+                    metrics::counter!("landfall_connections_stalled_total").increment(1);
+                    return false;
+                }
+                Err(_) => before = self.progress.bytes(),
+            }
+        }
+    }
+}
+
+fn message(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::Text(text),
+        Frame::Binary(bytes) => Message::Binary(bytes),
+        Frame::Close(None) => Message::Close(None),
+        Frame::Close(Some((code, reason))) => {
+            let reason = close::close_reason(&reason).to_owned();
+            Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Calls of the app's query and mutate endpoints: address, headers, attempts, and what a failure means.
+
+use std::time::Duration;
+
+use landfall_protocol::endpoint::mutate::MutateResponse;
+use landfall_protocol::endpoint::query::{QueryResponse, TransformQuery, TransformedQuery, encode_request};
+use landfall_protocol::{EndpointFailure, ErrorBody, ErroredQuery, Json, Push, Reason, TransformFailed};
+use landfall_zql::ast::Ast;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+
+use crate::config::{Config, Endpoint};
+use crate::session::{ConnectionContext, NamedQuery};
+
+/// How often a request is sent at most.
+const ATTEMPTS: u32 = 4;
+/// How much of an error's body is passed on.
+const PREVIEW_CHARS: usize = 512;
+/// The longest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The app's endpoints.
+pub struct AppEndpoints {
+    http: reqwest::Client,
+    query: Option<Endpoint>,
+    mutate: Option<Endpoint>,
+    app_id: String,
+    schema: String,
+}
+
+impl AppEndpoints {
+    /// The endpoints of a configuration.
+    pub fn new(config: &Config, http: reqwest::Client) -> Self {
+        AppEndpoints {
+            http,
+            query: config.query.clone(),
+            mutate: config.mutate.clone(),
+            app_id: config.app_id.clone(),
+            schema: config.shard_schema(),
+        }
+    }
+
+    /// Whether queries by name can be answered.
+    pub fn has_query(&self) -> bool {
+        self.query.is_some()
+    }
+
+    /// Whether custom mutations can be carried out.
+    pub fn has_mutate(&self) -> bool {
+        self.mutate.is_some()
+    }
+
+    /// Whether the query endpoint is the one to say who a connection is.
+    pub fn validates(&self, context: &ConnectionContext) -> bool {
+        let cookies = self.query.as_ref().is_some_and(|q| q.forward_cookies);
+        self.query.is_some() && (context.auth.token.is_some() || (cookies && context.user_id.is_some()))
+    }
+
+    /// Asks what queries mean for the user of a connection.
+    pub async fn transform(
+        &self,
+        context: &ConnectionContext,
+        queries: &[NamedQuery],
+    ) -> Result<Vec<(String, Result<Ast, ErroredQuery>)>, ErrorBody> {
+        let query_ids: Vec<String> = queries.iter().map(|q| q.hash.clone()).collect();
+        let failed = |failure| {
+            ErrorBody::TransformFailed(TransformFailed { query_ids: query_ids.clone(), failure })
+        };
+        let parse = |error: landfall_protocol::ProtocolError| EndpointFailure::new(Reason::Parse, error.to_string());
+        let mut asked = Vec::new();
+        for query in queries {
+            let args: Vec<Json> = serde_json::from_str(&query.args)
+                .map_err(|e| failed(EndpointFailure::new(Reason::Parse, e.to_string())))?;
+            asked.push(TransformQuery { id: query.hash.clone(), name: query.name.clone(), args });
+        }
+        let Some(endpoint) = &self.query else {
+            return Err(failed(EndpointFailure::new(Reason::Internal, "no query endpoint is configured")));
+        };
+        let call = Call { endpoint, url: context.query_url.as_deref(), headers: &context.query_headers };
+        let text = self.call(&call, context, encode_request(&asked)).await.map_err(failed)?;
+        match QueryResponse::decode(&text).map_err(|e| failed(parse(e)))? {
+            QueryResponse::Queries { user_id: Some(user), .. } if user != context.user_id => {
+                let failure = EndpointFailure::http(401, "the query endpoint sees another user", None);
+                Err(failed(failure))
+            }
+            QueryResponse::Queries { queries, .. } => Ok(queries.into_iter().map(transformed).collect()),
+            QueryResponse::Failed(body) => Err(ErrorBody::TransformFailed(body)),
+        }
+    }
+
+    /// Has mutations carried out.
+    pub async fn mutate(&self, context: &ConnectionContext, push: &Push) -> Result<MutateResponse, EndpointFailure> {
+        let Some(endpoint) = &self.mutate else {
+            return Err(EndpointFailure::new(Reason::Internal, "no mutate endpoint is configured"));
+        };
+        let body = serde_json::to_string(push).map_err(|e| EndpointFailure::new(Reason::Internal, e.to_string()))?;
+        let call = Call { endpoint, url: context.push_url.as_deref(), headers: &context.push_headers };
+        let text = self.call(&call, context, body).await?;
+        MutateResponse::decode(&text).map_err(|e| EndpointFailure::new(Reason::Parse, e.to_string()))
+    }
+
+    async fn call(
+        &self,
+        call: &Call<'_>,
+        context: &ConnectionContext,
+        body: String,
+    ) -> Result<String, EndpointFailure> {
+        let internal = |message: String| EndpointFailure::new(Reason::Internal, message);
+        let url = call.address(&self.schema, &self.app_id).map_err(internal)?;
+        let headers = call.headers(context);
+        let mut attempt = 1;
+        loop {
+            let sent = self.http.post(url.clone()).headers(headers.clone()).body(body.clone()).send().await;
+            let failure = match sent {
+                Ok(answer) if answer.status().is_success() => return read(answer).await,
+                Ok(answer) => {
+                    let status = answer.status();
+                    let text = read(answer).await.unwrap_or_default();
+                    let message = format!("the endpoint answered with status {}", status.as_u16());
+                    let failure = EndpointFailure::http(status.as_u16(), message, Some(preview(&text)));
+                    if !status.is_server_error() {
+                        return Err(failure);
+                    }
+                    failure
+                }
+                // The URL may hold a secret; it stays out of messages.
+                Err(error) => internal(format!("the endpoint cannot be reached: {}", error.without_url())),
+            };
+            if attempt == ATTEMPTS {
+                return Err(failure);
+            }
+            let pause = 1000.min(100 * 2u64.pow(attempt - 1) + rand::random_range(0..100));
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            attempt += 1;
+        }
+    }
+}
+
+fn transformed(query: TransformedQuery) -> (String, Result<Ast, ErroredQuery>) {
+    match query {
+        TransformedQuery::Ast { id, ast, .. } => (id, Ok(*ast)),
+        TransformedQuery::Errored(error) => (error.id.clone(), Err(error)),
+    }
+}
+
+async fn read(mut answer: reqwest::Response) -> Result<String, EndpointFailure> {
+    let broken = |message: String| EndpointFailure::new(Reason::Internal, message);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| broken(e.without_url().to_string()))? {
+        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(broken("the endpoint's answer is too long".to_owned()));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| EndpointFailure::new(Reason::Parse, "the endpoint's answer is not UTF-8"))
+}
+
+fn preview(text: &str) -> String {
+    match text.char_indices().nth(PREVIEW_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+struct Call<'a> {
+    endpoint: &'a Endpoint,
+    url: Option<&'a str>,
+    headers: &'a [(String, String)],
+}
+
+impl Call<'_> {
+    fn address(&self, schema: &str, app_id: &str) -> Result<url::Url, String> {
+        let default = self.endpoint.urls.first().map(String::as_str).unwrap_or_default();
+        let chosen = self.url.unwrap_or(default);
+        let mut url = url::Url::parse(chosen).map_err(|_| "the endpoint's address is no URL".to_owned())?;
+        if self.url.is_some() && !self.endpoint.urls.iter().any(|pattern| matches_pattern(pattern, &url)) {
+            return Err("the endpoint's address is not among the configured ones".to_owned());
+        }
+        if url.query_pairs().any(|(name, _)| name == "schema" || name == "appID") {
+            return Err("the endpoint's address already has a parameter schema or appID".to_owned());
+        }
+        url.query_pairs_mut().append_pair("schema", schema).append_pair("appID", app_id);
+        url.set_fragment(None);
+        Ok(url)
+    }
+
+    /// Later ones win.
+    fn headers(&self, context: &ConnectionContext) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put(CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.endpoint.api_key {
+            put(HeaderName::from_static("x-api-key"), key.expose());
+        }
+        let allowed = [
+            (self.headers, &self.endpoint.allowed_client_headers),
+            (context.headers.as_slice(), &self.endpoint.allowed_request_headers),
+        ];
+        for (given, allowed) in allowed {
+            for (name, value) in given {
+                let name = name.to_lowercase();
+                if let (true, Ok(header)) = (allowed.contains(&name), HeaderName::try_from(name)) {
+                    put(header, value);
+                }
+            }
+        }
+        if let Some(token) = &context.auth.token {
+            put(AUTHORIZATION, &format!("Bearer {}", token.expose()));
+        }
+        let of_request = |wanted: &str| context.headers.iter().find(|(n, _)| n == wanted).map(|(_, v)| v.as_str());
+        if let Some(cookie) = of_request("cookie").filter(|_| self.endpoint.forward_cookies) {
+            put(COOKIE, cookie);
+        }
+        if let Some(origin) = of_request("origin") {
+            put(ORIGIN, origin);
+        }
+        headers
+    }
+}
+
+/// Whether a URL fits a pattern in which `*` stands for any text; query and fragment do not count.
+fn matches_pattern(pattern: &str, url: &url::Url) -> bool {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    let plain = pattern.split(['?', '#']).next().unwrap_or_default();
+    let pattern = url::Url::parse(plain).map_or_else(|_| plain.to_owned(), |u| u.to_string());
+    glob(pattern.as_bytes(), url.as_str().as_bytes())
+}
+
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match (pattern.get(p), retry) {
+            (Some(b'*'), _) => {
+                retry = Some((p, t));
+                p += 1;
+            }
+            (Some(c), _) if *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            (_, Some((star, from))) => {
+                retry = Some((star, from + 1));
+                p = star + 1;
+                t = from + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn endpoint(urls: &[&str]) -> Endpoint {
+        Endpoint {
+            urls: urls.iter().map(|u| (*u).to_owned()).collect(),
+            api_key: Some(Secret::new("key")),
+            forward_cookies: true,
+            allowed_client_headers: vec!["x-tenant".into()],
+            allowed_request_headers: vec!["accept-language".into()],
+        }
+    }
+
+    fn check(urls: &[&str], chosen: Option<&str>) -> Result<String, String> {
+        let endpoint = endpoint(urls);
+        Call { endpoint: &endpoint, url: chosen, headers: &[] }.address("zero_0", "zero").map(|u| u.to_string())
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(check(&["http://a/q?x=1"], None), Ok("http://a/q?x=1&schema=zero_0&appID=zero".into()));
+        assert_eq!(check(&["http://a/q"], Some("http://a/q?y#z")), Ok("http://a/q?y=&schema=zero_0&appID=zero".into()));
+        assert!(check(&["http://a/q"], Some("http://evil/q")).is_err());
+        assert!(check(&["http://a/q?schema=s"], None).is_err());
+        assert!(check(&["http://d/q", "https://*.app.dev/api/*"], Some("https://x.app.dev/api/q")).is_ok());
+        assert!(check(&["http://d/q", "https://*.app.dev/api/*"], Some("https://x.app.dev/other")).is_err());
+    }
+
+    #[test]
+    fn headers_are_allow_listed() {
+        let endpoint = endpoint(&["http://a/"]);
+        let given = [("X-Tenant".to_owned(), "t".to_owned()), ("X-Admin".to_owned(), "1".to_owned())];
+        let pairs = [("cookie", "c=1"), ("origin", "http://o"), ("accept-language", "de"), ("host", "h")];
+        let context = ConnectionContext {
+            headers: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            auth: crate::session::ConnectionAuth { token: Some(Secret::new("tok")), ..Default::default() },
+            ..ConnectionContext::default()
+        };
+        let headers = Call { endpoint: &endpoint, url: None, headers: &given }.headers(&context);
+        let mut names: Vec<String> = headers.keys().map(|n| n.as_str().to_owned()).collect();
+        names.sort();
+        let expected =
+            ["accept-language", "authorization", "content-type", "cookie", "origin", "x-api-key", "x-tenant"];
+        assert_eq!(names, expected);
+        assert_eq!(headers["authorization"], "Bearer tok");
+    }
+
+    #[test]
+    fn a_preview_is_cut_at_512_characters() {
+        assert_eq!(preview("short"), "short");
+        assert_eq!(preview(&"é".repeat(600)).chars().count(), 515);
+    }
+}

@@ -1,0 +1,302 @@
+//! Mutations of one group: in order, one at a time, each with an outcome.
+//!
+//! What became of a mutation reaches the client through the upstream tables and a poke. Only what those cannot carry
+//! is told to the connection that pushed.
+
+pub mod endpoint;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use landfall_protocol::endpoint::cleanup;
+use landfall_protocol::endpoint::mutate::MutateResponse;
+use landfall_protocol::{
+    CrudKind as WireKind, CrudMutation, EndpointFailure, ErrorBody, ErrorKind, JsNumber, Mutation, MutationRef,
+    MutationResult, Push, PushFailed, Reason,
+};
+use tokio::sync::mpsc;
+
+use crate::auth::Policy;
+use crate::clock;
+use crate::session::{ConnectionContext, GroupEvent};
+use crate::upstream::{Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, MutationId, Upstream};
+use endpoint::AppEndpoints;
+
+/// Pushes that may wait in a group; a client whose push is refused sends it again.
+const WAITING: usize = 1_000;
+/// Mutations that are combined into one request.
+const COMBINED: usize = 500;
+
+/// Carries out the mutations of all groups.
+pub struct Pusher {
+    /// The app's endpoints.
+    pub endpoints: Arc<AppEndpoints>,
+    /// The database.
+    pub upstream: Arc<dyn Upstream>,
+    /// Who may write what.
+    pub policy: Arc<Policy>,
+    /// Whether CRUD mutations are accepted.
+    pub enable_crud: bool,
+}
+
+enum Job {
+    Push(Arc<ConnectionContext>, Push),
+    CleanResults(Arc<ConnectionContext>, String, u64),
+    CleanClients(Arc<ConnectionContext>, Vec<String>),
+}
+
+/// The mutations of one group that wait.
+pub struct PushQueue {
+    group: Arc<str>,
+    pusher: Arc<Pusher>,
+    events: mpsc::UnboundedSender<GroupEvent>,
+    jobs: OnceLock<mpsc::Sender<Job>>,
+}
+
+impl Pusher {
+    /// A queue for a group; failures are told to `events`.
+    pub fn queue(self: &Arc<Self>, group: Arc<str>, events: mpsc::UnboundedSender<GroupEvent>) -> PushQueue {
+        PushQueue { group, pusher: self.clone(), events, jobs: OnceLock::new() }
+    }
+}
+
+impl PushQueue {
+    /// Queues a push.
+    pub fn push(&self, context: Arc<ConnectionContext>, push: Push) {
+        let connection = context.id;
+        if !self.queue(Job::Push(context, push)) {
+            let body = ErrorBody::new(ErrorKind::MutationRateLimited, "too many mutations are waiting");
+            // The group may have ended meanwhile.
+            let _ = self.events.send(GroupEvent::PushFailed(connection, Box::new(body)));
+        }
+    }
+
+    /// Queues the removal of results that a client has received. A removal that finds no room is repeated by the
+    /// client's next one.
+    pub fn clean_results(&self, context: Arc<ConnectionContext>, client: String, up_to: u64) {
+        self.queue(Job::CleanResults(context, client, up_to));
+    }
+
+    /// Queues the removal of all results of clients that are gone.
+    pub fn clean_clients(&self, context: Arc<ConnectionContext>, clients: Vec<String>) {
+        self.queue(Job::CleanClients(context, clients));
+    }
+
+    fn queue(&self, job: Job) -> bool {
+        let jobs = self.jobs.get_or_init(|| {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            let worker = Worker {
+                group: self.group.clone(),
+                pusher: self.pusher.clone(),
+                events: self.events.clone(),
+                jobs: receiver,
+                next: VecDeque::new(),
+                broken: None,
+            };
+            tokio::spawn(worker.run());
+            sender
+        });
+        jobs.try_send(job).is_ok()
+    }
+}
+
+struct Worker {
+    group: Arc<str>,
+    pusher: Arc<Pusher>,
+    events: mpsc::UnboundedSender<GroupEvent>,
+    jobs: mpsc::Receiver<Job>,
+    next: VecDeque<Job>,
+    /// The connection whose push failed last: what it sent behind is out of order and will come again.
+    broken: Option<u64>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        while let Some(job) = self.take().await {
+            match job {
+                Job::Push(context, _) if self.broken == Some(context.id) => {}
+                Job::Push(context, push) => {
+                    if let Err(body) = self.push(&context, push).await {
+                        if !matches!(body.kind(), ErrorKind::MutationFailed) {
+                            self.broken = Some(context.id);
+                        }
+                        // The group may have ended meanwhile.
+                        let _ = self.events.send(GroupEvent::PushFailed(context.id, Box::new(body)));
+                    }
+                }
+                Job::CleanResults(context, client_id, up_to) => {
+                    let client_group_id = self.group.to_string();
+                    let cleanup = cleanup::Cleanup::Single { client_group_id, client_id, up_to };
+                    self.clean(&context, cleanup).await;
+                }
+                Job::CleanClients(context, client_ids) => {
+                    let client_group_id = self.group.to_string();
+                    self.clean(&context, cleanup::Cleanup::Bulk { client_group_id, client_ids }).await;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self) -> Option<Job> {
+        match self.next.pop_front() {
+            Some(job) => Some(job),
+            None => self.jobs.recv().await,
+        }
+    }
+
+    async fn push(&mut self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
+        match push.mutations.first() {
+            None => Ok(()),
+            Some(Mutation::Custom(_)) => {
+                let push = self.combine(context, push);
+                self.custom(context, push).await
+            }
+            Some(Mutation::Crud(_)) => self.crud(context, push).await,
+        }
+    }
+
+    /// Adds what the same connection has pushed meanwhile.
+    fn combine(&mut self, context: &ConnectionContext, mut push: Push) -> Push {
+        while push.mutations.len() < COMBINED {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            match job {
+                Job::Push(other, more)
+                    if other.id == context.id
+                        && other.auth.revision == context.auth.revision
+                        && self.next.is_empty()
+                        && more.mutations.iter().all(|m| matches!(m, Mutation::Custom(_))) =>
+                {
+                    push.mutations.extend(more.mutations);
+                }
+                other => {
+                    self.next.push_back(other);
+                    break;
+                }
+            }
+        }
+        push
+    }
+
+    async fn custom(&self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
+        if !self.pusher.endpoints.has_mutate() {
+            let message = "this server has no mutate endpoint, so custom mutations cannot be carried out";
+            return Err(ErrorBody::new(ErrorKind::InvalidPush, message));
+        }
+        if push.mutations.iter().any(|m| matches!(m, Mutation::Crud(_))) {
+            return Err(ErrorBody::new(ErrorKind::InvalidPush, "custom and CRUD mutations in one push"));
+        }
+        let reference = |m: &Mutation| MutationRef { client_id: m.client_id().to_owned(), id: m.id() };
+        let mutation_ids: Vec<MutationRef> = push.mutations.iter().map(reference).collect();
+        let failed = |mutation_ids, failure| Err(ErrorBody::PushFailed(PushFailed { mutation_ids, failure }));
+        metrics::counter!("landfall_custom_mutations_total").increment(mutation_ids.len() as u64);
+        match self.pusher.endpoints.mutate(context, &push).await {
+            Err(failure) => {
+                tracing::warn!(group = %self.group, reason = ?failure.reason, "the mutate endpoint failed");
+                failed(mutation_ids, failure)
+            }
+            Ok(MutateResponse::Failed(body)) => Err(ErrorBody::PushFailed(body)),
+            Ok(MutateResponse::Mutations { user_id: Some(user), .. }) if user != context.user_id => {
+                failed(mutation_ids, EndpointFailure::http(401, "the mutate endpoint sees another user", None))
+            }
+            Ok(MutateResponse::Mutations { mutations, .. }) => {
+                let out_of_order: Vec<MutationRef> = mutations
+                    .into_iter()
+                    .filter(|m| matches!(m.result, MutationResult::OutOfOrder { .. }))
+                    .map(|m| m.id)
+                    .collect();
+                if out_of_order.is_empty() {
+                    return Ok(());
+                }
+                let failure = EndpointFailure::new(Reason::OutOfOrderMutation, "a mutation came out of order");
+                failed(out_of_order, failure)
+            }
+        }
+    }
+
+    async fn crud(&self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
+        let refuse = |kind, message: &str| Err(ErrorBody::new(kind, message));
+        if !self.pusher.enable_crud {
+            return refuse(ErrorKind::InvalidPush, "CRUD mutations are switched off");
+        }
+        if context.auth.token.is_some() && context.auth.claims.is_none() && !self.pusher.policy.is_open() {
+            return refuse(ErrorKind::Internal, "CRUD mutations need a token that this server can verify");
+        }
+        for mutation in push.mutations {
+            match mutation {
+                Mutation::Crud(mutation) => self.crud_one(context, mutation).await?,
+                Mutation::Custom(_) => {
+                    return refuse(ErrorKind::InvalidPush, "custom and CRUD mutations in one push");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn crud_one(&self, context: &ConnectionContext, mutation: CrudMutation) -> Result<(), ErrorBody> {
+        let (id, client) = (mutation.id, mutation.client_id.clone());
+        let request = CrudRequest {
+            mutation: MutationId { group: self.group.to_string(), client: client.clone(), id },
+            ops: mutation.ops.into_iter().map(op).collect(),
+        };
+        let judge = self.pusher.policy.judge(context.auth.claims.clone());
+        metrics::counter!("landfall_crud_mutations_total").increment(1);
+        match self.pusher.upstream.crud(request, judge).await {
+            Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
+            Ok(CrudOutcome::OutOfOrder { expected }) => {
+                let message = format!("mutation {id} of a client came where {expected} was expected");
+                Err(ErrorBody::new(ErrorKind::InvalidPush, message))
+            }
+            Ok(CrudOutcome::Denied { .. }) => {
+                tracing::info!(group = %self.group, client, mutation = id, "mutation denied");
+                Ok(())
+            }
+            Ok(CrudOutcome::Failed { .. }) => {
+                tracing::info!(group = %self.group, client, mutation = id, "mutation failed");
+                match context.landfall {
+                    // The result row says it, and says it only once.
+                    true => Ok(()),
+                    false => Err(ErrorBody::new(ErrorKind::MutationFailed, "the mutation failed")),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.group, %error, "the database took no mutation");
+                Err(ErrorBody::new(ErrorKind::ServerOverloaded, "the database does not take mutations now"))
+            }
+        }
+    }
+
+    async fn clean(&self, context: &ConnectionContext, cleanup: cleanup::Cleanup) {
+        let outcome = if self.pusher.endpoints.has_mutate() {
+            let now = JsNumber::new(clock::now_ms() as f64).unwrap_or_default();
+            let request_id = format!("cleanup-{}-{}", self.group, clock::now_ms());
+            match cleanup.to_push(&context.client_id, now, request_id) {
+                Ok(push) => self.pusher.endpoints.mutate(context, &push).await.map(drop).map_err(|e| e.message),
+                Err(error) => Err(error.to_string()),
+            }
+        } else {
+            let cleanup = match cleanup {
+                cleanup::Cleanup::Single { client_group_id, client_id, up_to } => {
+                    Cleanup::Single { group: client_group_id, client: client_id, up_to }
+                }
+                cleanup::Cleanup::Bulk { client_group_id, client_ids } => {
+                    Cleanup::Bulk { group: client_group_id, clients: client_ids }
+                }
+            };
+            self.pusher.upstream.cleanup_results(cleanup).await.map_err(|e| e.to_string())
+        };
+        if let Err(message) = outcome {
+            // The next acknowledgement tries again.
+            tracing::debug!(group = %self.group, message, "mutation results were not cleaned up");
+        }
+    }
+}
+
+fn op(op: landfall_protocol::CrudOp) -> CrudOp {
+    let kind = match op.op {
+        WireKind::Insert => CrudKind::Insert,
+        WireKind::Upsert => CrudKind::Upsert,
+        WireKind::Update => CrudKind::Update,
+        WireKind::Delete => CrudKind::Delete,
+    };
+    CrudOp { kind, table: op.table_name, primary_key: op.primary_key, value: op.value.as_str().to_owned() }
+}

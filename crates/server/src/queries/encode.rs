@@ -1,0 +1,35 @@
+//! Row changes as text, once for everyone.
+
+use landfall_protocol::{PokeBuilder, part_message};
+use landfall_zql::{Names, Row, Schema};
+use twox_hash::XxHash3_128;
+
+use super::accounting::RowKey;
+use super::request::PokeBody;
+use crate::cvr::StateVersion;
+
+/// Encodes row changes; `None` if there are none.
+pub(super) fn encode<'a>(
+    schema: &Schema,
+    point: StateVersion,
+    dels: impl IntoIterator<Item = &'a RowKey>,
+    puts: impl IntoIterator<Item = (&'a RowKey, &'a Row)>,
+) -> Option<PokeBody> {
+    let poke_id = landfall_protocol::StateVersion(point).to_string();
+    let mut builder = PokeBuilder::new(poke_id.clone());
+    for key in dels {
+        let table = &schema[key.table];
+        builder.row_del(&table.server_name, |out| table.key_to_json(&key.key, Names::Server, out));
+    }
+    for (key, row) in puts {
+        let table = &schema[key.table];
+        builder.row_put(&table.server_name, |out| table.row_to_json(row, Names::Server, out));
+    }
+    let parts: Vec<_> = builder.finish().iter().map(|body| part_message(body).into()).collect();
+    (!parts.is_empty()).then_some(PokeBody { poke_id, parts })
+}
+
+/// What is stored of a row's contents, to notice a change made while no pipeline watched.
+pub(super) fn fingerprint(row: &Row) -> u128 {
+    XxHash3_128::oneshot(row.bytes())
+}

@@ -1,0 +1,487 @@
+//! The worker: follows the replica from point to point, hydrates, joins groups.
+//!
+//! Invariants: every group hears points and answers in one order; a poke leaves after its point is durable; a query
+//! that fails fails alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use landfall_ivm::Pipeline;
+use landfall_zql::TableId;
+
+use super::accounting::{Deltas, RowKey};
+use super::classes::Groups;
+use super::instance::{Instance, InstanceError, Slice, tables_of};
+use super::members::Step;
+use super::pool::{Gauges, OnPermissions};
+use super::request::{PoolEvent, SyncRequest};
+use super::rewound::Rewound;
+use crate::cvr::{CvrError, CvrStore, InstanceId, PointWrite, StateVersion};
+use crate::replica::{Advance, Lagged, Reader, Replica, ReplicaError, Reset, Subscription};
+
+/// How long a pipeline without users is kept current.
+const LINGER: Duration = Duration::from_secs(60);
+/// Changes that are pushed one by one; beyond, pipelines are read anew.
+const MAX_PUSHED: usize = 20_000;
+/// How often records that nobody refers to are removed.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Why the pool cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// The replica cannot be read.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The records cannot be read.
+    #[error(transparent)]
+    Cvr(#[from] CvrError),
+    /// The thread cannot be started.
+    #[error("the query pool's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+pub(super) struct Worker {
+    pub(super) replica: Replica,
+    pub(super) reader: Reader,
+    moves: Subscription,
+    pub(super) cvr: Arc<dyn CvrStore>,
+    on_permissions: OnPermissions,
+    gauges: Arc<Gauges>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    by_key: BTreeMap<Arc<[u8]>, InstanceId>,
+    by_table: BTreeMap<TableId, BTreeSet<InstanceId>>,
+    hydrating: VecDeque<InstanceId>,
+    pub(super) groups: Groups,
+    waiting: Vec<Waiting>,
+    swept: Instant,
+}
+
+/// A sync whose queries are not all read yet.
+struct Waiting {
+    request: SyncRequest,
+    queries: Vec<(String, Result<InstanceId, String>)>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        replica: &Replica,
+        cvr: Arc<dyn CvrStore>,
+        on_permissions: OnPermissions,
+        gauges: Arc<Gauges>,
+    ) -> Result<Self, WorkerError> {
+        let moves = replica.subscribe();
+        let reader = replica.reader()?;
+        let mut worker = Worker {
+            replica: replica.clone(),
+            reader,
+            moves,
+            cvr,
+            on_permissions,
+            gauges,
+            instances: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_table: BTreeMap::new(),
+            hydrating: VecDeque::new(),
+            groups: Groups::default(),
+            waiting: Vec::new(),
+            swept: Instant::now(),
+        };
+        worker.check_generation()?;
+        worker.read_permissions();
+        // What the reader already sees is no news to anyone.
+        if worker.moves.take_until(worker.reader.version()).is_err() {
+            worker.moves = replica.subscribe();
+        }
+        worker.publish_gauges();
+        Ok(worker)
+    }
+
+    fn check_generation(&self) -> Result<(), CvrError> {
+        let generation = self.replica.generation();
+        if self.cvr.generation()?.as_deref() != Some(&*generation) {
+            tracing::info!("the client view records belong to another replica; they begin anew");
+            self.cvr.reset(&generation)?;
+        }
+        Ok(())
+    }
+
+    fn read_permissions(&self) {
+        match self.reader.permissions() {
+            Ok(text) => (self.on_permissions)(text.as_deref()),
+            Err(error) => tracing::error!(%error, "the upstream's permissions cannot be read"),
+        }
+    }
+
+    fn publish_gauges(&self) {
+        self.gauges.version.store(self.reader.version(), Ordering::Release);
+        self.gauges.instances.store(self.instances.len() as u64, Ordering::Relaxed);
+        let members = self.instances.values().map(|i| i.members.len() as u64).sum();
+        self.gauges.members.store(members, Ordering::Relaxed);
+    }
+
+    /// Whether there is something to do without being asked.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.hydrating.is_empty()
+    }
+
+    /// Nothing to do: the replica's log may be reset meanwhile.
+    pub(super) fn rest(&mut self) {
+        if let Err(error) = self.reader.release() {
+            tracing::warn!(%error, "the reader's snapshot cannot be released");
+        }
+    }
+
+    /// Moves to the newest version of the replica, point by point.
+    pub(super) fn follow(&mut self) {
+        let newest = match self.reader.advance() {
+            Ok(newest) => newest,
+            Err(error) => return tracing::warn!(%error, "the replica cannot be read now"),
+        };
+        match self.moves.take_until(newest) {
+            Ok(advances) if advances.iter().any(|a| a.reset == Reset::Schema) => {
+                tracing::info!("the schema changed");
+                self.restart();
+            }
+            Ok(advances) => self.steps(&advances),
+            Err(Lagged) => {
+                tracing::warn!("the query pool fell behind; every query is read anew");
+                metrics::counter!("landfall_pool_lagged_total").increment(1);
+                self.moves = self.replica.subscribe();
+                // Between the two lines the replica may have moved: both must start from one version.
+                self.restart();
+            }
+        }
+        self.publish_gauges();
+    }
+
+    fn steps(&mut self, advances: &[Arc<Advance>]) {
+        let Some(last) = advances.last() else { return };
+        let large = advances.iter().map(|a| a.changes.len()).sum::<usize>() > MAX_PUSHED;
+        let Worker { reader, instances, by_table, .. } = self;
+        let mut points = Vec::new();
+        let mut source = Rewound::new(reader, advances);
+        for advance in advances {
+            let mut deltas: BTreeMap<InstanceId, Deltas> = BTreeMap::new();
+            mark_reset(advance, instances, by_table);
+            for change in &advance.changes {
+                for id in by_table.get(&change.table).into_iter().flatten() {
+                    let Some(instance) = instances.get_mut(id).filter(|i| i.is_alive()) else { continue };
+                    instance.broken |= large;
+                    if instance.broken {
+                        continue;
+                    }
+                    if let Err(error) = instance.push(&source, change, deltas.entry(*id).or_default()) {
+                        tracing::warn!(instance = %id, %error, "a query is read anew");
+                        instance.broken = true;
+                    }
+                }
+                source.reveal(change);
+            }
+            points.push(deltas);
+        }
+        let mut failures = Vec::new();
+        for (advance, deltas) in advances.iter().zip(points) {
+            let mut steps = self.apply(advance.to, deltas);
+            for instance in self.instances.values_mut() {
+                if let Err(error) = instance.note(advance) {
+                    failures.push((instance.id, error));
+                }
+            }
+            if advance.to == last.to {
+                steps.extend(self.rebuild_broken(advance.to, &mut failures));
+            }
+            if advance.permissions_changed {
+                self.read_permissions();
+            }
+            self.publish(advance, steps);
+        }
+        for (id, error) in failures {
+            self.fail(id, &error);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        point: StateVersion,
+        deltas: BTreeMap<InstanceId, Deltas>,
+    ) -> BTreeMap<InstanceId, Vec<(RowKey, Step)>> {
+        let mut steps = BTreeMap::new();
+        for (id, deltas) in deltas {
+            let Some(instance) = self.instances.get_mut(&id).filter(|i| !i.broken) else { continue };
+            match instance.members.step(point, deltas) {
+                Ok(done) if done.is_empty() => {}
+                Ok(done) => {
+                    steps.insert(id, done);
+                }
+                Err(error) => {
+                    tracing::error!(instance = %id, %error, "a query is read anew");
+                    instance.broken = true;
+                }
+            }
+        }
+        steps
+    }
+
+    fn rebuild_broken(
+        &mut self,
+        point: StateVersion,
+        failures: &mut Vec<(InstanceId, InstanceError)>,
+    ) -> BTreeMap<InstanceId, Vec<(RowKey, Step)>> {
+        let mut steps = BTreeMap::new();
+        for instance in self.instances.values_mut().filter(|i| i.broken) {
+            match instance.rebuild(&self.reader, point) {
+                Ok(done) => {
+                    steps.insert(instance.id, done);
+                }
+                Err(error) => failures.push((instance.id, error)),
+            }
+        }
+        steps
+    }
+
+    fn publish(&mut self, advance: &Advance, steps: BTreeMap<InstanceId, Vec<(RowKey, Step)>>) {
+        let schema = self.reader.schema().clone();
+        let events = self.groups.point(advance, &steps, &self.instances, &schema.zql);
+        let mut write = PointWrite { point: advance.to, ..PointWrite::default() };
+        for (id, steps) in &steps {
+            let Some(instance) = self.instances.get_mut(id) else { continue };
+            let stored = steps.iter().filter_map(|(key, _)| instance.stored_member(key, &schema.zql)).collect();
+            write.members.push((*id, stored));
+            write.pruned.extend(instance.members.prune().map(|below| (*id, below)));
+        }
+        if write.members.is_empty() && events.is_empty() && !advance.permissions_changed {
+            return;
+        }
+        if !self.commit(&write) {
+            return;
+        }
+        metrics::counter!("landfall_points_total").increment(1);
+        self.groups.tell(events);
+        if advance.permissions_changed {
+            self.groups.tell_all(|| PoolEvent::PermissionsChanged);
+        }
+    }
+
+    /// Makes a point durable. If that fails nothing that depends on it may leave: all groups begin anew.
+    pub(super) fn commit(&mut self, write: &PointWrite) -> bool {
+        match self.cvr.commit_point(write) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "a point cannot be stored; all clients reconnect");
+                self.restart();
+                false
+            }
+        }
+    }
+
+    /// Ends all groups and pipelines; clients reconnect and catch up from what is stored.
+    fn restart(&mut self) {
+        self.groups.tell_all(|| PoolEvent::Restarted);
+        for waiting in self.waiting.drain(..) {
+            // The group may have ended meanwhile.
+            let _ = waiting.request.events.send(PoolEvent::Restarted);
+        }
+        self.freeze_all();
+        self.groups = Groups::default();
+        if let Err(error) = self.check_generation() {
+            tracing::error!(%error, "the client view records cannot be checked");
+        }
+        self.read_permissions();
+        match self.reader.advance() {
+            Ok(version) => {
+                // Their effects are in every hydration from here on.
+                if self.moves.take_until(version).is_err() {
+                    self.moves = self.replica.subscribe();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the replica cannot be read now"),
+        }
+        self.publish_gauges();
+    }
+
+    fn freeze_all(&mut self) {
+        let alive = self.instances.values().filter(|i| i.is_alive()).map(|i| i.id).collect();
+        let point = self.gauges.version.load(Ordering::Acquire);
+        let write = PointWrite { point, frozen: alive, ..PointWrite::default() };
+        if let Err(error) = self.cvr.commit_point(&write) {
+            tracing::error!(%error, "the end of the queries cannot be stored");
+        }
+        self.instances.clear();
+        self.by_key.clear();
+        self.by_table.clear();
+        self.hydrating.clear();
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.freeze_all();
+    }
+
+    /// Takes a group's request in; it is answered when all of its queries are read.
+    pub(super) fn sync(&mut self, request: SyncRequest) {
+        let queries: Vec<_> = request
+            .queries
+            .iter()
+            .map(|(hash, query)| (hash.clone(), self.instance_for(query)))
+            .collect();
+        self.waiting.push(Waiting { request, queries });
+        self.join_ready();
+    }
+
+    fn instance_for(&mut self, query: &Arc<super::PreparedQuery>) -> Result<InstanceId, String> {
+        if let Some(id) = self.by_key.get(&query.key) {
+            return Ok(*id);
+        }
+        let schema = self.reader.schema().clone();
+        let pipeline = Pipeline::build(&query.ast, &schema.zql).map_err(|e| e.to_string())?;
+        let unreadable = |error: CvrError| {
+            tracing::error!(%error, "the client view records cannot be read");
+            "the server cannot read its records".to_owned()
+        };
+        let stored = self.cvr.find_instance(&query.key).map_err(unreadable)?;
+        let id = match &stored {
+            Some(stored) => stored.id,
+            None => self.cvr.next_instance().map_err(unreadable)?,
+        };
+        for table in tables_of(&pipeline, &schema.zql) {
+            self.by_table.entry(table).or_default().insert(id);
+        }
+        self.by_key.insert(query.key.clone(), id);
+        let instance = Instance { stored, ..Instance::new(id, query.clone(), pipeline) };
+        self.instances.insert(id, instance);
+        self.hydrating.push_back(id);
+        Ok(id)
+    }
+
+    /// One slice of what is to be read.
+    pub(super) fn work(&mut self) {
+        if let Some(id) = self.hydrating.pop_front() {
+            match self.hydrate(id) {
+                Ok(Slice::More) => self.hydrating.push_back(id),
+                Ok(Slice::Done) => {}
+                Err(error) => self.fail(id, &error),
+            }
+            self.join_ready();
+            self.publish_gauges();
+        }
+        self.drop_idle();
+    }
+
+    fn hydrate(&mut self, id: InstanceId) -> Result<Slice, InstanceError> {
+        let Some(instance) = self.instances.get_mut(&id) else { return Ok(Slice::Done) };
+        if instance.hydrate(&self.reader)? == Slice::More {
+            return Ok(Slice::More);
+        }
+        let point = self.reader.version();
+        let schema = self.reader.schema().clone();
+        let stored = match &instance.stored {
+            Some(_) => self.cvr.load_members(id).map_err(stored_error)?,
+            None => Vec::new(),
+        };
+        let changed = instance.settle(point, stored, &schema.zql)?;
+        instance.idle_since = Some(Instant::now());
+        let members = changed.iter().filter_map(|key| instance.stored_member(key, &schema.zql)).collect();
+        let born = vec![(id, instance.query.key.to_vec())];
+        let write = PointWrite { point, members: vec![(id, members)], born, ..PointWrite::default() };
+        self.commit(&write);
+        Ok(Slice::Done)
+    }
+
+    /// A query cannot be served: only those who asked for it hear of it.
+    fn fail(&mut self, id: InstanceId, error: &InstanceError) {
+        tracing::warn!(instance = %id, %error, "a query failed");
+        metrics::counter!("landfall_queries_failed_total").increment(1);
+        let message = error.to_string();
+        for waiting in &mut self.waiting {
+            for (_, instance) in waiting.queries.iter_mut().filter(|(_, i)| *i == Ok(id)) {
+                *instance = Err(message.clone());
+            }
+        }
+        self.groups.tell_failed(id, &message);
+        if self.instances.get(&id).is_some_and(|i| i.users == 0) {
+            self.drop_instance(id);
+        }
+        self.join_ready();
+    }
+
+    fn drop_instance(&mut self, id: InstanceId) {
+        if let Some(instance) = self.instances.remove(&id) {
+            self.by_key.remove(&instance.query.key);
+            self.by_table.values_mut().for_each(|ids| {
+                ids.remove(&id);
+            });
+            self.hydrating.retain(|other| *other != id);
+        }
+    }
+
+    fn join_ready(&mut self) {
+        let alive = |id: &InstanceId| self.instances.get(id).is_none_or(Instance::is_alive);
+        let ready = |w: &Waiting| w.queries.iter().all(|(_, q)| q.as_ref().is_ok_and(alive) || q.is_err());
+        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(ready);
+        self.waiting = waiting;
+        for Waiting { request, queries } in ready {
+            self.join(request, queries);
+        }
+    }
+
+    pub(super) fn forget(&mut self, group: &Arc<str>) {
+        self.waiting.retain(|w| w.request.group != *group);
+        for id in self.groups.remove(group) {
+            self.release(id);
+        }
+    }
+
+    pub(super) fn release(&mut self, id: InstanceId) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.users = instance.users.saturating_sub(1);
+            if instance.users == 0 {
+                instance.idle_since = Some(Instant::now());
+            }
+        }
+    }
+
+    fn drop_idle(&mut self) {
+        let wanted: BTreeSet<InstanceId> =
+            self.waiting.iter().flat_map(|w| &w.queries).filter_map(|(_, q)| q.as_ref().ok().copied()).collect();
+        let over = |i: &&Instance| {
+            i.users == 0
+                && i.is_alive()
+                && !wanted.contains(&i.id)
+                && (i.broken || i.idle_since.is_some_and(|since| since.elapsed() > LINGER))
+        };
+        let idle: Vec<InstanceId> = self.instances.values().filter(over).map(|i| i.id).collect();
+        if !idle.is_empty() {
+            idle.iter().for_each(|id| self.drop_instance(*id));
+            let write = PointWrite { point: self.reader.version(), frozen: idle, ..PointWrite::default() };
+            self.commit(&write);
+        }
+        if self.swept.elapsed() > SWEEP {
+            self.swept = Instant::now();
+            let alive: Vec<InstanceId> = self.instances.keys().copied().collect();
+            if let Err(error) = self.cvr.sweep_instances(&alive) {
+                tracing::warn!(%error, "old records cannot be removed");
+            }
+        }
+    }
+}
+
+fn stored_error(error: CvrError) -> InstanceError {
+    let message = "the server cannot read its records".to_owned();
+    InstanceError::Source(landfall_ivm::SourceError { message, source: Some(Box::new(error)) })
+}
+
+/// Pipelines over tables whose changes are not known one by one are read anew.
+fn mark_reset(
+    advance: &Advance,
+    instances: &mut BTreeMap<InstanceId, Instance>,
+    by_table: &BTreeMap<TableId, BTreeSet<InstanceId>>,
+) {
+    let Reset::Tables(tables) = &advance.reset else { return };
+    for id in tables.iter().filter_map(|t| by_table.get(t)).flatten() {
+        if let Some(instance) = instances.get_mut(id) {
+            instance.restart_hydration();
+        }
+    }
+}

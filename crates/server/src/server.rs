@@ -1,0 +1,297 @@
+//! All parts put together: from a configuration to a running server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use landfall_protocol::{ClientColumnType, ClientSchema, MutationMode, QueryMode, ServerMode};
+use landfall_zql::ColumnType;
+use landfall_zql::ast::Ast;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::Value as Json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::auth::{Policy, PolicyError, TokenVerifier};
+use crate::config::{Config, UpstreamAddress};
+use crate::cvr::{CvrError, CvrStore, SqliteCvr, StateVersion};
+use crate::http::{self, HttpContext};
+use crate::push::Pusher;
+use crate::push::endpoint::AppEndpoints;
+use crate::queries::{PoolHandle, PreparedQuery, WorkerError};
+use crate::replica::Replica;
+use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
+use crate::upstream::{Started, Upstream, UpstreamError, postgres};
+
+/// How long connections have to end when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// Records of groups that nobody used for so long are dropped; their clients start afresh, and lose nothing.
+const GROUP_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// Why the server cannot start. Each text is one line for whoever started it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The port cannot be opened.
+    #[error("cannot listen on {host}:{port}: {reason}")]
+    Listen {
+        /// The address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        reason: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The records.
+    #[error("{}: {source}", path.display())]
+    Cvr {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        source: CvrError,
+    },
+    /// The query pool.
+    #[error(transparent)]
+    Pool(#[from] WorkerError),
+    /// The permissions file.
+    #[error("{}: {reason}", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The HTTP client.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// A server that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its query pool.
+    pub pool: PoolHandle,
+    upstream: Arc<dyn Upstream>,
+    stopping: watch::Sender<bool>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts a server; returns when it takes connections.
+pub async fn start(config: Config) -> Result<Running, ServerError> {
+    crate::install_tls();
+    let (listener, address) = http::listen(&config.host, config.port).await.map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+            _ => error.to_string(),
+        };
+        ServerError::Listen { host: config.host.clone(), port: config.port, reason }
+    })?;
+    let policy = Arc::new(read_policy(&config)?);
+    if config.dev {
+        tracing::warn!("DEVELOPMENT MODE: without declared permissions everyone may read and write everything");
+    }
+    let metrics = install_metrics();
+    let Started { replica, upstream } = start_upstream(&config).await?;
+    let cvr = open_cvr(&config)?;
+    let declared = policy.clone();
+    let on_permissions = Box::new(move |text: Option<&str>| {
+        if let Err(error) = declared.declare(text) {
+            tracing::error!(%error, "everything is closed until the permissions can be read");
+        }
+    });
+    let pool = PoolHandle::start(&replica, cvr.clone(), on_permissions)?;
+
+    let client = reqwest::Client::builder().build()?;
+    let endpoints = Arc::new(AppEndpoints::new(&config, client.clone()));
+    let passed_on = config.query.is_some() || config.mutate.is_some();
+    let tokens = TokenVerifier::new(config.jwt.clone(), passed_on, config.dev, client);
+    let pusher = Arc::new(Pusher {
+        endpoints: endpoints.clone(),
+        upstream: upstream.clone(),
+        policy: policy.clone(),
+        enable_crud: config.enable_crud,
+    });
+    let rules = Arc::new(ServerRules { pool: pool.clone(), replica, policy, endpoints: endpoints.clone() });
+    let session = SessionContext { rules, cvr: cvr.clone(), pool: pool.clone(), endpoints, pusher };
+    let (stopping, stopped) = watch::channel(false);
+    let context = HttpContext {
+        registry: Registry::new(Arc::new(session)),
+        tokens,
+        pool: pool.clone(),
+        mode: mode(&config),
+        dev: config.dev,
+        max_payload_bytes: config.max_payload_bytes,
+        max_buffered_bytes: config.max_buffered_bytes,
+        admin_password: config.admin_password.clone(),
+        metrics,
+        stopping: stopped,
+        connections: AtomicU64::new(0),
+    };
+    let serving = tokio::spawn(http::serve(listener, Arc::new(context)));
+    tokio::spawn(purge(cvr, stopping.subscribe()));
+    Ok(Running { address, pool, upstream, stopping, serving })
+}
+
+impl Running {
+    /// Ends connections, stores what is to be stored, and stops following the database.
+    pub async fn shutdown(mut self) {
+        // An error says that nobody listens, which is what is wanted.
+        let _ = self.stopping.send(true);
+        if tokio::time::timeout(GRACE, &mut self.serving).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+            self.serving.abort();
+        }
+        self.pool.stop();
+        if tokio::time::timeout(GRACE, self.upstream.shutdown()).await.is_err() {
+            tracing::warn!("the database connection did not end in time");
+        }
+    }
+}
+
+fn mode(config: &Config) -> ServerMode {
+    ServerMode {
+        queries: if config.query.is_some() { QueryMode::Named } else { QueryMode::Ast },
+        mutations: if config.mutate.is_some() { MutationMode::Custom } else { MutationMode::Crud },
+        version: landfall_protocol::LANDFALL_VERSION,
+    }
+}
+
+async fn start_upstream(config: &Config) -> Result<Started, UpstreamError> {
+    match &config.upstream {
+        UpstreamAddress::Postgres(url) => {
+            postgres::start(postgres::PostgresSettings {
+                url: url.expose().to_owned(),
+                replica_file: config.replica_file.clone(),
+                app_id: config.app_id.clone(),
+                shard_num: config.shard_num,
+                publications: config.publications.clone(),
+            })
+            .await
+        }
+        UpstreamAddress::Embedded(file) => {
+            let _ = file;
+            std::future::pending().await
+        }
+    }
+}
+
+fn open_cvr(config: &Config) -> Result<Arc<dyn CvrStore>, ServerError> {
+    let path = config.cvr_file.clone();
+    match SqliteCvr::open(&path) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(ServerError::Cvr { path, source }),
+    }
+}
+
+fn read_policy(config: &Config) -> Result<Policy, ServerError> {
+    let Some(path) = &config.permissions_file else {
+        return Policy::new(config.dev, None).map_err(|e| unreadable(&PathBuf::new(), &e));
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ServerError::Permissions { path: path.clone(), reason: e.to_string() })?;
+    Policy::new(config.dev, Some(&text)).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &std::path::Path, error: &PolicyError) -> ServerError {
+    ServerError::Permissions { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// The metrics recorder is one for the process; a second server in it goes without.
+fn install_metrics() -> Option<PrometheusHandle> {
+    PrometheusBuilder::new().install_recorder().ok()
+}
+
+async fn purge(cvr: Arc<dyn CvrStore>, mut stopping: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            _ = due.tick() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        let before = crate::clock::now_ms() as i64 - GROUP_LIFE_MS;
+        let store = cvr.clone();
+        match tokio::task::spawn_blocking(move || store.purge_groups(before)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(groups)) => tracing::info!(groups, "records of unused client groups were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "old records cannot be removed"),
+            Err(error) => tracing::warn!(%error, "old records cannot be removed"),
+        }
+    }
+}
+
+struct ServerRules {
+    pool: PoolHandle,
+    replica: Replica,
+    policy: Arc<Policy>,
+    endpoints: Arc<AppEndpoints>,
+}
+
+impl Rules for ServerRules {
+    fn pool_version(&self) -> StateVersion {
+        self.pool.version()
+    }
+
+    fn check_schema(&self, schema: &ClientSchema) -> Result<(), String> {
+        let replica = self.replica.schema();
+        for (name, table) in &schema.tables {
+            let Some(id) = replica.zql.table_by_server_name(name) else {
+                return Err(format!("the table {name:?} does not exist, or has no key that identifies its rows"));
+            };
+            let known = &replica.zql[id];
+            for (column, wanted) in &table.columns {
+                let Some(at) = known.column_by_server_name(column) else {
+                    return Err(format!("the table {name:?} has no column {column:?}"));
+                };
+                let (there, wanted) = (known.columns[at].ty, column_type(wanted.ty));
+                if there != wanted {
+                    let (there, wanted) = (there.name(), wanted.name());
+                    return Err(format!("the column {column:?} of {name:?} is a {there}, not a {wanted}"));
+                }
+            }
+            if let Some(key) = &table.primary_key {
+                let mut wanted: Vec<&str> = key.iter().map(String::as_str).collect();
+                let names = known.primary_key.iter().map(|c| known.columns[*c].server_name.as_str());
+                let mut there: Vec<&str> = names.collect();
+                wanted.sort_unstable();
+                there.sort_unstable();
+                if wanted != there {
+                    return Err(format!("the rows of {name:?} are identified by {there:?}, not by {wanted:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare_client_query(&self, ast: &Ast, claims: Option<&Json>) -> Result<PreparedQuery, String> {
+        let ast = self.policy.read(ast, claims).map_err(|e| e.to_string())?;
+        Ok(PreparedQuery::new(&ast))
+    }
+
+    fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String> {
+        Ok(PreparedQuery::new(ast))
+    }
+
+    fn has_query_endpoint(&self) -> bool {
+        self.endpoints.has_query()
+    }
+
+    fn validates(&self, context: &ConnectionContext) -> bool {
+        self.endpoints.validates(context)
+    }
+}
+
+fn column_type(ty: ClientColumnType) -> ColumnType {
+    match ty {
+        ClientColumnType::String => ColumnType::String,
+        ClientColumnType::Number => ColumnType::Number,
+        ClientColumnType::Boolean => ColumnType::Boolean,
+        ClientColumnType::Json => ColumnType::Json,
+        ClientColumnType::Null => ColumnType::Null,
+    }
+}

@@ -1,0 +1,144 @@
+//! Runs one group as a task: feeds it events, carries its effects out in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_protocol::{ErrorBody, ErrorKind};
+use tokio::sync::mpsc;
+
+pub use super::registry::GroupHandle;
+use super::group::{Effect, Group, GroupEvent, Transformed};
+use super::registry::{Registry, SessionContext};
+use crate::clock;
+use crate::cvr::{CvrError, GroupRecord};
+use crate::push::PushQueue;
+use crate::queries::{PoolEvent, SyncRequest};
+
+/// How long a group without connections is kept.
+const LINGER: Duration = Duration::from_secs(5);
+
+struct Actor {
+    id: Arc<str>,
+    context: Arc<SessionContext>,
+    pushes: PushQueue,
+    pool_events: mpsc::UnboundedSender<PoolEvent>,
+    own_events: mpsc::UnboundedSender<GroupEvent>,
+}
+
+pub(super) async fn run(
+    id: Arc<str>,
+    registry: Arc<Registry>,
+    context: Arc<SessionContext>,
+    mut inbox: mpsc::Receiver<GroupEvent>,
+) {
+    let (pool_events, mut from_pool) = mpsc::unbounded_channel();
+    let (own_events, mut from_self) = mpsc::unbounded_channel();
+    let stored = match load(&id, &context).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::error!(group = %id, %error, "the group's record cannot be read");
+            return refuse(&mut inbox).await;
+        }
+    };
+    let mut group = Group::new(id.clone(), context.rules.clone(), stored);
+    let pushes = context.pusher.queue(id.clone(), own_events.clone());
+    let actor = Actor { id: id.clone(), context, pushes, pool_events, own_events };
+    loop {
+        let wait = match group.is_idle() {
+            true => LINGER,
+            false => group.next_tick_ms().map_or(Duration::from_secs(60), Duration::from_millis),
+        };
+        let event = tokio::select! {
+            biased;
+            Some(event) = from_pool.recv() => GroupEvent::Pool(event),
+            Some(event) = from_self.recv() => event,
+            event = inbox.recv() => match event {
+                Some(event) => event,
+                None => break,
+            },
+            () = tokio::time::sleep(wait) => {
+                if group.is_idle() && registry.retire(&id, &mut inbox) {
+                    break;
+                }
+                GroupEvent::Tick
+            }
+        };
+        let effects = group.handle(clock::now_ms(), event);
+        if let Err(error) = actor.carry_out(effects).await {
+            tracing::error!(group = %id, %error, "the group's record cannot be written");
+            let body = ErrorBody::new(ErrorKind::Internal, "the server cannot store what the client has");
+            for effect in group.fail_all(&body) {
+                if let Effect::Send(outbound, frames) = effect {
+                    frames.into_iter().for_each(|frame| outbound.send(frame));
+                }
+            }
+            inbox.close();
+            break;
+        }
+        if group.has_ended() {
+            inbox.close();
+            break;
+        }
+    }
+    actor.context.pool.forget(&id);
+}
+
+async fn load(id: &Arc<str>, context: &Arc<SessionContext>) -> Result<Option<GroupRecord>, CvrError> {
+    let (id, cvr) = (id.clone(), context.cvr.clone());
+    blocking(move || cvr.load_group(&id)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CvrError> + Send + 'static,
+) -> Result<T, CvrError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(CvrError::Damaged(format!("a storage task ended early: {error}"))),
+    }
+}
+
+/// Answers everyone who is waiting that the group cannot be had.
+async fn refuse(inbox: &mut mpsc::Receiver<GroupEvent>) {
+    inbox.close();
+    while let Some(event) = inbox.recv().await {
+        if let GroupEvent::Attach { reply, .. } = event {
+            let message = "the server cannot read what it knows of this client group";
+            // A caller that has gone needs no answer.
+            let _ = reply.send(Err(ErrorBody::new(ErrorKind::Internal, message)));
+        }
+    }
+}
+
+impl Actor {
+    async fn carry_out(&self, effects: Vec<Effect>) -> Result<(), CvrError> {
+        for effect in effects {
+            match effect {
+                Effect::Store(writes) => {
+                    let (id, cvr) = (self.id.clone(), self.context.cvr.clone());
+                    blocking(move || cvr.write_group(&id, &writes)).await?;
+                }
+                Effect::Send(outbound, frames) => frames.into_iter().for_each(|frame| outbound.send(frame)),
+                Effect::Sync { queries, catch_ups, for_current } => self.context.pool.sync(SyncRequest {
+                    group: self.id.clone(),
+                    events: self.pool_events.clone(),
+                    queries,
+                    catch_ups,
+                    for_current,
+                }),
+                Effect::Transform { context, queries, background } => {
+                    let (endpoints, events) = (self.context.endpoints.clone(), self.own_events.clone());
+                    tokio::spawn(async move {
+                        let outcome = endpoints.transform(&context, &queries).await.map_err(Box::new);
+                        let answer = Transformed { connection: context.id, background, outcome };
+                        // The group may have ended meanwhile.
+                        let _ = events.send(GroupEvent::Transformed(answer));
+                    });
+                }
+                Effect::Push(context, push) => self.pushes.push(context, *push),
+                Effect::CleanResults(context, client, up_to) => self.pushes.clean_results(context, client, up_to),
+                Effect::CleanClients(context, clients) => self.pushes.clean_clients(context, clients),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,651 @@
+//! The decisions of one client group, without I/O: events in, effects out.
+//!
+//! Invariants: every poke is the exact difference between two versions of the group; what a poke tells of the
+//! configuration is stored before the poke is sent (effects are carried out in order); one sync is under way at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use landfall_protocol::{
+    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, ErroredQueryKind, InspectReply, Json as ProtocolJson,
+    Push, QueryText, Upstream,
+};
+use landfall_zql::ast::Ast;
+use serde_json::Value as Json;
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, ConnectionContext, ConnectionId, Progress};
+use super::outbound::{Frame, Outbound};
+use super::poke::Extras;
+use crate::cvr::{CvrVersion, GroupRecord, GroupWrite, InstanceId, QueryDefinition, StateVersion};
+use crate::queries::{CatchUpRequest, PoolEvent, PreparedQuery};
+
+/// The server's rules, as far as a group needs them.
+pub trait Rules: Send + Sync {
+    /// The newest version that the query pool has reached.
+    fn pool_version(&self) -> StateVersion;
+    /// Whether the replica can serve a client with this schema.
+    fn check_schema(&self, schema: &landfall_protocol::ClientSchema) -> Result<(), String>;
+    /// Permissions for a query given as an AST by a client.
+    fn prepare_client_query(&self, ast: &Ast, claims: Option<&Json>) -> Result<PreparedQuery, String>;
+    /// A query that the app's endpoint gave, which answers for its permissions.
+    fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String>;
+    /// Whether there is a query endpoint.
+    fn has_query_endpoint(&self) -> bool;
+    /// Whether every connection is checked with the query endpoint.
+    fn validates(&self, context: &ConnectionContext) -> bool;
+}
+
+/// What can happen to a group.
+pub enum GroupEvent {
+    /// A connection asks to join.
+    Attach {
+        /// Its request.
+        context: ConnectionContext,
+        /// Its socket.
+        outbound: Outbound,
+        /// Its cookie as written.
+        base_cookie: Option<String>,
+        /// The verdict.
+        reply: oneshot::Sender<Result<(), ErrorBody>>,
+    },
+    /// A message came.
+    Message(ConnectionId, Box<Upstream>),
+    /// A connection has another token.
+    Reauthenticated(ConnectionId, super::ConnectionAuth),
+    /// A socket ended.
+    Disconnected(ConnectionId),
+    /// A congested socket drained.
+    Drained(ConnectionId),
+    /// The query pool answered.
+    Pool(PoolEvent),
+    /// The query endpoint answered.
+    Transformed(Transformed),
+    /// A push failed in a way that its connection must hear.
+    PushFailed(ConnectionId, Box<ErrorBody>),
+    /// Time has passed.
+    Tick,
+}
+
+/// An answer of the query endpoint.
+pub struct Transformed {
+    /// The connection on whose behalf it was asked.
+    pub connection: ConnectionId,
+    /// True when running queries are only refreshed.
+    pub background: bool,
+    /// Each query, or one error for all.
+    pub outcome: Result<Vec<(String, Result<Ast, ErroredQuery>)>, Box<ErrorBody>>,
+}
+
+/// A query to be named to the query endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedQuery {
+    /// Its hash.
+    pub hash: String,
+    /// Its name.
+    pub name: String,
+    /// Its arguments, JSON text of an array.
+    pub args: String,
+}
+
+/// What is to be done, in order.
+pub enum Effect {
+    /// Store; nothing after it happens before it is stored.
+    Store(Vec<GroupWrite>),
+    /// Send frames.
+    Send(Outbound, Vec<Frame>),
+    /// Ask the query pool.
+    Sync {
+        /// The group's queries from now on.
+        queries: Vec<(String, Arc<PreparedQuery>)>,
+        /// Connections that are behind.
+        catch_ups: Vec<CatchUpRequest>,
+        /// Whether any connection is current.
+        for_current: bool,
+    },
+    /// Ask the query endpoint.
+    Transform {
+        /// On whose behalf.
+        context: Arc<ConnectionContext>,
+        /// What about; may be empty to check the connection.
+        queries: Vec<NamedQuery>,
+        /// Passed through.
+        background: bool,
+    },
+    /// Carry out mutations.
+    Push(Arc<ConnectionContext>, Box<Push>),
+    /// Results of a client up to an id were received.
+    CleanResults(Arc<ConnectionContext>, String, u64),
+    /// Clients are gone for good.
+    CleanClients(Arc<ConnectionContext>, Vec<String>),
+}
+
+/// How far a wanted query is.
+#[derive(Default)]
+pub(super) struct Query {
+    /// What it is to be, if that is known.
+    pub(super) prepared: Option<Arc<PreparedQuery>>,
+    /// What the pool serves for it.
+    pub(super) joined: Option<Arc<PreparedQuery>>,
+    /// Why there is nothing to serve.
+    pub(super) failed: Option<ErroredQuery>,
+    /// Whether the query endpoint has been asked and has not answered.
+    pub(super) pending: bool,
+}
+
+/// Which queries to find out about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepare {
+    /// Those that are not known.
+    Missing,
+    /// The same, and the connection is new: it is to be checked.
+    Connected,
+    /// All.
+    Again,
+}
+
+/// The request that is under way.
+pub(super) struct SyncInFlight {
+    pub(super) queries: BTreeMap<String, Arc<PreparedQuery>>,
+}
+
+/// One client group.
+pub struct Group {
+    pub(super) id: Arc<str>,
+    pub(super) rules: Arc<dyn Rules>,
+    pub(super) record: GroupRecord,
+    /// The version of the group's current connections.
+    pub(super) version: CvrVersion,
+    /// Whether the pool serves the group, so that points arrive.
+    pub(super) attached: bool,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) queries: BTreeMap<String, Query>,
+    pub(super) in_flight: Option<SyncInFlight>,
+    pub(super) sync_needed: bool,
+    pub(super) lmids: BTreeMap<String, u64>,
+    /// JSON text of the results that are not cleaned up.
+    pub(super) results: BTreeMap<(String, u64), String>,
+    /// Since when the group's clock runs, by the host's clock.
+    pub(super) running_since: Option<u64>,
+    pub(super) now_ms: u64,
+    pub(super) clock_stored_at: u64,
+    pub(super) transformed_at: u64,
+    /// The pool has begun anew and knows nothing of this group.
+    ended: bool,
+    pub(super) writes: Vec<GroupWrite>,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// The report of a query that this server refuses.
+pub(super) fn errored(hash: &str, name: &str, message: String) -> ErroredQuery {
+    ErroredQuery {
+        error: ErroredQueryKind::App,
+        id: hash.to_owned(),
+        name: name.to_owned(),
+        message: Some(message),
+        details: None,
+    }
+}
+
+/// How often the group's clock is stored.
+const CLOCK_INTERVAL_MS: u64 = 60_000;
+/// How often named queries are asked for again.
+const TRANSFORM_INTERVAL_MS: u64 = 300_000;
+
+impl Group {
+    /// A group as it was stored, or a new one.
+    pub fn new(id: Arc<str>, rules: Arc<dyn Rules>, stored: Option<GroupRecord>) -> Self {
+        let record = stored.unwrap_or_default();
+        let version = if record.version == CvrVersion::EMPTY {
+            CvrVersion::EMPTY
+        } else {
+            // Pokes after the last change of configuration were not stored; none of them is above the pool.
+            record.version.max(CvrVersion::at(rules.pool_version()))
+        };
+        let mut group = Group {
+            id,
+            rules,
+            version,
+            attached: false,
+            connections: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            in_flight: None,
+            sync_needed: false,
+            lmids: BTreeMap::new(),
+            results: BTreeMap::new(),
+            running_since: None,
+            now_ms: 0,
+            clock_stored_at: 0,
+            transformed_at: 0,
+            ended: false,
+            writes: Vec::new(),
+            effects: Vec::new(),
+            record,
+        };
+        let hashes: Vec<String> = group.record.queries.keys().cloned().collect();
+        group.queries = hashes.into_iter().map(|hash| (hash, Query::default())).collect();
+        group
+    }
+
+    /// Whether any connection is left.
+    pub fn is_idle(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether the group is to be given up: a new one takes its place.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes an event in. `now_ms` never goes back.
+    pub fn handle(&mut self, now_ms: u64, event: GroupEvent) -> Vec<Effect> {
+        self.now_ms = now_ms.max(self.now_ms);
+        match event {
+            GroupEvent::Attach { context, outbound, base_cookie, reply } => {
+                let verdict = self.attach(context, outbound, base_cookie);
+                // The socket may have gone meanwhile; then `Disconnected` follows.
+                let _ = reply.send(verdict);
+            }
+            GroupEvent::Message(connection, message) => self.message(connection, *message),
+            GroupEvent::Reauthenticated(connection, auth) => self.reauthenticated(connection, auth),
+            GroupEvent::Disconnected(connection) => self.disconnected(connection),
+            GroupEvent::Drained(connection) => self.drained(connection),
+            GroupEvent::Pool(event) => self.pool_event(event),
+            GroupEvent::Transformed(answer) => self.transformed(answer),
+            GroupEvent::PushFailed(connection, body) => self.push_failed(connection, *body),
+            GroupEvent::Tick => self.tick(),
+        }
+        self.maybe_sync();
+        self.flush_writes();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// How long until `Tick` is due.
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        self.running_since?;
+        let clock = self.clock_ms();
+        let expiry = self.queries.keys().filter_map(|h| self.record.expires_at_ms(h));
+        let expiry = expiry.map(|at| at.saturating_sub(clock));
+        let clock_due = (self.clock_stored_at + CLOCK_INTERVAL_MS).saturating_sub(self.now_ms);
+        expiry.chain([clock_due]).min()
+    }
+
+    /// The group's clock: stands still while no client is connected.
+    pub(super) fn clock_ms(&self) -> u64 {
+        self.record.ttl_clock_ms + self.running_since.map_or(0, |since| self.now_ms.saturating_sub(since))
+    }
+
+    pub(super) fn write(&mut self, write: GroupWrite) {
+        self.record.apply(&write);
+        self.writes.push(write);
+    }
+
+    pub(super) fn flush_writes(&mut self) {
+        if !self.writes.is_empty() {
+            self.effects.push(Effect::Store(std::mem::take(&mut self.writes)));
+        }
+    }
+
+    pub(super) fn send(&mut self, outbound: &Outbound, frames: Vec<Frame>) {
+        self.flush_writes();
+        self.effects.push(Effect::Send(outbound.clone(), frames));
+    }
+
+    pub(super) fn send_message(&mut self, connection: ConnectionId, message: &Downstream<'_>) {
+        if let Some(outbound) = self.connections.get(&connection).map(|c| c.outbound.clone()) {
+            self.send(&outbound, vec![Frame::Text(message.encode().into())]);
+        }
+    }
+
+    /// Tells a connection what is wrong and ends it.
+    pub(super) fn fail(&mut self, connection: ConnectionId, body: ErrorBody) {
+        tracing::info!(group = %self.id, connection, kind = ?body.kind(), "connection failed");
+        if let Some(outbound) = self.connections.get(&connection).map(|c| c.outbound.clone()) {
+            let text = Downstream::Error(body).encode();
+            self.send(&outbound, vec![Frame::Text(text.into()), Frame::Close(None)]);
+        }
+        self.disconnected(connection);
+    }
+
+    /// Ends all connections with one error.
+    pub fn fail_all(&mut self, body: &ErrorBody) -> Vec<Effect> {
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.fail(connection, body.clone());
+        }
+        // What could not be stored is not tried again: the record is read anew when a client comes back.
+        self.writes.clear();
+        let effects = std::mem::take(&mut self.effects);
+        effects.into_iter().filter(|e| matches!(e, Effect::Send(..))).collect()
+    }
+
+    fn attach(
+        &mut self,
+        context: ConnectionContext,
+        outbound: Outbound,
+        base_cookie: Option<String>,
+    ) -> Result<(), ErrorBody> {
+        match &self.record.owner {
+            Some(owner) if *owner != context.user_id => {
+                return Err(ErrorBody::new(
+                    ErrorKind::Unauthorized,
+                    "this client group belongs to another user",
+                ));
+            }
+            Some(_) => {}
+            None => self.write(GroupWrite::Owner(context.user_id.clone())),
+        }
+        let same_client = |c: &Connection| c.context.client_id == context.client_id;
+        let older: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, c)| same_client(c)).map(|(id, _)| *id).collect();
+        for id in older {
+            if let Some(outbound) = self.connections.get(&id).map(|c| c.outbound.clone()) {
+                self.send(&outbound, vec![Frame::Close(None)]);
+            }
+            self.disconnected(id);
+        }
+        if self.running_since.is_none() {
+            self.running_since = Some(self.now_ms);
+            self.clock_stored_at = self.now_ms;
+        }
+        let connection = Connection {
+            context: Arc::new(context),
+            outbound,
+            progress: Progress::Waiting,
+            cookie: None,
+            poked: false,
+            base_cookie,
+        };
+        self.connections.insert(connection.context.id, connection);
+        Ok(())
+    }
+
+    fn message(&mut self, id: ConnectionId, message: Upstream) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let context = connection.context.clone();
+        let waiting = connection.progress == Progress::Waiting;
+        match message {
+            Upstream::InitConnection(init) => self.init(id, init),
+            Upstream::ChangeDesiredQueries(change) if !waiting => {
+                self.change_desired(&context.client_id, change.desired_queries_patch);
+                self.prepare_queries(&context, Prepare::Missing);
+            }
+            Upstream::DeleteClients(delete) if !waiting => self.delete_clients(id, delete),
+            Upstream::Inspect(inspect) if !waiting => {
+                // The inspector is not served yet: every question is answered as to somebody without the password.
+                match ProtocolJson::of(&false) {
+                    Ok(value) => {
+                        let reply = InspectReply { op: "authenticated".to_owned(), id: inspect.id, value };
+                        self.send_message(id, &Downstream::Inspect(reply));
+                    }
+                    Err(error) => tracing::error!(%error, "an answer could not be written"),
+                }
+            }
+            // Without a registered client these have no meaning.
+            Upstream::ChangeDesiredQueries(_) | Upstream::DeleteClients(_) | Upstream::Inspect(_) => {}
+            Upstream::Push(push) => self.push(id, context, push),
+            Upstream::AckMutationResponses(ack) => {
+                self.effects.push(Effect::CleanResults(context, ack.client_id, ack.id));
+            }
+            Upstream::Ping => self.send_message(id, &Downstream::Pong),
+            Upstream::Pull(pull) => self.pull(id, &pull),
+            // `updateAuth` is resolved before it gets here; `closeConnection` has no effect any more.
+            Upstream::UpdateAuth(_) | Upstream::CloseConnection(_) => {}
+        }
+    }
+
+    fn push(&mut self, id: ConnectionId, context: Arc<ConnectionContext>, push: Push) {
+        if push.client_group_id != *self.id {
+            let message = "push for another client group than the connection's";
+            return self.fail(id, ErrorBody::new(ErrorKind::InvalidPush, message));
+        }
+        if !push.mutations.is_empty() {
+            self.effects.push(Effect::Push(context, Box::new(push)));
+        }
+    }
+
+    fn pull(&mut self, id: ConnectionId, pull: &landfall_protocol::Pull) {
+        if pull.client_group_id != *self.id {
+            let message = "pull for another client group than the connection's";
+            return self.fail(id, ErrorBody::new(ErrorKind::InvalidMessage, message));
+        }
+        let reply = self.pull_response(pull);
+        self.send_message(id, &Downstream::Pull(reply));
+    }
+
+    fn reauthenticated(&mut self, id: ConnectionId, auth: super::ConnectionAuth) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut context = (*connection.context).clone();
+        context.auth = auth;
+        connection.context = Arc::new(context);
+        let context = connection.context.clone();
+        if connection.progress != Progress::Waiting {
+            self.prepare_queries(&context, Prepare::Again);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, id: ConnectionId) {
+        if self.connections.remove(&id).is_some() && self.connections.is_empty() {
+            self.store_clock();
+            self.record.ttl_clock_ms = self.clock_ms();
+            self.running_since = None;
+        }
+    }
+
+    fn store_clock(&mut self) {
+        let ttl_clock_ms = self.clock_ms();
+        self.writes.push(GroupWrite::Clock { ttl_clock_ms, now_ms: self.now_ms as i64 });
+        self.clock_stored_at = self.now_ms;
+    }
+
+    fn drained(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.progress == Progress::Lagging
+        {
+            connection.progress = Progress::Behind;
+            self.sync_needed = true;
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.now_ms >= self.clock_stored_at + CLOCK_INTERVAL_MS && self.running_since.is_some() {
+            self.store_clock();
+        }
+        let clock = self.clock_ms();
+        let expired = |h: &String| self.record.expires_at_ms(h).is_some_and(|at| at <= clock);
+        if self.queries.keys().any(expired) {
+            self.sync_needed = true;
+        }
+        let due = self.now_ms >= self.transformed_at + TRANSFORM_INTERVAL_MS;
+        let context = self.connections.values().map(|c| c.context.clone()).next_back();
+        if let Some(context) = context.filter(|_| due && self.rules.has_query_endpoint()) {
+            self.prepare_queries(&context, Prepare::Again);
+        }
+    }
+
+    fn push_failed(&mut self, id: ConnectionId, body: ErrorBody) {
+        match body.kind() {
+            ErrorKind::MutationFailed | ErrorKind::MutationRateLimited => {
+                self.send_message(id, &Downstream::Error(body));
+            }
+            _ => self.fail(id, body),
+        }
+    }
+
+    /// Finds out what each wanted query is.
+    pub(super) fn prepare_queries(&mut self, context: &Arc<ConnectionContext>, what: Prepare) {
+        let again = what == Prepare::Again;
+        let mut named = Vec::new();
+        let definitions: Vec<(String, QueryDefinition)> =
+            self.record.queries.iter().map(|(h, d)| (h.clone(), d.clone())).collect();
+        for (hash, definition) in definitions {
+            let query = self.queries.entry(hash.clone()).or_default();
+            if query.pending || (!again && (query.prepared.is_some() || query.failed.is_some())) {
+                continue;
+            }
+            match definition {
+                QueryDefinition::Ast(text) => {
+                    let claims = context.auth.claims.as_ref();
+                    let prepared = serde_json::from_str(&text)
+                        .map_err(|e| e.to_string())
+                        .and_then(|ast| self.rules.prepare_client_query(&ast, claims));
+                    self.prepared(&hash, "", prepared);
+                }
+                QueryDefinition::Named { name, args } if self.rules.has_query_endpoint() => {
+                    query.pending = true;
+                    named.push(NamedQuery { hash, name, args });
+                }
+                QueryDefinition::Named { name, .. } => {
+                    let message = "this server has no query endpoint, so queries by name cannot be answered";
+                    self.prepared(&hash, &name, Err(message.to_owned()));
+                }
+            }
+        }
+        if !named.is_empty() || (what == Prepare::Connected && self.rules.validates(context)) {
+            self.transformed_at = self.now_ms;
+            let context = context.clone();
+            self.effects.push(Effect::Transform { context, queries: named, background: again });
+        }
+    }
+
+    fn prepared(&mut self, hash: &str, name: &str, outcome: Result<PreparedQuery, String>) {
+        match outcome {
+            Ok(prepared) => {
+                let query = self.queries.entry(hash.to_owned()).or_default();
+                query.failed = None;
+                query.pending = false;
+                if query.prepared.as_ref().is_none_or(|p| p.key != prepared.key) {
+                    query.prepared = Some(Arc::new(prepared));
+                }
+                self.sync_needed = true;
+            }
+            Err(message) => self.query_failed(errored(hash, name, message)),
+        }
+    }
+
+    /// Drops a query's rows and tells the connections why.
+    pub(super) fn query_failed(&mut self, error: ErroredQuery) {
+        let hash = error.id.clone();
+        tracing::info!(group = %self.id, query = %hash, "query failed");
+        let query = self.queries.entry(hash.clone()).or_default();
+        query.prepared = None;
+        query.pending = false;
+        query.failed = Some(error.clone());
+        if query.joined.is_some() || self.record.got(&hash).is_some() {
+            self.sync_needed = true;
+        }
+        let wants = |c: &Connection| {
+            let key = (c.context.client_id.clone(), hash.clone());
+            c.progress != Progress::Waiting && self.record.desires.get(&key).is_some_and(|d| d.active)
+        };
+        let told: Vec<ConnectionId> = self.connections.iter().filter(|(_, c)| wants(c)).map(|(id, _)| *id).collect();
+        for id in told {
+            self.send_message(id, &Downstream::TransformError(vec![error.clone()]));
+        }
+    }
+
+    fn transformed(&mut self, answer: Transformed) {
+        let asked: BTreeSet<String> =
+            self.queries.iter().filter(|(_, q)| q.pending).map(|(h, _)| h.clone()).collect();
+        match answer.outcome {
+            Ok(queries) => {
+                for (hash, outcome) in queries {
+                    if !self.queries.contains_key(&hash) {
+                        continue;
+                    }
+                    match outcome {
+                        Ok(ast) => {
+                            let prepared = self.rules.prepare_app_query(&ast);
+                            self.prepared(&hash, "", prepared);
+                        }
+                        Err(error) => self.query_failed(error),
+                    }
+                }
+                self.sync_needed = true;
+            }
+            Err(body) => {
+                for hash in &asked {
+                    if let Some(query) = self.queries.get_mut(hash) {
+                        query.pending = false;
+                    }
+                }
+                tracing::warn!(group = %self.id, "the query endpoint failed");
+                if !answer.background {
+                    self.fail(answer.connection, *body);
+                }
+            }
+        }
+    }
+
+    fn pool_event(&mut self, event: PoolEvent) {
+        match event {
+            PoolEvent::Point(point) => self.point(point),
+            PoolEvent::Synced(synced) => self.synced(synced),
+            PoolEvent::PermissionsChanged => {
+                let context = self.connections.values().map(|c| c.context.clone()).next_back();
+                if let Some(context) = context {
+                    self.prepare_queries(&context, Prepare::Again);
+                    self.sync_needed = true;
+                }
+            }
+            PoolEvent::Broken { instance, message } => {
+                let served = |s: &&crate::cvr::GotSpan| s.instance == instance && s.until.is_none();
+                let hashes: Vec<String> = self.record.spans.iter().filter(served).map(|s| s.hash.clone()).collect();
+                for hash in hashes {
+                    self.query_failed(errored(&hash, "", message.clone()));
+                }
+            }
+            PoolEvent::Restarted => {
+                let body = ErrorBody::rehome("the server reads its queries anew");
+                for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+                    self.fail(connection, body.clone());
+                }
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Sends a poke from where a connection is to `to`, unless its socket does not drain.
+    pub(super) fn poke(
+        &mut self,
+        id: ConnectionId,
+        to: CvrVersion,
+        extras: &Extras,
+        rows: Option<&crate::queries::PokeBody>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.progress == Progress::Current && connection.outbound.congested() {
+            connection.progress = Progress::Lagging;
+            return;
+        }
+        let frames = super::poke::frames(connection.cookie, to, extras, rows, connection.context.protocol);
+        connection.cookie = Some(to);
+        connection.poked = true;
+        let outbound = connection.outbound.clone();
+        self.send(&outbound, frames);
+    }
+
+    pub(super) fn current_connections(&self) -> Vec<ConnectionId> {
+        let current = |c: &Connection| c.progress == Progress::Current;
+        self.connections.iter().filter(|(_, c)| current(c)).map(|(id, _)| *id).collect()
+    }
+
+    /// The instances that are in use, for tests and inspection.
+    pub fn instances(&self) -> BTreeSet<InstanceId> {
+        self.record.spans.iter().filter(|s| s.until.is_none()).map(|s| s.instance).collect()
+    }
+
+    pub(super) fn definition(query: &QueryText) -> QueryDefinition {
+        match query {
+            QueryText::Ast(ast) => QueryDefinition::Ast(serde_json::to_string(ast).unwrap_or_default()),
+            QueryText::Named { name, args } => {
+                let args: Vec<&str> = args.iter().map(|a| a.as_str()).collect();
+                QueryDefinition::Named { name: name.clone(), args: format!("[{}]", args.join(",")) }
+            }
+        }
+    }
+
+    pub(super) fn down(hash: &str, put: bool) -> DownQueryOp {
+        let hash = hash.to_owned();
+        if put { DownQueryOp::Put { hash } } else { DownQueryOp::Del { hash } }
+    }
+}

@@ -1,0 +1,20 @@
+//! Client groups: what they want, what they have been told, and the pokes between the two.
+//!
+//! `group` decides and does no I/O: events in, effects out. `actor` runs one group as a task and carries effects out.
+//! `registry` finds or starts the task of a group.
+
+mod actor;
+mod connection;
+mod connect;
+mod desires;
+mod group;
+mod outbound;
+mod poke;
+mod registry;
+mod sync;
+
+pub use actor::GroupHandle;
+pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
+pub use group::{Effect, Group, GroupEvent, NamedQuery, Rules, Transformed};
+pub use outbound::{Drain, Frame, Outbound, outbound};
+pub use registry::{Registry, SessionContext};

@@ -1,0 +1,150 @@
+//! Frames of one poke: start, the group's own changes, the shared row changes, end.
+
+use std::collections::BTreeMap;
+
+use axum::extract::ws::Utf8Bytes;
+use landfall_protocol::{
+    Cookie, DownQueryOp, Downstream, MutationOp, PokeBuilder, PokeEnd, PokeStart, StateVersion, chunk_frames,
+    part_message,
+};
+
+use super::outbound::Frame;
+use crate::cvr::CvrVersion;
+use crate::queries::PokeBody;
+
+/// The first protocol version that takes parts as binary frames.
+const BINARY_SINCE: u32 = 52;
+/// What stands before the body in a text part.
+const PART_PREFIX: &str = r#"["pokePart","#;
+
+/// What a poke tells beside rows.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// Void everything first.
+    pub(super) clear: bool,
+    /// The cookie that the client really has, when the poke starts afresh.
+    pub(super) base: Option<CvrVersion>,
+    pub(super) lmids: Vec<(String, u64)>,
+    pub(super) desired: BTreeMap<String, Vec<DownQueryOp>>,
+    pub(super) got: Vec<DownQueryOp>,
+    pub(super) results: Vec<MutationOp>,
+}
+
+impl Extras {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.clear
+            && self.lmids.is_empty()
+            && self.desired.values().all(Vec::is_empty)
+            && self.got.is_empty()
+            && self.results.is_empty()
+    }
+
+    fn bodies(&self, poke_id: &str) -> Vec<String> {
+        let mut builder = PokeBuilder::new(poke_id);
+        if self.clear {
+            builder.clear();
+        }
+        for (client, id) in &self.lmids {
+            builder.last_mutation_id(client, *id);
+        }
+        for (client, ops) in &self.desired {
+            ops.iter().for_each(|op| builder.desired(client, op));
+        }
+        self.got.iter().for_each(|op| builder.got(op));
+        self.results.iter().for_each(|op| builder.mutation_result(op));
+        builder.finish()
+    }
+}
+
+/// The text of a version.
+pub(super) fn cookie(version: CvrVersion) -> Cookie {
+    Cookie::new(StateVersion(version.state), version.config)
+}
+
+/// All frames of a poke.
+pub(super) fn frames(
+    base: Option<CvrVersion>,
+    to: CvrVersion,
+    extras: &Extras,
+    rows: Option<&PokeBody>,
+    protocol: u32,
+) -> Vec<Frame> {
+    let cookie_text = cookie(to).as_str().to_owned();
+    let poke_id = rows.map_or_else(|| cookie_text.clone(), |r| r.poke_id.clone());
+    let base_cookie = extras.base.or(base).map(|b| cookie(b).as_str().to_owned());
+    let start = PokeStart { poke_id: poke_id.clone(), base_cookie, schema_versions: None, timestamp: None };
+    let own = extras.bodies(&poke_id);
+    let shared: &[Utf8Bytes] = rows.map_or(&[], |r| &r.parts);
+
+    let mut frames = vec![Frame::Text(Downstream::PokeStart(start).encode().into())];
+    if protocol >= BINARY_SINCE {
+        let shared = shared.iter().map(|part| body_of(part));
+        let bodies: Vec<&str> = own.iter().map(String::as_str).chain(shared).collect();
+        frames.extend(chunk_frames(&bodies).into_iter().map(|f| Frame::Binary(f.into())));
+    } else {
+        frames.extend(own.iter().map(|body| Frame::Text(part_message(body).into())));
+        frames.extend(shared.iter().cloned().map(Frame::Text));
+    }
+    let end = PokeEnd::new(poke_id, cookie_text);
+    frames.push(Frame::Text(Downstream::PokeEnd(end).encode().into()));
+    frames
+}
+
+/// The body of a complete text part.
+fn body_of(part: &str) -> &str {
+    part.strip_prefix(PART_PREFIX).and_then(|p| p.strip_suffix(']')).unwrap_or("{}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(protocol: u32, extras: Extras, rows: Option<PokeBody>) -> Vec<String> {
+        let frames = frames(Some(CvrVersion::at(5)), CvrVersion::at(6), &extras, rows.as_ref(), protocol);
+        let text = |frame: Frame| match frame {
+            Frame::Text(text) => text.to_string(),
+            Frame::Binary(bytes) => format!("{} {}", bytes[0], String::from_utf8_lossy(&bytes[1..])),
+            Frame::Close(_) => "close".to_owned(),
+        };
+        frames.into_iter().map(text).collect()
+    }
+
+    fn rows() -> Option<PokeBody> {
+        let part = r#"["pokePart",{"pokeID":"06","rowsPatch":[]}]"#;
+        Some(PokeBody { poke_id: "06".into(), parts: vec![part.into()] })
+    }
+
+    fn extras() -> Extras {
+        Extras { lmids: vec![("c".into(), 1)], ..Extras::default() }
+    }
+
+    #[test]
+    fn text_parts() {
+        let expected = [
+            r#"["pokeStart",{"pokeID":"06","baseCookie":"05"}]"#,
+            r#"["pokePart",{"pokeID":"06","lastMutationIDChanges":{"c":1}}]"#,
+            r#"["pokePart",{"pokeID":"06","rowsPatch":[]}]"#,
+            r#"["pokeEnd",{"pokeID":"06","cookie":"06"}]"#,
+        ];
+        assert_eq!(check(51, extras(), rows()), expected);
+    }
+
+    #[test]
+    fn binary_parts() {
+        let frames = check(52, extras(), rows());
+        let expected = concat!(
+            r#"0 [{"pokeID":"06","lastMutationIDChanges":{"c":1}},"#,
+            r#"{"pokeID":"06","rowsPatch":[]}]"#
+        );
+        assert_eq!(frames[1..frames.len() - 1], [expected]);
+        assert_eq!(check(52, Extras::default(), None)[1], "0 []");
+    }
+
+    #[test]
+    fn starting_afresh_keeps_the_real_base() {
+        let afresh = Extras { clear: true, base: Some(CvrVersion::at(2)), ..Extras::default() };
+        let frames = check(51, afresh, rows());
+        assert_eq!(frames[0], r#"["pokeStart",{"pokeID":"06","baseCookie":"02"}]"#);
+        assert_eq!(frames[1], r#"["pokePart",{"pokeID":"06","rowsPatch":[{"op":"clear"}]}]"#);
+    }
+}

@@ -1,0 +1,103 @@
+//! Finds the task of a client group, or starts it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::actor;
+use super::group::{GroupEvent, Rules};
+use crate::cvr::CvrStore;
+use crate::push::Pusher;
+use crate::push::endpoint::AppEndpoints;
+use crate::queries::PoolHandle;
+
+/// Messages that may wait for a group before its connections are read no further.
+const INBOX: usize = 256;
+
+/// What every group works with.
+pub struct SessionContext {
+    /// The server's rules.
+    pub rules: Arc<dyn Rules>,
+    /// The records.
+    pub cvr: Arc<dyn CvrStore>,
+    /// The query pool.
+    pub pool: PoolHandle,
+    /// The app's endpoints.
+    pub endpoints: Arc<AppEndpoints>,
+    /// Carries out mutations.
+    pub pusher: Arc<Pusher>,
+}
+
+/// A way to a running group.
+#[derive(Clone)]
+pub struct GroupHandle {
+    pub(super) inbox: mpsc::Sender<GroupEvent>,
+}
+
+impl GroupHandle {
+    /// Hands an event over, waiting while the group is busy. False when the group has ended.
+    pub async fn send(&self, event: GroupEvent) -> bool {
+        self.inbox.send(event).await.is_ok()
+    }
+}
+
+/// All running groups.
+pub struct Registry {
+    context: Arc<SessionContext>,
+    groups: Mutex<HashMap<String, GroupHandle>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(context: Arc<SessionContext>) -> Arc<Self> {
+        Arc::new(Registry { context, groups: Mutex::default() })
+    }
+
+    /// The group with this name, started if need be.
+    fn group(self: &Arc<Self>, id: &str) -> GroupHandle {
+        let mut groups = self.groups.lock();
+        if let Some(handle) = groups.get(id).filter(|h| !h.inbox.is_closed()) {
+            return handle.clone();
+        }
+        let (inbox, events) = mpsc::channel(INBOX);
+        let handle = GroupHandle { inbox };
+        groups.insert(id.to_owned(), handle.clone());
+        tokio::spawn(actor::run(Arc::from(id), self.clone(), self.context.clone(), events));
+        handle
+    }
+
+    /// Hands the first event of a connection to its group, and gives the way for the next ones.
+    pub async fn join(self: &Arc<Self>, id: &str, mut event: GroupEvent) -> GroupHandle {
+        loop {
+            let handle = self.group(id);
+            match handle.inbox.send(event).await {
+                Ok(()) => return handle,
+                // The group ended between finding and telling it; a new one takes its place.
+                Err(mpsc::error::SendError(back)) => event = back,
+            }
+        }
+    }
+
+    /// Number of running groups.
+    pub fn len(&self) -> usize {
+        self.groups.lock().len()
+    }
+
+    /// Whether no group runs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes a group out if nothing waits for it. Afterwards nobody can find it any more.
+    pub(super) fn retire(&self, id: &str, events: &mut mpsc::Receiver<GroupEvent>) -> bool {
+        let mut groups = self.groups.lock();
+        if !events.is_empty() {
+            return false;
+        }
+        events.close();
+        groups.remove(id);
+        true
+    }
+}
