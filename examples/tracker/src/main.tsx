@@ -16,6 +16,8 @@ const zero = new Landfall({
 // What every page needs is kept in sync from the start, and so is there when the network is not.
 zero.preload(queries.users(), { ttl: '10m' });
 zero.preload(queries.labels(), { ttl: '10m' });
+// With the newest issues on board, filters and search answer at once, also offline.
+zero.preload(queries.issues.list({ status: 'all', sort: 'modified', search: '', limit: 10_000 }), { ttl: '10m' });
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>
