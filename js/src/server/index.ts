@@ -11,7 +11,13 @@ export type {
 } from './database.js';
 export {OutOfOrderMutation} from './errors.js';
 export {executePostgresQuery} from './execute-query.js';
-export {handleMutateRequest, type HandleMutateRequestOptions, type QueryParams} from './handle-mutate-request.js';
+export {
+  handleMutateRequest,
+  /** @deprecated The old name of `handleMutateRequest`. */
+  handleMutateRequest as handleMutationRequest,
+  type HandleMutateRequestOptions,
+  type QueryParams,
+} from './handle-mutate-request.js';
 export {
   handleQueryRequest,
   type HandleQueryRequestOptions,
@@ -22,7 +28,7 @@ export {
 export type {LogLevel} from './log.js';
 export type {MutateResponse, MutationResponse, MutationResult, PushFailed, PushFailedReason} from './mutate-response.js';
 export type {MutateCallback, MutationHandler, Transact} from './mutation-runner.js';
-export {PushProcessor, type CustomMutatorDefs, type CustomMutatorImpl} from './push-processor.js';
+export {getMutation, PushProcessor, type CustomMutatorDefs, type CustomMutatorImpl} from './push-processor.js';
 export type {CleanupResultsArgs, CustomMutation, MutationID} from './push-request.js';
 export {SchemaIncompatibleError, type ServerColumn, type ServerSchema, type ServerTable} from './server-schema.js';
 export {CRUDMutatorFactory} from './server-transaction.js';

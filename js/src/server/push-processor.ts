@@ -1,4 +1,3 @@
-import type {ReadonlyJSONValue} from '../json.js';
 import {getMutator, isMutator, isMutatorRegistry, type AnyMutatorRegistry} from '../mutate/mutator-registry.js';
 import type {AnyTransaction} from '../mutate/transaction.js';
 import type {Database} from './database.js';
@@ -15,8 +14,6 @@ export interface CustomMutatorDefs {
 
 /** A plain mutator function. */
 export type CustomMutatorImpl = (tx: any, args: any, ctx: any) => Promise<void>;
-
-type Run = (tx: AnyTransaction, args: ReadonlyJSONValue | undefined) => Promise<void>;
 
 /** Runs pushes against a set of mutators, without a handler of the application's own. */
 export class PushProcessor<TTransaction extends AnyTransaction, TContext = unknown> {
@@ -43,23 +40,28 @@ export class PushProcessor<TTransaction extends AnyTransaction, TContext = unkno
     body?: unknown,
   ): Promise<MutateResponse> {
     const handler = (transact: Transact<TTransaction>) =>
-      transact((tx, name, args) => this.#find(mutators, name)(tx, args));
+      transact((tx, name, args) => getMutation(mutators, name)(tx, args, this.#context));
     return isRequest(requestOrQuery)
       ? handleMutateRequest(this.#database, handler, requestOrQuery, this.#logLevel)
       : handleMutateRequest(this.#database, handler, requestOrQuery, body, this.#logLevel);
   }
+}
 
-  #find(mutators: AnyMutatorRegistry | CustomMutatorDefs, name: string): Run {
-    const path = name.split(/[.|]/);
-    const found = isMutatorRegistry(mutators) ? getMutator(mutators, path.join('.')) : entryAt(mutators, path);
-    if (isMutator(found)) {
-      return (tx, args) => found.fn({tx, args, ctx: this.#context});
-    }
-    if (typeof found === 'function') {
-      return (tx, args) => (found as CustomMutatorImpl)(tx, args, this.#context);
-    }
-    throw new Error(`could not find mutator ${name}`);
+/**
+ * The mutator of this name as a plain function; throws if there is none.
+ *
+ * @deprecated Use `mustGetMutator` with a registry.
+ */
+export function getMutation(mutators: AnyMutatorRegistry | CustomMutatorDefs, name: string): CustomMutatorImpl {
+  const path = name.split(/[.|]/);
+  const found = isMutatorRegistry(mutators) ? getMutator(mutators, path.join('.')) : entryAt(mutators, path);
+  if (isMutator(found)) {
+    return (tx, args, ctx) => found.fn({tx, args, ctx});
   }
+  if (typeof found === 'function') {
+    return found as CustomMutatorImpl;
+  }
+  throw new Error(`could not find mutator ${name}`);
 }
 
 function entryAt(tree: CustomMutatorDefs, path: readonly string[]): unknown {
