@@ -36,6 +36,8 @@ export type HandleMutateRequestOptions<TTransaction> = CommonOptions<TTransactio
  * Answers one call of the mutate endpoint: runs the mutations of a push, in order, each exactly once.
  *
  * It never throws for what the request holds; the answer says what failed and is to be sent with status 200.
+ * A transaction that is rolled back by a lost connection, a deadlock or a serialization failure is run again, so a
+ * mutator may be called more than once; its writes are there once. Other effects belong after the answer.
  *
  * ```ts
  * const response = await handleMutateRequest({
