@@ -3,10 +3,13 @@
 //! Layout, little-endian: `u16` number of columns; per column a `u32` = tag << 29 | end of its payload, counted
 //! from the start of the payload area; then the payload area. Tags: 0 NULL, 1 false, 2 true, 3 number (8 bytes),
 //! 4 string (UTF-8), 5 JSON text (UTF-8).
+//!
+//! Equal rows have equal bytes: the number -0 is packed as 0, and JSON's `null` as NULL.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use serde::de::IgnoredAny;
 use thiserror::Error;
 use triomphe::ThinArc;
 
@@ -37,6 +40,12 @@ pub enum RowError {
     /// Text that is not UTF-8.
     #[error("column {0} of a packed row is not UTF-8")]
     Utf8(usize),
+    /// A number that is not finite, or -0.
+    #[error("column {0} of a packed row is not a number that a row can hold")]
+    Number(usize),
+    /// JSON text that is not JSON, or is `null`.
+    #[error("column {0} of a packed row is not JSON")]
+    Json(usize),
     /// More columns, or a longer row, than the format can hold.
     #[error("a row is too large to be packed")]
     TooLarge,
@@ -57,6 +66,9 @@ impl Row {
     }
 
     /// Packs values; see [`RowBuilder`] to pack many rows.
+    ///
+    /// # Panics
+    /// As [`RowBuilder::finish`].
     pub fn from_values<'a>(values: impl IntoIterator<Item = ValueRef<'a>>) -> Row {
         let mut builder = RowBuilder::default();
         for value in values {
@@ -161,51 +173,71 @@ pub struct RowBuilder {
     entries: Vec<u32>,
     payload: Vec<u8>,
     packed: Vec<u8>,
+    too_large: bool,
 }
 
 impl RowBuilder {
-    /// Adds the next column.
+    /// Adds the next column. A row may have 65,535 columns, and 512 MB less one byte of text and numbers.
     pub fn push(&mut self, value: ValueRef<'_>) {
-        let tag = match value {
-            ValueRef::Null => NULL,
-            ValueRef::Bool(false) => FALSE,
-            ValueRef::Bool(true) => TRUE,
-            ValueRef::Number(number) => {
-                self.payload.extend_from_slice(&number.to_le_bytes());
-                NUMBER
-            }
-            ValueRef::String(text) => {
-                self.payload.extend_from_slice(text.as_bytes());
-                STRING
-            }
-            ValueRef::Json(text) => {
-                self.payload.extend_from_slice(text.as_bytes());
-                JSON
-            }
+        let (tag, end) = match value {
+            ValueRef::Null | ValueRef::Json("null") => (NULL, self.append(&[])),
+            ValueRef::Bool(false) => (FALSE, self.append(&[])),
+            ValueRef::Bool(true) => (TRUE, self.append(&[])),
+            // Adding 0 turns -0 into 0.
+            ValueRef::Number(number) => (NUMBER, self.append(&(number + 0.0).to_le_bytes())),
+            ValueRef::String(text) => (STRING, self.append(text.as_bytes())),
+            ValueRef::Json(text) => (JSON, self.append(text.as_bytes())),
         };
-        let end = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
-        assert!(
-            end <= END_MASK,
-            "a row is smaller than 512 MB: every source of rows bounds them"
-        );
         self.entries.push(tag << TAG_SHIFT | end);
     }
 
+    /// Adds payload; gives its end.
+    fn append(&mut self, bytes: &[u8]) -> u32 {
+        let Some(end) = payload_end(self.payload.len(), bytes.len()) else {
+            self.too_large = true;
+            return 0;
+        };
+        self.payload.extend_from_slice(bytes);
+        end
+    }
+
     /// The row of the columns pushed since the last call.
+    ///
+    /// # Panics
+    /// When it is too large; use [`RowBuilder::try_finish`] where nothing bounds the values.
     pub fn finish(&mut self) -> Row {
-        let count =
-            u16::try_from(self.entries.len()).expect("a table has fewer than 65,536 columns");
-        self.packed.extend_from_slice(&count.to_le_bytes());
-        for entry in &self.entries {
-            self.packed.extend_from_slice(&entry.to_le_bytes());
-        }
-        self.packed.extend_from_slice(&self.payload);
-        let row = Row(ThinArc::from_header_and_slice((), &self.packed));
+        self.try_finish()
+            .expect("what hands out values bounds their size")
+    }
+
+    /// The row of the columns pushed since the last call.
+    ///
+    /// # Errors
+    /// When it is too large; the builder is ready for the next row.
+    pub fn try_finish(&mut self) -> Result<Row, RowError> {
+        let row = match u16::try_from(self.entries.len()) {
+            Ok(count) if !self.too_large => {
+                self.packed.extend_from_slice(&count.to_le_bytes());
+                for entry in &self.entries {
+                    self.packed.extend_from_slice(&entry.to_le_bytes());
+                }
+                self.packed.extend_from_slice(&self.payload);
+                Ok(Row(ThinArc::from_header_and_slice((), &self.packed)))
+            }
+            _ => Err(RowError::TooLarge),
+        };
         self.entries.clear();
         self.payload.clear();
         self.packed.clear();
+        self.too_large = false;
         row
     }
+}
+
+/// Where new payload ends, if an entry can say so.
+fn payload_end(present: usize, added: usize) -> Option<u32> {
+    let end = u32::try_from(present.checked_add(added)?).ok()?;
+    (end <= END_MASK).then_some(end)
 }
 
 fn word(bytes: &[u8], column: usize) -> u32 {
@@ -236,11 +268,14 @@ fn validate(bytes: &[u8]) -> Result<(), RowError> {
         let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
         match entry >> TAG_SHIFT {
             NULL | FALSE | TRUE if slice.is_empty() => {}
-            NUMBER if slice.len() == 8 => {}
+            NUMBER => validate_number(slice, column)?,
             STRING | JSON => {
-                std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column))?;
+                let text = std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column))?;
+                if entry >> TAG_SHIFT == JSON {
+                    validate_json(text, column)?;
+                }
             }
-            NULL | FALSE | TRUE | NUMBER => return Err(RowError::Extent(column)),
+            NULL | FALSE | TRUE => return Err(RowError::Extent(column)),
             _ => return Err(RowError::Tag(column)),
         }
         start = end;
@@ -249,5 +284,171 @@ fn validate(bytes: &[u8]) -> Result<(), RowError> {
         Ok(())
     } else {
         Err(RowError::Length)
+    }
+}
+
+fn validate_number(slice: &[u8], column: usize) -> Result<(), RowError> {
+    let bytes = slice.try_into().map_err(|_| RowError::Extent(column))?;
+    let number = f64::from_le_bytes(bytes);
+    let negative_zero = number == 0.0 && number.is_sign_negative();
+    if number.is_finite() && !negative_zero {
+        Ok(())
+    } else {
+        Err(RowError::Number(column))
+    }
+}
+
+fn validate_json(text: &str, column: usize) -> Result<(), RowError> {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) if text != "null" => Ok(()),
+        _ => Err(RowError::Json(column)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (-1e9..1e9).prop_map(|number: f64| Value::Number(number)),
+            any::<String>().prop_map(|text| Value::String(text.into())),
+            any::<bool>().prop_map(|flag| Value::Json(format!("[{flag}]").into())),
+        ]
+    }
+
+    fn pack(values: &[Value]) -> Row {
+        Row::from_values(values.iter().map(Value::as_ref))
+    }
+
+    fn refuse(bytes: &[u8], expected: RowError) {
+        assert_eq!(Row::from_bytes(bytes), Err(expected), "{bytes:?}");
+    }
+
+    /// The bytes of a row with one column.
+    fn one_column(tag: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap();
+        let entry = u32::from(tag) << TAG_SHIFT | length;
+        [&[1, 0], &entry.to_le_bytes()[..], payload].concat()
+    }
+
+    #[test]
+    fn foreign_bytes_are_checked() {
+        refuse(&[], RowError::Length);
+        refuse(&[1], RowError::Length);
+        refuse(&[1, 0], RowError::Length);
+        refuse(&[0, 0, 0], RowError::Length);
+        refuse(&one_column(0, b"x"), RowError::Extent(0));
+        refuse(&one_column(3, b"1234567"), RowError::Extent(0));
+        refuse(&one_column(3, &f64::NAN.to_le_bytes()), RowError::Number(0));
+        refuse(
+            &one_column(3, &(-0.0f64).to_le_bytes()),
+            RowError::Number(0),
+        );
+        refuse(&one_column(4, &[0xff]), RowError::Utf8(0));
+        refuse(&one_column(5, b"{"), RowError::Json(0));
+        refuse(&one_column(5, b"null"), RowError::Json(0));
+        refuse(&one_column(6, b""), RowError::Tag(0));
+        refuse(&one_column(7, b""), RowError::Tag(0));
+        let mut short = one_column(4, b"abc");
+        short.pop();
+        refuse(&short, RowError::Extent(0));
+        let backwards = [
+            &[2, 0][..],
+            &(4 << TAG_SHIFT | 1u32).to_le_bytes(),
+            &[0; 4],
+            b"a",
+        ];
+        refuse(&backwards.concat(), RowError::Extent(1));
+        assert!(Row::from_bytes(&[0, 0]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn equal_rows_have_equal_bytes() {
+        let pack_one = |value| Row::from_values([value]);
+        let zero = pack_one(ValueRef::Number(0.0));
+        assert_eq!(pack_one(ValueRef::Number(-0.0)), zero);
+        assert_eq!(pack_one(ValueRef::Json("null")), pack_one(ValueRef::Null));
+        assert_ne!(
+            pack_one(ValueRef::Json("[]")),
+            pack_one(ValueRef::String("[]"))
+        );
+        assert_ne!(pack_one(ValueRef::Null), Row::from_values([]));
+    }
+
+    #[test]
+    fn a_row_that_is_too_large_is_an_error() {
+        let mut builder = RowBuilder::default();
+        for _ in 0..=usize::from(u16::MAX) {
+            builder.push(ValueRef::Null);
+        }
+        assert_eq!(builder.try_finish(), Err(RowError::TooLarge));
+        let limit = END_MASK as usize;
+        assert_eq!(payload_end(limit - 1, 1), Some(END_MASK));
+        assert_eq!(payload_end(limit, 1), None);
+        assert_eq!(payload_end(1, usize::MAX), None);
+        builder.too_large = true;
+        assert_eq!(builder.try_finish(), Err(RowError::TooLarge));
+        builder.push(ValueRef::Bool(true));
+        assert_eq!(
+            builder.try_finish(),
+            Ok(Row::from_values([ValueRef::Bool(true)]))
+        );
+    }
+
+    #[test]
+    fn clones_share_their_bytes() {
+        let row = pack(&[Value::Bool(true)]);
+        let clone = row.clone();
+        assert!(Row::ptr_eq(&row, &clone));
+        let twin = pack(&[Value::Bool(true)]);
+        assert!(!Row::ptr_eq(&row, &twin) && row == twin);
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back(values in prop::collection::vec(value(), 0..12)) {
+            let row = pack(&values);
+            prop_assert_eq!(row.len(), values.len());
+            let found: Vec<Value> = row.iter().map(Value::from).collect();
+            prop_assert_eq!(&found, &values);
+            prop_assert_eq!(row.get(values.len()), ValueRef::Null);
+            prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
+        }
+
+        #[test]
+        fn any_bytes_are_fine(bytes in prop::collection::vec(any::<u8>(), 0..64), count in 0u8..4) {
+            let mut framed = vec![count, 0];
+            framed.extend(&bytes);
+            for bytes in [bytes, framed] {
+                if let Ok(row) = Row::from_bytes(&bytes) {
+                    prop_assert_eq!(&pack(&row.iter().map(Value::from).collect::<Vec<_>>()), &row);
+                }
+            }
+        }
+
+        /// One byte of a good row replaced: mostly just not a row, and if it is one, one that can be read.
+        #[test]
+        fn damaged_rows_are_fine(values in prop::collection::vec(value(), 1..6), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = pack(&values).bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(row) = Row::from_bytes(&bytes) {
+                prop_assert_eq!(row.iter().count(), row.len());
+            }
+        }
+
+        #[test]
+        fn replaced_columns(values in prop::collection::vec(value(), 1..6), at in any::<prop::sample::Index>(), new in value()) {
+            let at = at.index(values.len());
+            let mut expected = values.clone();
+            expected[at] = new.clone();
+            let changed = pack(&values).with(&[(at, ValueRef::Null), (at, new.as_ref())]);
+            prop_assert_eq!(changed, pack(&expected));
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Rows and keys from and to JSON objects, without a tree in between.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -32,7 +34,7 @@ pub enum RowJsonError {
         source: serde_json::Error,
     },
     /// A value that the column cannot hold.
-    #[error("column {column:?} of table {table:?} holds a {expected}, not this value")]
+    #[error("column {column:?} of table {table:?} holds a {expected}, not a {found}")]
     Type {
         /// The table.
         table: String,
@@ -40,6 +42,22 @@ pub enum RowJsonError {
         column: String,
         /// What the column holds.
         expected: &'static str,
+        /// What the JSON text has.
+        found: &'static str,
+    },
+    /// Two members for one column.
+    #[error("a row of table {table:?} has column {column:?} twice")]
+    Duplicate {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A row that cannot be packed.
+    #[error("a row of table {table:?} is too large")]
+    TooLarge {
+        /// The table.
+        table: String,
     },
     /// A key column is absent or NULL.
     #[error("the primary key column {column:?} of table {table:?} is missing")]
@@ -55,14 +73,13 @@ impl TableSchema {
     /// Reads a row. Missing columns are NULL, unknown ones are skipped.
     ///
     /// # Errors
-    /// Not an object, a value of the wrong type, or a key column that is missing.
+    /// Not an object, a value of the wrong type, a column that comes twice, a key column that is missing, or a row
+    /// that is too large.
     pub fn row_from_json(&self, json: &str, names: Names) -> Result<Row, RowJsonError> {
         let cells = self.cells_from_json(json, names)?;
         for &column in &self.primary_key {
-            if cells[column]
-                .as_ref()
-                .is_none_or(|value| value.as_ref().is_null())
-            {
+            let cell = cells.get(column).and_then(Option::as_ref);
+            if cell.is_none_or(|value| value.as_ref().is_null()) {
                 return Err(RowJsonError::MissingKey {
                     table: self.name.clone(),
                     column: self.columns[column].name.clone(),
@@ -73,33 +90,38 @@ impl TableSchema {
         for cell in &cells {
             builder.push(cell.as_ref().map_or(ValueRef::Null, Value::as_ref));
         }
-        Ok(builder.finish())
+        builder.try_finish().map_err(|_| RowJsonError::TooLarge {
+            table: self.name.clone(),
+        })
     }
 
     /// Reads the columns that an object names, in column order; `None` where it does not name one.
     ///
     /// # Errors
-    /// Not an object, or a value of the wrong type.
+    /// Not an object, a value of the wrong type, or a column that comes twice.
     pub fn cells_from_json(
         &self,
         json: &str,
         names: Names,
     ) -> Result<Vec<Option<Value>>, RowJsonError> {
         let mut reader = serde_json::Deserializer::from_str(json);
-        let seed = CellsSeed { table: self, names };
-        let cells = seed
-            .deserialize(&mut reader)
-            .and_then(|cells| reader.end().map(|()| cells));
+        let mut cells = Cells {
+            table: self,
+            names,
+            values: vec![None; self.columns.len()],
+            wrong: None,
+        };
         cells
+            .deserialize(&mut reader)
+            .and_then(|()| reader.end())
             .map_err(|source| RowJsonError::Json {
                 table: self.name.clone(),
                 source,
-            })?
-            .map_err(|column| RowJsonError::Type {
-                table: self.name.clone(),
-                column: self.columns[column].name.clone(),
-                expected: self.columns[column].ty.name(),
-            })
+            })?;
+        match cells.wrong {
+            None => Ok(cells.values),
+            Some(wrong) => Err(wrong),
+        }
     }
 
     /// Reads a primary key from an object that has at least the key columns.
@@ -156,63 +178,167 @@ fn write_object<'a>(members: impl Iterator<Item = (&'a str, ValueRef<'a>)>, out:
     out.push('}');
 }
 
-/// The cells, or the column whose value has the wrong type.
-type Cells = Result<Vec<Option<Value>>, usize>;
-
-struct CellsSeed<'a> {
+/// Collects the values of one object. What is wrong with them is kept aside, so that only what is not JSON ends in an
+/// error of the parser.
+struct Cells<'a> {
     table: &'a TableSchema,
     names: Names,
+    values: Vec<Option<Value>>,
+    wrong: Option<RowJsonError>,
 }
 
-impl<'de> DeserializeSeed<'de> for CellsSeed<'_> {
-    type Value = Cells;
+impl<'de> DeserializeSeed<'de> for &mut Cells<'_> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cells, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for CellsSeed<'_> {
-    type Value = Cells;
+impl<'de> Visitor<'de> for &mut Cells<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of column values")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cells, A::Error> {
-        let mut cells = vec![None; self.table.columns.len()];
-        let mut wrong = None;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let column = match self.names {
-                Names::Client => self.table.column(&name),
-                Names::Server => self.table.column_by_server_name(&name),
-            };
-            let Some(column) = column else {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut expected = 0;
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            let Some(column) = self.column(&name.0, expected) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let raw = map.next_value::<&'de RawValue>()?;
-            match cell(raw.get(), self.table.columns[column].ty) {
-                Some(value) => cells[column] = Some(value),
-                None => wrong = wrong.or(Some(column)),
+            expected = column + 1;
+            let ty = self.table.columns[column].ty;
+            match map.next_value_seed(Cell(ty))? {
+                Ok(value) => self.set(column, value),
+                Err(found) => self.refuse_type(column, found),
             }
         }
-        Ok(wrong.map_or(Ok(cells), Err))
+        Ok(())
     }
 }
 
-fn cell(json: &str, ty: ColumnType) -> Option<Value> {
-    if json == "null" {
-        return Some(Value::Null);
+impl Cells<'_> {
+    /// The column of a name. Objects mostly have their members in one order, so the search starts behind the column
+    /// that was found last.
+    fn column(&self, name: &str, expected: usize) -> Option<usize> {
+        let columns = &self.table.columns;
+        let count = columns.len();
+        let mut places = (expected..count).chain(0..expected.min(count));
+        places.find(|place| columns[*place].name_in(self.names) == name)
     }
-    match ty {
-        ColumnType::String => serde_json::from_str::<Box<str>>(json)
-            .ok()
-            .map(Value::String),
-        ColumnType::Number => serde_json::from_str::<f64>(json).ok().map(Value::Number),
-        ColumnType::Boolean => serde_json::from_str::<bool>(json).ok().map(Value::Bool),
-        ColumnType::Json => Some(Value::Json(without_white_space(json).into())),
-        ColumnType::Null => None,
+
+    fn set(&mut self, column: usize, value: Value) {
+        if self.values[column].replace(value).is_some() && self.wrong.is_none() {
+            self.wrong = Some(RowJsonError::Duplicate {
+                table: self.table.name.clone(),
+                column: self.table.columns[column].name.clone(),
+            });
+        }
+    }
+
+    fn refuse_type(&mut self, column: usize, found: &'static str) {
+        if self.wrong.is_none() {
+            let column = &self.table.columns[column];
+            self.wrong = Some(RowJsonError::Type {
+                table: self.table.name.clone(),
+                column: column.name.clone(),
+                expected: column.ty.name(),
+                found,
+            });
+        }
+    }
+}
+
+/// A member's name, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads one value of a column of this type; or says what is there instead.
+struct Cell(ColumnType);
+
+impl<'de> DeserializeSeed<'de> for Cell {
+    type Value = Result<Value, &'static str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.0 == ColumnType::Json {
+            let json = <&RawValue>::deserialize(deserializer)?.get();
+            return Ok(Ok(match json {
+                "null" => Value::Null,
+                json => Value::Json(without_white_space(json).into()),
+            }));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Cell {
+    fn accept<E>(self, value: Value) -> Result<Result<Value, &'static str>, E> {
+        let found = match value {
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "number",
+            _ => "string",
+        };
+        Ok(if self.0.accepts(value.as_ref()) {
+            Ok(value)
+        } else {
+            Err(found)
+        })
+    }
+}
+
+impl<'de> Visitor<'de> for Cell {
+    type Value = Result<Value, &'static str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of a column")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        self.accept(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        self.accept(Value::Bool(value))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the nearest double, as JavaScript reads it"
+    )]
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        self.accept(Value::Number(value as f64))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the nearest double, as JavaScript reads it"
+    )]
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        self.accept(Value::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        self.accept(Value::Number(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        if self.0 == ColumnType::String {
+            return Ok(Ok(Value::String(text.into())));
+        }
+        Ok(Err("string"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Err("list"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Err("object"))
     }
 }
 
@@ -233,4 +359,160 @@ pub fn without_white_space(json: &str) -> String {
         out.push(character);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Schema;
+    use proptest::prelude::*;
+
+    const SCHEMA: &str = r#"{"tables":{"t":{"primaryKey":["id","b"],"columns":{
+        "id":{"type":"string","serverName":"the_id"},"b":{"type":"boolean"},
+        "n":{"type":"number","optional":true},"j":{"type":"json","optional":true},
+        "z":{"type":"null","optional":true}}}}}"#;
+
+    fn table() -> TableSchema {
+        Schema::from_json(SCHEMA).unwrap().tables.remove(0)
+    }
+
+    fn to_json(table: &TableSchema, row: &Row, names: Names) -> String {
+        let mut out = String::new();
+        table.row_to_json(row, names, &mut out);
+        out
+    }
+
+    /// Reads client names; the result in server names.
+    fn check(json: &str, expected: Result<&str, &str>) {
+        let table = table();
+        match (table.row_from_json(json, Names::Client), expected) {
+            (Ok(row), Ok(text)) => {
+                let server = to_json(&table, &row, Names::Server);
+                assert_eq!(server, text);
+                assert_eq!(table.row_from_json(&server, Names::Server).unwrap(), row);
+            }
+            (Err(error), Err(text)) => assert_eq!(error.to_string(), text, "{json}"),
+            (found, wanted) => panic!("{json}: {found:?}, not {wanted:?}"),
+        }
+    }
+
+    #[test]
+    fn rows() {
+        check(
+            r#"{"id":"1","b":false}"#,
+            Ok(r#"{"b":false,"the_id":"1","j":null,"n":null,"z":null}"#),
+        );
+        check(
+            r#" { "z" : null, "n" : 1.50, "j" : { "a b" : [ 1, "x \\\" y" ] } , "unknown": [{}], "b":true,"i\u0064":"é\n" } "#,
+            Ok(r#"{"b":true,"the_id":"é\n","j":{"a b":[1,"x \\\" y"]},"n":1.5,"z":null}"#),
+        );
+        for (number, written) in [
+            ("-0", "0"),
+            ("1e2", "100"),
+            ("9007199254740993", "9007199254740992"),
+            ("18446744073709551616", "18446744073709552000"),
+            ("0.1e-6", "1e-7"),
+            ("2.2250738585072011e-308", "2.225073858507201e-308"),
+        ] {
+            check(
+                &format!(r#"{{"id":"1","b":false,"n":{number}}}"#),
+                Ok(&format!(
+                    r#"{{"b":false,"the_id":"1","j":null,"n":{written},"z":null}}"#
+                )),
+            );
+        }
+        check(
+            r#"{"id":"1","b":false,"j":"null"}"#,
+            Ok(r#"{"b":false,"the_id":"1","j":"null","n":null,"z":null}"#),
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_row() {
+        let wrong = |column: &str, expected: &str, found: &str| {
+            format!(r#"column "{column}" of table "t" holds a {expected}, not a {found}"#)
+        };
+        let number = |found| wrong("n", "number", found);
+        check(r#"{"id":"1","b":false,"n":"1"}"#, Err(&number("string")));
+        check(r#"{"id":"1","b":false,"n":true}"#, Err(&number("boolean")));
+        check(r#"{"id":"1","b":false,"n":[1]}"#, Err(&number("list")));
+        check(
+            r#"{"id":"1","b":false,"n":{"a":{"b":1}}}"#,
+            Err(&number("object")),
+        );
+        check(
+            r#"{"id":1,"b":false}"#,
+            Err(&wrong("id", "string", "number")),
+        );
+        check(r#"{"id":"1","b":0}"#, Err(&wrong("b", "boolean", "number")));
+        check(
+            r#"{"id":"1","b":true,"z":1}"#,
+            Err(&wrong("z", "null", "number")),
+        );
+        let missing = r#"the primary key column "id" of table "t" is missing"#;
+        check(r#"{"b":true}"#, Err(missing));
+        check(r#"{"id":null,"b":true}"#, Err(missing));
+        check(r#"{"the_id":"1","b":true}"#, Err(missing));
+        check(
+            r#"{"id":"1","b":true,"id":"2"}"#,
+            Err(r#"a row of table "t" has column "id" twice"#),
+        );
+        for json in [
+            "",
+            "[]",
+            "1",
+            "null",
+            r#"{"id":"1""#,
+            "{} {}",
+            r#"{"n":1e999}"#,
+        ] {
+            match table().row_from_json(json, Names::Client) {
+                Err(RowJsonError::Json { .. }) => {}
+                found => panic!("{json}: {found:?}"),
+            }
+        }
+        let deep = format!(r#"{{"j":{}"#, "[".repeat(100_000));
+        assert!(table().row_from_json(&deep, Names::Client).is_err());
+    }
+
+    #[test]
+    fn keys() {
+        let table = table();
+        let key = table
+            .key_from_json(r#"{"b":true,"the_id":"1"}"#, Names::Server)
+            .unwrap();
+        assert_eq!(key.0.get(0), ValueRef::String("1"));
+        let mut out = String::new();
+        table.key_to_json(&key, Names::Client, &mut out);
+        assert_eq!(out, r#"{"id":"1","b":true}"#);
+        assert!(table.key_from_json(r#"{"b":true}"#, Names::Server).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_fine(text in any::<String>(), inner in any::<String>()) {
+            let table = table();
+            let members = format!("{{{inner}}}");
+            for json in [text, members] {
+                drop(table.row_from_json(&json, Names::Client));
+                without_white_space(&json);
+            }
+        }
+
+        #[test]
+        fn rows_come_back(id in any::<String>(), b in any::<bool>(), n in any::<f64>(), j in any::<String>()) {
+            prop_assume!(n.is_finite());
+            let mut json = String::new();
+            write_json(ValueRef::String(&j), &mut json);
+            let table = table();
+            let json = format!(r#"[{json}]"#);
+            let row = Row::from_values([
+                ValueRef::Bool(b), ValueRef::String(&id), ValueRef::Json(&json), ValueRef::Number(n), ValueRef::Null,
+            ]);
+            for names in [Names::Client, Names::Server] {
+                let text = to_json(&table, &row, names);
+                prop_assert_eq!(&table.row_from_json(&text, names).unwrap(), &row);
+            }
+        }
+    }
 }

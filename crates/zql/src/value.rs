@@ -147,3 +147,153 @@ fn write_string(text: &str, out: &mut String) {
     out.push_str(&text[plain..]);
     out.push('"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json(value: ValueRef<'_>) -> String {
+        let mut out = String::new();
+        write_json(value, &mut out);
+        out
+    }
+
+    /// Bits of doubles, and the texts that JavaScript gives them.
+    const NUMBERS: &[(u64, &str)] = &[
+        (0x0000000000000000, "0"),
+        (0x8000000000000000, "0"),
+        (0x3ff0000000000000, "1"),
+        (0xbff0000000000000, "-1"),
+        (0x3fb999999999999a, "0.1"),
+        (0x3fe0000000000000, "0.5"),
+        (0x3fd5555555555555, "0.3333333333333333"),
+        (0x419d6f3454000000, "123456789"),
+        (0x4340000000000000, "9007199254740992"),
+        (0x4340000000000001, "9007199254740994"),
+        (0xc340000000000000, "-9007199254740992"),
+        (0x430c6bf526340000, "1000000000000000"),
+        (0x4341c37937e08000, "10000000000000000"),
+        (0x437b69b4ba630f35, "123456789012345680"),
+        (0x4415af1d78b58c40, "100000000000000000000"),
+        (0x441ac53a7e04bcda, "123456789012345680000"),
+        (0x444b1ae4d6e2ef50, "1e+21"),
+        (0x4454542ba12a337c, "1.5e+21"),
+        (0x4480f0cf064dd592, "1e+22"),
+        (0x54b249ad2594c37d, "1e+100"),
+        (0x7fefffffffffffff, "1.7976931348623157e+308"),
+        (0x0000000000000001, "5e-324"),
+        (0x0010000000000000, "2.2250738585072014e-308"),
+        (0x3ee4f8b588e368f1, "0.00001"),
+        (0x3eb0c6f7a0b5ed8d, "0.000001"),
+        (0x3eb92a737110e454, "0.0000015"),
+        (0x3eb0c2ac1dbbe3d8, "9.99e-7"),
+        (0x3e7ad7f29abcaf48, "1e-7"),
+        (0xbe8421f5f40d8376, "-1.5e-7"),
+        (0x3fd3333333333334, "0.30000000000000004"),
+        (0x4011666666666666, "4.35"),
+        (0x4059100000000000, "100.25"),
+        (0x3ddb7cdfd9d7bdbb, "1e-10"),
+        (0x400921fb54442d18, "3.141592653589793"),
+        (0xc5367c2f882c034c, "-2.7182818284590455e+25"),
+        (0x40f0000800000000, "65536.5"),
+        (0x3ee9e0fcaf9380fc, "0.00001234"),
+    ];
+
+    #[test]
+    fn numbers_are_written_as_in_javascript() {
+        for (bits, text) in NUMBERS {
+            assert_eq!(json(ValueRef::Number(f64::from_bits(*bits))), *text);
+        }
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(json(ValueRef::Number(number)), "null");
+        }
+    }
+
+    #[test]
+    fn text_is_written_as_in_javascript() {
+        let check = |text: &str, expected: &str| assert_eq!(json(ValueRef::String(text)), expected);
+        check("", r#""""#);
+        check("a\"b\\c/d", r#""a\"b\\c/d""#);
+        check("\n\r\t\u{8}\u{c}", r#""\n\r\t\b\f""#);
+        check(
+            "\u{0}\u{1f}\u{7f}\u{2028}é😀",
+            "\"\\u0000\\u001f\u{7f}\u{2028}é😀\"",
+        );
+    }
+
+    #[test]
+    fn order_across_types() {
+        let ascending = [
+            ValueRef::Null,
+            ValueRef::Bool(false),
+            ValueRef::Bool(true),
+            ValueRef::Number(-1.0),
+            ValueRef::Number(0.0),
+            ValueRef::Number(1e300),
+            ValueRef::String(""),
+            ValueRef::String("Z"),
+            ValueRef::String("z"),
+            ValueRef::String("\u{ff5e}"),
+            ValueRef::String("\u{1f600}"),
+            ValueRef::Json("1"),
+        ];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(compare(*a, *b), i.cmp(&j), "{a:?} {b:?}");
+            }
+        }
+        let zeros = (ValueRef::Number(0.0), ValueRef::Number(-0.0));
+        assert_eq!(compare(zeros.0, zeros.1), Ordering::Equal);
+    }
+
+    #[test]
+    fn null_joins_with_nothing() {
+        assert!(!join_eq(ValueRef::Null, ValueRef::Null));
+        assert!(!join_eq(ValueRef::Null, ValueRef::Bool(false)));
+        assert!(join_eq(ValueRef::Number(0.0), ValueRef::Number(-0.0)));
+        assert!(!join_eq(ValueRef::String("1"), ValueRef::Number(1.0)));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<f64>().prop_map(Value::Number),
+            (-2i8..3).prop_map(|number| Value::Number(number.into())),
+            "[ab]{0,2}".prop_map(|text| Value::String(text.into())),
+            "[12]".prop_map(|text| Value::Json(text.into())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_total(a in value(), b in value(), c in value()) {
+            let (a, b, c) = (a.as_ref(), b.as_ref(), c.as_ref());
+            prop_assert_eq!(compare(a, b), compare(b, a).reverse());
+            prop_assert_eq!(compare(a, a), Ordering::Equal);
+            if compare(a, b).is_le() && compare(b, c).is_le() {
+                prop_assert!(compare(a, c).is_le());
+            }
+        }
+
+        #[test]
+        fn numbers_come_back(bits in any::<u64>()) {
+            let number = f64::from_bits(bits);
+            prop_assume!(number.is_finite());
+            let text = json(ValueRef::Number(number));
+            prop_assert_eq!(text.parse::<f64>(), Ok(number));
+            prop_assert_eq!(serde_json::from_str::<f64>(&text).unwrap(), number);
+            let exponent = text.contains('e');
+            let size = number.abs();
+            prop_assert_eq!(exponent, size != 0.0 && !(1e-6..1e21).contains(&size), "{}", text);
+        }
+
+        #[test]
+        fn text_comes_back(text in any::<String>()) {
+            let written = json(ValueRef::String(&text));
+            prop_assert_eq!(&serde_json::from_str::<String>(&written).unwrap(), &text);
+            prop_assert_eq!(written, serde_json::to_string(&text).unwrap());
+        }
+    }
+}
