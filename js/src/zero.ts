@@ -62,10 +62,6 @@ export class Zero<
   readonly storageKey: string;
   /** The server's URL, or `null`. */
   readonly server: string | null;
-  /** Names this page among the clients of its group; never used again by another. */
-  readonly clientID: string;
-  /** Names the group of clients that share this storage. */
-  readonly clientGroupID: Promise<string>;
   /** The name of the database. */
   readonly idbName: string;
   readonly version: string = version;
@@ -89,6 +85,8 @@ export class Zero<
   #core: Core | undefined;
   #auth: string | undefined;
   #closed = false;
+  #clientID: string;
+  #clientGroupID: Promise<string>;
   #isReady!: () => void;
   #isNotReady!: (error: unknown) => void;
   #hasGroup!: (id: string) => void;
@@ -108,7 +106,7 @@ export class Zero<
     this.#auth = given.auth ?? undefined;
     this.server = this.#usableServer();
     this.#indexed = this.#usesIndexedDB();
-    this.clientID = newClientID();
+    this.#clientID = newClientID();
     this.idbName = storageName({
       userID: this.userID,
       storageKey: this.storageKey,
@@ -120,14 +118,14 @@ export class Zero<
       this.#isReady = resolve;
       this.#isNotReady = reject;
     });
-    this.clientGroupID = new Promise((resolve, reject) => {
+    this.#clientGroupID = new Promise((resolve, reject) => {
       this.#hasGroup = resolve;
       this.#hasNoGroup = reject;
     });
     this.#closing = new Promise(resolve => (this.#hasClosed = resolve));
     // Whoever waits for them hears of a failure; who does not wait is told by the connection's state.
     this.ready.catch(() => {});
-    this.clientGroupID.catch(() => {});
+    this.#clientGroupID.catch(() => {});
     this.#connection = new ClientConnection(auth => this.#connect(auth));
     this.connection = this.#connection;
     this.#pending = new PendingMutationList(({clientID, id}) => this.#whenCore(core => core.clearOutcome(clientID, id)));
@@ -143,6 +141,16 @@ export class Zero<
   /** Whether `close` has been called, or a fault has ended the client. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Names this page among the clients of its group. Another one if the server has forgotten this client. */
+  get clientID(): string {
+    return this.#clientID;
+  }
+
+  /** Names the group of clients that share this storage. */
+  get clientGroupID(): Promise<string> {
+    return this.#clientGroupID;
   }
 
   /** The answer to a query: at once from local data, or with `{type: 'complete'}` when the server has confirmed it. */
@@ -261,7 +269,7 @@ export class Zero<
     const options = this.#options;
     return JSON.stringify({
       schema: this.schema,
-      clientID: this.clientID,
+      clientID: this.#clientID,
       storageName: this.idbName,
       storage: this.#indexed ? 'indexed' : 'memory',
       cacheURL: this.server,
@@ -311,6 +319,8 @@ export class Zero<
         return callBack(() => onUpdateNeeded({type: effect.reason, message: effect.message}));
       }
       case 'clientStateNotFound':
+        this.#clientID = effect.clientID;
+        this.#clientGroupID = Promise.resolve(effect.clientGroupID);
         this.#log('warn', 'The server has forgotten this client; it starts anew.');
         return callBack(() => this.#options.onClientStateNotFound?.());
       case 'storageProblem':

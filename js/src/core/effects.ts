@@ -1,8 +1,19 @@
 // Written by the test `the_types_of_typescript_are_current` in crates/web; do not edit.
-import type { ConnectionState } from '../connection.js';
-import type { MutationError, MutationOutcome } from '../mutations.js';
+import type {ConnectionState} from '../connection.js';
+import type {MutationError, MutationOutcome} from '../mutations.js';
 
-/**
- * One effect for TypeScript.
- */
-export type HostEffect = { "type": "flush" } | { "type": "runMutator", tx: number, call?: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON: string, } | { "type": "mutationLocal", call: number, error?: MutationError, } | { "type": "mutationDurable", call: number, error?: string, } | { "type": "mutationOutcome", call?: number, outcome: MutationOutcome, } | { "type": "mutationsChanged" } | { "type": "queryFailed", views: Array<number>, kind: string, name: string, message: string, detailsJSON?: string, } | { "type": "connection", state: ConnectionState, } | { "type": "ready", clientGroupID: string, } | { "type": "updateNeeded", reason: 'NewClientGroup' | 'VersionNotSupported' | 'SchemaVersionNotSupported', message: string, } | { "type": "clientStateNotFound" } | { "type": "storageProblem", message: string, } | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, } | { "type": "closed" };
+/** What the core asks of TypeScript. */
+export type HostEffect = { "type": "flush" }
+  | { "type": "runMutator", tx: number, call?: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON: string, }
+  | { "type": "mutationLocal", call: number, error?: MutationError, }
+  | { "type": "mutationDurable", call: number, error?: string, }
+  | { "type": "mutationOutcome", call?: number, outcome: MutationOutcome, }
+  | { "type": "mutationsChanged" }
+  | { "type": "queryFailed", views: Array<number>, kind: string, name: string, message: string, detailsJSON?: string, }
+  | { "type": "connection", state: ConnectionState, }
+  | { "type": "ready", clientGroupID: string, }
+  | { "type": "updateNeeded", reason: 'NewClientGroup' | 'VersionNotSupported' | 'SchemaVersionNotSupported', message: string, }
+  | { "type": "clientStateNotFound", clientID: string, clientGroupID: string, }
+  | { "type": "storageProblem", message: string, }
+  | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, }
+  | { "type": "closed" };

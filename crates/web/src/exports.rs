@@ -1,0 +1,196 @@
+//! [`Core`]: what JavaScript can call. Few and dull; each call translates and passes on.
+//!
+//! After every call JavaScript takes the effects with [`Core::take`].
+//! An error is thrown as an `Error` whose `name` is a stable code.
+
+use crate::host::Host;
+use crate::outgoing::flush_parts;
+use crate::startup::Startup;
+use js_sys::{Array, Error, Function};
+use landfall_client::{
+    ClientError, ErrorSource, MutationError, QuerySource, TxId, ViewId, ViewRequest, WriteOp,
+};
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// A running client.
+#[wasm_bindgen]
+pub struct Core {
+    host: Rc<Host>,
+}
+
+#[wasm_bindgen]
+impl Core {
+    /// Starts a client. `options` is JSON text, `entropy` 32 fresh random bytes.
+    /// `notify` is called from a task of its own when effects wait that no call of JavaScript brought about;
+    /// `report_panic` is called with the message of a panic, and must not call this object again.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        options: &str,
+        entropy: &[u8],
+        notify: Function,
+        report_panic: Function,
+    ) -> Result<Core, Error> {
+        crate::panic::install(report_panic);
+        let startup = Startup::parse(options, entropy).map_err(|text| error("argument", &text))?;
+        let host = Host::start(startup, notify).map_err(|refused| thrown(&refused))?;
+        Ok(Core { host })
+    }
+
+    /// The effects that wait: `[json, rows, operations, releases, …]`, or `undefined`.
+    #[wasm_bindgen(unchecked_return_type = "[string, ...(Uint8Array | Uint32Array)[]] | undefined")]
+    pub fn take(&self) -> JsValue {
+        self.host.take()
+    }
+
+    /// JSON text of tables and columns in the order in which flushes number them.
+    pub fn layout(&self) -> String {
+        self.host.read(|client| client.layout())
+    }
+
+    /// Opens a view or, if not `materialize`, a preload. `source` is `local`, `ast` or `named`.
+    pub fn view(
+        &self,
+        ast: String,
+        source: &str,
+        name: Option<String>,
+        args: Option<String>,
+        ttl_ms: f64,
+        materialize: bool,
+    ) -> Result<u32, Error> {
+        let source = match (source, name, args) {
+            ("local", ..) => QuerySource::Local,
+            ("ast", ..) => QuerySource::Ast,
+            ("named", Some(name), Some(args_json)) => QuerySource::Named { name, args_json },
+            _ => return Err(error("argument", "a query has an unknown source")),
+        };
+        let request = ViewRequest {
+            ast_json: ast,
+            source,
+            ttl_ms,
+            materialize,
+        };
+        self.call(|client, now| client.view(now, request))
+            .map(|view| view.0)
+    }
+
+    /// Changes the TTL of a view.
+    pub fn set_ttl(&self, view: u32, ttl_ms: f64) -> Result<(), Error> {
+        self.call(|client, now| client.set_ttl(now, ViewId(view), ttl_ms))
+    }
+
+    /// Closes a view.
+    pub fn drop_view(&self, view: u32) -> Result<(), Error> {
+        self.call(|client, now| client.drop_view(now, ViewId(view)))
+    }
+
+    /// Asks the server again for a query that failed.
+    pub fn retry(&self, view: u32) -> Result<(), Error> {
+        self.call(|client, now| client.retry(now, ViewId(view)))
+    }
+
+    /// Runs a query once on what is visible: `[rows, operations, releases]`.
+    #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
+    pub fn run(&self, ast: &str) -> Result<Array, Error> {
+        let flush = self.call(|client, _| client.run(ast))?;
+        Ok(flush_parts(&flush))
+    }
+
+    /// Calls a mutator; the effects tell when to run it.
+    pub fn mutate(&self, name: &str, args: &str) -> Result<u32, Error> {
+        self.call(|client, now| client.mutate(now, name, args))
+            .map(|call| call.0)
+    }
+
+    /// A write of a running mutator. `op`: 0 insert, 1 upsert, 2 update, 3 delete.
+    pub fn write(&self, tx: u32, table: &str, op: u8, row: &str) -> Result<(), Error> {
+        let op = match op {
+            0 => WriteOp::Insert,
+            1 => WriteOp::Upsert,
+            2 => WriteOp::Update,
+            3 => WriteOp::Delete,
+            _ => return Err(error("argument", "a write has an unknown operation")),
+        };
+        self.call(|client, _| client.write(TxId(tx), table, op, row))
+    }
+
+    /// A query of a running mutator: `[rows, operations, releases]`.
+    #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
+    pub fn read(&self, tx: u32, ast: &str) -> Result<Array, Error> {
+        let flush = self.call(|client, _| client.read(TxId(tx), ast))?;
+        Ok(flush_parts(&flush))
+    }
+
+    /// A mutator has ended; without `source` it succeeded. `source` is `app` or `zero`.
+    pub fn settle(
+        &self,
+        tx: u32,
+        source: Option<String>,
+        message: Option<String>,
+        details: Option<String>,
+    ) -> Result<(), Error> {
+        let result = match source.as_deref() {
+            None => Ok(()),
+            Some(source) => Err(MutationError {
+                source: match source {
+                    "app" => ErrorSource::App,
+                    _ => ErrorSource::Zero,
+                },
+                message: message.unwrap_or_default(),
+                details,
+            }),
+        };
+        self.call(|client, now| {
+            client.settle(now, TxId(tx), result);
+            Ok(())
+        })
+    }
+
+    /// Brings a new token, if there is one, and goes on from *needs-auth* and *error*.
+    pub fn connect(&self, auth: Option<String>) -> Result<(), Error> {
+        self.call(|client, now| {
+            client.connect(now, auth);
+            Ok(())
+        })
+    }
+
+    /// JSON text of the pending, failed and uncertain mutations.
+    pub fn mutations(&self) -> Result<String, Error> {
+        let mutations = self.host.read(|client| client.mutations());
+        serde_json::to_string(&mutations).map_err(|text| error("fault", &text.to_string()))
+    }
+
+    /// Forgets a failed or uncertain mutation.
+    pub fn clear_outcome(&self, client_id: &str, mutation_id: f64) -> Result<(), Error> {
+        self.call(|client, now| {
+            // JavaScript's numbers are whole and far below 2^53 here.
+            client.clear_outcome(now, client_id, mutation_id as u64);
+            Ok(())
+        })
+    }
+
+    /// Closes for good; the effect `closed` follows when everything is stored and let go.
+    pub fn close(&self) -> Result<(), Error> {
+        self.call(|client, now| {
+            client.close(now);
+            Ok(())
+        })
+    }
+
+    fn call<T>(
+        &self,
+        call: impl FnOnce(&mut landfall_client::Client, f64) -> Result<T, ClientError>,
+    ) -> Result<T, Error> {
+        self.host.enter(call).map_err(|refused| thrown(&refused))
+    }
+}
+
+fn thrown(refused: &ClientError) -> Error {
+    error(refused.code(), &refused.to_string())
+}
+
+fn error(code: &str, message: &str) -> Error {
+    let error = Error::new(message);
+    error.set_name(code);
+    error
+}

@@ -1,0 +1,286 @@
+//! [`Host`]: turns what the browser says into events of the client, and carries out the client's effects.
+//!
+//! Nothing is decided here. Effects that concern the application wait in the outbox until JavaScript takes them.
+
+use crate::clock::now_ms;
+use crate::outgoing::{Outbox, Outgoing};
+use crate::page::{Page, PageEvent};
+use crate::panic::{guarded, panicked};
+use crate::socket::{Socket, SocketEvent};
+use crate::startup::{Startup, StorageKind};
+use crate::storage::Storage;
+use crate::tabs::{Channel, Locks};
+use crate::timer::Timer;
+use js_sys::Function;
+use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = queueMicrotask)]
+    fn queue_microtask(callback: &Function);
+}
+
+/// A client and everything in the page that it uses.
+pub(crate) struct Host {
+    client: RefCell<Client>,
+    arrived: RefCell<VecDeque<Event>>,
+    carrying: Cell<bool>,
+    outbox: RefCell<Outbox>,
+    notify: Function,
+    storage: Rc<Storage>,
+    has_private_storage: bool,
+    storage_name: String,
+    sockets: RefCell<BTreeMap<SocketId, Socket>>,
+    // `None` before the start and after the end.
+    page: RefCell<Option<PageConnections>>,
+    weak: Weak<Host>,
+}
+
+// What the client shares with the page and other tabs.
+struct PageConnections {
+    timer: Timer,
+    channel: Option<Channel>,
+    locks: Option<Locks>,
+    _page: Page,
+}
+
+impl Host {
+    /// Makes the client and carries out its first effects.
+    pub(crate) fn start(startup: Startup, notify: Function) -> Result<Rc<Host>, ClientError> {
+        let client = Client::new(now_ms(), startup.client)?;
+        let host = Rc::new_cyclic(|weak: &Weak<Host>| Host {
+            client: RefCell::new(client),
+            arrived: RefCell::default(),
+            carrying: Cell::new(false),
+            outbox: RefCell::default(),
+            notify,
+            storage: Storage::new(startup.storage, &startup.storage_name, {
+                let weak = weak.clone();
+                move |request, result| tell(&weak, Event::Stored { request, result })
+            }),
+            has_private_storage: startup.storage == StorageKind::Memory,
+            storage_name: startup.storage_name,
+            sockets: RefCell::default(),
+            page: RefCell::default(),
+            weak: weak.clone(),
+        });
+        // What the page says at once waits until the client's first effects are carried out.
+        host.carrying.set(true);
+        host.page.replace(Some(host.connect_to_page()));
+        host.carry_out();
+        Ok(host)
+    }
+
+    fn connect_to_page(&self) -> PageConnections {
+        let [timer, channel, page] = [(); 3].map(|()| self.weak.clone());
+        PageConnections {
+            timer: Timer::new(move || tell(&timer, Event::Wake)),
+            // Without shared storage there is no group to talk to.
+            channel: (!self.has_private_storage)
+                .then(|| {
+                    Channel::open(&self.storage_name, move |text| {
+                        tell(&channel, Event::Announced { text });
+                    })
+                })
+                .flatten(),
+            locks: (!self.has_private_storage).then(Locks::of_page).flatten(),
+            _page: Page::watch(move |event| {
+                let event = match event {
+                    PageEvent::Visible(visible) => Event::Visibility { visible },
+                    PageEvent::Online(online) => Event::Online { online },
+                };
+                tell(&page, event);
+            }),
+        }
+    }
+
+    /// A call of JavaScript that changes the client; the effects are carried out before it returns.
+    pub(crate) fn enter<T>(
+        &self,
+        call: impl FnOnce(&mut Client, f64) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let result = call(&mut self.client.borrow_mut(), now_ms());
+        self.carry_out();
+        result
+    }
+
+    /// A call of JavaScript that only reads.
+    pub(crate) fn read<T>(&self, call: impl FnOnce(&Client) -> T) -> T {
+        call(&self.client.borrow())
+    }
+
+    /// The effects for JavaScript.
+    pub(crate) fn take(&self) -> JsValue {
+        self.outbox.borrow_mut().take()
+    }
+
+    // Something happened in the page. Within `carry_out` it waits its turn.
+    fn event(&self, event: Event) {
+        self.arrived.borrow_mut().push_back(event);
+        if self.carrying.get() {
+            return;
+        }
+        self.carry_out();
+        if !self.outbox.borrow().is_empty() {
+            queue_microtask(&self.notify);
+        }
+    }
+
+    fn carry_out(&self) {
+        self.carrying.set(true);
+        loop {
+            let effects = self.client.borrow_mut().take_effects();
+            for effect in effects {
+                self.carry_out_one(effect);
+            }
+            let Some(event) = self.arrived.borrow_mut().pop_front() else {
+                break;
+            };
+            self.client.borrow_mut().handle(now_ms(), event);
+        }
+        self.carrying.set(false);
+    }
+
+    fn carry_out_one(&self, effect: Effect) {
+        match effect {
+            Effect::Store { request, op } => self.storage.submit(request, op),
+            Effect::OpenSocket {
+                socket,
+                url,
+                protocol,
+            } => self.open_socket(socket, &url, &protocol),
+            Effect::SendText { socket, text } => self.send(socket, &text),
+            Effect::CloseSocket { socket, code } => {
+                if let Some(open) = self.sockets.borrow_mut().remove(&socket) {
+                    open.close(code);
+                }
+            }
+            Effect::WakeAt { at_ms } => {
+                self.with_page(|page| page.timer.set(at_ms));
+            }
+            Effect::Announce { text } => self.announce(&text),
+            Effect::RequestLock { name } => self.request_lock(name),
+            Effect::ReleaseLock { name } => self.release_lock(&name),
+            Effect::Flush(flush) => self.outbox.borrow_mut().push_flush(flush),
+            Effect::Closed => self.finish(),
+            other => self.outbox.borrow_mut().push_effect(other),
+        }
+    }
+
+    fn open_socket(&self, socket: SocketId, url: &str, protocol: &str) {
+        let weak = self.weak.clone();
+        let opened = Socket::open(url, protocol, move |event| {
+            tell(
+                &weak,
+                match event {
+                    SocketEvent::Opened => Event::SocketOpened { socket },
+                    SocketEvent::Text(text) => Event::SocketText { socket, text },
+                    SocketEvent::Binary(bytes) => Event::SocketBinary { socket, bytes },
+                    SocketEvent::Closed { code, reason } => Event::SocketClosed {
+                        socket,
+                        code,
+                        reason,
+                    },
+                },
+            );
+        });
+        match opened {
+            Ok(open) => {
+                self.sockets.borrow_mut().insert(socket, open);
+            }
+            Err(reason) => self.event(Event::SocketClosed {
+                socket,
+                code: 1006,
+                reason,
+            }),
+        }
+    }
+
+    fn send(&self, socket: SocketId, text: &str) {
+        if let Some(open) = self.sockets.borrow().get(&socket)
+            && let Err(reason) = open.send(text)
+        {
+            // Only a socket that is still opening refuses; the client sends on open ones.
+            self.log(LogLevel::Warn, format!("a frame was not sent: {reason}"));
+        }
+    }
+
+    fn announce(&self, text: &str) {
+        let problem = self.with_page(|page| page.channel.as_ref()?.post(text).err());
+        if let Some(reason) = problem.flatten() {
+            self.log(
+                LogLevel::Warn,
+                format!("other tabs were not told: {reason}"),
+            );
+        }
+    }
+
+    fn request_lock(&self, name: String) {
+        if self.has_private_storage {
+            // Nobody else can want it.
+            return self.event(Event::LockGranted { name });
+        }
+        let full_name = self.full_name(&name);
+        let weak = self.weak.clone();
+        let problem = self.with_page(|page| {
+            let granted = move |()| tell(&weak, Event::LockGranted { name: name.clone() });
+            page.locks.as_mut()?.request(&full_name, granted).err()
+        });
+        if let Some(reason) = problem.flatten() {
+            self.log(
+                LogLevel::Warn,
+                format!("a lock cannot be asked for: {reason}"),
+            );
+        }
+    }
+
+    fn release_lock(&self, name: &str) {
+        let full_name = self.full_name(name);
+        self.with_page(|page| {
+            if let Some(locks) = &mut page.locks {
+                locks.release(&full_name);
+            }
+        });
+    }
+
+    // Locks and channels are shared by the whole origin.
+    fn full_name(&self, name: &str) -> String {
+        format!("{}/{name}", self.storage_name)
+    }
+
+    // Lets go of the page at once, and of storage when it has answered.
+    fn finish(&self) {
+        self.sockets.borrow_mut().clear();
+        self.page.replace(None);
+        let weak = self.weak.clone();
+        self.storage.finish(guarded(move |()| {
+            if let Some(host) = weak.upgrade() {
+                host.outbox.borrow_mut().push(Outgoing::Closed);
+                queue_microtask(&host.notify);
+            }
+        }));
+    }
+
+    fn log(&self, level: LogLevel, message: String) {
+        self.outbox
+            .borrow_mut()
+            .push(Outgoing::Log { level, message });
+    }
+
+    fn with_page<T>(&self, act: impl FnOnce(&mut PageConnections) -> T) -> Option<T> {
+        self.page.borrow_mut().as_mut().map(act)
+    }
+}
+
+// Every callback of the browser ends up here.
+fn tell(host: &Weak<Host>, event: Event) {
+    if let Some(host) = host.upgrade()
+        && !panicked()
+    {
+        host.event(event);
+    }
+}

@@ -1,0 +1,122 @@
+//! One WebSocket: frames and ends become calls of a listener.
+
+use crate::panic::{Held, guarded, hold};
+use js_sys::{ArrayBuffer, Uint8Array};
+use std::rc::Rc;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::*;
+use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
+
+/// What a socket reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// The server accepted the upgrade.
+    Opened,
+    /// A text frame.
+    Text(String),
+    /// A binary frame.
+    Binary(Vec<u8>),
+    /// The end, whoever caused it; nothing follows.
+    Closed {
+        /// The close code; 1006 when the connection broke or never came to be.
+        code: u16,
+        /// The reason given by the server.
+        reason: String,
+    },
+}
+
+/// An open or opening WebSocket. Dropping it closes it without a code, and nothing is reported any more.
+pub struct Socket {
+    socket: WebSocket,
+    _held: Held,
+    _on_open: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut(CloseEvent)>,
+}
+
+impl Socket {
+    /// Opens a socket. The error is the browser's text: a URL or protocol that it refuses to try.
+    pub fn open(
+        url: &str,
+        protocol: &str,
+        listener: impl Fn(SocketEvent) + 'static,
+    ) -> Result<Socket, String> {
+        let socket = WebSocket::new_with_str(url, protocol).map_err(|error| describe(&error))?;
+        socket.set_binary_type(BinaryType::Arraybuffer);
+        let listener = Rc::new(guarded(listener));
+        let on_open = {
+            let listener = listener.clone();
+            Closure::<dyn FnMut()>::new(move || listener(SocketEvent::Opened))
+        };
+        let on_message = {
+            let listener = listener.clone();
+            Closure::<dyn FnMut(MessageEvent)>::new(move |message: MessageEvent| {
+                if let Some(event) = frame(&message.data()) {
+                    listener(event);
+                }
+            })
+        };
+        let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |close: CloseEvent| {
+            listener(SocketEvent::Closed {
+                code: close.code(),
+                reason: close.reason(),
+            });
+        });
+        socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        Ok(Socket {
+            _held: hold(&socket),
+            socket,
+            _on_open: on_open,
+            _on_message: on_message,
+            _on_close: on_close,
+        })
+    }
+
+    /// Sends a text frame. On a socket that is closing the browser drops it: the close event says the rest.
+    pub fn send(&self, text: &str) -> Result<(), String> {
+        self.socket
+            .send_with_str(text)
+            .map_err(|error| describe(&error))
+    }
+
+    /// Closes with a code; without one, dropping is enough.
+    pub fn close(self, code: Option<u16>) {
+        self.silence();
+        if let Some(code) = code {
+            // Only codes other than 1000 and 3000..=4999 are refused, and then dropping still closes.
+            let _refused = self.socket.close_with_code(code);
+        }
+    }
+
+    fn silence(&self) {
+        self.socket.set_onopen(None);
+        self.socket.set_onmessage(None);
+        self.socket.set_onclose(None);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.silence();
+        // Closing without a code cannot fail, and does nothing when the socket is closed already.
+        let _closed = self.socket.close();
+    }
+}
+
+fn frame(data: &JsValue) -> Option<SocketEvent> {
+    if let Some(text) = data.as_string() {
+        return Some(SocketEvent::Text(text));
+    }
+    let buffer = data.dyn_ref::<ArrayBuffer>()?;
+    Some(SocketEvent::Binary(Uint8Array::new(buffer).to_vec()))
+}
+
+/// The text of something that JavaScript threw.
+pub(crate) fn describe(thrown: &JsValue) -> String {
+    js_sys::Object::from(thrown.clone())
+        .to_string()
+        .as_string()
+        .unwrap_or_default()
+}

@@ -1,0 +1,285 @@
+//! Storage requests carried out in real IndexedDB: the same answers as in memory, and what only a browser can do.
+#![allow(missing_docs)]
+#![cfg(target_arch = "wasm32")]
+
+use js_sys::{Array, Promise};
+use landfall_store::{
+    AppendPoke, BackendFailure, MemoryStore, NewMutation, Open, Patch, RowChange, StoreFailure,
+    StoreOp, StoreReply, StoreRequest, WriteQueue,
+};
+use landfall_web::Database;
+use landfall_zql::{Row, Schema, TableId, ValueRef};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+type Answer = Result<StoreReply, StoreFailure>;
+
+/// Waits for a callback.
+async fn called<T: 'static>(start: impl FnOnce(Box<dyn Fn(T)>)) -> T {
+    let result = Rc::new(RefCell::new(None));
+    let slot = result.clone();
+    let mut start = Some(start);
+    let promise = Promise::new(&mut |resolve, _| {
+        let slot = slot.clone();
+        if let Some(start) = start.take() {
+            start(Box::new(move |value| {
+                slot.replace(Some(value));
+                resolve.call0(&JsValue::UNDEFINED).unwrap();
+            }));
+        }
+    });
+    JsFuture::from(promise).await.unwrap();
+    result.take().expect("the callback has been called")
+}
+
+async fn open(name: &str) -> Database {
+    called(|done| Database::open(name, done)).await.unwrap()
+}
+
+async fn execute(database: &Database, request: StoreRequest) -> Answer {
+    called(|done| database.execute(request, done)).await
+}
+
+async fn delete(name: &str) {
+    let deleted = js_sys::Function::from(
+        js_sys::Reflect::get(&delete_database(), &"deleteDatabase".into()).unwrap(),
+    );
+    let request = deleted.call1(&delete_database(), &name.into()).unwrap();
+    called(|done: Box<dyn Fn(())>| {
+        let success = Closure::<dyn FnMut()>::new(move || done(())).into_js_value();
+        js_sys::Reflect::set(&request, &"onsuccess".into(), &success).unwrap();
+    })
+    .await;
+}
+
+fn delete_database() -> JsValue {
+    js_sys::Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap()
+}
+
+fn schema() -> Arc<Schema> {
+    let json = r#"{"tables":{"issue":{"name":"issue","columns":{
+        "id":{"type":"string","optional":false},"title":{"type":"string","optional":true}},
+        "primaryKey":["id"]}}}"#;
+    Arc::new(Schema::from_json(json).unwrap())
+}
+
+fn request(op: StoreOp) -> StoreRequest {
+    StoreRequest {
+        group_id: "group1".into(),
+        op,
+    }
+}
+
+fn open_group(client_id: &str) -> StoreRequest {
+    request(StoreOp::Open(Open {
+        schema: schema(),
+        client_id: client_id.into(),
+        now: 1.0,
+    }))
+}
+
+fn put(id: &str, title: &str) -> RowChange {
+    RowChange::Put {
+        table: TableId(0),
+        row: Row::from_values([ValueRef::String(id), ValueRef::String(title)]),
+    }
+}
+
+fn poke(base: Option<&str>, cookie: &str, rows: Vec<RowChange>) -> StoreRequest {
+    request(StoreOp::AppendPoke(AppendPoke {
+        base: base.map(Into::into),
+        cookie: cookie.into(),
+        patch: Patch {
+            rows,
+            ..Patch::default()
+        },
+        last_mutation_ids: BTreeMap::new(),
+        outcomes: Vec::new(),
+    }))
+}
+
+fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreRequest {
+    request(StoreOp::WriteQueue(WriteQueue {
+        client_id: client_id.into(),
+        mutations: ids
+            .into_iter()
+            .map(|id| NewMutation {
+                id,
+                name: "issue.create".into(),
+                args: format!("[{{\"id\":\"{id}\"}}]"),
+                ops: None,
+                timestamp: 5.0,
+            })
+            .collect(),
+        attempted: false,
+        now: 2.0,
+    }))
+}
+
+fn load() -> StoreRequest {
+    request(StoreOp::Load { schema: schema() })
+}
+
+/// The program that both backends run: every kind of request, also ones that are refused.
+fn program() -> Vec<StoreRequest> {
+    let many: Vec<_> = (0..500)
+        .map(|n| put(&format!("row{n}"), "ü € 😀"))
+        .collect();
+    vec![
+        load(),
+        open_group("c1"),
+        poke(None, "01", many),
+        poke(Some("01"), "02", vec![put("row1", "again"), put("x", "")]),
+        poke(Some("01"), "02", vec![put("row1", "late")]),
+        poke(Some("05"), "06", vec![]),
+        mutations("c1", [1, 2, 3]),
+        mutations("c1", [7]),
+        mutations("c1", [4]),
+        request(StoreOp::ReadQueue),
+        request(StoreOp::ReadLog {
+            schema: schema(),
+            from: 1,
+        }),
+        request(StoreOp::TouchClient {
+            client_id: "c1".into(),
+            now: 9.0,
+        }),
+        request(StoreOp::ClearOutcomes {
+            ids: vec![("c1".into(), 1)],
+        }),
+        open_group("c2"),
+        request(StoreOp::RemoveClients {
+            client_ids: vec!["c1".into(), "c2".into()],
+        }),
+        load(),
+        request(StoreOp::Erase),
+        load(),
+    ]
+}
+
+#[wasm_bindgen_test]
+async fn indexeddb_answers_as_memory_does() {
+    let database = open("answers").await;
+    let memory = MemoryStore::default();
+    for (step, request) in program().into_iter().enumerate() {
+        let expected = memory.execute(&request);
+        let found = execute(&database, request).await;
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "step {step}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn what_was_stored_is_there_after_reopening() {
+    let database = open("reopening").await;
+    let opened = execute(&database, open_group("c1")).await;
+    assert!(matches!(
+        opened,
+        Ok(StoreReply::Opened { created: true, .. })
+    ));
+    execute(&database, mutations("c1", [1])).await.unwrap();
+    drop(database);
+
+    let database = open("reopening").await;
+    let opened = execute(&database, open_group("c2")).await.unwrap();
+    let StoreReply::Opened { loaded, created } = opened else {
+        panic!("{opened:?}");
+    };
+    assert!(!created);
+    assert_eq!(loaded.queue.len(), 1);
+    assert_eq!(loaded.queue[0].args, r#"[{"id":"1"}]"#);
+}
+
+#[wasm_bindgen_test]
+async fn a_refused_decision_writes_nothing() {
+    let database = open("refused").await;
+    execute(&database, open_group("c1")).await.unwrap();
+    let refused = execute(&database, mutations("c1", [2])).await;
+    assert!(matches!(
+        refused,
+        Err(StoreFailure::Gap {
+            expected: 1,
+            found: 2
+        })
+    ));
+    let queue = execute(&database, request(StoreOp::ReadQueue)).await;
+    assert!(matches!(queue, Ok(StoreReply::Queue(rows)) if rows.is_empty()));
+}
+
+// Without a decision inside the transaction both would see the old head and append.
+#[wasm_bindgen_test]
+async fn two_connections_decide_one_after_the_other() {
+    let (one, two) = (open("two").await, open("two").await);
+    execute(&one, open_group("c1")).await.unwrap();
+    let (first, second) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(None)));
+    called(|done: Box<dyn Fn(())>| {
+        let done = Rc::new(done);
+        for (database, slot) in [(&one, &first), (&two, &second)] {
+            let (slot, done, other) = (slot.clone(), done.clone(), [first.clone(), second.clone()]);
+            database.execute(
+                poke(None, "01", vec![put("a", "b")]),
+                move |answer: Answer| {
+                    slot.replace(Some(answer));
+                    if other.iter().all(|slot| slot.borrow().is_some()) {
+                        done(());
+                    }
+                },
+            );
+        }
+    })
+    .await;
+    assert!(matches!(first.take(), Some(Ok(StoreReply::Appended(_)))));
+    assert!(matches!(
+        second.take(),
+        Some(Ok(StoreReply::AlreadyThere(_)))
+    ));
+}
+
+#[wasm_bindgen_test]
+async fn a_deletion_from_outside_is_not_held_up_and_is_noticed() {
+    let database = open("deleted").await;
+    execute(&database, open_group("c1")).await.unwrap();
+    delete("deleted").await;
+    assert!(!database.is_open());
+    let answer = execute(&database, load()).await;
+    assert!(
+        matches!(
+            answer,
+            Err(StoreFailure::Backend {
+                kind: BackendFailure::Closed,
+                ..
+            })
+        ),
+        "{answer:?}"
+    );
+    // And the name is free for a new database.
+    let again = open("deleted").await;
+    let opened = execute(&again, open_group("c1")).await;
+    assert!(matches!(
+        opened,
+        Ok(StoreReply::Opened { created: true, .. })
+    ));
+}
+
+#[wasm_bindgen_test]
+async fn a_database_of_a_newer_format_is_an_error_and_no_panic() {
+    let factory = delete_database();
+    let open_function =
+        js_sys::Function::from(js_sys::Reflect::get(&factory, &"open".into()).unwrap());
+    let newer = open_function
+        .apply(&factory, &Array::of2(&"newer".into(), &7.into()))
+        .unwrap();
+    called(|done: Box<dyn Fn(())>| {
+        let success = Closure::<dyn FnMut()>::new(move || done(())).into_js_value();
+        js_sys::Reflect::set(&newer, &"onsuccess".into(), &success).unwrap();
+    })
+    .await;
+    let opened: Result<Database, StoreFailure> = called(|done| Database::open("newer", done)).await;
+    assert!(matches!(opened, Err(StoreFailure::Backend { .. })));
+}
