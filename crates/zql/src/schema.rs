@@ -158,9 +158,35 @@ pub enum SchemaError {
         /// The column.
         column: String,
     },
-    /// Two tables, or two columns of a table, have one server name.
-    #[error("the server name {name:?} is used twice")]
-    DuplicateServerName {
+    /// A primary key names a column twice.
+    #[error("the primary key of table {table:?} names column {column:?} twice")]
+    RepeatedKeyColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A primary key names a column whose values have no order.
+    #[error(
+        "column {column:?} of table {table:?} holds {ty} and cannot be part of the primary key"
+    )]
+    KeyColumnType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// What it holds.
+        ty: &'static str,
+    },
+    /// More columns than a row can have.
+    #[error("table {table:?} has more than 65,535 columns")]
+    TooManyColumns {
+        /// The table.
+        table: String,
+    },
+    /// Two tables, or two columns of a table, have one name on one side.
+    #[error("the name {name:?} is used twice")]
+    DuplicateName {
         /// The name.
         name: String,
     },
@@ -199,22 +225,15 @@ impl Schema {
     /// A schema of these tables, checked and sorted.
     ///
     /// # Errors
-    /// Empty or unknown primary keys, and server names that are used twice.
+    /// Names that are used twice, primary keys that are empty, name a column twice, an unknown one, or one that cannot
+    /// identify a row, and tables with more columns than a row can have.
     pub fn new(mut tables: Vec<TableSchema>) -> Result<Schema, SchemaError> {
         tables.sort_by(|a, b| a.name.cmp(&b.name));
-        for table in &tables {
-            if table.primary_key.is_empty() {
-                return Err(SchemaError::NoPrimaryKey {
-                    table: table.name.clone(),
-                });
-            }
-            unique(
-                table
-                    .columns
-                    .iter()
-                    .map(|column| column.server_name.as_str()),
-            )?;
+        for table in &mut tables {
+            table.sort_columns()?;
+            table.check()?;
         }
+        unique(tables.iter().map(|table| table.name.as_str()))?;
         unique(tables.iter().map(|table| table.server_name.as_str()))?;
         Ok(Schema { tables })
     }
@@ -318,6 +337,65 @@ impl Index<TableId> for Schema {
     }
 }
 
+impl TableSchema {
+    /// Sorts the columns by name; the primary key keeps its order.
+    fn sort_columns(&mut self) -> Result<(), SchemaError> {
+        if self.columns.is_sorted_by(|a, b| a.name <= b.name) {
+            return Ok(());
+        }
+        let names = self.key_names()?;
+        self.columns.sort_by(|a, b| a.name.cmp(&b.name));
+        self.primary_key = names.iter().filter_map(|name| self.column(name)).collect();
+        Ok(())
+    }
+
+    fn key_names(&self) -> Result<Vec<String>, SchemaError> {
+        let key = self.primary_key.iter();
+        key.map(|at| match self.columns.get(*at) {
+            Some(column) => Ok(column.name.clone()),
+            None => Err(SchemaError::UnknownKeyColumn {
+                table: self.name.clone(),
+                column: format!("#{at}"),
+            }),
+        })
+        .collect()
+    }
+
+    fn check(&self) -> Result<(), SchemaError> {
+        let table = || self.name.clone();
+        if self.columns.len() > usize::from(u16::MAX) {
+            return Err(SchemaError::TooManyColumns { table: table() });
+        }
+        unique(self.columns.iter().map(|column| column.name.as_str()))?;
+        unique(
+            self.columns
+                .iter()
+                .map(|column| column.server_name.as_str()),
+        )?;
+        let names = self.key_names()?;
+        if names.is_empty() {
+            return Err(SchemaError::NoPrimaryKey { table: table() });
+        }
+        for (place, (at, name)) in self.primary_key.iter().zip(&names).enumerate() {
+            let ty = self.columns[*at].ty;
+            if matches!(ty, ColumnType::Json | ColumnType::Null) {
+                return Err(SchemaError::KeyColumnType {
+                    table: table(),
+                    column: name.clone(),
+                    ty: ty.name(),
+                });
+            }
+            if names[..place].contains(name) {
+                return Err(SchemaError::RepeatedKeyColumn {
+                    table: table(),
+                    column: name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl TableJson {
     fn build(self, name: String) -> Result<TableSchema, SchemaError> {
         let columns: Vec<Column> = self
@@ -356,7 +434,7 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), SchemaError> {
     let mut sorted: Vec<&str> = names.collect();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(SchemaError::DuplicateServerName {
+        Some(pair) => Err(SchemaError::DuplicateName {
             name: pair[0].to_owned(),
         }),
         None => Ok(()),
@@ -371,4 +449,146 @@ fn separate(out: &mut String, at: usize) {
 
 fn quote(text: &str, out: &mut String) {
     crate::value::write_json(ValueRef::String(text), out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUE: &str = r#"{"tables":{"issue":{"name":"issue","extra":1,"primaryKey":["id"],"columns":{
+        "title":{"type":"string","optional":false,"customType":null},"id":{"type":"string"},
+        "created":{"type":"number","serverName":"created_at"}}}},"relationships":{}}"#;
+
+    #[test]
+    fn the_wire_form_and_its_hash() {
+        let schema = Schema::from_json(ISSUE).unwrap();
+        assert_eq!(
+            schema.client_schema_json(),
+            r#"{"tables":{"issue":{"columns":{"created_at":{"type":"number"},"id":{"type":"string"},"title":{"type":"string"}},"primaryKey":["id"]}}}"#
+        );
+        assert_eq!(schema.hash(), "24zpfbgf6trve");
+        assert_eq!(Schema::default().client_schema_json(), r#"{"tables":{}}"#);
+    }
+
+    #[test]
+    fn names_are_found_on_both_sides() {
+        let schema = Schema::from_json(ISSUE).unwrap();
+        let id = schema.table("issue").unwrap();
+        assert_eq!(schema.table_by_server_name("issue"), Some(id));
+        assert_eq!(
+            (schema.table("x"), schema.table_by_server_name("x")),
+            (None, None)
+        );
+        let table = &schema[id];
+        assert_eq!(
+            table.column("created"),
+            table.column_by_server_name("created_at")
+        );
+        assert_eq!(
+            (table.column("created_at"), table.column_by_server_name("x")),
+            (None, None)
+        );
+    }
+
+    fn column(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            server_name: name.to_owned(),
+            ty: ColumnType::String,
+            optional: false,
+        }
+    }
+
+    fn table(columns: &[&str], primary_key: &[usize]) -> TableSchema {
+        TableSchema {
+            name: "t".to_owned(),
+            server_name: "t".to_owned(),
+            columns: columns.iter().map(|name| column(name)).collect(),
+            primary_key: primary_key.to_vec(),
+        }
+    }
+
+    #[test]
+    fn sorting_keeps_the_primary_key() {
+        let schema = Schema::new(vec![table(&["c", "a", "b"], &[0, 2])]).unwrap();
+        let names: Vec<_> = schema.tables[0]
+            .columns
+            .iter()
+            .map(|column| &*column.name)
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(schema.tables[0].primary_key, [2, 1]);
+    }
+
+    #[test]
+    fn refusals() {
+        let check = |tables: Vec<TableSchema>, expected: &str| {
+            assert_eq!(Schema::new(tables).unwrap_err().to_string(), expected);
+        };
+        check(
+            vec![table(&["a"], &[])],
+            r#"table "t" is missing a primary key"#,
+        );
+        check(
+            vec![table(&["a"], &[1])],
+            r##"the primary key of table "t" names the unknown column "#1""##,
+        );
+        check(
+            vec![table(&["b", "a"], &[2])],
+            r##"the primary key of table "t" names the unknown column "#2""##,
+        );
+        check(
+            vec![table(&["a"], &[0, 0])],
+            r#"the primary key of table "t" names column "a" twice"#,
+        );
+        check(
+            vec![table(&["a", "a"], &[0])],
+            r#"the name "a" is used twice"#,
+        );
+        let twins = vec![table(&["a"], &[0]), table(&["a"], &[0])];
+        check(twins, r#"the name "t" is used twice"#);
+        let mut same_server_name = table(&["a", "b"], &[0]);
+        same_server_name.columns[1].server_name = "a".to_owned();
+        check(vec![same_server_name], r#"the name "a" is used twice"#);
+        let mut json_key = table(&["a"], &[0]);
+        json_key.columns[0].ty = ColumnType::Json;
+        check(
+            vec![json_key],
+            r#"column "a" of table "t" holds json and cannot be part of the primary key"#,
+        );
+        let unknown = r#"{"tables":{"t":{"columns":{"a":{"type":"string"}},"primaryKey":["x"]}}}"#;
+        assert_eq!(
+            Schema::from_json(unknown).unwrap_err().to_string(),
+            r#"the primary key of table "t" names the unknown column "x""#
+        );
+        for json in [
+            "",
+            "[]",
+            "{}",
+            r#"{"tables":[]}"#,
+            r#"{"tables":{"t":{"columns":{"a":{"type":"date"}},"primaryKey":["a"]}}}"#,
+        ] {
+            assert!(
+                matches!(Schema::from_json(json), Err(SchemaError::Json(_))),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_by_value() {
+        let table = &Schema::new(vec![table(&["a", "b"], &[1, 0])])
+            .unwrap()
+            .tables[0];
+        let row = |a, b| Row::from_values([ValueRef::String(a), ValueRef::String(b)]);
+        let check = |a: &Row, b: &Row, expected| {
+            assert_eq!(table.compare_keys(a, b), expected);
+            assert_eq!(table.key_of(a).cmp(&table.key_of(b)), expected);
+        };
+        check(&row("1", "2"), &row("2", "1"), Ordering::Greater);
+        check(&row("1", "1"), &row("2", "1"), Ordering::Less);
+        check(&row("1", "1"), &row("1", "1"), Ordering::Equal);
+        let prefix = Key(Row::from_values([ValueRef::String("1")]));
+        assert!(prefix < table.key_of(&row("", "1")) && prefix > table.key_of(&row("z", "0")));
+    }
 }
