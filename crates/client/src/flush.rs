@@ -75,7 +75,7 @@ impl Batch {
     }
 
     fn align8(&mut self) {
-        while self.bytes.len() % 8 != 0 {
+        while !self.bytes.len().is_multiple_of(8) {
             self.bytes.push(0);
         }
     }

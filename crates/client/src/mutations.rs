@@ -7,7 +7,7 @@
 
 use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
 use landfall_protocol::CrudOp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a mutation: the client that made it and its number there.
 pub(crate) type MutationKey = (String, u64);
@@ -105,6 +105,8 @@ pub(crate) struct Mutations {
     /// Failed and uncertain mutations that the application has not cleared.
     ended: Vec<MutationInfo>,
     next_id: u64,
+    /// Counts changes of the queue other than at its end.
+    revision: u64,
 }
 
 impl Mutations {
@@ -129,6 +131,11 @@ impl Mutations {
         }
     }
 
+    /// Changes whenever a place in the queue may mean another mutation than before.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// The id that the next successful mutation of this client will have.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id
@@ -141,13 +148,13 @@ impl Mutations {
     pub(crate) fn get_mut(&mut self, key: &MutationKey) -> Option<&mut Mutation> {
         self.pending
             .iter_mut()
-            .find(|m| m.client_id == key.0 && m.id == key.1)
+            .find(|m| m.id == key.1 && m.client_id == key.0)
     }
 
     pub(crate) fn get(&self, key: &MutationKey) -> Option<&Mutation> {
         self.pending
             .iter()
-            .find(|m| m.client_id == key.0 && m.id == key.1)
+            .find(|m| m.id == key.1 && m.client_id == key.0)
     }
 
     pub(crate) fn confirmed(&self) -> &BTreeMap<String, u64> {
@@ -179,6 +186,7 @@ impl Mutations {
             .position(|m| m.order() > order)
             .unwrap_or(self.pending.len());
         self.pending.insert(place, mutation);
+        self.revision += 1;
         true
     }
 
@@ -192,6 +200,7 @@ impl Mutations {
             return false;
         }
         self.pending.sort_by_key(Mutation::order);
+        self.revision += 1;
         true
     }
 
@@ -255,7 +264,8 @@ impl Mutations {
         self.sent.clear();
     }
 
-    /// The mutations of these clients to send now, in id order per client, marked as sent.
+    /// The mutations of these clients to send now, marked as sent: in the order of the queue, so that what was made
+    /// on top of another mutation does not arrive before it.
     pub(crate) fn take_unsent(&mut self, clients: &[&str]) -> Vec<MutationKey> {
         let mut keys = Vec::new();
         for client in clients {
@@ -278,7 +288,12 @@ impl Mutations {
                 keys.push(((*client).to_owned(), id));
             }
         }
-        keys
+        let wanted: BTreeSet<MutationKey> = keys.into_iter().collect();
+        self.pending
+            .iter()
+            .map(Mutation::key)
+            .filter(|key| wanted.contains(key))
+            .collect()
     }
 
     /// Whether anything is pending.
@@ -332,6 +347,7 @@ impl Mutations {
             self.pending.push(mutation);
         }
         self.pending.sort_by_key(|mutation| mutation.id);
+        self.revision += 1;
         self.next_id = last + 1;
         uncertain
     }
@@ -406,6 +422,17 @@ mod tests {
         assert_eq!(ids(queue.take_unsent(&["b"])), [0u64; 0], "b1 is missing");
         queue.insert(mutation("b", 1, Stored::At(8)));
         assert_eq!(ids(queue.take_unsent(&["a", "b"])), [1, 2]);
+        queue.forget_sent();
+        let keys = queue.take_unsent(&["a", "b"]);
+        let shown: Vec<String> = keys
+            .into_iter()
+            .map(|k| format!("{}{}", k.0, k.1))
+            .collect();
+        assert_eq!(
+            shown,
+            ["b1", "b2", "a2", "a3", "a4"],
+            "in the order of the group"
+        );
     }
 
     #[test]

@@ -86,6 +86,8 @@ struct Round {
     /// Every key whose visible value may differ from the branch's.
     touched: BTreeSet<RowKey>,
     replayed: BTreeSet<MutationKey>,
+    /// Revision of the queue, and the place before which everything is replayed as long as it holds.
+    cursor: (u64, usize),
     running: Option<Replay>,
     /// New first runs wait: the list is exhausted and the swap is near.
     gate: bool,
@@ -217,6 +219,7 @@ impl Rebase {
             touched: server.keys().cloned().collect(),
             branch: Branch::new(server),
             replayed: BTreeSet::new(),
+            cursor: (0, 0),
             running: None,
             gate: false,
         });
@@ -283,29 +286,19 @@ impl Rebase {
         if round.running.is_some() {
             return;
         }
-        let next = mutations
-            .pending()
-            .iter()
-            .find(|m| !round.replayed.contains(&m.key()) && !round.confirms(m));
-        if let Some(mutation) = next {
-            let key = mutation.key();
-            round.replayed.insert(key.clone());
+        if let Some(mutation) = round.next(mutations) {
             round.branch.push_layer();
-            let (call, name, args_json) = (
-                mutation.call,
-                mutation.name.clone(),
-                mutation.args_json.clone(),
-            );
+            let key = mutation.key();
             let tx = TxId(self.next_tx);
             self.next_tx += 1;
             steps.push(Step::Run(Run {
                 tx,
-                call,
+                call: mutation.call,
                 reason: RunReason::Rebase,
                 client_id: key.0.clone(),
                 mutation_id: key.1,
-                name,
-                args_json,
+                name: mutation.name.clone(),
+                args_json: mutation.args_json.clone(),
             }));
             round.running = Some(Replay {
                 tx,
@@ -517,6 +510,20 @@ impl Rebase {
 }
 
 impl Round {
+    /// The first mutation that is neither replayed nor confirmed; it counts as replayed from now on.
+    fn next<'a>(&mut self, mutations: &'a Mutations) -> Option<&'a Mutation> {
+        if self.cursor.0 != mutations.revision() {
+            self.cursor = (mutations.revision(), 0);
+        }
+        while let Some(mutation) = mutations.pending().get(self.cursor.1) {
+            self.cursor.1 += 1;
+            if !self.confirms(mutation) && self.replayed.insert(mutation.key()) {
+                return Some(mutation);
+            }
+        }
+        None
+    }
+
     /// Whether the poke of this round says that the server has this mutation.
     fn confirms(&self, mutation: &Mutation) -> bool {
         self.poke

@@ -95,7 +95,7 @@ impl Program {
     /// What it leaves at `b`; `None` if it throws.
     fn effect(self, a: Option<u64>, b: Option<u64>) -> Option<Option<u64>> {
         let read = a.unwrap_or(1);
-        if read % 3 == 0 {
+        if read.is_multiple_of(3) {
             return None;
         }
         Some(match self.kind {
@@ -233,11 +233,12 @@ impl World {
                 _ => self.ahead.insert(k, self.random.next() % 50),
             };
         }
-        poke.cleared = self.random.next() % 8 == 0;
+        poke.cleared = self.random.next().is_multiple_of(8);
         for k in 0..6 {
             let (old, new) = (before.get(&k), self.ahead.get(&k));
             // Sending too much is harmless.
-            if old != new || (poke.cleared && new.is_some()) || self.random.next() % 5 == 0 {
+            if old != new || (poke.cleared && new.is_some()) || self.random.next().is_multiple_of(5)
+            {
                 poke.rows.insert(key(k), new.map(|v| row(k, *v)));
             }
         }

@@ -25,6 +25,9 @@ const PUSH_BYTES: usize = 1 << 20;
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
 
+/// Longest wait for signs that the first push of a connection may go.
+const PUSH_WAIT_MS: f64 = 5_000.0;
+
 /// Whether this connection may push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushGate {
@@ -52,6 +55,10 @@ pub(crate) struct ServerLink {
     pub(crate) push_gate: PushGate,
     /// Not before this time after a rate limit.
     push_after: Option<f64>,
+    /// The first push of the connection waits until the server has shown that it knows the group, and until the
+    /// mutations of dead tabs, which come earlier, can be sent with it; but no longer than this.
+    push_wait: Option<f64>,
+    poke_heard: bool,
     request_part: String,
     requests: u64,
 }
@@ -74,6 +81,8 @@ impl ServerLink {
             mode: None,
             push_gate: PushGate::Shut,
             push_after: None,
+            push_wait: None,
+            poke_heard: false,
             request_part,
             requests: 0,
         }
@@ -129,6 +138,8 @@ impl Client {
         self.pokes.reset();
         self.link.push_gate = PushGate::Shut;
         self.link.push_after = None;
+        self.link.push_wait = None;
+        self.link.poke_heard = false;
         self.mutations.forget_sent();
         self.stop_recovery();
     }
@@ -281,6 +292,7 @@ impl Client {
             }
             Downstream::PokeStart(start) => {
                 self.link.connection.heard(now, false);
+                self.link.poke_heard = true;
                 self.pokes.start(start)
             }
             Downstream::PokePart(part) => {
@@ -369,7 +381,16 @@ impl Client {
         }
         self.act(now, actions);
         self.begin_recovery();
-        self.open_push_gate();
+        self.link.push_wait = Some(now + PUSH_WAIT_MS);
+    }
+
+    /// Whether the first push of this connection may go.
+    fn may_open_push_gate(&self, now: f64) -> bool {
+        let Some(limit) = self.link.push_wait else {
+            return false;
+        };
+        let ready = self.link.poke_heard && !self.waits_for_recovery();
+        ready || limit <= now
     }
 
     fn send_query_ops(&mut self, ops: Vec<QueryOp>) {
@@ -392,6 +413,10 @@ impl Client {
         self.send_query_ops(ops);
         if self.link.push_after.is_some_and(|at| at <= now) {
             self.link.push_after = None;
+        }
+        if self.may_open_push_gate(now) {
+            self.link.push_wait = None;
+            self.open_push_gate();
         }
         if self.link.push_gate == PushGate::Open && self.has_unmarked_dead() {
             self.open_push_gate();

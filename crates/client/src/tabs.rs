@@ -64,9 +64,9 @@ impl Tabs {
     }
 }
 
-/// What tabs tell each other.
+/// What tabs tell each other. Tagged from outside, since JSON that passes through unread cannot be buffered.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 enum Announcement {
     /// A tab has started.
     #[serde(rename_all = "camelCase")]
@@ -144,7 +144,13 @@ impl Client {
         let announcement = match serde_json::from_str(text) {
             Ok(announcement) => announcement,
             // A tab with newer code may say more.
-            Err(_) => return,
+            Err(error) => {
+                self.log(
+                    LogLevel::Debug,
+                    &format!("an announcement was not understood: {error}"),
+                );
+                return;
+            }
         };
         match announcement {
             Announcement::Hello { group, client } => {
@@ -216,6 +222,16 @@ impl Client {
                 name: RECOVERY_LOCK.to_owned(),
             });
         }
+    }
+
+    /// Whether a dead tab has left mutations that this tab is about to be allowed to send.
+    pub(crate) fn waits_for_recovery(&self) -> bool {
+        self.tabs.recovery == Recovery::Waiting
+            && self
+                .mutations
+                .pending()
+                .iter()
+                .any(|m| self.tabs.dead.contains(&m.client_id))
     }
 
     /// Not connected any more: another tab may do better.

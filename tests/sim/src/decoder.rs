@@ -7,23 +7,31 @@ use std::collections::BTreeMap;
 /// One entry of a view.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// The row it shows.
     pub handle: u32,
+    /// One list per relationship.
     pub related: Vec<Vec<Node>>,
 }
 
 /// One view as JavaScript holds it.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// The root list.
     pub list: Vec<Node>,
+    /// 0 unknown, 1 complete, 2 error.
     pub status: u32,
+    /// It has had a snapshot.
     pub shown: bool,
 }
 
 /// The row table and the views.
 pub struct Decoder {
     layout: Vec<(String, Vec<String>)>,
+    /// Row objects by handle.
     pub rows: BTreeMap<u32, Value>,
+    /// Views by number.
     pub views: BTreeMap<u32, View>,
+    /// How many flushes were applied.
     pub flushes: usize,
     /// Number of relationships per view and depth-first AST level: entries are self-describing only with it.
     shapes: BTreeMap<u32, Shape>,
@@ -32,6 +40,7 @@ pub struct Decoder {
 /// The relationships of a query, in document order.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
+    /// Name and shape of each.
     pub related: Vec<(String, Shape)>,
 }
 
