@@ -33,6 +33,7 @@ mod pull;
 mod push;
 mod queries_patch;
 mod reaction;
+mod row_key;
 mod sec_protocol;
 mod strict;
 mod tagged;
@@ -73,6 +74,7 @@ pub use queries_patch::{DownQueryOp, PutQuery, QueryText, UpQueryOp};
 pub use reaction::{
     Action, AuthRefusal, Backoff, ConnectionReaction, Reaction, close_reaction, reaction,
 };
+pub use row_key::row_key;
 pub use sec_protocol::{EncodedProtocol, MAX_HEADER_LENGTH, SecProtocol};
 pub use transform_error::{ErroredQuery, ErroredQueryKind};
 pub use update_auth::UpdateAuth;

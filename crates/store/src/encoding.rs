@@ -173,10 +173,6 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Nothing may be left over.
     pub(crate) fn end(self) -> Result<(), FormatError> {
         match self.0 {

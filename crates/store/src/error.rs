@@ -46,6 +46,12 @@ pub enum FormatError {
     /// Rows that are not in the order of their keys.
     #[error("rows are out of order")]
     Order,
+    /// A page with more or fewer rows than it says.
+    #[error("a page does not hold as many rows as it says")]
+    RowCount,
+    /// Pages that are missing, or that the head does not know of.
+    #[error("the pages do not match their head")]
+    PageCount,
     /// A schema that no client could have written.
     #[error("the stored schema is malformed")]
     Schema,

@@ -21,6 +21,8 @@ pub struct Head {
     pub log_bytes: u64,
     /// Counts rewrites of pages, so that a fold notices that another came first.
     pub pages_generation: u64,
+    /// How many pages there are.
+    pub pages: u32,
     /// The number that the next page gets.
     pub next_page: u32,
     /// The place in the group's order that the next mutation gets.
@@ -55,6 +57,7 @@ impl Head {
             log_next: 0,
             log_bytes: 0,
             pages_generation: 0,
+            pages: 0,
             next_page: 0,
             next_sequence: 0,
             server_mode: None,
@@ -84,6 +87,7 @@ impl Head {
         out.u64(self.log_next);
         out.u64(self.log_bytes);
         out.u64(self.pages_generation);
+        out.u32(self.pages);
         out.u32(self.next_page);
         out.u64(self.next_sequence);
         out.u8(u8::from(self.server_mode.is_some()));
@@ -108,6 +112,7 @@ impl Head {
             log_next: reader.u64()?,
             log_bytes: reader.u64()?,
             pages_generation: reader.u64()?,
+            pages: reader.u32()?,
             next_page: reader.u32()?,
             next_sequence: reader.u64()?,
             server_mode: match reader.flag()? {

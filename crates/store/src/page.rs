@@ -27,8 +27,9 @@ impl Page {
     pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
         let mut reader = Reader::new(Kind::Page, bytes)?;
         let number = reader.u32()?;
+        let count = reader.u32()? as usize;
         let mut rows: Vec<(TableId, Row)> = Vec::new();
-        while rows.is_empty() || !reader.is_empty() {
+        while rows.len() < count {
             let table = TableId(reader.u32()?);
             let known = schema
                 .tables
@@ -39,15 +40,18 @@ impl Page {
             }
         }
         reader.end()?;
-        let sorted = rows.is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
-        match sorted && !rows.is_empty() {
-            true => Ok(Self {
-                number,
-                bytes: bytes.len(),
-                rows,
-            }),
-            false => Err(FormatError::Order),
+        if rows.is_empty() || rows.len() != count {
+            return Err(FormatError::RowCount);
         }
+        let sorted = rows.is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
+        let bytes = bytes.len();
+        sorted
+            .then_some(Self {
+                number,
+                bytes,
+                rows,
+            })
+            .ok_or(FormatError::Order)
     }
 
     /// The pages in their order; fails if they overlap.
@@ -109,6 +113,7 @@ pub struct PageWriter {
     run: Vec<u8>,
     run_table: TableId,
     run_rows: u32,
+    page_rows: u32,
 }
 
 impl Default for PageWriter {
@@ -119,6 +124,7 @@ impl Default for PageWriter {
             run: Vec::new(),
             run_table: TableId(0),
             run_rows: 0,
+            page_rows: 0,
         }
     }
 }
@@ -150,14 +156,16 @@ impl PageWriter {
             self.page.extend_from_slice(&self.run_table.0.to_le_bytes());
             self.page.extend_from_slice(&self.run_rows.to_le_bytes());
             self.page.append(&mut self.run);
-            self.run_rows = 0;
+            self.page_rows += std::mem::take(&mut self.run_rows);
         }
     }
 
     pub(crate) fn close_page(&mut self) {
         self.close_run();
-        if !self.page.is_empty() {
-            self.pages.push(std::mem::take(&mut self.page));
+        if self.page_rows > 0 {
+            let mut page = std::mem::take(&mut self.page_rows).to_le_bytes().to_vec();
+            page.append(&mut self.page);
+            self.pages.push(page);
         }
     }
 

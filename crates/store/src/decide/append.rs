@@ -6,7 +6,7 @@ use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
 use crate::page::{EncodedPages, QuerySets};
-use crate::patch::LogRecord;
+use crate::patch::{LogRecord, Patch};
 use crate::queue::{QueuedMutation, StoredOutcome};
 use crate::request::{
     AppendPoke, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
@@ -51,12 +51,17 @@ pub(super) fn append_poke(
             reply: StoreReply::NeedsSnapshot(head),
         });
     }
+    // A poke from nothing is everything there is: what another tab stored before and it does not name is gone.
+    let clear = patch.clear || (base.is_none() && stored.is_some());
     let record = LogRecord {
         number: head.log_next,
         base: base.clone(),
         cookie: cookie.clone(),
         last_mutation_ids: last_mutation_ids.clone(),
-        patch: patch.clone(),
+        patch: Patch {
+            clear,
+            ..patch.clone()
+        },
     };
     let value = record.encode();
     head.log_next += 1;
@@ -102,6 +107,7 @@ pub(super) fn write_snapshot(
             store: StoreName::Pages,
         },
     ];
+    head.pages = 0;
     writes.extend(put_pages(&mut head, pages, queries));
     writes.extend(confirm(&mut head, last_mutation_ids));
     writes.extend(put_outcomes(outcomes, results)?);
@@ -141,6 +147,10 @@ pub(super) fn fold(mut head: Head, plan: &FoldPlan) -> Result<Decision, StoreFai
             key: key::page(number),
         })
         .collect();
+    // The same generation means the same pages: all that the plan removes are among them.
+    head.pages = head
+        .pages
+        .saturating_sub(u32::try_from(removed.len()).unwrap_or(u32::MAX));
     writes.extend(put_pages(&mut head, pages, queries));
     writes.push(WriteOp::DeleteRange {
         store: StoreName::Log,
@@ -161,6 +171,7 @@ fn put_pages(head: &mut Head, pages: &EncodedPages, queries: &QuerySets) -> Vec<
         // Numbers begin anew after four thousand million pages; by then the first ones are long gone.
         let number = head.next_page;
         head.next_page = number.wrapping_add(1);
+        head.pages = head.pages.saturating_add(1);
         writes.push(key::put(
             StoreName::Pages,
             key::page(number),

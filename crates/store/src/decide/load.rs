@@ -143,6 +143,9 @@ fn read_all(
         .unwrap_or_default();
     let pages = results.decoded(StoreName::Pages, |bytes| Page::decode(bytes, schema))?;
     let pages = Page::sort(pages, schema).map_err(corrupt(StoreName::Pages))?;
+    if usize::try_from(head.pages) != Ok(pages.len()) {
+        return Err(corrupt(StoreName::Pages)(FormatError::PageCount));
+    }
     let log_values = results.values()?;
     let log_bytes = log_values.iter().map(|value| value.len() as u64).sum();
     let log: Vec<LogRecord> = log_values

@@ -1,0 +1,112 @@
+//! The bytes of version 1, kept, so that stores of released versions still load.
+//!
+//! If this fails the format has changed: give it a new version, and keep this file for the old one.
+
+mod world;
+
+use landfall_store::*;
+use std::fmt::Write;
+use world::*;
+
+const SNAPSHOT: &str = include_str!("format_1.txt");
+
+fn store() -> MemoryStore {
+    let store = MemoryStore::default();
+    opened(&store, "c1");
+    let desired = vec![DesiredChange {
+        client_id: "c1".into(),
+        change: got("h"),
+    }];
+    let patch = Patch {
+        desired,
+        got: vec![got("h")],
+        ..rows(vec![put_a("x", 1.5)])
+    };
+    append(&store, poke(None, "1", patch));
+    let plan = plan_fold(&loaded(&store));
+    store.execute(&request(StoreOp::Fold(plan))).expect("folds");
+    append(
+        &store,
+        poke(
+            Some("1"),
+            "2:01",
+            rows(vec![
+                del_a("x"),
+                RowChange::Put {
+                    table: B,
+                    row: b(1.0, "é", "[1]"),
+                },
+            ]),
+        ),
+    );
+    store.execute(&queue("c1", &[1, 2], true)).expect("stores");
+    let outcome = StoredOutcome {
+        client_id: "c1".into(),
+        id: 1,
+        name: String::new(),
+        args: String::new(),
+        ending: Ending::Failed { error: "{}".into() },
+    };
+    confirm(&store, "3", "c1", 1, vec![outcome]);
+    let mode = RememberedMode {
+        named_queries: true,
+        custom_mutations: false,
+        version: 1,
+    };
+    store
+        .execute(&request(StoreOp::SetServerMode(mode)))
+        .expect("remembers");
+    store
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+        .collect()
+}
+
+#[test]
+fn the_format_has_not_changed() {
+    let mut now = String::new();
+    for name in StoreName::ALL {
+        for (key, value) in store().values(name) {
+            let _ = writeln!(now, "{} {} {}", name.name(), hex(&key), hex(&value));
+        }
+    }
+    assert!(now == SNAPSHOT, "the format has changed; it is now\n{now}");
+}
+
+#[test]
+fn a_store_of_version_1_loads() {
+    let old = MemoryStore::default();
+    for line in SNAPSHOT.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let name = StoreName::ALL
+            .into_iter()
+            .find(|name| name.name() == fields[0])
+            .expect("a store");
+        old.set_value(name, unhex(fields[1]), unhex(fields[2]));
+    }
+    let found = opened(&old, "c2");
+    assert_eq!(found.head.cookie.as_deref(), Some("3"));
+    assert_eq!(
+        found
+            .queue
+            .iter()
+            .map(|queued| (queued.id, queued.attempted))
+            .collect::<Vec<_>>(),
+        [(2, true)]
+    );
+    assert_eq!(found.outcomes[0].name, "m1");
+    let state = found.into_server_state();
+    assert_eq!(state.tables, [vec![], vec![b(1.0, "é", "[1]")]]);
+    assert_eq!(state.queries.got, ["h".to_owned()].into());
+}
