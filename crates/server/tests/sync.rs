@@ -287,7 +287,7 @@ mod unrelated_to_the_upstream {
         for protocol in [None, Some("bm9wZQ"), Some("e30=, e30=")] {
             let Closed { code, .. } = match protocol {
                 Some(text) if text.contains(',') => continue,
-                _ => super::world::Client::connect(&url, protocol, &[], "c".into(), "g".into()).await.closed().await,
+                _ => world::Client::connect(&url, protocol, &[], "c".into(), "g".into()).await.closed().await,
             };
             assert_eq!(code, Some(1002), "{protocol:?}");
         }

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn addresses() {
         assert_eq!(check(&["http://a/q?x=1"], None), Ok("http://a/q?x=1&schema=zero_0&appID=zero".into()));
-        assert_eq!(check(&["http://a/q"], Some("http://a/q?y#z")), Ok("http://a/q?y=&schema=zero_0&appID=zero".into()));
+        assert_eq!(check(&["http://a/q"], Some("http://a/q?y#z")), Ok("http://a/q?y&schema=zero_0&appID=zero".into()));
         assert!(check(&["http://a/q"], Some("http://evil/q")).is_err());
         assert!(check(&["http://a/q?schema=s"], None).is_err());
         assert!(check(&["http://d/q", "https://*.app.dev/api/*"], Some("https://x.app.dev/api/q")).is_ok());

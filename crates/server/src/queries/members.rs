@@ -352,7 +352,7 @@ mod tests {
         set(&mut m, 1, &row);
         set(&mut m, 3, &BTreeMap::new());
         set(&mut m, 4, &row);
-        assert_eq!(catch_up(Some(2), &[&m], &[]).dels, vec![1]);
+        assert_eq!(catch_up::<u8, u32>(Some(2), &[&m], &[]).dels, vec![1]);
     }
 
     #[test]
