@@ -76,7 +76,7 @@ impl TableSchema {
     /// Not an object, a value of the wrong type, a column that comes twice, a key column that is missing, or a row
     /// that is too large.
     pub fn row_from_json(&self, json: &str, names: Names) -> Result<Row, RowJsonError> {
-        let cells = self.cells_from_json(json, names)?;
+        let cells = self.read_cells(json, names)?;
         for &column in &self.primary_key {
             let cell = cells.get(column).and_then(Option::as_ref);
             if cell.is_none_or(|value| value.as_ref().is_null()) {
@@ -88,7 +88,7 @@ impl TableSchema {
         }
         let mut builder = RowBuilder::default();
         for cell in &cells {
-            builder.push(cell.as_ref().map_or(ValueRef::Null, Value::as_ref));
+            builder.push(cell.as_ref().map_or(ValueRef::Null, Parsed::as_ref));
         }
         builder.try_finish().map_err(|_| RowJsonError::TooLarge {
             table: self.name.clone(),
@@ -104,6 +104,17 @@ impl TableSchema {
         json: &str,
         names: Names,
     ) -> Result<Vec<Option<Value>>, RowJsonError> {
+        let cells = self.read_cells(json, names)?.into_iter();
+        Ok(cells
+            .map(|cell| cell.map(|value| Value::from(value.as_ref())))
+            .collect())
+    }
+
+    fn read_cells<'de>(
+        &self,
+        json: &'de str,
+        names: Names,
+    ) -> Result<Vec<Option<Parsed<'de>>>, RowJsonError> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let mut cells = Cells {
             table: self,
@@ -180,14 +191,32 @@ fn write_object<'a>(members: impl Iterator<Item = (&'a str, ValueRef<'a>)>, out:
 
 /// Collects the values of one object. What is wrong with them is kept aside, so that only what is not JSON ends in an
 /// error of the parser.
-struct Cells<'a> {
+struct Cells<'a, 'de> {
     table: &'a TableSchema,
     names: Names,
-    values: Vec<Option<Value>>,
+    values: Vec<Option<Parsed<'de>>>,
     wrong: Option<RowJsonError>,
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Cells<'_> {
+/// A value that still lies in the JSON text where it can.
+#[derive(Clone)]
+enum Parsed<'de> {
+    Plain(ValueRef<'static>),
+    String(Cow<'de, str>),
+    Json(Cow<'de, str>),
+}
+
+impl Parsed<'_> {
+    fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Parsed::Plain(value) => *value,
+            Parsed::String(text) => ValueRef::String(text),
+            Parsed::Json(text) => ValueRef::Json(text),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Cells<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -195,7 +224,7 @@ impl<'de> DeserializeSeed<'de> for &mut Cells<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Cells<'_> {
+impl<'de> Visitor<'de> for &mut Cells<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,7 +249,7 @@ impl<'de> Visitor<'de> for &mut Cells<'_> {
     }
 }
 
-impl Cells<'_> {
+impl<'de> Cells<'_, 'de> {
     /// The column of a name. Objects mostly have their members in one order, so the search starts behind the column
     /// that was found last.
     fn column(&self, name: &str, expected: usize) -> Option<usize> {
@@ -230,7 +259,7 @@ impl Cells<'_> {
         places.find(|place| columns[*place].name_in(self.names) == name)
     }
 
-    fn set(&mut self, column: usize, value: Value) {
+    fn set(&mut self, column: usize, value: Parsed<'de>) {
         if self.values[column].replace(value).is_some() && self.wrong.is_none() {
             self.wrong = Some(RowJsonError::Duplicate {
                 table: self.table.name.clone(),
@@ -260,14 +289,14 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Cell(ColumnType);
 
 impl<'de> DeserializeSeed<'de> for Cell {
-    type Value = Result<Value, &'static str>;
+    type Value = Result<Parsed<'de>, &'static str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         if self.0 == ColumnType::Json {
             let json = <&RawValue>::deserialize(deserializer)?.get();
             return Ok(Ok(match json {
-                "null" => Value::Null,
-                json => Value::Json(without_white_space(json).into()),
+                "null" => Parsed::Plain(ValueRef::Null),
+                json => Parsed::Json(compact(json)),
             }));
         }
         deserializer.deserialize_any(self)
@@ -275,33 +304,34 @@ impl<'de> DeserializeSeed<'de> for Cell {
 }
 
 impl Cell {
-    fn accept<E>(self, value: Value) -> Result<Result<Value, &'static str>, E> {
-        let found = match value {
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "number",
-            _ => "string",
-        };
-        Ok(if self.0.accepts(value.as_ref()) {
-            Ok(value)
-        } else {
-            Err(found)
-        })
+    fn plain<'de, E>(
+        self,
+        value: ValueRef<'static>,
+        found: &'static str,
+    ) -> Result<Result<Parsed<'de>, &'static str>, E> {
+        let accepted = self.0.accepts(value);
+        Ok(accepted.then_some(Parsed::Plain(value)).ok_or(found))
+    }
+
+    fn text<'de, E>(self, text: Cow<'de, str>) -> Result<Result<Parsed<'de>, &'static str>, E> {
+        let accepted = self.0 == ColumnType::String;
+        Ok(accepted.then_some(Parsed::String(text)).ok_or("string"))
     }
 }
 
 impl<'de> Visitor<'de> for Cell {
-    type Value = Result<Value, &'static str>;
+    type Value = Result<Parsed<'de>, &'static str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value of a column")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        self.accept(Value::Null)
+        self.plain(ValueRef::Null, "null")
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        self.accept(Value::Bool(value))
+        self.plain(ValueRef::Bool(value), "boolean")
     }
 
     #[expect(
@@ -309,7 +339,7 @@ impl<'de> Visitor<'de> for Cell {
         reason = "the nearest double, as JavaScript reads it"
     )]
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        self.accept(Value::Number(value as f64))
+        self.plain(ValueRef::Number(value as f64), "number")
     }
 
     #[expect(
@@ -317,18 +347,19 @@ impl<'de> Visitor<'de> for Cell {
         reason = "the nearest double, as JavaScript reads it"
     )]
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        self.accept(Value::Number(value as f64))
+        self.plain(ValueRef::Number(value as f64), "number")
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        self.accept(Value::Number(value))
+        self.plain(ValueRef::Number(value), "number")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        self.text(Cow::Borrowed(text))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        if self.0 == ColumnType::String {
-            return Ok(Ok(Value::String(text.into())));
-        }
-        Ok(Err("string"))
+        self.text(Cow::Owned(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -344,21 +375,31 @@ impl<'de> Visitor<'de> for Cell {
 
 /// JSON text without the white space between its tokens.
 pub fn without_white_space(json: &str) -> String {
+    compact(json).into_owned()
+}
+
+fn compact(json: &str) -> Cow<'_, str> {
+    let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    if !json.bytes().any(is_space) {
+        return Cow::Borrowed(json);
+    }
     let mut out = String::with_capacity(json.len());
     let mut in_string = false;
     let mut escaped = false;
-    for character in json.chars() {
+    let mut kept = 0;
+    for (at, byte) in json.bytes().enumerate() {
         if in_string {
-            in_string = escaped || character != '"';
-            escaped = !escaped && character == '\\';
-        } else if matches!(character, ' ' | '\t' | '\n' | '\r') {
-            continue;
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if is_space(byte) {
+            out.push_str(&json[kept..at]);
+            kept = at + 1;
         } else {
-            in_string = character == '"';
+            in_string = byte == b'"';
         }
-        out.push(character);
     }
-    out
+    out.push_str(&json[kept..]);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
