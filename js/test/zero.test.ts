@@ -1,0 +1,239 @@
+/** The client in Node: the real module, in memory, without a server. */
+import {afterEach, describe, expect, test, vi} from 'vitest';
+import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
+import type {MutatorResult} from '../src/mutate/mutator-result.js';
+import {schema, type TestSchema} from './schema.js';
+
+const zql = createBuilder(schema);
+const defineQuery = defineQueryWithType<TestSchema>();
+const defineMutator = defineMutatorWithType<TestSchema>();
+
+type NewIssue = {readonly id: string; readonly title: string; readonly rank?: number | undefined};
+
+const mutators = defineMutators({
+  issue: {
+    create: defineMutator(async ({tx, args}: {tx: any; args: NewIssue}) => {
+      await tx.mutate.issue.insert({
+        id: args.id, title: args.title, open: true, kind: 'bug', tags: ['a'], created: 1, rank: args.rank, ownerID: 'u1',
+      });
+    }),
+    comment: defineMutator(async ({tx, args}: {tx: any; args: {id: string; issueID: string}}) => {
+      await tx.mutate.comment.insert({id: args.id, issueID: args.issueID, authorID: 'u1', body: 'text', created: 1});
+    }),
+    rename: defineMutator(async ({tx, args}: {tx: any; args: {id: string; title: string}}) => {
+      const before = await tx.run(zql.issue.where('id', args.id).one());
+      await tx.mutate.issue.update({id: args.id, title: `${before?.title} → ${args.title}`});
+    }),
+    remove: defineMutator(async ({tx, args}: {tx: any; args: {id: string}}) => {
+      await tx.mutate.issue.delete({id: args.id});
+    }),
+    fail: defineMutator(async ({tx, args}: {tx: any; args: {id: string}}) => {
+      await tx.mutate.issue.insert({id: args.id, title: 't', open: true, kind: 'bug', tags: [], created: 1});
+      throw new Error('not today');
+    }),
+    badNumber: defineMutator(async ({tx, args}: {tx: any; args: {id: string}}) => {
+      await tx.mutate.issue.update({id: args.id, created: NaN});
+    }),
+  },
+  user: {
+    create: defineMutator(async ({tx, args}: {tx: any; args: {id: string; name: string}}) => {
+      await tx.mutate.user.insert(args);
+    }),
+  },
+});
+const queries = defineQueries({
+  issues: defineQuery(() => zql.issue.orderBy('id', 'asc').related('comments').related('owner')),
+});
+
+const open: Zero<any, any, any>[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map(zero => zero.close()));
+});
+
+function start(options: object = {}): Zero<TestSchema, typeof mutators, unknown> {
+  const zero = new Zero<TestSchema, any, unknown>({schema, mutators, userID: 'u1', logLevel: 'error', ...options} as never);
+  open.push(zero);
+  return zero as never;
+}
+
+async function ran(result: MutatorResult): Promise<void> {
+  expect(await result.client).toEqual({type: 'success'});
+}
+
+describe('a client without a server', () => {
+  test('answers what its mutators wrote', async () => {
+    const zero = start();
+    // Asked before the module is there: queued in order.
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'Ünïcode 😀'}) as never));
+    const [row] = await zero.run(zql.issue);
+    expect(row).toEqual({
+      id: 'i1', title: 'Ünïcode 😀', open: true, kind: 'bug', rank: null, meta: null, tags: ['a'], ownerID: 'u1', created: 1,
+    });
+    expect(Object.isFrozen(row)).toBe(true);
+    expect(await zero.run(zql.issue.where('id', 'i1').one())).toEqual(row);
+    expect(await zero.run(zql.issue.where('id', 'other').one())).toBeUndefined();
+  });
+
+  test('keeps a live answer current, and the identity of what did not change', async () => {
+    const zero = start();
+    await zero.ready;
+    const view = zero.materialize(queries.issues() as never) as any;
+    const shown: any[] = [];
+    view.addListener((data: unknown, type: string) => shown.push([data, type]));
+    expect(shown).toEqual([[[], 'unknown']]);
+    await ran(zero.mutate(mutators.user.create({id: 'u1', name: 'Ann'}) as never));
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    await ran(zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never));
+    const before = view.data;
+    expect(before.map(({id, owner}: any) => [id, owner.name])).toEqual([['i1', 'Ann'], ['i2', 'Ann']]);
+    await ran(zero.mutate(mutators.issue.comment({id: 'c1', issueID: 'i2'}) as never));
+    const after = view.data;
+    expect(after[1].comments).toMatchObject([{id: 'c1', issueID: 'i2', body: 'text'}]);
+    expect(after[0]).toBe(before[0]);
+    expect(after[1].owner).toBe(before[1].owner);
+    expect(before[1].comments).toEqual([]);
+    await ran(zero.mutate(mutators.issue.rename({id: 'i1', title: 'renamed'}) as never));
+    expect(view.data[0].title).toBe('one → renamed');
+    await ran(zero.mutate(mutators.issue.remove({id: 'i1'}) as never));
+    expect(view.data.map(({id}: any) => id)).toEqual(['i2']);
+    view.destroy();
+  });
+
+  test('rolls back a mutator that throws, and says why', async () => {
+    const zero = start();
+    const result = zero.mutate(mutators.issue.fail({id: 'x'}) as never);
+    const expected = {type: 'error', error: {type: 'app', message: 'not today'}};
+    expect(await result.client).toMatchObject(expected);
+    expect(await result.server).toMatchObject(expected);
+    expect(await result.durable).toMatchObject(expected);
+    expect(await zero.run(zql.issue)).toEqual([]);
+  });
+
+  test('refuses a number that JSON does not have', async () => {
+    const zero = start();
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    const {error} = (await zero.mutate(mutators.issue.badNumber({id: 'i1'}) as never).client) as any;
+    expect(error.message).toContain('NaN');
+  });
+
+  test('refuses a mutator of another registry', () => {
+    const zero = start();
+    const other = defineMutators({issue: {create: defineMutator(async () => {})}});
+    expect(() => zero.mutate(other.issue.create(undefined as never) as never)).toThrow('is not registered');
+  });
+
+  test('lists what the server has not confirmed', async () => {
+    const zero = start();
+    const heard = vi.fn();
+    zero.pending.subscribe(heard);
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    expect(heard).toHaveBeenCalled();
+    expect(zero.pending.current).toEqual([
+      {clientID: zero.clientID, id: 1, name: 'issue.create', args: {id: 'i1', title: 'one'}, state: 'pending'},
+    ]);
+  });
+
+  test('runs mutators one after the other, in the order of the calls', async () => {
+    const zero = start();
+    const results = Array.from({length: 20}, (_, i) =>
+      zero.mutate(mutators.issue.create({id: `i${i}`, title: 't', rank: i}) as never),
+    );
+    results.push(zero.mutate(mutators.issue.rename({id: 'i7', title: 'x'}) as never));
+    await Promise.all(results.map(ran));
+    const issues = (await zero.run(zql.issue.where('rank', '<', 8).orderBy('rank', 'desc').limit(3))) as any[];
+    expect(issues.map(({id}) => id)).toEqual(['i7', 'i6', 'i5']);
+    expect(issues[0].title).toBe('t → x');
+  });
+
+  test('says so when it is closed', async () => {
+    const zero = start();
+    await zero.ready;
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    const view = zero.materialize(zql.issue);
+    await zero.close();
+    await zero.close();
+    expect(zero.closed).toBe(true);
+    expect(zero.connection.state.current.name).toBe('closed');
+    expect(view.data).toHaveLength(1);
+    const types: string[] = [];
+    view.addListener((_, type) => types.push(type));
+    expect(types).toEqual(['error']);
+    const late = zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never);
+    expect(await late.client).toMatchObject({type: 'error', error: {type: 'zero'}});
+    await expect(zero.run(zql.issue)).rejects.toMatchObject({code: 'closed'});
+  });
+
+  test('can be closed before it has loaded', async () => {
+    const zero = start();
+    const pending = zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never);
+    await zero.close();
+    expect(await pending.client).toMatchObject({type: 'error', error: {type: 'zero'}});
+    await expect(zero.ready).rejects.toMatchObject({code: 'closed'});
+  });
+});
+
+describe('view stores', () => {
+  test('are shared by query, stable, and there at once', async () => {
+    const zero = start();
+    await zero.ready;
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    const store = zero.viewStore(zql.issue);
+    expect(zero.viewStore(createBuilder(schema).issue)).toBe(store);
+    const snapshot = store.getSnapshot();
+    expect(snapshot[0]).toHaveLength(1);
+    expect(store.getSnapshot()).toBe(snapshot);
+    const heard = vi.fn();
+    const stop = store.subscribe(heard);
+    await ran(zero.mutate(mutators.user.create({id: 'u', name: 'n'}) as never));
+    expect(heard).not.toHaveBeenCalled();
+    expect(store.getSnapshot()).toBe(snapshot);
+    await ran(zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never));
+    expect(heard).toHaveBeenCalledOnce();
+    stop();
+  });
+
+  test('outlive a second mount and revive after a pause', async () => {
+    const zero = start();
+    await zero.ready;
+    const store = zero.viewStore(zql.issue);
+    store.subscribe(() => {})();
+    const stop = store.subscribe(() => {});
+    await new Promise(resolve => setTimeout(resolve, 80));
+    expect(zero.viewStore(zql.issue)).toBe(store);
+    stop();
+    await new Promise(resolve => setTimeout(resolve, 80));
+    expect(zero.viewStore(zql.issue)).not.toBe(store);
+    // Dropped, and subscribed to all the same: it shows data again.
+    store.subscribe(() => {});
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    expect(store.getSnapshot()[0]).toHaveLength(1);
+  });
+
+  test('are empty and unknown before the module has loaded', () => {
+    const zero = start();
+    expect(zero.viewStore(zql.issue).getSnapshot()).toEqual([[], {type: 'unknown'}]);
+    expect(zero.viewStore(zql.issue.one()).getSnapshot()).toEqual([undefined, {type: 'unknown'}]);
+  });
+});
+
+describe('options', () => {
+  test.each([
+    [{auth: 'token', userID: undefined}, 'userID is required'],
+    [{userID: ''}, 'must not be empty'],
+    [{cacheURL: 'ftp://x'}, '"http" or "https"'],
+    [{cacheURL: 'http://x/a/b'}, 'at most one path component'],
+    [{cacheURL: 'http://x/?a=1'}, 'query or hash'],
+    [{pingTimeoutMs: -1}, 'must not be negative'],
+    [{kvStore: 'disk'}, "'idb' or 'mem'"],
+  ])('%j', (options, message) => {
+    expect(() => start(options)).toThrow(message);
+  });
+
+  test('a module that is none is an error of loading', async () => {
+    const zero = start({wasm: new Uint8Array([1, 2, 3])});
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    await expect(zero.ready).rejects.toMatchObject({code: 'load'});
+    expect(zero.connection.state.current.name).toBe('closed');
+    vi.restoreAllMocks();
+  });
+});
