@@ -149,9 +149,12 @@ impl Run {
 }
 
 fn lower_case(text: &str) -> Cow<'_, str> {
-    let unchanged = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    if text.as_bytes().iter().all(unchanged) {
-        return Cow::Borrowed(text);
+    if text.is_ascii() {
+        return if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        };
     }
     let mut lower = String::with_capacity(text.len());
     for character in text.chars() {
