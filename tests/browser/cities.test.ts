@@ -26,7 +26,7 @@ beforeAll(async () => {
   site = await serveFolder(inject('page'));
   mode = await modes.postgres(load);
   browser = await new Chromium().start();
-  page = await browser.page(`${site.url}/?user=u1&cache=${encodeURIComponent(mode.server.url)}`);
+  page = await browser.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
   await page.waitForFunction(() => 'app' in window);
 });
 afterAll(async () => {

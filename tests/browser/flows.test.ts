@@ -31,7 +31,7 @@ describe.each(Object.entries(modes))('%s', (_name, start) => {
     return chromium;
   }
   const open = async (chromium: Chromium) => {
-    const page = await chromium.page(`${site.url}/?user=u1&cache=${encodeURIComponent(mode.server.url)}`);
+    const page = await chromium.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
     await page.waitForFunction(() => 'app' in window);
     return page;
   };

@@ -7,7 +7,7 @@ use landfall_client::{
     CallId, Client, ConnectionState, Effect, ErrorSource, Event, MutationError, Options, Outcome,
     QuerySource, RunReason, SocketId, StoreRequestId, TxId, ViewId, ViewRequest,
 };
-use landfall_store::{MemoryStore, StoreRequest};
+use landfall_store::{BackendFailure, MemoryStore, StoreFailure, StoreRequest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -80,6 +80,8 @@ pub struct Tab {
     pub notes: Vec<String>,
     /// Storage requests are held back while set.
     pub storage_stalled: bool,
+    /// Storage requests fail while set.
+    pub storage_fails: bool,
     mutators: BTreeMap<&'static str, Mutator>,
     running: VecDeque<RunningMutator>,
     stores: VecDeque<(StoreRequestId, StoreRequest)>,
@@ -111,6 +113,7 @@ impl Tab {
             outcomes: BTreeMap::new(),
             notes: Vec::new(),
             storage_stalled: false,
+            storage_fails: false,
             mutators: mutators.iter().copied().collect(),
             running: VecDeque::new(),
             stores: VecDeque::new(),
@@ -153,7 +156,14 @@ impl Tab {
         let Some((request, op)) = self.stores.pop_front() else {
             return false;
         };
-        let result = self.store.execute(&op);
+        let result = if self.storage_fails {
+            Err(StoreFailure::Backend {
+                kind: BackendFailure::Other,
+                message: "injected".into(),
+            })
+        } else {
+            self.store.execute(&op)
+        };
         self.client
             .handle(self.now, Event::Stored { request, result });
         true

@@ -84,6 +84,8 @@ pub struct Server {
     pub mode: Option<Value>,
     /// Names of all mutations that were carried out, with client and id, in order.
     pub applied: Vec<(String, u64, String)>,
+    /// Arguments of all custom mutations that were carried out or refused, in order.
+    pub executed: Vec<String>,
     /// Message types received, in order.
     pub received: Vec<String>,
 }
@@ -113,6 +115,29 @@ impl Server {
 
     fn cookie(version: u64) -> String {
         StateVersion(version).to_string()
+    }
+
+    /// The last mutation id of a client, in whichever group it is.
+    pub fn last_id(&self, client: &str) -> u64 {
+        self.groups
+            .values()
+            .filter_map(|group| group.last_ids.get(client))
+            .map(|(id, _)| *id)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Forgets all groups, as after a purge.
+    pub fn forget_all(&mut self) {
+        self.groups.clear();
+        let clients: Vec<String> = self.connections.keys().cloned().collect();
+        for client in clients {
+            let error = json!(["error", {"kind": "ClientNotFound", "message": "Client not found", "origin": "zeroCache"}]);
+            self.say(&client, &error);
+            if let Some(connection) = self.connections.get_mut(&client) {
+                connection.initialised = false;
+            }
+        }
     }
 
     /// Forgets a group, as after a purge.
@@ -198,6 +223,11 @@ impl Server {
             return;
         };
         let group = connection.group.clone();
+        let refused = !connection.initialised && !matches!(message, Upstream::InitConnection(_));
+        if refused {
+            // The connection has failed; what else comes on it is not heard.
+            return;
+        }
         match message {
             Upstream::InitConnection(init) => {
                 self.received.push("initConnection".into());
@@ -292,6 +322,7 @@ impl Server {
         let (name, result) = match &mutation {
             Mutation::Custom(custom) => {
                 let argument = custom.args.first().map_or("null", |json| json.as_str());
+                self.executed.push(argument.to_owned());
                 let argument = serde_json::from_str(argument).expect("JSON");
                 let result = match self.mutators.get(custom.name.as_str()) {
                     Some(mutator) => mutator(&mut self.rows, &argument),

@@ -82,6 +82,20 @@ impl World {
         }
     }
 
+    /// One tab's connection breaks after the server has heard everything and before the tab hears the answers.
+    pub fn lose_answers(&mut self, id: TabId) {
+        let Some((_, client)) = self.connected.remove(&id) else {
+            return;
+        };
+        if let Some(tab) = self.tabs.get_mut(&id) {
+            while let Some(text) = tab.sent.pop_front() {
+                self.server.receive(&client, &text);
+            }
+            self.server.disconnect(&client);
+            tab.break_connection();
+        }
+    }
+
     /// The network comes back.
     pub fn network_up(&mut self) {
         self.network = true;
