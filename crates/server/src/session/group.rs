@@ -170,6 +170,8 @@ pub struct Group {
     pub(super) now_ms: u64,
     pub(super) clock_stored_at: u64,
     pub(super) transformed_at: u64,
+    /// What queries are bound to.
+    claims: Option<Json>,
     /// The pool has begun anew and knows nothing of this group.
     ended: bool,
     pub(super) writes: Vec<GroupWrite>,
@@ -217,6 +219,7 @@ impl Group {
             now_ms: 0,
             clock_stored_at: 0,
             transformed_at: 0,
+            claims: None,
             ended: false,
             writes: Vec::new(),
             effects: Vec::new(),
@@ -346,6 +349,7 @@ impl Group {
         if self.running_since.is_none() {
             self.running_since = Some(self.now_ms);
             self.clock_stored_at = self.now_ms;
+            self.transformed_at = self.now_ms;
         }
         let connection = Connection {
             context: Arc::new(context),
@@ -473,7 +477,10 @@ impl Group {
 
     /// Finds out what each wanted query is.
     pub(super) fn prepare_queries(&mut self, context: &Arc<ConnectionContext>, what: Prepare) {
-        let again = what == Prepare::Again;
+        // Permissions were bound to the claims of an earlier connection; others may mean other rows.
+        let rebind = self.claims != context.auth.claims;
+        self.claims = context.auth.claims.clone();
+        let again = what == Prepare::Again || rebind;
         let mut named = Vec::new();
         let definitions: Vec<(String, QueryDefinition)> =
             self.record.queries.iter().map(|(h, d)| (h.clone(), d.clone())).collect();
@@ -503,7 +510,7 @@ impl Group {
         if !named.is_empty() || (what == Prepare::Connected && self.rules.validates(context)) {
             self.transformed_at = self.now_ms;
             let context = context.clone();
-            self.effects.push(Effect::Transform { context, queries: named, background: again });
+            self.effects.push(Effect::Transform { context, queries: named, background: what == Prepare::Again });
         }
     }
 

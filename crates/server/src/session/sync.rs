@@ -88,7 +88,9 @@ impl Group {
         let mut failed = Vec::new();
         let spans = self.span_changes(&request, &event, &mut got, &mut failed);
 
-        let changed = !spans.is_empty() || event.rows.is_some();
+        // A group that has nothing may have been given a cookie before its confirmations were known.
+        let untold = first && self.record.spans.is_empty();
+        let changed = !spans.is_empty() || event.rows.is_some() || untold;
         let version = match (event.version > self.version.state, changed) {
             (true, true) => CvrVersion::at(event.version),
             (true, false) if first => CvrVersion::at(event.version),
@@ -246,7 +248,7 @@ impl Group {
                 extras.got.push(Group::down(hash, has));
             }
         }
-        if since.is_none_or(|s| s.state < self.version.state) {
+        if since != Some(self.version) {
             extras.lmids = self.lmids.clone().into_iter().collect();
         }
         for (key, sent) in &self.record.results {

@@ -87,12 +87,24 @@ pub struct World {
     database: Database,
     flags: Vec<String>,
     running: Option<Running>,
+    permissions: Option<tempfile::NamedTempFile>,
 }
 
 impl World {
     /// A world in development mode.
     pub async fn new(backend: Backend) -> World {
         World::with(backend, &["--dev"]).await
+    }
+
+    /// A world with declared permissions.
+    pub async fn guarded(backend: Backend, permissions: &Json, flags: &[&str]) -> World {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), permissions.to_string()).expect("written");
+        let path = file.path().display().to_string();
+        let flags: Vec<&str> = flags.iter().copied().chain(["--permissions", &path]).collect();
+        let mut world = World::with(backend, &flags).await;
+        world.permissions = Some(file);
+        world
     }
 
     pub async fn with(backend: Backend, flags: &[&str]) -> World {
@@ -107,7 +119,7 @@ impl World {
             Backend::Postgres => Database::postgres().await,
         };
         let flags = flags.iter().map(|f| (*f).to_owned()).collect();
-        let mut world = World { dir, database, flags, running: None };
+        let mut world = World { dir, database, flags, running: None, permissions: None };
         world.start().await;
         world
     }
@@ -158,6 +170,21 @@ impl World {
                 sqlite.query_row(query, [], |row| row.get(0)).expect("one row")
             }
             Database::Postgres { client, .. } => client.query_one(query, &[]).await.expect("one row").get(0),
+        }
+    }
+
+    /// A column of texts.
+    pub async fn list(&self, query: &str) -> Vec<String> {
+        match &self.database {
+            Database::Embedded(path) => {
+                let sqlite = rusqlite::Connection::open(path).expect("SQLite file");
+                let mut statement = sqlite.prepare(query).expect("query");
+                let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+                rows.collect::<Result<_, _>>().expect("texts")
+            }
+            Database::Postgres { client, .. } => {
+                client.query(query, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect()
+            }
         }
     }
 
@@ -493,6 +520,19 @@ impl Client {
             let poke = self.poke().await;
             if poke.lmid(&client).is_some_and(|lmid| lmid >= id) {
                 return poke;
+            }
+        }
+    }
+
+    /// Takes a frame that was read from the socket directly.
+    pub async fn take(&mut self, frame: Message) {
+        if let Message::Text(text) = frame {
+            let message: Json = serde_json::from_str(&text).expect("JSON");
+            match message[0].as_str() {
+                Some("pokeStart") => {
+                    self.read_poke(&message[1]).await;
+                }
+                _ => self.others.push(message),
             }
         }
     }
