@@ -1,0 +1,110 @@
+/** Rows through the real encoder, in Rust, and the decoder here: what goes in comes out. */
+import {afterAll, describe, expect, test} from 'vitest';
+import {createBuilder, defineMutators, defineMutatorWithType, Zero} from '../../src/index.js';
+import {decodeRowBatch, type TableLayout} from '../../src/core/row-batch.js';
+import {schema, type TestSchema} from '../schema.js';
+
+const zql = createBuilder(schema);
+const mutators = defineMutators({
+  fill: defineMutatorWithType<TestSchema>()(async ({tx, args}: {tx: any; args: readonly object[]}) => {
+    for (const row of args) {
+      await tx.mutate.issue.insert(row);
+    }
+  }),
+});
+const open: Zero<any, any, any>[] = [];
+afterAll(() => Promise.all(open.map(zero => zero.close())));
+
+type Issue = {[column: string]: unknown; id: string};
+
+async function through(rows: readonly Issue[]): Promise<unknown> {
+  const zero = new Zero<TestSchema, any, unknown>({schema, mutators, userID: 'u', logLevel: 'error', kvStore: 'mem'} as never);
+  open.push(zero);
+  expect(await zero.mutate(mutators.fill(rows as never) as never).client).toEqual({type: 'success'});
+  return zero.run(zql.issue.orderBy('id', 'asc'));
+}
+
+function issue(id: number, more: object = {}): Issue {
+  const key = String(id).padStart(6, '0');
+  return {
+    id: key, title: '', open: false, kind: 'bug', rank: null, meta: null, tags: [], ownerID: null, created: 0, ...more,
+  };
+}
+
+describe('rows come out as they went in', () => {
+  test.each<[string, Issue[]]>([
+    ['one row with nothing but nulls where they may be', [issue(0)]],
+    ['numbers', [0, -0.5, 1e300, -1e-300, 2 ** 53, 1700000000123.456].map((created, i) => issue(i, {created, rank: i}))],
+    ['booleans beyond one word of bits', Array.from({length: 70}, (_, i) => issue(i, {open: i % 3 === 0}))],
+    ['nulls among values', Array.from({length: 70}, (_, i) => issue(i, i % 5 === 0 ? {} : {rank: i, ownerID: `u${i}`}))],
+    ['strings that repeat, with a null', Array.from({length: 100}, (_, i) =>
+      issue(i, {ownerID: i === 50 ? null : ['ann', 'böb', ''][i % 3]}))],
+    ['text outside of ASCII and outside of the basic plane',
+      ['', 'é', '日本語', '😀', 'a😀b', '\u0000', '\ufeff', '👩‍👩‍👧', '"\\\n'].map((title, i) => issue(i, {title}))],
+    ['JSON of every kind', [1, 'x', '', true, false, null, [], {}, [1, [2, {a: null}]], {ü: '😀'}].map((meta, i) => issue(i, {meta}))],
+    ['long text between short', ['short', 'x'.repeat(100_000), '日'.repeat(30_000), 'short'].map((title, i) => issue(i, {title}))],
+  ])('%s', async (_, rows) => {
+    expect(await through(rows)).toEqual(rows);
+  });
+
+  test('random rows', async () => {
+    const random = seeded(Number(process.env['LANDFALL_TEST_SEED'] ?? 11));
+    const pick = <T>(values: readonly T[]): T => values[random(values.length)]!;
+    const texts = ['', 'a', 'ä', '日本', '😀😀', 'hello world, a little longer'];
+    for (let round = 0; round < 10; round++) {
+      const rows = Array.from({length: random(200)}, (_, i) =>
+        issue(i, {
+          title: pick(texts) + (random(3) === 0 ? i : ''),
+          open: random(2) === 0,
+          rank: pick([null, 0, i, i / 7]),
+          meta: pick([null, {tags: texts}, [i], 'text']),
+          tags: pick([[], ['a'], texts]),
+          ownerID: pick([null, 'u1', 'u2']),
+          created: random(1000),
+        }),
+      );
+      expect(await through(rows)).toEqual(rows);
+    }
+  });
+});
+
+test('values of JSON are frozen all the way down', async () => {
+  const [row] = (await through([issue(0, {meta: {a: [{b: 1}]}})])) as any[];
+  expect(Object.isFrozen(row.meta.a[0])).toBe(true);
+});
+
+describe('bytes that do not fit', () => {
+  const layout: TableLayout[] = [{name: 't', columns: [{name: 'id', type: 'string'}], primaryKey: ['id']}];
+  // One table block with one row of one column.
+  const batch = (table: number, columns: number, kind: number) =>
+    new Uint8Array(new Uint32Array([1, 48, 0, 0, table, 1, columns, 0, 5, kind, 0, 0]).buffer);
+
+  test('an empty batch has no rows', () => {
+    decodeRowBatch(layout, new Uint8Array(0), () => expect.unreachable());
+  });
+
+  test('what fits is decoded, also at an odd address', () => {
+    const shifted = new Uint8Array(49);
+    shifted.set(batch(0, 1, 0), 1);
+    const rows: unknown[] = [];
+    decodeRowBatch(layout, shifted.subarray(1), (handle, row) => rows.push([handle, row]));
+    expect(rows).toEqual([[5, {id: null}]]);
+  });
+
+  test.each([
+    ['an unknown table', batch(3, 1, 0)],
+    ['another number of columns', batch(0, 2, 0)],
+    ['an unknown kind of column', batch(0, 1, 9)],
+    ['an end in the middle', batch(0, 1, 3).subarray(0, 36)],
+  ])('%s', (_, bytes) => {
+    expect(() => decodeRowBatch(layout, bytes, () => {})).toThrow(RangeError);
+  });
+});
+
+function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return below => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
