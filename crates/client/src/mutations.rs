@@ -165,6 +165,35 @@ impl Mutations {
         self.confirmed.get(client).copied().unwrap_or(0)
     }
 
+    /// The call of this page that made a mutation which storage now holds under another name.
+    pub(crate) fn call_of_same(&self, stored: &Mutation) -> Option<CallId> {
+        let same = |m: &&Mutation| {
+            m.created_ms == stored.created_ms
+                && m.name == stored.name
+                && m.args_json == stored.args_json
+        };
+        self.pending.iter().find(same).and_then(|m| m.call)
+    }
+
+    /// Storage has renamed what it held: only what it never had stays.
+    pub(crate) fn forget_stored(&mut self) {
+        self.revision += 1;
+        self.pending
+            .retain(|m| !matches!(m.stored, Stored::At(_)) || m.attempted);
+    }
+
+    /// What storage says of ended mutations.
+    pub(crate) fn replace_ended(&mut self, ended: Vec<MutationInfo>) {
+        for info in ended {
+            let known = |e: &MutationInfo| {
+                e.client_id == info.client_id && e.mutation_id == info.mutation_id
+            };
+            if !self.ended.iter().any(known) {
+                self.ended.push(info);
+            }
+        }
+    }
+
     /// A mutation of this page has run: it takes the next id and the last place.
     pub(crate) fn append(&mut self, mutation: Mutation) {
         debug_assert_eq!(mutation.id, self.next_id);

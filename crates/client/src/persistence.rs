@@ -4,6 +4,7 @@
 //! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
 
 use crate::client::Client;
+use crate::connection::PauseBounds;
 use crate::effect::{CallId, Effect, LogLevel, MutationError, MutationInfo, Outcome};
 use crate::event::StoreRequestId;
 use crate::mutations::{Mutation, MutationKey, Settled, Stored};
@@ -22,6 +23,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Pause before a failed write of the queue is tried again.
 const RETRY_MS: f64 = 5_000.0;
 
+/// How often marking the queue is tried before it is sent without.
+const MARK_ATTEMPTS: u32 = 3;
+
 /// Why a request was made.
 #[derive(Debug)]
 enum Purpose {
@@ -37,6 +41,13 @@ enum Purpose {
         new_group: String,
         new_client: String,
     },
+    /// Another tab has begun a new group: join it under a new id.
+    Rejoin {
+        group: String,
+        new_client: String,
+    },
+    /// What dead tabs left; these are known to be dead when it is asked.
+    ReadQueue(BTreeSet<String>),
     LoadForFold,
     Fold,
     /// Nothing follows from it.
@@ -52,6 +63,11 @@ pub(crate) struct Persistence {
     is_writing: bool,
     is_folding: bool,
     retry_at: Option<f64>,
+    /// When the queue is to be read again, because reading it failed.
+    reread_at: Option<f64>,
+    /// When the queue is to be marked as sent again, because that failed.
+    remark_at: Option<f64>,
+    mark_failures: u32,
     /// Mutations whose failure to be stored was told.
     told: BTreeSet<MutationKey>,
     /// There is no storage: everything lives in memory.
@@ -67,7 +83,10 @@ impl Persistence {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<f64> {
-        self.retry_at
+        [self.retry_at, self.reread_at, self.remark_at]
+            .into_iter()
+            .flatten()
+            .reduce(f64::min)
     }
 }
 
@@ -239,17 +258,22 @@ impl Client {
             self.log(LogLevel::Warn, &message);
             self.effects.push(Effect::StorageProblem { message });
         }
+        let other_group = match (&purpose, &result) {
+            (Purpose::Open | Purpose::Rejoin { .. }, _) => None,
+            (_, Err(StoreFailure::OtherGroup { group_id })) => Some(group_id.clone()),
+            _ => None,
+        };
         match purpose {
+            Purpose::StartGroup { .. } if other_group.is_some() => {
+                self.persistence.restarting = false;
+            }
+            Purpose::Rejoin { group, new_client } => {
+                self.on_rejoined(now, group, new_client, result);
+            }
             Purpose::Open => self.on_opened(now, result),
             Purpose::Poke { acks, outcomes } => self.on_poke_stored(acks, outcomes, result),
             Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
-            // If the mark could not be written, sending goes on all the same: an unmarked row that was sent is
-            // caught by the server's check of ids, except after the server forgot the group.
-            Purpose::Mark => {
-                if self.link.push_gate == PushGate::Marking {
-                    self.link.push_gate = PushGate::Open;
-                }
-            }
+            Purpose::Mark => self.on_marked(now, result.is_ok()),
             Purpose::StartGroup {
                 new_group,
                 new_client,
@@ -260,6 +284,7 @@ impl Client {
                 };
                 self.on_group_started(now, new_group, new_client, started);
             }
+            Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
             Purpose::LoadForFold => match result {
                 Ok(StoreReply::Loaded(loaded)) => {
                     let plan = plan_fold(&loaded);
@@ -273,6 +298,104 @@ impl Client {
                     self.log(LogLevel::Warn, &format!("not stored: {what}"));
                 }
             }
+        }
+        if let Some(group) = other_group {
+            self.rejoin(now, group);
+        }
+    }
+
+    /// Reads the stored queue, for what dead tabs stored without announcing it.
+    pub(crate) fn read_queue(&mut self) {
+        self.persistence.reread_at = None;
+        let dying = self.tabs.dying().clone();
+        self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue);
+    }
+
+    fn on_queue_read(
+        &mut self,
+        now: f64,
+        dying: BTreeSet<String>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let Ok(StoreReply::Queue(queue)) = result else {
+            self.persistence.reread_at = Some(now + RETRY_MS);
+            return;
+        };
+        for mutation in queue.into_iter().map(from_queue) {
+            let owner = mutation.client_id.clone();
+            // Own ones are here already, whatever storage says of them.
+            if owner != self.client_id && self.mutations.insert(mutation) {
+                self.mutations_changed = true;
+                self.rebase.request_round();
+                self.watch(&owner);
+            }
+        }
+        self.bury(dying);
+    }
+
+    /// Another tab was told first that the server has forgotten the group, and has begun a new one in storage.
+    fn rejoin(&mut self, now: f64, group: String) {
+        if self.persistence.restarting {
+            return;
+        }
+        self.persistence.restarting = true;
+        self.group_id = None;
+        let bounds = PauseBounds::default();
+        let connection = &mut self.link.connection;
+        let actions = connection.lost(now, "NewClientGroup", bounds, &mut self.random);
+        self.act(now, actions);
+        let new_client = self.random.id();
+        let open = Open {
+            schema: self.schema.clone(),
+            client_id: new_client.clone(),
+            now,
+        };
+        let purpose = Purpose::Rejoin {
+            group: group.clone(),
+            new_client,
+        };
+        self.ask_store_as(group, purpose, StoreOp::Open(open));
+    }
+
+    fn on_rejoined(
+        &mut self,
+        now: f64,
+        group: String,
+        new_client: String,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let loaded = match result {
+            Ok(StoreReply::Opened { loaded, .. }) => Some(loaded),
+            _ => None,
+        };
+        let Some(loaded) = loaded else {
+            // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
+            // stored stays with this tab.
+            self.persistence.disabled = true;
+            let group = self.random.id();
+            self.finish_restart(now, group, new_client, &BTreeMap::new());
+            return;
+        };
+        let group = match loaded.head.group_id.is_empty() {
+            true => group,
+            false => loaded.head.group_id.clone(),
+        };
+        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
+        // The calls of this page go on with the mutations that they became.
+        for mutation in &mut queue {
+            mutation.call = self.mutations.call_of_same(mutation);
+        }
+        self.mutations.forget_stored();
+        self.finish_restart(now, group, new_client, &BTreeMap::new());
+        self.mutations.replace_ended(ended);
+        for mutation in queue {
+            let owner = mutation.client_id.clone();
+            self.mutations.insert(mutation);
+            self.watch(&owner);
+        }
+        for client in &loaded.clients {
+            self.watch(&client.client_id);
         }
     }
 
@@ -432,6 +555,9 @@ impl Client {
 
     /// Writes the mutations that wait, unless a write is under way.
     pub(crate) fn write_queue(&mut self, now: f64) {
+        if self.persistence.reread_at.is_some_and(|at| at <= now) {
+            self.read_queue();
+        }
         if self.persistence.retry_at.is_some_and(|at| at <= now) {
             self.persistence.retry_at = None;
         }
@@ -479,7 +605,9 @@ impl Client {
             return;
         }
         self.persistence.is_writing = true;
-        let attempted = self.link.push_gate != PushGate::Shut;
+        // Also after a failed write: some of them may have been sent meanwhile.
+        let sent = |key: &MutationKey| self.mutations.get(key).is_some_and(|m| m.attempted);
+        let attempted = self.link.push_gate != PushGate::Shut || keys.iter().any(sent);
         let op = WriteQueue {
             client_id: self.client_id.clone(),
             mutations,
@@ -559,7 +687,7 @@ impl Client {
             }
             let last = through.entry(mutation.client_id.clone()).or_insert(0);
             *last = (*last).max(mutation.id);
-            if !mutation.attempted {
+            if !mutation.attempted || self.persistence.mark_failures > 0 {
                 keys.push(mutation.key());
                 if crud {
                     frozen.push(FrozenOps {
@@ -585,6 +713,35 @@ impl Client {
             Purpose::Mark,
             StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
         );
+    }
+
+    /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
+    /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
+    /// keep the user's work from the server for ever.
+    fn on_marked(&mut self, now: f64, stored: bool) {
+        self.persistence.mark_failures = match stored {
+            true => 0,
+            false => self.persistence.mark_failures + 1,
+        };
+        if self.link.push_gate != PushGate::Marking {
+            return;
+        }
+        if stored || self.persistence.mark_failures > MARK_ATTEMPTS {
+            self.link.push_gate = PushGate::Open;
+        } else {
+            self.link.push_gate = PushGate::Shut;
+            self.persistence.remark_at = Some(now + RETRY_MS);
+        }
+    }
+
+    /// Tries the mark again when its time has come.
+    pub(crate) fn mark_again(&mut self, now: f64) {
+        if self.persistence.remark_at.is_some_and(|at| at <= now) {
+            self.persistence.remark_at = None;
+            if self.link.push_gate == PushGate::Shut {
+                self.open_push_gate();
+            }
+        }
     }
 
     /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
@@ -652,7 +809,6 @@ impl Client {
         new_client: String,
         started: Option<GroupStarted>,
     ) {
-        self.persistence.restarting = false;
         if started.is_none() && !self.persistence.disabled {
             // Storage still holds the old group and cannot be told: from here on in memory.
             self.persistence.disabled = true;
@@ -667,8 +823,20 @@ impl Client {
                 )
             })
             .collect();
+        self.finish_restart(now, new_group, new_client, &known);
+    }
+
+    /// The queue under its new names, and everything else from nothing.
+    fn finish_restart(
+        &mut self,
+        now: f64,
+        new_group: String,
+        new_client: String,
+        known: &BTreeMap<MutationKey, (u64, u64)>,
+    ) {
+        self.persistence.restarting = false;
         let old_client = self.client_id.clone();
-        for mutation in self.mutations.reidentify(&old_client, &new_client, &known) {
+        for mutation in self.mutations.reidentify(&old_client, &new_client, known) {
             self.effects.push(Effect::MutationOutcome {
                 call: mutation.call,
                 client_id: mutation.client_id.clone(),

@@ -122,6 +122,8 @@ struct Running {
     program: Program,
     read: Option<u64>,
     left: u64,
+    /// It has written, and ends like this after its last await.
+    outcome: Option<Result<(), MutationError>>,
 }
 
 struct World {
@@ -254,7 +256,26 @@ impl World {
             self.running[index].left -= 1;
             return;
         }
-        let run = self.running.remove(index);
+        match self.running[index].outcome.take() {
+            None => self.write_one(index),
+            Some(result) => {
+                let run = self.running.remove(index);
+                let mut steps = Vec::new();
+                self.rebase.settle(
+                    run.tx,
+                    result,
+                    &mut self.rows,
+                    &mut self.mutations,
+                    &mut steps,
+                );
+                self.take(steps);
+            }
+        }
+    }
+
+    /// The mutator writes, awaits again, and ends after that.
+    fn write_one(&mut self, index: usize) {
+        let run = &self.running[index];
         let program = run.program;
         let b = key(program.b);
         let now = self
@@ -281,23 +302,16 @@ impl World {
         };
         self.rebase
             .write(run.tx, op, Some((b, after.map(|v| row(program.b, v)))));
-        let result = match outcome {
+        let run = &mut self.running[index];
+        run.left = program.awaits;
+        run.outcome = Some(match outcome {
             Some(_) => Ok(()),
             None => Err(MutationError {
                 source: ErrorSource::App,
                 message: "a multiple of three".into(),
                 details: None,
             }),
-        };
-        let mut steps = Vec::new();
-        self.rebase.settle(
-            run.tx,
-            result,
-            &mut self.rows,
-            &mut self.mutations,
-            &mut steps,
-        );
-        self.take(steps);
+        });
     }
 
     fn advance(&mut self) {
@@ -332,6 +346,7 @@ impl World {
                         program,
                         read,
                         left: program.awaits,
+                        outcome: None,
                     });
                 }
                 Step::Committed { .. } | Step::Refused { .. } => {}

@@ -418,6 +418,7 @@ impl Client {
             self.link.push_wait = None;
             self.open_push_gate();
         }
+        self.mark_again(now);
         if self.link.push_gate == PushGate::Open && self.has_unmarked_dead() {
             self.open_push_gate();
         }

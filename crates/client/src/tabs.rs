@@ -21,7 +21,9 @@ fn client_lock(client: &str) -> String {
 pub(crate) struct Tabs {
     /// Clients whose lock this tab waits for.
     watched: BTreeSet<String>,
-    /// Clients whose lock was granted to this tab: they are gone.
+    /// Clients whose lock was granted to this tab: they are gone. What they stored last is being read.
+    dying: BTreeSet<String>,
+    /// Clients that are gone, and all that they stored is known here.
     dead: BTreeSet<String>,
     /// Dead clients whose mutations are all confirmed: the server may forget them.
     drained: BTreeSet<String>,
@@ -56,8 +58,13 @@ impl Tabs {
         &self.dead
     }
 
+    pub(crate) fn dying(&self) -> &BTreeSet<String> {
+        &self.dying
+    }
+
     /// A new group begins: the dead of the old one are nobody's business any more.
     pub(crate) fn forget_dead(&mut self) {
+        self.dying.clear();
         self.dead.clear();
         self.drained.clear();
         self.asked.clear();
@@ -104,6 +111,7 @@ impl Client {
     pub(crate) fn watch(&mut self, client: &str) {
         if client != self.client_id
             && !self.tabs.dead.contains(client)
+            && !self.tabs.dying.contains(client)
             && self.tabs.watched.insert(client.to_owned())
         {
             self.effects.push(Effect::RequestLock {
@@ -198,6 +206,7 @@ impl Client {
         if name == RECOVERY_LOCK {
             if self.tabs.recovery == Recovery::Waiting {
                 self.tabs.recovery = Recovery::Held;
+                self.read_queue();
             }
             return;
         }
@@ -205,11 +214,22 @@ impl Client {
             return;
         };
         if self.tabs.watched.remove(client) {
-            self.tabs.dead.insert(client.to_owned());
+            self.tabs.dying.insert(client.to_owned());
+            // It may have stored mutations that it did not live to announce.
+            self.read_queue();
             // Kept by nobody: the next tab must be able to notice the same.
             self.effects.push(Effect::ReleaseLock {
                 name: name.to_owned(),
             });
+        }
+    }
+
+    /// The stored queue was read: everything that the dying left is known.
+    pub(crate) fn bury(&mut self, dying: BTreeSet<String>) {
+        for client in dying {
+            if self.tabs.dying.remove(&client) {
+                self.tabs.dead.insert(client);
+            }
         }
     }
 
