@@ -13,38 +13,73 @@ struct Tables(Arc<Schema>);
 
 impl Tables {
     fn row(&self, table: &Value, row: &Value) -> (TableId, Row) {
-        let id = self.0.table(table.as_str().expect("a table name")).expect("a known table");
-        (id, self.0[id].row_from_json(&row.to_string(), Names::Client).expect("a row"))
+        let id = self
+            .0
+            .table(table.as_str().expect("a table name"))
+            .expect("a known table");
+        (
+            id,
+            self.0[id]
+                .row_from_json(&row.to_string(), Names::Client)
+                .expect("a row"),
+        )
     }
 
     fn change(&self, change: &Value) -> SourceChange {
         let (table, row) = self.row(&change["table"], &change["row"]);
         match change["op"].as_str() {
-            Some("add") => SourceChange { table, old: None, new: Some(row) },
-            Some("remove") => SourceChange { table, old: Some(row), new: None },
-            _ => SourceChange { table, old: Some(self.row(&change["table"], &change["oldRow"]).1), new: Some(row) },
+            Some("add") => SourceChange {
+                table,
+                old: None,
+                new: Some(row),
+            },
+            Some("remove") => SourceChange {
+                table,
+                old: Some(row),
+                new: None,
+            },
+            _ => SourceChange {
+                table,
+                old: Some(self.row(&change["table"], &change["oldRow"]).1),
+                new: Some(row),
+            },
         }
     }
 }
 
 /// A list of entries as the case file writes it. A list of one that holds two is for JavaScript to refuse.
-fn render(schema: &Schema, table: TableId, ast: &Ast, format: &Value, list: &[Entry]) -> Result<Value, String> {
+fn render(
+    schema: &Schema,
+    table: TableId,
+    ast: &Ast,
+    format: &Value,
+    list: &[Entry],
+) -> Result<Value, String> {
     let mut nodes = Vec::new();
     for entry in list {
         let mut row = String::new();
         schema[table].row_to_json(&entry.row, Names::Client, &mut row);
-        let mut node = json!({ "row": serde_json::from_str::<Value>(&row).expect("a row is JSON") });
+        let mut node =
+            json!({ "row": serde_json::from_str::<Value>(&row).expect("a row is JSON") });
         if entry.count > 1 {
             node["count"] = json!(entry.count);
         }
         for (index, related) in ast.related.iter().flatten().enumerate() {
             let name = related.subquery.alias.as_deref().expect("an alias");
             let later = ast.related.iter().flatten().skip(index + 1);
-            if later.clone().any(|other| other.subquery.alias.as_deref() == Some(name)) {
+            if later
+                .clone()
+                .any(|other| other.subquery.alias.as_deref() == Some(name))
+            {
                 continue;
             }
             let far = if related.hidden == Some(true) {
-                &related.subquery.related.as_ref().expect("a junction leads on")[0].subquery
+                &related
+                    .subquery
+                    .related
+                    .as_ref()
+                    .expect("a junction leads on")[0]
+                    .subquery
             } else {
                 &related.subquery
             };
@@ -66,10 +101,16 @@ fn render(schema: &Schema, table: TableId, ast: &Ast, format: &Value, list: &[En
 fn run(schema: &Arc<Schema>, file: &Value, case: &Value, with_indexes: bool) -> Result<(), String> {
     let tables = Tables(Arc::clone(schema));
     let mut source = MemorySource::new(Arc::clone(schema));
-    let rows = case.get("rows").unwrap_or_else(|| &file["fixtures"][case["fixture"].as_str().unwrap_or_default()]);
+    let rows = case
+        .get("rows")
+        .unwrap_or_else(|| &file["fixtures"][case["fixture"].as_str().unwrap_or_default()]);
     for row in rows.as_array().expect("a list of rows") {
         let (table, row) = tables.row(&row["table"], &row["row"]);
-        source.apply(&SourceChange { table, old: None, new: Some(row) });
+        source.apply(&SourceChange {
+            table,
+            old: None,
+            new: Some(row),
+        });
     }
     let ast = Ast::from_json(&case["ast"].to_string()).map_err(|error| error.to_string())?;
     let mut query = LiveQuery::build(&ast, schema).map_err(|error| error.to_string())?;
@@ -78,17 +119,40 @@ fn run(schema: &Arc<Schema>, file: &Value, case: &Value, with_indexes: bool) -> 
             source.retain_index(*table, index);
         }
     }
-    while !query.hydrate(&source, 1).map_err(|error| error.to_string())? {}
-    let shown = |query: &LiveQuery| render(schema, query.pipeline().table(), &ast, &case["format"], query.entries());
-    assert_eq!(shown(&query)?, case["initial"], "case {} at first: {}", case["id"], case["query"]);
+    while !query
+        .hydrate(&source, 1)
+        .map_err(|error| error.to_string())?
+    {}
+    let shown = |query: &LiveQuery| {
+        render(
+            schema,
+            query.pipeline().table(),
+            &ast,
+            &case["format"],
+            query.entries(),
+        )
+    };
+    assert_eq!(
+        shown(&query)?,
+        case["initial"],
+        "case {} at first: {}",
+        case["id"],
+        case["query"]
+    );
     for (number, step) in case["steps"].as_array().into_iter().flatten().enumerate() {
         for change in step["changes"].as_array().expect("changes") {
             let change = tables.change(change);
-            query.push(&source, &change).map_err(|error| error.to_string())?;
+            query
+                .push(&source, &change)
+                .map_err(|error| error.to_string())?;
             source.apply(&change);
         }
         match (shown(&query), step.get("error")) {
-            (Ok(view), None) => assert_eq!(view, step["view"], "case {} step {number}: {}", case["id"], case["query"]),
+            (Ok(view), None) => assert_eq!(
+                view, step["view"],
+                "case {} step {number}: {}",
+                case["id"], case["query"]
+            ),
             (Err(_), Some(_)) => {}
             (view, error) => panic!("case {} step {number}: {view:?}, not {error:?}", case["id"]),
         }
@@ -98,14 +162,18 @@ fn run(schema: &Arc<Schema>, file: &Value, case: &Value, with_indexes: bool) -> 
 
 #[test]
 fn every_case_gives_the_views_of_the_file() {
-    let file: Value = serde_json::from_str(&std::fs::read_to_string(FILE).expect("the case file")).expect("JSON");
+    let file: Value =
+        serde_json::from_str(&std::fs::read_to_string(FILE).expect("the case file")).expect("JSON");
     let schema = Arc::new(Schema::from_json(&file["schema"].to_string()).expect("a schema"));
     let mut ran = 0;
     for case in file["cases"].as_array().expect("cases") {
         for with_indexes in [false, true] {
             match (run(&schema, &file, case, with_indexes), case.get("error")) {
                 (Ok(()), None) | (Err(_), Some(_)) => ran += 1,
-                (result, error) => panic!("case {} {}: {result:?}, not {error:?}", case["id"], case["query"]),
+                (result, error) => panic!(
+                    "case {} {}: {result:?}, not {error:?}",
+                    case["id"], case["query"]
+                ),
             }
         }
     }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_ivm::{
-    Branch, Change, Entry, LiveQuery, MemorySource, Output, Pipeline, Reader, RowDelta, Source, SourceChange, SourceError,
-    ViewDelta, evaluate,
+    Branch, Change, Entry, LiveQuery, MemorySource, Output, Pipeline, Reader, RowDelta, Source,
+    SourceChange, SourceError, ViewDelta, evaluate,
 };
 use landfall_zql::ast::{
-    Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator, Literal, Operand, SimpleOperator,
+    Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator, Literal,
+    Operand, SimpleOperator,
 };
 use landfall_zql::{Row, Schema, TableId, ValueRef, compare};
 
@@ -30,7 +31,13 @@ const SCHEMA: &str = r#"{"tables":{
 }}"#;
 
 /// Relationships: name, parent, columns, child, columns.
-type Edge = (&'static str, &'static str, &'static [&'static str], &'static str, &'static [&'static str]);
+type Edge = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static [&'static str],
+);
 const EDGES: &[Edge] = &[
     ("cs", "p", &["id"], "c", &["pid"]),
     ("owner", "p", &["o"], "t", &["id"]),
@@ -42,8 +49,10 @@ const EDGES: &[Edge] = &[
     ("above", "s", &["up"], "s", &["id"]),
 ];
 /// Junctions: name, parent, column, junction, near column, far column, child, column.
-const JUNCTIONS: &[[&str; 8]] =
-    &[["ts", "p", "id", "j", "pid", "tid", "t", "id"], ["via", "p", "id", "c", "pid", "k", "t", "id"]];
+const JUNCTIONS: &[[&str; 8]] = &[
+    ["ts", "p", "id", "j", "pid", "tid", "t", "id"],
+    ["via", "p", "id", "c", "pid", "k", "t", "id"],
+];
 
 /// A small generator of pseudo-random numbers (xorshift64*), so that a seed replays a run.
 struct Random(u64);
@@ -114,10 +123,30 @@ fn random_condition(random: &mut Random, schema: &Schema, table: &str, depth: us
                 1 => (Op::NotEqual, literal(random)),
                 2 => (Op::Less, literal(random)),
                 3 => (Op::GreaterOrEqual, literal(random)),
-                4 => (Op::Is, if random.chance(50) { Literal::Null } else { literal(random) }),
-                5 => (Op::IsNot, if random.chance(50) { Literal::Null } else { literal(random) }),
-                6 => (Op::In, Literal::Array((0..random.below(3)).map(|_| literal(random)).collect())),
-                7 => (Op::NotIn, Literal::Array((0..1 + random.below(2)).map(|_| literal(random)).collect())),
+                4 => (
+                    Op::Is,
+                    if random.chance(50) {
+                        Literal::Null
+                    } else {
+                        literal(random)
+                    },
+                ),
+                5 => (
+                    Op::IsNot,
+                    if random.chance(50) {
+                        Literal::Null
+                    } else {
+                        literal(random)
+                    },
+                ),
+                6 => (
+                    Op::In,
+                    Literal::Array((0..random.below(3)).map(|_| literal(random)).collect()),
+                ),
+                7 => (
+                    Op::NotIn,
+                    Literal::Array((0..1 + random.below(2)).map(|_| literal(random)).collect()),
+                ),
                 8 => (Op::LessOrEqual, literal(random)),
                 9 => (Op::Greater, literal(random)),
                 10 => (Op::Like, Literal::String("_".into())),
@@ -125,25 +154,52 @@ fn random_condition(random: &mut Random, schema: &Schema, table: &str, depth: us
                 12 => (Op::ILike, Literal::String("A%".into())),
                 _ => (Op::NotILike, Literal::String("%B%".into())),
             };
-            Condition::Simple { left: Operand::Column { name: column.name }, right: Operand::Literal { value }, op }
+            Condition::Simple {
+                left: Operand::Column { name: column.name },
+                right: Operand::Literal { value },
+                op,
+            }
         }
-        3 | 4 => Condition::And { conditions: (0..random.below(3)).map(|_| random_condition(random, schema, table, depth - 1)).collect() },
-        5 => Condition::Or { conditions: (0..random.below(3)).map(|_| random_condition(random, schema, table, depth - 1)).collect() },
+        3 | 4 => Condition::And {
+            conditions: (0..random.below(3))
+                .map(|_| random_condition(random, schema, table, depth - 1))
+                .collect(),
+        },
+        5 => Condition::Or {
+            conditions: (0..random.below(3))
+                .map(|_| random_condition(random, schema, table, depth - 1))
+                .collect(),
+        },
         _ => {
             let edges: Vec<&Edge> = EDGES.iter().filter(|edge| edge.1 == table).collect();
             if edges.is_empty() {
-                return Condition::And { conditions: Vec::new() };
+                return Condition::And {
+                    conditions: Vec::new(),
+                };
             }
             let edge = random.pick(&edges);
-            let mut subquery = Ast { table: edge.3.into(), alias: Some(format!("zsubq_{}", edge.0)), ..Ast::default() };
+            let mut subquery = Ast {
+                table: edge.3.into(),
+                alias: Some(format!("zsubq_{}", edge.0)),
+                ..Ast::default()
+            };
             if random.chance(60) {
                 subquery.condition = Some(random_condition(random, schema, edge.3, depth - 1));
             }
             if random.chance(10) {
                 subquery.limit = Some(random.below(2) as u32);
             }
-            let op = if random.chance(50) { ExistsOperator::Exists } else { ExistsOperator::NotExists };
-            Condition::CorrelatedSubquery { related: Box::new(csq(edge.2, edge.4, subquery)), op, flip: None, scalar: None }
+            let op = if random.chance(50) {
+                ExistsOperator::Exists
+            } else {
+                ExistsOperator::NotExists
+            };
+            Condition::CorrelatedSubquery {
+                related: Box::new(csq(edge.2, edge.4, subquery)),
+                op,
+                flip: None,
+                scalar: None,
+            }
         }
     }
 }
@@ -152,7 +208,10 @@ fn csq(parent: &[&str], child: &[&str], subquery: Ast) -> CorrelatedSubquery {
     let names = |columns: &[&str]| columns.iter().map(|name| (*name).to_owned()).collect();
     CorrelatedSubquery {
         system: None,
-        correlation: Correlation { parent_field: names(parent), child_field: names(child) },
+        correlation: Correlation {
+            parent_field: names(parent),
+            child_field: names(child),
+        },
         hidden: None,
         subquery: Box::new(subquery),
     }
@@ -160,28 +219,51 @@ fn csq(parent: &[&str], child: &[&str], subquery: Ast) -> CorrelatedSubquery {
 
 fn random_query(random: &mut Random, schema: &Schema, table: &str, depth: usize) -> Ast {
     let columns = &schema[schema.table(table).unwrap()].columns;
-    let mut ast = Ast { table: table.into(), ..Ast::default() };
+    let mut ast = Ast {
+        table: table.into(),
+        ..Ast::default()
+    };
     if random.chance(60) {
         ast.condition = Some(random_condition(random, schema, table, depth.min(2)));
     }
     if random.chance(60) {
         let parts = 1 + random.below(2);
-        let direction = |random: &mut Random| if random.chance(50) { Direction::Asc } else { Direction::Desc };
-        ast.order_by = Some((0..parts).map(|_| (random.pick(columns).name.clone(), direction(random))).collect());
+        let direction = |random: &mut Random| {
+            if random.chance(50) {
+                Direction::Asc
+            } else {
+                Direction::Desc
+            }
+        };
+        ast.order_by = Some(
+            (0..parts)
+                .map(|_| (random.pick(columns).name.clone(), direction(random)))
+                .collect(),
+        );
     }
     if random.chance(40) {
         ast.limit = Some(random.below(4) as u32);
     }
     if random.chance(20) {
         let row = random_row(random, schema, table);
-        let cells = columns.iter().zip(row.iter()).filter(|_| random.chance(70)).map(|(column, value)| {
-            (column.name.clone(), match value {
-                ValueRef::Number(number) => Literal::Number(number),
-                ValueRef::String(text) => Literal::String(text.to_owned()),
-                _ => Literal::Null,
-            })
+        let cells = columns
+            .iter()
+            .zip(row.iter())
+            .filter(|_| random.chance(70))
+            .map(|(column, value)| {
+                (
+                    column.name.clone(),
+                    match value {
+                        ValueRef::Number(number) => Literal::Number(number),
+                        ValueRef::String(text) => Literal::String(text.to_owned()),
+                        _ => Literal::Null,
+                    },
+                )
+            });
+        ast.start = Some(Bound {
+            row: cells.collect(),
+            exclusive: false,
         });
-        ast.start = Some(Bound { row: cells.collect(), exclusive: false });
         if random.chance(50) {
             ast.start.as_mut().unwrap().exclusive = true;
         }
@@ -195,7 +277,9 @@ fn random_query(random: &mut Random, schema: &Schema, table: &str, depth: usize)
                 related.push(csq(edge.2, edge.4, subquery));
             }
         }
-        for [name, _, own, junction, near, far, child, key] in JUNCTIONS.iter().filter(|junction| junction[1] == table) {
+        for [name, _, own, junction, near, far, child, key] in
+            JUNCTIONS.iter().filter(|junction| junction[1] == table)
+        {
             if random.chance(35) {
                 let mut subquery = random_query(random, schema, child, depth - 1);
                 // A limit behind a junction counts per junction row: not part of the language.
@@ -203,8 +287,16 @@ fn random_query(random: &mut Random, schema: &Schema, table: &str, depth: usize)
                 subquery.start = None;
                 subquery.alias = Some((*name).into());
                 let inner = csq(&[*far], &[*key], subquery);
-                let middle = Ast { table: (*junction).into(), alias: Some((*name).into()), related: Some(vec![inner]), ..Ast::default() };
-                related.push(CorrelatedSubquery { hidden: Some(true), ..csq(&[*own], &[*near], middle) });
+                let middle = Ast {
+                    table: (*junction).into(),
+                    alias: Some((*name).into()),
+                    related: Some(vec![inner]),
+                    ..Ast::default()
+                };
+                related.push(CorrelatedSubquery {
+                    hidden: Some(true),
+                    ..csq(&[*own], &[*near], middle)
+                });
             }
         }
         if !related.is_empty() {
@@ -224,19 +316,36 @@ mod oracle {
         pub lists: Vec<Vec<Tree>>,
     }
 
-    pub fn run(ast: &Ast, schema: &Schema, data: &Data, parent: Option<(&Row, &str, &Correlation)>) -> Vec<Tree> {
+    pub fn run(
+        ast: &Ast,
+        schema: &Schema,
+        data: &Data,
+        parent: Option<(&Row, &str, &Correlation)>,
+    ) -> Vec<Tree> {
         let table = &schema[schema.table(&ast.table).unwrap()];
-        let column = |table: &str, name: &str| schema[schema.table(table).unwrap()].column(name).unwrap();
+        let column =
+            |table: &str, name: &str| schema[schema.table(table).unwrap()].column(name).unwrap();
         let mut rows: Vec<Row> = data.get(ast.table.as_str()).cloned().unwrap_or_default();
         if let Some((row, of, correlation)) = parent {
             rows.retain(|child| {
-                correlation.parent_field.iter().zip(&correlation.child_field).all(|(own, other)| {
-                    let (a, b) = (row.get(column(of, own)), child.get(column(&ast.table, other)));
-                    !a.is_null() && a == b
-                })
+                correlation
+                    .parent_field
+                    .iter()
+                    .zip(&correlation.child_field)
+                    .all(|(own, other)| {
+                        let (a, b) = (
+                            row.get(column(of, own)),
+                            child.get(column(&ast.table, other)),
+                        );
+                        !a.is_null() && a == b
+                    })
             });
         }
-        rows.retain(|row| ast.condition.as_ref().is_none_or(|condition| meets(condition, &ast.table, row, schema, data)));
+        rows.retain(|row| {
+            ast.condition
+                .as_ref()
+                .is_none_or(|condition| meets(condition, &ast.table, row, schema, data))
+        });
         let mut order: Vec<(usize, Direction)> = Vec::new();
         for (name, direction) in ast.order_by.iter().flatten() {
             order.push((column(&ast.table, name), *direction));
@@ -248,17 +357,27 @@ mod oracle {
                     Ordering::Equal => continue,
                     other => other,
                 };
-                return if *direction == Direction::Asc { ordering } else { ordering.reverse() };
+                return if *direction == Direction::Asc {
+                    ordering
+                } else {
+                    ordering.reverse()
+                };
             }
             Ordering::Equal
         };
         rows.sort_by(by_order);
         if let Some(Bound { row, exclusive }) = &ast.start {
-            let bound = Row::from_values(table.columns.iter().map(|column| match row.get(&column.name) {
-                Some(Literal::Number(number)) => ValueRef::Number(*number),
-                Some(Literal::String(text)) => ValueRef::String(text),
-                _ => ValueRef::Null,
-            }));
+            let bound =
+                Row::from_values(
+                    table
+                        .columns
+                        .iter()
+                        .map(|column| match row.get(&column.name) {
+                            Some(Literal::Number(number)) => ValueRef::Number(*number),
+                            Some(Literal::String(text)) => ValueRef::String(text),
+                            _ => ValueRef::Null,
+                        }),
+                );
             rows.retain(|row| match by_order(row, &bound) {
                 Ordering::Less => false,
                 Ordering::Equal => !exclusive,
@@ -273,14 +392,33 @@ mod oracle {
                     .iter()
                     .flatten()
                     .map(|entry| {
-                        let children = run(&entry.subquery, schema, data, Some((&row, &ast.table, &entry.correlation)));
+                        let children = run(
+                            &entry.subquery,
+                            schema,
+                            data,
+                            Some((&row, &ast.table, &entry.correlation)),
+                        );
                         if entry.hidden != Some(true) {
                             return children;
                         }
                         let far = &entry.subquery.related.as_ref().unwrap()[0];
-                        let ids: Vec<Row> = children.into_iter().flat_map(|child| child.lists.into_iter().next().unwrap()).map(|far| far.row).collect();
-                        let all = run(&Ast { limit: None, ..(*far.subquery).clone() }, schema, data, None);
-                        all.into_iter().filter(|tree| ids.contains(&tree.row)).collect()
+                        let ids: Vec<Row> = children
+                            .into_iter()
+                            .flat_map(|child| child.lists.into_iter().next().unwrap())
+                            .map(|far| far.row)
+                            .collect();
+                        let all = run(
+                            &Ast {
+                                limit: None,
+                                ..(*far.subquery).clone()
+                            },
+                            schema,
+                            data,
+                            None,
+                        );
+                        all.into_iter()
+                            .filter(|tree| ids.contains(&tree.row))
+                            .collect()
                     })
                     .collect();
                 Tree { row, lists }
@@ -290,21 +428,42 @@ mod oracle {
 
     fn meets(condition: &Condition, table: &str, row: &Row, schema: &Schema, data: &Data) -> bool {
         match condition {
-            Condition::And { conditions } => conditions.iter().all(|part| meets(part, table, row, schema, data)),
-            Condition::Or { conditions } => conditions.iter().any(|part| meets(part, table, row, schema, data)),
+            Condition::And { conditions } => conditions
+                .iter()
+                .all(|part| meets(part, table, row, schema, data)),
+            Condition::Or { conditions } => conditions
+                .iter()
+                .any(|part| meets(part, table, row, schema, data)),
             Condition::CorrelatedSubquery { related, op, .. } => {
-                let unlimited = Ast { limit: related.subquery.limit.filter(|limit| *limit == 0), ..(*related.subquery).clone() };
-                let found = !run(&unlimited, schema, data, Some((row, table, &related.correlation))).is_empty();
+                let unlimited = Ast {
+                    limit: related.subquery.limit.filter(|limit| *limit == 0),
+                    ..(*related.subquery).clone()
+                };
+                let found = !run(
+                    &unlimited,
+                    schema,
+                    data,
+                    Some((row, table, &related.correlation)),
+                )
+                .is_empty();
                 found == (*op == ExistsOperator::Exists)
             }
-            Condition::Simple { left: Operand::Column { name }, right: Operand::Literal { value }, op } => {
+            Condition::Simple {
+                left: Operand::Column { name },
+                right: Operand::Literal { value },
+                op,
+            } => {
                 let own = row.get(schema[schema.table(table).unwrap()].column(name).unwrap());
                 let other = |literal: &Literal| match literal {
                     Literal::Number(number) => compare(own, ValueRef::Number(*number)),
                     Literal::String(text) => compare(own, ValueRef::String(text)),
                     _ => compare(own, ValueRef::Null),
                 };
-                let shown = if let ValueRef::String(text) = own { text } else { "" };
+                let shown = if let ValueRef::String(text) = own {
+                    text
+                } else {
+                    ""
+                };
                 use SimpleOperator as Op;
                 match op {
                     Op::Is => other(value).is_eq(),
@@ -317,7 +476,9 @@ mod oracle {
                     Op::Greater => other(value).is_gt(),
                     Op::GreaterOrEqual => other(value).is_ge(),
                     Op::In | Op::NotIn => {
-                        let Literal::Array(values) = value else { unreachable!() };
+                        let Literal::Array(values) = value else {
+                            unreachable!()
+                        };
                         values.iter().any(|value| other(value).is_eq()) == (*op == Op::In)
                     }
                     Op::Like => shown.chars().count() == 1,
@@ -334,25 +495,53 @@ mod oracle {
 use oracle::Tree;
 
 fn tree(entry: &Entry) -> Tree {
-    Tree { row: entry.row.clone(), lists: entry.children.iter().map(|list| list.iter().map(tree).collect()).collect() }
+    Tree {
+        row: entry.row.clone(),
+        lists: entry
+            .children
+            .iter()
+            .map(|list| list.iter().map(tree).collect())
+            .collect(),
+    }
 }
 
 fn apply(root: &mut Vec<Tree>, delta: &ViewDelta) {
     fn at<'a>(root: &'a mut Vec<Tree>, path: &[(u32, u32)]) -> &'a mut Vec<Tree> {
-        path.iter().fold(root, |list, (position, index)| &mut list[*position as usize].lists[*index as usize])
+        path.iter().fold(root, |list, (position, index)| {
+            &mut list[*position as usize].lists[*index as usize]
+        })
     }
     match delta {
-        ViewDelta::Insert { path, position, entry } => at(root, path).insert(*position as usize, tree(entry)),
-        ViewDelta::Remove { path, position, entry } => {
+        ViewDelta::Insert {
+            path,
+            position,
+            entry,
+        } => at(root, path).insert(*position as usize, tree(entry)),
+        ViewDelta::Remove {
+            path,
+            position,
+            entry,
+        } => {
             let removed = at(root, path).remove(*position as usize);
             assert_eq!(removed, tree(entry), "the removed subtree");
         }
-        ViewDelta::Replace { path, position, old, new } => {
+        ViewDelta::Replace {
+            path,
+            position,
+            old,
+            new,
+        } => {
             let row = &mut at(root, path)[*position as usize].row;
             assert_eq!(row, old);
             *row = new.clone();
         }
-        ViewDelta::Move { path, from, to, old, new } => {
+        ViewDelta::Move {
+            path,
+            from,
+            to,
+            old,
+            new,
+        } => {
             let list = at(root, path);
             let mut moved = list.remove(*from as usize);
             assert_eq!(moved.row, *old);
@@ -410,24 +599,43 @@ fn random_change(random: &mut Random, schema: &Schema, data: &mut Data) -> Sourc
     let id = schema.table(name).unwrap();
     let table = &schema[id];
     let rows = data.entry(name).or_default();
-    let same_key = |rows: &[Row], row: &Row| rows.iter().position(|other| table.compare_keys(other, row).is_eq());
+    let same_key = |rows: &[Row], row: &Row| {
+        rows.iter()
+            .position(|other| table.compare_keys(other, row).is_eq())
+    };
     let fresh = random_row(random, schema, name);
     if rows.is_empty() || (random.chance(40) && same_key(rows, &fresh).is_none()) {
         rows.push(fresh.clone());
-        return SourceChange { table: id, old: None, new: Some(fresh) };
+        return SourceChange {
+            table: id,
+            old: None,
+            new: Some(fresh),
+        };
     }
     let at = random.below(rows.len());
     if random.chance(35) {
-        return SourceChange { table: id, old: Some(rows.remove(at)), new: None };
+        return SourceChange {
+            table: id,
+            old: Some(rows.remove(at)),
+            new: None,
+        };
     }
     let old = rows[at].clone();
     let keep_key = random.chance(85) || same_key(rows, &fresh).is_some();
     let new = Row::from_values((0..table.columns.len()).map(|column| {
         let keep = (keep_key && table.primary_key.contains(&column)) || random.below(100) < 40;
-        if keep && (keep_key || !table.primary_key.contains(&column)) { old.get(column) } else { fresh.get(column) }
+        if keep && (keep_key || !table.primary_key.contains(&column)) {
+            old.get(column)
+        } else {
+            fresh.get(column)
+        }
     }));
     rows[at] = new.clone();
-    SourceChange { table: id, old: Some(old), new: Some(new) }
+    SourceChange {
+        table: id,
+        old: Some(old),
+        new: Some(new),
+    }
 }
 
 /// One program: data, one query, some transactions.
@@ -446,7 +654,8 @@ fn check(seed: u64) {
     let table = *random.pick(TABLES);
     let ast = random_query(random, &schema, table, 2);
     let context = || format!("seed {seed}: {}", ast.to_json());
-    let mut query = LiveQuery::build(&ast, &schema).unwrap_or_else(|error| panic!("{}: {error}", context()));
+    let mut query =
+        LiveQuery::build(&ast, &schema).unwrap_or_else(|error| panic!("{}: {error}", context()));
     let counted = Pipeline::build(&ast, &schema).unwrap();
     if random.chance(70) {
         for (table, index) in query.pipeline().indexes() {
@@ -456,10 +665,17 @@ fn check(seed: u64) {
     while !query.hydrate(&source, 1 + random.below(5)).unwrap() {}
     let mut counts = Counts::hydrate(&counted, &source);
     let mut shown: Vec<Tree> = query.entries().iter().map(tree).collect();
-    assert_eq!(shown, oracle::run(&ast, &schema, &data, None), "hydration, {}", context());
+    assert_eq!(
+        shown,
+        oracle::run(&ast, &schema, &data, None),
+        "hydration, {}",
+        context()
+    );
     for step in 0..12 {
         let before = data.clone();
-        let changes: Vec<SourceChange> = (0..1 + random.below(4)).map(|_| random_change(random, &schema, &mut data)).collect();
+        let changes: Vec<SourceChange> = (0..1 + random.below(4))
+            .map(|_| random_change(random, &schema, &mut data))
+            .collect();
         // The same changes as a branch over the state before.
         let mut branch = Branch::default();
         for SourceChange { table, old, new } in &changes {
@@ -471,7 +687,11 @@ fn check(seed: u64) {
         }
         let expected = oracle::run(&ast, &schema, &data, None);
         let once = Pipeline::build(&ast, &schema).unwrap();
-        let branched: Vec<Tree> = evaluate(&once, &branch.over(&source)).unwrap().iter().map(tree).collect();
+        let branched: Vec<Tree> = evaluate(&once, &branch.over(&source))
+            .unwrap()
+            .iter()
+            .map(tree)
+            .collect();
         let about = || format!("step {step} {changes:?} on {before:?}, {}", context());
         assert_eq!(branched, expected, "branch, {}", about());
         for change in &changes {
@@ -492,8 +712,14 @@ fn check(seed: u64) {
 
 #[test]
 fn views_equal_their_queries_after_every_transaction() {
-    let seconds = std::env::var("LANDFALL_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let first: u64 = std::env::var("LANDFALL_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let seconds = std::env::var("LANDFALL_TEST_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5);
+    let first: u64 = std::env::var("LANDFALL_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut seed = first;
     while Instant::now() < end {
