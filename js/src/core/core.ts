@@ -74,6 +74,8 @@ interface OpenView {
   status: ViewStatus;
   /** Why the query failed at the server; counts while the status is `error`. */
   failure: QueryErrorDetails | undefined;
+  /** Nobody listens any more, but queued effects may still name it. */
+  dropped: boolean;
 }
 
 type Queued = Exclude<HostEffect, {type: 'flush'}> | {readonly type: 'flush'; readonly parts: FlushParts};
@@ -86,7 +88,6 @@ export class Core {
   readonly #layout: readonly TableLayout[];
   readonly #rows: (Row | undefined)[] = [];
   readonly #views = new Map<number, OpenView>();
-  // Dropped while effects that name them may still be queued.
   readonly #dropped: number[] = [];
   readonly #queue: Queued[] = [];
   #delivering = false;
@@ -114,7 +115,7 @@ export class Core {
     const id = this.#call(raw =>
       raw.view(JSON.stringify(ast), source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
     );
-    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined});
+    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, dropped: false});
     this.#deliver();
     return {
       setTTL: ms => this.#run(raw => raw.set_ttl(id, ms)),
@@ -200,9 +201,11 @@ export class Core {
   }
 
   #dropView(id: number): void {
-    if (this.#fault !== undefined || !this.#views.has(id)) {
+    const view = this.#views.get(id);
+    if (this.#fault !== undefined || view === undefined || view.dropped) {
       return;
     }
+    view.dropped = true;
     this.#dropped.push(id);
     this.#run(raw => raw.drop_view(id));
   }
@@ -281,25 +284,29 @@ export class Core {
       touched.add(view);
       return view;
     });
-    for (const {listener, tree, status, failure} of touched) {
-      listener.publish(tree?.publish(), status, failure);
+    for (const {listener, tree, status, failure, dropped} of touched) {
+      if (!dropped) {
+        listener.publish(tree?.publish(), status, failure);
+      }
     }
     for (const handle of releases) {
       this.#rows[handle] = undefined;
     }
     if (touched.size > 0) {
       this.#host.batch(() => {
-        for (const {listener} of touched) {
-          this.#notify(listener);
+        for (const view of touched) {
+          this.#notify(view);
         }
       });
     }
   }
 
   // One listener that throws must not keep the others from hearing.
-  #notify(listener: ViewListener): void {
+  #notify({listener, dropped}: OpenView): void {
     try {
-      listener.notify();
+      if (!dropped) {
+        listener.notify();
+      }
     } catch (error) {
       this.#host.listenerError(error);
     }

@@ -1,0 +1,199 @@
+/** The runtime around the core, with bindings of the test's own: order of effects, faults, listeners. */
+import {describe, expect, test, vi} from 'vitest';
+import {Core, type CoreHost, type ForHost} from '../../src/core/core.js';
+import type {HostEffect} from '../../src/core/effects.js';
+import type {ViewListener} from '../../src/core/core.js';
+
+type Taken = [string, ...(Uint8Array | Uint32Array)[]];
+
+class FakeRaw {
+  static last: FakeRaw;
+  readonly notify: () => void;
+  readonly reportPanic: (message: string) => void;
+  readonly waiting: Taken[] = [];
+  readonly calls: string[] = [];
+  onSettle: () => void = () => {};
+  #views = 0;
+
+  constructor(_options: string, _entropy: Uint8Array, notify: () => void, reportPanic: (message: string) => void) {
+    this.notify = notify;
+    this.reportPanic = reportPanic;
+    FakeRaw.last = this;
+  }
+
+  layout() {
+    return '[{"name":"t","columns":[{"name":"id","type":"string"}],"primaryKey":["id"]}]';
+  }
+  take() {
+    return this.waiting.shift();
+  }
+  view() {
+    return ++this.#views;
+  }
+  drop_view(id: number) {
+    this.calls.push(`drop ${id}`);
+  }
+  settle() {
+    this.onSettle();
+  }
+
+  give(...effects: HostEffect[]) {
+    this.waiting.push([JSON.stringify(effects)]);
+  }
+  /** A row of one column that is null, and the operations that show it. */
+  giveFlush(handle: number, operations: number[], releases: number[] = []) {
+    const batch = new Uint8Array(new Uint32Array([1, 48, 0, 0, 0, 1, 1, 0, handle, 0, 0, 0]).buffer);
+    this.waiting.push(['[{"type":"flush"}]', batch, Uint32Array.from(operations), Uint32Array.from(releases)]);
+  }
+}
+
+function start(host: Partial<CoreHost> = {}): {core: Core; raw: FakeRaw; effects: string[]; host: CoreHost} {
+  const effects: string[] = [];
+  const full: CoreHost = {
+    effect: (effect: ForHost) => void effects.push(effect.type === 'log' ? effect.message : effect.type),
+    fault: vi.fn(),
+    batch: notify => notify(),
+    listenerError: vi.fn(),
+    ...host,
+  };
+  const core = new Core({Core: FakeRaw} as never, '{}', new Uint8Array(32), full);
+  return {core, raw: FakeRaw.last, effects, host: full};
+}
+
+function listener(more: Partial<ViewListener> = {}): ViewListener {
+  return {publish: () => {}, notify: () => {}, ...more};
+}
+
+const request = {ast: {table: 't'}, shape: {singular: false, relationships: []}, source: {type: 'local'}, ttlMs: 0} as const;
+const log = (message: string): HostEffect => ({type: 'log', level: 'info', message});
+
+describe('effects', () => {
+  test('are delivered in order, what a handler brings about comes last', () => {
+    const seen: string[] = [];
+    const {core, raw} = start({
+      effect: effect => {
+        seen.push(effect.type === 'log' ? effect.message : effect.type);
+        if (seen.length === 1) {
+          raw.give(log('nested'));
+          core.settle(1, undefined);
+        }
+      },
+    });
+    raw.give(log('one'), log('two'));
+    raw.notify();
+    expect(seen).toEqual(['one', 'two', 'nested']);
+  });
+});
+
+describe('a flush', () => {
+  test('is published to all views before any listener is called, in one batch', () => {
+    const order: string[] = [];
+    const {core, raw} = start({
+      batch: notify => {
+        order.push('batch');
+        notify();
+      },
+    });
+    for (const name of ['a', 'b']) {
+      core.openView(request, listener({
+        publish: data => order.push(`publish ${name} ${(data as unknown[]).length}`),
+        notify: () => order.push(`notify ${name}`),
+      }));
+    }
+    raw.giveFlush(0, [1, 1, 2, 1, 0, 1, 2, 2, 1, 0]);
+    raw.notify();
+    expect(order).toEqual(['publish a 1', 'publish b 1', 'batch', 'notify a', 'notify b']);
+  });
+
+  test('reaches the other listeners when one throws', () => {
+    const {core, raw, host} = start();
+    const heard = vi.fn();
+    core.openView(request, listener({notify: () => {
+      throw new Error('a listener of the application');
+    }}));
+    core.openView(request, listener({notify: heard}));
+    raw.giveFlush(0, [1, 1, 2, 1, 0, 1, 2, 2, 1, 0]);
+    raw.notify();
+    expect(heard).toHaveBeenCalledOnce();
+    expect(host.listenerError).toHaveBeenCalledOnce();
+    expect(host.fault).not.toHaveBeenCalled();
+  });
+
+  test('shows what failed, and why', () => {
+    const {core, raw} = start();
+    const publish = vi.fn();
+    core.openView(request, listener({publish}));
+    raw.give({type: 'queryFailed', views: [1], kind: 'app', name: 'q', message: 'no', detailsJSON: '{"a":1}'});
+    raw.giveFlush(0, [6, 1, 2]);
+    raw.notify();
+    expect(publish).toHaveBeenCalledWith([], 'error', {type: 'app', message: 'no', details: {a: 1}});
+  });
+
+  test('may still name a view that a listener has dropped meanwhile', () => {
+    const {core, raw, host} = start();
+    const view = core.openView(request, listener({notify: () => view.drop()}));
+    raw.giveFlush(0, [1, 1, 2, 1, 0]);
+    raw.giveFlush(1, [2, 1, 0, 0, 1]);
+    raw.notify();
+    expect(raw.calls).toEqual(['drop 1']);
+    expect(host.fault).not.toHaveBeenCalled();
+  });
+
+  test.each([
+    ['a row that was never sent', [1, 1, 2, 1, 77]],
+    ['a view that is not open', [6, 9, 1]],
+  ])('that names %s is a fault', async (_, operations) => {
+    const {core, raw, host} = start();
+    core.openView(request, listener());
+    raw.giveFlush(0, operations);
+    raw.notify();
+    await Promise.resolve();
+    expect(host.fault).toHaveBeenCalledOnce();
+    expect(() => core.settle(1, undefined)).toThrow('fault of its own');
+  });
+});
+
+describe('a panic', () => {
+  test('in a call is thrown with its message, reported once, and ends the core', async () => {
+    const {core, raw, host, effects} = start();
+    raw.onSettle = () => {
+      raw.reportPanic('panicked at pokes.rs: boom');
+      throw new WebAssembly.RuntimeError('unreachable');
+    };
+    expect(() => core.settle(1, undefined)).toThrow('boom');
+    expect(() => core.settle(1, undefined)).toThrow('boom');
+    raw.give(log('late'));
+    raw.notify();
+    await Promise.resolve();
+    expect(effects).toEqual([]);
+    expect(host.fault).toHaveBeenCalledOnce();
+  });
+
+  test('in an event of the browser ends the core just so', async () => {
+    const {core, raw, host} = start();
+    raw.reportPanic('panicked at pokes.rs: boom');
+    // Not while WebAssembly may be on the stack.
+    expect(host.fault).not.toHaveBeenCalled();
+    await Promise.resolve();
+    expect(host.fault).toHaveBeenCalledOnce();
+    expect(() => core.openView(request, listener())).toThrow('boom');
+  });
+
+  test('without a report is a trap, and ends the core as well', async () => {
+    const {core, raw, host} = start();
+    raw.onSettle = () => {
+      throw new WebAssembly.RuntimeError('memory access out of bounds');
+    };
+    expect(() => core.settle(1, undefined)).toThrow('memory access out of bounds');
+    await Promise.resolve();
+    expect(host.fault).toHaveBeenCalledOnce();
+  });
+});
+
+test('an error that the core throws has its code', () => {
+  const {core, raw} = start();
+  raw.onSettle = () => {
+    throw Object.assign(new Error('unknown table "x"'), {name: 'unknown-table'});
+  };
+  expect(() => core.settle(1, undefined)).toThrow(expect.objectContaining({code: 'write', message: 'unknown table "x"'}));
+});
