@@ -1,12 +1,13 @@
 /** Rows through the real encoder, in Rust, and the decoder here: what goes in comes out. */
 import {afterAll, describe, expect, test} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, Zero} from '../../src/index.js';
+import type {ReadonlyJSONObject} from '../../src/json.js';
 import {decodeRowBatch, type TableLayout} from '../../src/core/row-batch.js';
 import {schema, type TestSchema} from '../schema.js';
 
 const zql = createBuilder(schema);
 const mutators = defineMutators({
-  fill: defineMutatorWithType<TestSchema>()(async ({tx, args}: {tx: any; args: readonly object[]}) => {
+  fill: defineMutatorWithType<TestSchema>()(async ({tx, args}: {tx: any; args: readonly ReadonlyJSONObject[]}) => {
     for (const row of args) {
       await tx.mutate.issue.insert(row);
     }
