@@ -145,7 +145,8 @@ impl Client {
                 self.on_socket_closed(now_ms, code, &reason);
             }
             Event::SocketText { .. } | Event::SocketBinary { .. } | Event::SocketClosed { .. } => {}
-            Event::Wake => {}
+            // The host's timer is used up, so the next one is asked for even if it is for the same time.
+            Event::Wake => self.wake_at = None,
             Event::Visibility { visible } => {
                 let actions = self
                     .link

@@ -734,6 +734,11 @@ impl Client {
         }
     }
 
+    /// The connection is gone: the next one marks what it sends.
+    pub(crate) fn forget_mark(&mut self) {
+        self.persistence.remark_at = None;
+    }
+
     /// Tries the mark again when its time has come.
     pub(crate) fn mark_again(&mut self, now: f64) {
         if self.persistence.remark_at.is_some_and(|at| at <= now) {

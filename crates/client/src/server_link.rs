@@ -141,6 +141,7 @@ impl Client {
         self.link.push_wait = None;
         self.link.poke_heard = false;
         self.mutations.forget_sent();
+        self.forget_mark();
         self.stop_recovery();
     }
 

@@ -86,6 +86,8 @@ pub struct Tab {
     running: VecDeque<RunningMutator>,
     stores: VecDeque<(StoreRequestId, StoreRequest)>,
     wake_at: Option<f64>,
+    /// Prints what happens, when `LANDFALL_TRACE` is set.
+    trace: bool,
 }
 
 impl Tab {
@@ -118,6 +120,7 @@ impl Tab {
             running: VecDeque::new(),
             stores: VecDeque::new(),
             wake_at: None,
+            trace: std::env::var_os("LANDFALL_TRACE").is_some(),
         }
     }
 
@@ -156,6 +159,13 @@ impl Tab {
         let Some((request, op)) = self.stores.pop_front() else {
             return false;
         };
+        if self.trace {
+            eprintln!(
+                "{} stores {request:?} {}",
+                self.client.client_id(),
+                !self.storage_fails
+            );
+        }
         let result = if self.storage_fails {
             Err(StoreFailure::Backend {
                 kind: BackendFailure::Other,
@@ -170,6 +180,10 @@ impl Tab {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if self.trace && !matches!(effect, Effect::Flush(_) | Effect::WakeAt { .. }) {
+            let text: String = format!("{effect:?}").chars().take(600).collect();
+            eprintln!("{} < {text}", self.client.client_id());
+        }
         match effect {
             Effect::Store { request, op } => self.stores.push_back((request, op)),
             Effect::OpenSocket {
@@ -292,12 +306,18 @@ impl Tab {
 
     /// Tells the client something.
     pub fn event(&mut self, event: Event) -> &mut Self {
+        if self.trace && !matches!(event, Event::SocketText { .. } | Event::Announced { .. }) {
+            eprintln!("{} > {event:?}", self.client.client_id());
+        }
         self.client.handle(self.now, event);
         self.pump()
     }
 
     /// A text of the server arrives on the present socket.
     pub fn receive(&mut self, text: &str) -> &mut Self {
+        if self.trace {
+            eprintln!("{} > {text}", self.client.client_id());
+        }
         let socket = self.socket.as_ref().expect("there is a socket").id;
         self.event(Event::SocketText {
             socket,
