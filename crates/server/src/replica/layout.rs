@@ -6,9 +6,6 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{ReplicaError, StateVersion};
 
-/// Prefix of everything in the file that is ours and not the user's.
-pub const OWN_PREFIX: &str = "_landfall_";
-
 /// Creates the tables that both modes have.
 pub const SHARED_TABLES: &str = "
 CREATE TABLE IF NOT EXISTS _landfall_clients (

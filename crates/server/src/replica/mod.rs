@@ -31,8 +31,9 @@ pub use reader::{Reader, StoredResult};
 pub use schema::{ReplicaColumn, ReplicaSchema, ReplicaTable, TableDraft};
 
 pub(crate) use error::is_busy;
-pub(crate) use indexes::IndexWish;
-pub(crate) use sql::quote;
+pub(crate) use indexes::{IndexWish, make as make_index};
+pub(crate) use layout::SHARED_TABLES;
+pub(crate) use sql::{quote, select_by_key};
 pub(crate) use step::StepBuilder;
 pub(crate) use writer::{ReplicaState, ReplicaWriter};
 

@@ -31,7 +31,7 @@ pub(super) fn key_condition(table: &ReplicaTable, first_parameter: usize) -> Str
 }
 
 /// Selects the row with the key given as parameters.
-pub(super) fn select_by_key(table: &ReplicaTable) -> String {
+pub(crate) fn select_by_key(table: &ReplicaTable) -> String {
     format!(
         "SELECT {} FROM {} WHERE {}",
         columns(table),

@@ -60,6 +60,9 @@ pub enum UpstreamError {
     /// Another process holds the embedded file's lock.
     #[error("the database file is locked by another process")]
     Locked,
+    /// Too many mutations wait.
+    #[error("too many writes are waiting")]
+    Overloaded,
     /// The embedded file cannot be used.
     #[error("{path}: {reason}")]
     File {
@@ -85,7 +88,8 @@ impl UpstreamError {
         match self {
             UpstreamError::Unreachable { .. }
             | UpstreamError::Replication(_)
-            | UpstreamError::Locked => true,
+            | UpstreamError::Locked
+            | UpstreamError::Overloaded => true,
             UpstreamError::Postgres(error) => error.as_db_error().is_none(),
             UpstreamError::Replica(error) => error.is_busy(),
             _ => false,

@@ -311,7 +311,9 @@ impl<'a> Operation<'a> {
         let schema = tables.schema.as_deref().ok_or_else(unknown)?;
         let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
         let writable = tables.tables.get(table.id.0 as usize).ok_or_else(unknown)?;
-        let key = key_columns(table, &op.primary_key)?;
+        let key = table
+            .unique_key(&op.primary_key)
+            .ok_or_else(|| Abort::Failed(format!("{:?} is not a key of table {}", op.primary_key, table.name)))?;
         let object: serde_json::Map<String, Json> = serde_json::from_str(&op.value)
             .map_err(|_| Abort::Failed(format!("the value of a write to {} is not an object", op.table)))?;
         let mut values = BTreeMap::new();
@@ -481,17 +483,6 @@ impl<'a> Operation<'a> {
             .collect();
         terms.join(" AND ")
     }
-}
-
-fn key_columns(table: &ReplicaTable, names: &[String]) -> Result<Vec<usize>, Abort> {
-    let columns: Option<Vec<usize>> = names.iter().map(|name| table.column(name)).collect();
-    columns
-        .filter(|columns| {
-            let mut sorted = columns.clone();
-            sorted.sort_unstable();
-            table.unique_keys.contains(&sorted)
-        })
-        .ok_or_else(|| Abort::Failed(format!("{names:?} is not a key of table {}", table.name)))
 }
 
 /// Values in text format, cast to their columns' types by SQL.

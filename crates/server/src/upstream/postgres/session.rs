@@ -1,7 +1,6 @@
 //! Connections to Postgres: address, TLS, session settings, and what the server must offer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, Publication, ReplicationConfig, TlsConfig};
@@ -247,9 +246,6 @@ pub async fn check(client: &Client) -> Result<(), UpstreamError> {
     }
     Ok(())
 }
-
-/// The address, shared.
-pub type SharedAddress = Arc<Address>;
 
 #[cfg(test)]
 mod tests {

@@ -81,11 +81,6 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// How old the last commit was when it was applied.
-    pub fn lag(&self) -> Option<Duration> {
-        self.lag
-    }
-
     /// Applies events until the session ends, `stop` is true, or something fails. `progress` is told of the lag.
     pub async fn follow(
         &mut self,

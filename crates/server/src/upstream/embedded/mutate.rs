@@ -1,0 +1,327 @@
+//! Mutations on the embedded file: the id check, the writes and the last mutation id under one savepoint.
+
+use std::collections::BTreeMap;
+
+use landfall_zql::row_json::without_white_space;
+use landfall_zql::{ColumnType, Row, RowBuilder};
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
+use serde_json::Value as Json;
+
+use super::exec::sqlite_text;
+use crate::replica::{ReplicaSchema, ReplicaTable, quote, read_row};
+use crate::upstream::{
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Write, app_error, denied,
+};
+
+/// Why a mutation did not go through.
+enum Abort {
+    Denied(String),
+    Failed(String),
+    /// The file cannot be written at the moment; nothing is decided.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Abort {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_own_fault(&error) {
+            Abort::Failed(sqlite_text(&error))
+        } else {
+            Abort::Sqlite(error)
+        }
+    }
+}
+
+/// Whether an error is the mutation's own fault, and not the file's or the disk's.
+pub fn is_own_fault(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqlInputError { .. } => true,
+        other => matches!(
+            other.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown)
+        ),
+    }
+}
+
+/// Runs a mutation inside the open transaction. An error leaves the transaction to the caller to give up.
+pub fn crud(
+    conn: &Connection,
+    schema: &ReplicaSchema,
+    request: &CrudRequest,
+    judge: &dyn Judge,
+) -> Result<CrudOutcome, rusqlite::Error> {
+    conn.execute_batch("SAVEPOINT mutation")?;
+    let reason = match attempt(conn, schema, request, judge) {
+        Ok(outcome) => {
+            conn.execute_batch("RELEASE mutation")?;
+            return Ok(outcome);
+        }
+        Err(Abort::Sqlite(error)) => return Err(error),
+        Err(Abort::Denied(reason) | Abort::Failed(reason)) if conn.is_autocommit() => {
+            // A trigger's RAISE(ROLLBACK) ended the whole transaction, with the mutations before this one.
+            return Err(ended(&reason));
+        }
+        Err(Abort::Denied(reason)) => {
+            undo(conn)?;
+            let outcome = record(conn, &request.mutation, &app_error(&reason))?;
+            return Ok(outcome.unwrap_or(CrudOutcome::Denied { reason }));
+        }
+        Err(Abort::Failed(reason)) => reason,
+    };
+    undo(conn)?;
+    let outcome = record(conn, &request.mutation, &app_error(&reason))?;
+    Ok(outcome.unwrap_or(CrudOutcome::Failed { reason }))
+}
+
+fn ended(reason: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT),
+        Some(reason.to_owned()),
+    )
+}
+
+fn undo(conn: &Connection) -> Result<(), rusqlite::Error> {
+    conn.execute_batch("ROLLBACK TO mutation; RELEASE mutation")
+}
+
+fn attempt(
+    conn: &Connection,
+    schema: &ReplicaSchema,
+    request: &CrudRequest,
+    judge: &dyn Judge,
+) -> Result<CrudOutcome, Abort> {
+    if let Some(outcome) = take_id(conn, &request.mutation)? {
+        return Ok(outcome);
+    }
+    for op in &request.ops {
+        Operation::new(schema, op)?.run(conn, judge)?;
+    }
+    Ok(CrudOutcome::Applied)
+}
+
+/// Takes the next id of the client. An outcome means that it is not this mutation's turn; then nothing is written.
+fn take_id(conn: &Connection, mutation: &MutationId) -> Result<Option<CrudOutcome>, rusqlite::Error> {
+    let lmid: i64 = conn
+        .prepare_cached("SELECT lmid FROM _landfall_clients WHERE client_group = ?1 AND client = ?2")?
+        .query_row([&mutation.group, &mutation.client], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0);
+    let lmid = lmid.max(0) as u64;
+    if mutation.id <= lmid {
+        return Ok(Some(CrudOutcome::AlreadyProcessed { lmid }));
+    }
+    if mutation.id > lmid + 1 {
+        return Ok(Some(CrudOutcome::OutOfOrder { expected: lmid + 1 }));
+    }
+    conn.prepare_cached(
+        "INSERT INTO _landfall_clients VALUES (?1, ?2, ?3, 0) ON CONFLICT DO UPDATE SET lmid = excluded.lmid",
+    )?
+    .execute(params![mutation.group, mutation.client, signed(mutation.id)])?;
+    Ok(None)
+}
+
+/// Notes a mutation that failed: its id and its result.
+pub fn record(
+    conn: &Connection,
+    mutation: &MutationId,
+    result: &str,
+) -> Result<Option<CrudOutcome>, rusqlite::Error> {
+    if let Some(outcome) = take_id(conn, mutation)? {
+        return Ok(Some(outcome));
+    }
+    conn.prepare_cached(
+        "INSERT INTO _landfall_results VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT DO UPDATE SET result = excluded.result",
+    )?
+    .execute(params![mutation.group, mutation.client, signed(mutation.id), result])?;
+    Ok(None)
+}
+
+/// Marks results as deleted; the marks tell clients that were away.
+pub fn cleanup(conn: &Connection, cleanup: &Cleanup) -> Result<(), rusqlite::Error> {
+    match cleanup {
+        Cleanup::Single { group, client, up_to } => {
+            conn.prepare_cached(
+                "UPDATE _landfall_results SET result = NULL WHERE client_group = ?1 AND client = ?2 AND id <= ?3 AND result IS NOT NULL",
+            )?
+            .execute(params![group, client, signed(*up_to)])?;
+        }
+        Cleanup::Bulk { group, clients } => {
+            for client in clients {
+                conn.prepare_cached(
+                    "UPDATE _landfall_results SET result = NULL WHERE client_group = ?1 AND client = ?2 AND result IS NOT NULL",
+                )?
+                .execute([group, client])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn signed(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// One write of a mutation, resolved against the tables.
+struct Operation<'a> {
+    schema: &'a ReplicaSchema,
+    table: &'a ReplicaTable,
+    kind: CrudKind,
+    key: Vec<usize>,
+    values: BTreeMap<usize, Cell>,
+}
+
+impl<'a> Operation<'a> {
+    fn new(schema: &'a ReplicaSchema, op: &CrudOp) -> Result<Self, Abort> {
+        let table = schema
+            .table_by_name(&op.table)
+            .ok_or_else(|| Abort::Failed(format!("there is no table {:?}", op.table)))?;
+        let key = table
+            .unique_key(&op.primary_key)
+            .ok_or_else(|| Abort::Failed(format!("{:?} is not a key of table {}", op.primary_key, table.name)))?;
+        let object: serde_json::Map<String, Json> = serde_json::from_str(&op.value)
+            .map_err(|_| Abort::Failed(format!("the value of a write to {} is not an object", op.table)))?;
+        let mut values = BTreeMap::new();
+        for (name, value) in &object {
+            let column = table
+                .column(name)
+                .ok_or_else(|| Abort::Failed(format!("table {} has no column {name:?}", op.table)))?;
+            let ty = table.columns[column].ty;
+            let cell = cell(ty, value)
+                .ok_or_else(|| Abort::Failed(format!("{}.{name}: expected a {}", op.table, ty.name())))?;
+            values.insert(column, cell);
+        }
+        if key.iter().any(|column| matches!(values.get(column), None | Some(Cell::Null))) {
+            return Err(Abort::Failed(format!("a write to {} lacks a part of its key", op.table)));
+        }
+        Ok(Operation {
+            schema,
+            table,
+            kind: op.kind,
+            key,
+            values,
+        })
+    }
+
+    fn run(&self, conn: &Connection, judge: &dyn Judge) -> Result<(), Abort> {
+        match (self.kind, self.read(conn)?) {
+            (CrudKind::Insert, Some(_)) | (CrudKind::Update | CrudKind::Delete, None) => Ok(()),
+            (CrudKind::Insert | CrudKind::Upsert, None) => {
+                let columns: Vec<usize> = self.values.keys().copied().collect();
+                let places: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
+                let names: Vec<String> = columns.iter().map(|&column| self.name(column)).collect();
+                let sql = format!(
+                    "INSERT INTO {} ({}) VALUES ({})",
+                    quote(&self.table.sql_name),
+                    names.join(","),
+                    places.join(",")
+                );
+                conn.prepare_cached(&sql)?.execute(params_from_iter(self.values.values()))?;
+                let new = self.read_back(conn)?;
+                self.ask(judge, Write::Insert { new: &new })
+            }
+            (CrudKind::Update | CrudKind::Upsert, Some(old)) => self.update(conn, judge, &old),
+            (CrudKind::Delete, Some(old)) => {
+                self.ask(judge, Write::Delete { old: &old })?;
+                let sql = format!("DELETE FROM {} WHERE {}", quote(&self.table.sql_name), self.condition(1));
+                conn.prepare_cached(&sql)?.execute(params_from_iter(self.key_cells()))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn update(&self, conn: &Connection, judge: &dyn Judge, old: &Row) -> Result<(), Abort> {
+        let changed: Vec<usize> = self.values.keys().copied().filter(|column| !self.key.contains(column)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let assignments: Vec<String> = changed
+            .iter()
+            .enumerate()
+            .map(|(at, &column)| format!("{} = ?{}", self.name(column), at + 1))
+            .collect();
+        let sql = format!(
+            "UPDATE {} SET {} WHERE {}",
+            quote(&self.table.sql_name),
+            assignments.join(","),
+            self.condition(changed.len() + 1)
+        );
+        let parameters = changed.iter().map(|column| &self.values[column]).chain(self.key_cells());
+        conn.prepare_cached(&sql)?.execute(params_from_iter(parameters))?;
+        let new = self.read_back(conn)?;
+        let write = Write::Update {
+            old,
+            new: &new,
+            changed: &changed,
+        };
+        self.ask(judge, write)
+    }
+
+    fn ask(&self, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {
+        if judge.judge(self.schema, self.table.id, write) {
+            Ok(())
+        } else {
+            Err(Abort::Denied(denied(&self.table.name, self.kind)))
+        }
+    }
+
+    fn read(&self, conn: &Connection) -> Result<Option<Row>, Abort> {
+        let names: Vec<String> = (0..self.table.columns.len()).map(|column| self.name(column)).collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {}",
+            names.join(","),
+            quote(&self.table.sql_name),
+            self.condition(1)
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(self.key_cells()))?;
+        match rows.next()? {
+            None => Ok(None),
+            Some(row) => read_row(self.table, row, 0, &mut RowBuilder::default())
+                .map(Some)
+                .map_err(|error| Abort::Failed(error.to_string())),
+        }
+    }
+
+    fn read_back(&self, conn: &Connection) -> Result<Row, Abort> {
+        self.read(conn)?
+            .ok_or_else(|| Abort::Failed(format!("the write to {} was undone by a trigger", self.table.name)))
+    }
+
+    fn name(&self, column: usize) -> String {
+        quote(&self.table.columns[column].name)
+    }
+
+    fn key_cells(&self) -> impl Iterator<Item = &Cell> {
+        self.key.iter().map(|column| &self.values[column])
+    }
+
+    fn condition(&self, first: usize) -> String {
+        let terms: Vec<String> = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(at, &column)| format!("{} = ?{}", self.name(column), first + at))
+            .collect();
+        terms.join(" AND ")
+    }
+}
+
+/// A JSON value for a column; `None` if the column cannot take it.
+fn cell(ty: ColumnType, value: &Json) -> Option<Cell> {
+    Some(match (ty, value) {
+        (_, Json::Null) => Cell::Null,
+        (ColumnType::Json, value) => Cell::Text(without_white_space(&value.to_string())),
+        (ColumnType::Boolean, Json::Bool(value)) => Cell::Integer(i64::from(*value)),
+        (ColumnType::String, Json::String(text)) => Cell::Text(text.clone()),
+        (ColumnType::Number, Json::Number(number)) => {
+            let number = number.as_f64()?;
+            // Integers that a double holds exactly stay integers: STRICT tables insist on it.
+            if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_991.0 {
+                Cell::Integer(number as i64)
+            } else {
+                Cell::Real(number)
+            }
+        }
+        _ => return None,
+    })
+}
