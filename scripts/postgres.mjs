@@ -40,7 +40,7 @@ function unprivilegedUser() {
 
 /**
  * Starts a cluster and resolves to `{ url, port, stop, crash, restart }`.
- * `url` names the superuser `landfall` and its database `postgres`; connections are on loopback, trusted.
+ * `url` names the superuser `dev` and its database `postgres`; connections are on loopback, trusted.
  */
 export async function startPostgres() {
   const bin = findPostgres();
@@ -51,7 +51,7 @@ export async function startPostgres() {
   if (user) chownSync(folder, user.uid, user.gid);
   const data = join(folder, 'data');
   const port = await freePort();
-  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'landfall', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
+  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'dev', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
     ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'],
   });
   const settings = {
@@ -86,7 +86,7 @@ export async function startPostgres() {
   await start();
   return {
     port,
-    url: `postgres://landfall@127.0.0.1:${port}/postgres`,
+    url: `postgres://dev@127.0.0.1:${port}/postgres`,
     /** Stops the server and removes its files. */
     stop: async () => { await end('SIGINT'); remove(); },
     /** Stops the server as a crash would: no shutdown checkpoint, connections cut. */
