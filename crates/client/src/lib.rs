@@ -11,6 +11,7 @@ mod effect;
 mod error;
 mod event;
 mod flush;
+mod group_restart;
 mod mutations;
 mod options;
 mod persistence;

@@ -4,31 +4,30 @@
 //! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
 
 use crate::client::Client;
-use crate::connection::PauseBounds;
 use crate::effect::{CallId, Effect, LogLevel, MutationError, MutationInfo, Outcome};
 use crate::event::StoreRequestId;
+use crate::group_restart::Restart;
 use crate::mutations::{Mutation, MutationKey, Settled, Stored};
 use crate::pokes::Poke;
 use crate::queries::QueryChange;
 use crate::server_link::PushGate;
 use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
 use landfall_store::{
-    AppendPoke, Ending, FrozenOps, GroupStarted, Head, Loaded, MarkAttempted, NewMutation, Open,
-    PageWriter, Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StartGroup,
-    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot,
-    plan_fold,
+    AppendPoke, Ending, FrozenOps, Head, Loaded, MarkAttempted, NewMutation, Open, PageWriter,
+    Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StoreFailure, StoreOp, StoreReply,
+    StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot, plan_fold,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Pause before a failed write of the queue is tried again.
-const RETRY_MS: f64 = 5_000.0;
+pub(crate) const RETRY_MS: f64 = 5_000.0;
 
 /// How often marking the queue is tried before it is sent without.
 const MARK_ATTEMPTS: u32 = 3;
 
 /// Why a request was made.
 #[derive(Debug)]
-enum Purpose {
+pub(crate) enum Purpose {
     Open,
     /// A poke; on success these results are acknowledged to the server.
     Poke {
@@ -37,10 +36,7 @@ enum Purpose {
     },
     Queue(Vec<(MutationKey, Option<CallId>)>),
     Mark,
-    StartGroup {
-        new_group: String,
-        new_client: String,
-    },
+    StartGroup,
     /// Another tab has begun a new group: join it under a new id.
     Rejoin {
         group: String,
@@ -59,7 +55,7 @@ enum Purpose {
 pub(crate) struct Persistence {
     next_request: u32,
     open: BTreeMap<StoreRequestId, Purpose>,
-    to_write: VecDeque<MutationKey>,
+    pub(crate) to_write: VecDeque<MutationKey>,
     is_writing: bool,
     is_folding: bool,
     retry_at: Option<f64>,
@@ -71,9 +67,9 @@ pub(crate) struct Persistence {
     /// Mutations whose failure to be stored was told.
     told: BTreeSet<MutationKey>,
     /// There is no storage: everything lives in memory.
-    disabled: bool,
+    pub(crate) disabled: bool,
     /// A new group is being begun: nothing is written meanwhile.
-    restarting: bool,
+    pub(crate) restart: Option<Restart>,
 }
 
 impl Persistence {
@@ -83,7 +79,8 @@ impl Persistence {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<f64> {
-        [self.retry_at, self.reread_at, self.remark_at]
+        let restart_at = self.restart.as_ref().and_then(|restart| restart.retry_at);
+        [self.retry_at, self.reread_at, self.remark_at, restart_at]
             .into_iter()
             .flatten()
             .reduce(f64::min)
@@ -118,7 +115,7 @@ fn ops_json(ops: &[CrudOp]) -> String {
     serde_json::to_string(ops).expect("operations are strings and JSON texts")
 }
 
-fn from_queue(queued: QueuedMutation) -> Mutation {
+pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
     Mutation {
         client_id: queued.client_id,
         id: queued.id,
@@ -137,7 +134,7 @@ fn from_queue(queued: QueuedMutation) -> Mutation {
     }
 }
 
-fn from_outcome(stored: StoredOutcome) -> MutationInfo {
+pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
     let outcome = match stored.ending {
         Ending::Uncertain => Outcome::Uncertain,
         Ending::Failed { error } => Outcome::Failed {
@@ -215,7 +212,7 @@ impl Client {
         self.ask_store_as(group_id, purpose, op);
     }
 
-    fn ask_store_as(&mut self, group_id: String, purpose: Purpose, op: StoreOp) {
+    pub(crate) fn ask_store_as(&mut self, group_id: String, purpose: Purpose, op: StoreOp) {
         if self.persistence.disabled {
             return;
         }
@@ -264,9 +261,7 @@ impl Client {
             _ => None,
         };
         match purpose {
-            Purpose::StartGroup { .. } if other_group.is_some() => {
-                self.persistence.restarting = false;
-            }
+            Purpose::StartGroup if other_group.is_some() => self.persistence.restart = None,
             Purpose::Rejoin { group, new_client } => {
                 self.on_rejoined(now, group, new_client, result);
             }
@@ -274,16 +269,7 @@ impl Client {
             Purpose::Poke { acks, outcomes } => self.on_poke_stored(acks, outcomes, result),
             Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
             Purpose::Mark => self.on_marked(now, result.is_ok()),
-            Purpose::StartGroup {
-                new_group,
-                new_client,
-            } => {
-                let started = match result {
-                    Ok(StoreReply::GroupStarted(started)) => Some(started),
-                    _ => None,
-                };
-                self.on_group_started(now, new_group, new_client, started);
-            }
+            Purpose::StartGroup => self.on_group_answer(now, result),
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
             Purpose::LoadForFold => match result {
                 Ok(StoreReply::Loaded(loaded)) => {
@@ -331,72 +317,6 @@ impl Client {
             }
         }
         self.bury(dying);
-    }
-
-    /// Another tab was told first that the server has forgotten the group, and has begun a new one in storage.
-    fn rejoin(&mut self, now: f64, group: String) {
-        if self.persistence.restarting {
-            return;
-        }
-        self.persistence.restarting = true;
-        self.group_id = None;
-        let bounds = PauseBounds::default();
-        let connection = &mut self.link.connection;
-        let actions = connection.lost(now, "NewClientGroup", bounds, &mut self.random);
-        self.act(now, actions);
-        let new_client = self.random.id();
-        let open = Open {
-            schema: self.schema.clone(),
-            client_id: new_client.clone(),
-            now,
-        };
-        let purpose = Purpose::Rejoin {
-            group: group.clone(),
-            new_client,
-        };
-        self.ask_store_as(group, purpose, StoreOp::Open(open));
-    }
-
-    fn on_rejoined(
-        &mut self,
-        now: f64,
-        group: String,
-        new_client: String,
-        result: Result<StoreReply, StoreFailure>,
-    ) {
-        let loaded = match result {
-            Ok(StoreReply::Opened { loaded, .. }) => Some(loaded),
-            _ => None,
-        };
-        let Some(loaded) = loaded else {
-            // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
-            // stored stays with this tab.
-            self.persistence.disabled = true;
-            let group = self.random.id();
-            self.finish_restart(now, group, new_client, &BTreeMap::new());
-            return;
-        };
-        let group = match loaded.head.group_id.is_empty() {
-            true => group,
-            false => loaded.head.group_id.clone(),
-        };
-        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
-        let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
-        // The calls of this page go on with the mutations that they became.
-        for mutation in &mut queue {
-            mutation.call = self.mutations.call_of_same(mutation);
-        }
-        self.mutations.forget_stored();
-        self.finish_restart(now, group, new_client, &BTreeMap::new());
-        self.mutations.replace_ended(ended);
-        for mutation in queue {
-            let owner = mutation.client_id.clone();
-            self.mutations.insert(mutation);
-            self.watch(&owner);
-        }
-        for client in &loaded.clients {
-            self.watch(&client.client_id);
-        }
     }
 
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
@@ -555,6 +475,7 @@ impl Client {
 
     /// Writes the mutations that wait, unless a write is under way.
     pub(crate) fn write_queue(&mut self, now: f64) {
+        self.restart_again(now);
         if self.persistence.reread_at.is_some_and(|at| at <= now) {
             self.read_queue();
         }
@@ -562,7 +483,7 @@ impl Client {
             self.persistence.retry_at = None;
         }
         let blocked = self.persistence.is_writing
-            || self.persistence.restarting
+            || self.persistence.restart.is_some()
             || self.persistence.retry_at.is_some()
             || self.persistence.to_write.is_empty();
         if blocked {
@@ -778,84 +699,5 @@ impl Client {
             Purpose::Note("the end of a client"),
             StoreOp::RemoveClients { client_ids },
         );
-    }
-
-    /// The server has forgotten the group: a new one begins when storage has made it.
-    pub(crate) fn start_anew(&mut self, now: f64) {
-        if self.persistence.restarting || !self.loaded {
-            return;
-        }
-        let (new_group, new_client) = (self.random.id(), self.random.id());
-        if self.persistence.disabled {
-            self.on_group_started(now, new_group, new_client, None);
-            return;
-        }
-        self.persistence.restarting = true;
-        let op = StartGroup {
-            new_group_id: new_group.clone(),
-            client_id: new_client.clone(),
-            now,
-        };
-        self.ask_store(
-            Purpose::StartGroup {
-                new_group,
-                new_client,
-            },
-            StoreOp::StartGroup(op),
-        );
-        // Without a group no socket is opened.
-        self.group_id = None;
-    }
-
-    fn on_group_started(
-        &mut self,
-        now: f64,
-        new_group: String,
-        new_client: String,
-        started: Option<GroupStarted>,
-    ) {
-        if started.is_none() && !self.persistence.disabled {
-            // Storage still holds the old group and cannot be told: from here on in memory.
-            self.persistence.disabled = true;
-        }
-        let reissued = started.map(|started| started.reissued).unwrap_or_default();
-        let known: BTreeMap<MutationKey, (u64, u64)> = reissued
-            .iter()
-            .map(|r| {
-                (
-                    (r.old_client_id.clone(), r.old_id),
-                    (r.mutation.id, r.mutation.sequence),
-                )
-            })
-            .collect();
-        self.finish_restart(now, new_group, new_client, &known);
-    }
-
-    /// The queue under its new names, and everything else from nothing.
-    fn finish_restart(
-        &mut self,
-        now: f64,
-        new_group: String,
-        new_client: String,
-        known: &BTreeMap<MutationKey, (u64, u64)>,
-    ) {
-        self.persistence.restarting = false;
-        let old_client = self.client_id.clone();
-        for mutation in self.mutations.reidentify(&old_client, &new_client, known) {
-            self.effects.push(Effect::MutationOutcome {
-                call: mutation.call,
-                client_id: mutation.client_id.clone(),
-                mutation_id: mutation.id,
-                outcome: Outcome::Uncertain,
-            });
-        }
-        self.persistence.to_write = self
-            .mutations
-            .pending()
-            .iter()
-            .filter(|m| !matches!(m.stored, Stored::At(_)))
-            .map(Mutation::key)
-            .collect();
-        self.begin_group(now, new_group, new_client);
     }
 }

@@ -1,0 +1,203 @@
+//! The end of a client group that the server has forgotten, and the beginning of the next one.
+//!
+//! Storage decides what was never sent and is issued again under new names; what may have been sent becomes uncertain.
+//! The first tab that is told does it; the others find another group in storage and join it.
+//! Until storage has answered there is no group, so no socket is opened and nothing is written.
+
+use crate::client::Client;
+use crate::connection::PauseBounds;
+use crate::effect::{Effect, Outcome};
+use crate::mutations::{Mutation, MutationKey, Stored};
+use crate::persistence::{Purpose, RETRY_MS, from_outcome, from_queue};
+use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
+use std::collections::BTreeMap;
+
+/// How often storage is asked before the tab goes on in memory.
+const ATTEMPTS: u32 = 3;
+
+/// A group that is being begun.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    old_group: String,
+    new_group: String,
+    new_client: String,
+    failures: u32,
+    pub(crate) retry_at: Option<f64>,
+}
+
+impl Client {
+    /// The server has forgotten the group: a new one begins when storage has made it.
+    pub(crate) fn start_anew(&mut self, now: f64) {
+        if self.persistence.restart.is_some() || !self.loaded {
+            return;
+        }
+        let Some(old_group) = self.group_id.take() else {
+            return;
+        };
+        let (new_group, new_client) = (self.random.id(), self.random.id());
+        if self.persistence.disabled {
+            self.finish_restart(now, new_group, new_client, &BTreeMap::new());
+            return;
+        }
+        self.persistence.restart = Some(Restart {
+            old_group,
+            new_group,
+            new_client,
+            failures: 0,
+            retry_at: None,
+        });
+        self.ask_for_group(now);
+    }
+
+    fn ask_for_group(&mut self, now: f64) {
+        let Some(restart) = &mut self.persistence.restart else {
+            return;
+        };
+        restart.retry_at = None;
+        let old_group = restart.old_group.clone();
+        let op = StartGroup {
+            new_group_id: restart.new_group.clone(),
+            client_id: restart.new_client.clone(),
+            now,
+        };
+        self.ask_store_as(old_group, Purpose::StartGroup, StoreOp::StartGroup(op));
+    }
+
+    /// Asks storage again when its time has come.
+    pub(crate) fn restart_again(&mut self, now: f64) {
+        let due = |restart: &Restart| restart.retry_at.is_some_and(|at| at <= now);
+        if self.persistence.restart.as_ref().is_some_and(due) {
+            self.ask_for_group(now);
+        }
+    }
+
+    pub(crate) fn on_group_answer(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        let Some(mut restart) = self.persistence.restart.take() else {
+            return;
+        };
+        if let Ok(StoreReply::GroupStarted(started)) = result {
+            let known: BTreeMap<MutationKey, (u64, u64)> = started
+                .reissued
+                .iter()
+                .map(|r| {
+                    let old = (r.old_client_id.clone(), r.old_id);
+                    (old, (r.mutation.id, r.mutation.sequence))
+                })
+                .collect();
+            self.finish_restart(now, restart.new_group, restart.new_client, &known);
+            return;
+        }
+        restart.failures += 1;
+        if restart.failures < ATTEMPTS {
+            restart.retry_at = Some(now + RETRY_MS);
+            self.persistence.restart = Some(restart);
+            return;
+        }
+        // Storage still holds the old group and cannot be told: from here on in memory. What is stored stays there
+        // for a later session; sending it from here as well could carry it out twice.
+        self.persistence.disabled = true;
+        self.mutations.forget_stored();
+        self.finish_restart(now, restart.new_group, restart.new_client, &BTreeMap::new());
+    }
+
+    /// Another tab was told first that the server has forgotten the group, and has begun a new one in storage.
+    pub(crate) fn rejoin(&mut self, now: f64, group: String) {
+        if self.persistence.restart.is_some() {
+            return;
+        }
+        self.group_id = None;
+        let bounds = PauseBounds::default();
+        let connection = &mut self.link.connection;
+        let actions = connection.lost(now, "NewClientGroup", bounds, &mut self.random);
+        self.act(now, actions);
+        let new_client = self.random.id();
+        self.persistence.restart = Some(Restart {
+            old_group: group.clone(),
+            new_group: group.clone(),
+            new_client: new_client.clone(),
+            failures: 0,
+            retry_at: None,
+        });
+        let open = Open {
+            schema: self.schema.clone(),
+            client_id: new_client.clone(),
+            now,
+        };
+        let purpose = Purpose::Rejoin {
+            group: group.clone(),
+            new_client,
+        };
+        self.ask_store_as(group, purpose, StoreOp::Open(open));
+    }
+
+    pub(crate) fn on_rejoined(
+        &mut self,
+        now: f64,
+        group: String,
+        new_client: String,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let loaded = match result {
+            Ok(StoreReply::Opened { loaded, .. }) => Some(loaded),
+            _ => None,
+        };
+        let Some(loaded) = loaded else {
+            // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
+            // stored stays with this tab.
+            self.persistence.disabled = true;
+            self.mutations.forget_stored();
+            let group = self.random.id();
+            self.finish_restart(now, group, new_client, &BTreeMap::new());
+            return;
+        };
+        let group = match loaded.head.group_id.is_empty() {
+            true => group,
+            false => loaded.head.group_id.clone(),
+        };
+        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
+        // The calls of this page go on with the mutations that they became.
+        for mutation in &mut queue {
+            mutation.call = self.mutations.call_of_same(mutation);
+        }
+        self.mutations.forget_stored();
+        self.finish_restart(now, group, new_client, &BTreeMap::new());
+        self.mutations.replace_ended(ended);
+        for mutation in queue {
+            let owner = mutation.client_id.clone();
+            self.mutations.insert(mutation);
+            self.watch(&owner);
+        }
+        for client in &loaded.clients {
+            self.watch(&client.client_id);
+        }
+    }
+
+    /// The queue under its new names, and everything else from nothing.
+    fn finish_restart(
+        &mut self,
+        now: f64,
+        new_group: String,
+        new_client: String,
+        known: &BTreeMap<MutationKey, (u64, u64)>,
+    ) {
+        self.persistence.restart = None;
+        let old_client = self.client_id.clone();
+        for mutation in self.mutations.reidentify(&old_client, &new_client, known) {
+            self.effects.push(Effect::MutationOutcome {
+                call: mutation.call,
+                client_id: mutation.client_id.clone(),
+                mutation_id: mutation.id,
+                outcome: Outcome::Uncertain,
+            });
+        }
+        self.persistence.to_write = self
+            .mutations
+            .pending()
+            .iter()
+            .filter(|m| !matches!(m.stored, Stored::At(_)))
+            .map(Mutation::key)
+            .collect();
+        self.begin_group(now, new_group, new_client);
+    }
+}
