@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use landfall_server::config::{self, Command, Config, Flags, LogFormat};
-use landfall_server::{install_tls, server};
+use landfall_server::{install_tls, server, upstream};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
 fn exec(db: &Path) -> anyhow::Result<()> {
     let mut sql = String::new();
     std::io::stdin().read_to_string(&mut sql).context("standard input cannot be read")?;
-    let _ = db;
+    if let Some(rows) = upstream::embedded::exec(db, &sql)? {
+        println!("{rows}");
+    }
     Ok(())
 }
 

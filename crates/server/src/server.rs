@@ -23,7 +23,7 @@ use crate::push::endpoint::AppEndpoints;
 use crate::queries::{PoolHandle, PreparedQuery, WorkerError};
 use crate::replica::Replica;
 use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
-use crate::upstream::{Started, Upstream, UpstreamError, postgres};
+use crate::upstream::{Started, Upstream, UpstreamError, embedded, postgres};
 
 /// How long connections have to end when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -175,8 +175,7 @@ async fn start_upstream(config: &Config) -> Result<Started, UpstreamError> {
             .await
         }
         UpstreamAddress::Embedded(file) => {
-            let _ = file;
-            std::future::pending().await
+            embedded::start(embedded::EmbeddedSettings { path: file.clone() }).await
         }
     }
 }

@@ -183,6 +183,7 @@ struct Tab {
     online: Option<Client>,
     cookie: Option<String>,
     rows: std::collections::BTreeMap<(String, String), Json>,
+    got: std::collections::BTreeSet<String>,
 }
 
 /// Tabs of two groups come, go, change their queries and reconnect with any older cookie, while the data changes and
@@ -193,7 +194,14 @@ async fn clients_equal_sql_whatever_happens(backend: Backend) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::new(backend).await;
     let mut tabs: Vec<Tab> = (0..4)
-        .map(|n| Tab { name: format!("t{n}"), wanted: vec![], online: None, cookie: None, rows: Default::default() })
+        .map(|n| Tab {
+            name: format!("t{n}"),
+            wanted: vec![],
+            online: None,
+            cookie: None,
+            rows: Default::default(),
+            got: Default::default(),
+        })
         .collect();
     let rounds = std::env::var("LANDFALL_TEST_SECONDS").ok().and_then(|s| s.parse::<usize>().ok()).unwrap_or(4) * 15;
     for round in 0..rounds {
@@ -217,7 +225,7 @@ async fn clients_equal_sql_whatever_happens(backend: Backend) {
         if tab.online.is_none() {
             toggle(&world, tab, n, &mut random).await;
         }
-        settle(&world, tab, n % 2).await;
+        settle(&world, tab).await;
     }
     world.end().await;
 }
@@ -239,11 +247,10 @@ fn change(random: &mut StdRng, round: usize) -> String {
 
 fn go_offline(tab: &mut Tab) {
     if let Some(client) = tab.online.take() {
-        let cookie = client.cookie.clone();
+        let (cookie, got) = (client.cookie.clone(), client.has_got.clone());
         let (_, rows) = client.vanish();
         if cookie.is_some() {
-            tab.cookie = cookie;
-            tab.rows = rows;
+            (tab.cookie, tab.rows, tab.got) = (cookie, rows, got);
         }
     }
 }
@@ -256,7 +263,7 @@ async fn toggle(world: &World, tab: &mut Tab, n: usize, random: &mut StdRng) {
     let mut builder = world.client(&group, &tab.name);
     // A tab whose store was lost starts with nothing; its group may still know its wishes.
     if tab.cookie.is_some() && random.random_range(0..6) == 0 {
-        (tab.cookie, tab.rows) = (None, Default::default());
+        (tab.cookie, tab.rows, tab.got) = (None, Default::default(), Default::default());
     }
     if let Some(cookie) = &tab.cookie {
         builder = builder.cookie(cookie);
@@ -267,6 +274,7 @@ async fn toggle(world: &World, tab: &mut Tab, n: usize, random: &mut StdRng) {
     }
     let mut client = builder.open().await;
     client.rows = tab.rows.clone();
+    client.has_got = tab.got.clone();
     client.cookie = tab.cookie.clone();
     client.poke().await;
     tab.online = Some(client);
@@ -285,18 +293,17 @@ async fn rewish(tab: &mut Tab, random: &mut StdRng) {
     }
 }
 
-/// Reads on until the tab holds the rows of its wanted queries; it may hold more, of queries that others want.
-async fn settle(world: &World, tab: &mut Tab, _group: usize) {
+/// Reads on until the tab has got its wanted queries and holds exactly the rows of what it has got, as SQL says.
+async fn settle(world: &World, tab: &mut Tab) {
     let Some(client) = &mut tab.online else { return };
     let deadline = tokio::time::Instant::now() + world::PATIENCE;
     loop {
-        let mut expected: Vec<String> = Vec::new();
-        for wanted in &tab.wanted {
-            let ids = world.list(query(*wanted).2).await;
-            expected.extend(ids);
+        let mut expected = std::collections::BTreeSet::new();
+        for hash in &client.has_got {
+            let n = hash.trim_start_matches('q').parse().expect("one of our queries");
+            expected.extend(world.list(query(n).2).await);
         }
-        let have = client.have();
-        let missing: Vec<&String> = expected.iter().filter(|id| !have.contains(id)).collect();
+        let have: std::collections::BTreeSet<String> = client.have().into_iter().collect();
         let mut stale = Vec::new();
         for ((table, id), row) in &client.rows {
             let column = if table == "issue" { "title" } else { "body" };
@@ -305,14 +312,16 @@ async fn settle(world: &World, tab: &mut Tab, _group: usize) {
                 stale.push(id.clone());
             }
         }
-        if missing.is_empty() && stale.is_empty() {
+        let wanted = tab.wanted.iter().all(|n| client.has_got.contains(&query(*n).0));
+        if wanted && have == expected && stale.is_empty() {
             return;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{}: missing {missing:?}, stale {stale:?}", tab.name);
-        let next = tokio::time::timeout(Duration::from_millis(300), client.socket.next());
-        match next.await {
+        let name = &tab.name;
+        let time = tokio::time::Instant::now() < deadline;
+        assert!(time, "{name}: got {:?}, have {have:?}, expected {expected:?}, stale {stale:?}", client.has_got);
+        match tokio::time::timeout(Duration::from_millis(300), client.socket.next()).await {
             Ok(Some(Ok(message))) => client.take(message).await,
-            Ok(end) => panic!("the connection ended: {end:?}"),
+            Ok(end) => panic!("{name}: the connection ended: {end:?}"),
             Err(_) => {}
         }
     }

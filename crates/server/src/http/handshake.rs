@@ -76,7 +76,7 @@ async fn connected(context: Arc<HttpContext>, request: Request, mut socket: WebS
             let (out, drain) = outbound(context.max_buffered_bytes);
             let (reply, verdict) = oneshot::channel();
             let attach = GroupEvent::Attach {
-                context: connection.clone(),
+                context: Box::new(connection.clone()),
                 outbound: out.clone(),
                 base_cookie: connect.params.base_cookie.clone(),
                 reply,

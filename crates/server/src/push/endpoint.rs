@@ -9,7 +9,7 @@ use landfall_zql::ast::Ast;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use crate::config::{Config, Endpoint};
-use crate::session::{ConnectionContext, NamedQuery};
+use crate::session::{ConnectionContext, NamedQuery, TransformedQueries};
 
 /// How often a request is sent at most.
 const ATTEMPTS: u32 = 4;
@@ -60,7 +60,7 @@ impl AppEndpoints {
         &self,
         context: &ConnectionContext,
         queries: &[NamedQuery],
-    ) -> Result<Vec<(String, Result<Ast, ErroredQuery>)>, ErrorBody> {
+    ) -> Result<TransformedQueries, ErrorBody> {
         let query_ids: Vec<String> = queries.iter().map(|q| q.hash.clone()).collect();
         let failed = |failure| {
             ErrorBody::TransformFailed(TransformFailed { query_ids: query_ids.clone(), failure })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ pub(super) enum InstanceError {
     Overrun,
     #[error(transparent)]
     Accounting(#[from] super::members::AccountingError),
+    #[error("the query met a fault of the server")]
+    Fault,
 }
 
 impl Instance {
@@ -121,6 +124,10 @@ impl Instance {
 
     /// Reads on for a while. `newest` shows all advances that were noted.
     pub(super) fn hydrate(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
+        guarded(|| self.hydrate_slice(newest))
+    }
+
+    fn hydrate_slice(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
         let Some(hydration) = &mut self.hydration else { return Ok(Slice::Done) };
         let schema = newest.schema();
         if std::mem::take(&mut hydration.stale) {
@@ -194,7 +201,7 @@ impl Instance {
         change: &RowChange,
         deltas: &mut Deltas,
     ) -> Result<(), InstanceError> {
-        push(&self.pipeline, source, change, source.schema(), deltas)
+        guarded(|| push(&self.pipeline, source, change, source.schema(), deltas))
     }
 
     /// Reads everything anew with a fresh pipeline, as one point.
@@ -206,7 +213,10 @@ impl Instance {
         let schema = newest.schema();
         self.pipeline = build(&self.query, schema)?;
         let mut hydration = Hydration::default();
-        while !read_slice(&self.pipeline, newest, &mut hydration, schema)? {}
+        guarded(|| {
+            while !read_slice(&self.pipeline, newest, &mut hydration, schema)? {}
+            Ok(())
+        })?;
         let mut deltas = hydration.counted;
         for (key, live) in self.members.live() {
             deltas.entry(key.clone()).or_default().count -= live.count;
@@ -268,6 +278,15 @@ fn row_key(schema: &Schema, member: &StoredMember) -> Option<RowKey> {
     let table = schema.table_by_server_name(&member.table)?;
     let key = Row::from_bytes(&member.key).ok().filter(|row| row.len() == schema[table].primary_key.len())?;
     Some(RowKey { table, key: Key(key) })
+}
+
+/// Keeps a fault of the engine to the query that met it.
+fn guarded<T>(work: impl FnOnce() -> Result<T, InstanceError>) -> Result<T, InstanceError> {
+    // Whatever the pipeline's state is after a fault, it is not used again: the instance is built anew or dropped.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        metrics::counter!("landfall_query_faults_total").increment(1);
+        Err(InstanceError::Fault)
+    })
 }
 
 /// Reads one slice; true when it was the last one.

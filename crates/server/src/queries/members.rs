@@ -389,8 +389,9 @@ mod tests {
 
     /// Random histories of three queries over shared rows. A client that jumps from any version to the present, with
     /// any sets of queries then and now, must hold exactly the rows of its queries.
-    fn histories()
-    -> impl Strategy<Value = (Vec<Vec<BTreeMap<u8, bool>>>, usize, [bool; 3], [bool; 3])> {
+    type History = (Vec<Vec<BTreeMap<u8, bool>>>, usize, [bool; 3], [bool; 3]);
+
+    fn histories() -> impl Strategy<Value = History> {
         let membership = proptest::collection::btree_map(0u8..6, any::<bool>(), 0..6);
         let point = proptest::collection::vec(membership, 3);
         (
@@ -404,7 +405,7 @@ mod tests {
     proptest! {
         #[test]
         fn catch_up_reaches_the_union_of_the_queries((points, since, had, have) in histories()) {
-            let mut instances = vec![M::default(), M::default(), M::default()];
+            let mut instances = [M::default(), M::default(), M::default()];
             let mut contents: BTreeMap<u8, u32> = BTreeMap::new();
             let since = since % points.len() + 1;
             let mut client: BTreeMap<u8, u32> = BTreeMap::new();

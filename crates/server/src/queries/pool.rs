@@ -3,6 +3,7 @@
 //! One worker for now. Everything that a group hears comes from its worker in order, so several workers need a
 //! coordinator of points, not another interface.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -138,13 +139,26 @@ fn run(mut worker: Worker, commands: &Receiver<Command>, gauges: &Gauges) {
             }
         };
         gauges.woken.store(false, Ordering::Release);
-        worker.follow();
-        match command {
-            Some(Command::Sync(request)) => worker.sync(request),
-            Some(Command::Forget(group)) => worker.forget(&group),
-            Some(Command::Stop) => return worker.stop(),
-            Some(Command::Wake) | None => {}
+        let stop = matches!(command, Some(Command::Stop));
+        let step = AssertUnwindSafe(|| step(&mut worker, command));
+        if std::panic::catch_unwind(step).is_err() {
+            // Nothing of what the worker holds is trusted any more; what is stored is.
+            tracing::error!("the query pool met a fault and begins anew");
+            worker.restart();
         }
-        worker.work();
+        if stop {
+            return;
+        }
     }
+}
+
+fn step(worker: &mut Worker, command: Option<Command>) {
+    worker.follow();
+    match command {
+        Some(Command::Sync(request)) => worker.sync(request),
+        Some(Command::Forget(group)) => worker.forget(&group),
+        Some(Command::Stop) => worker.stop(),
+        Some(Command::Wake) | None => {}
+    }
+    worker.work();
 }

@@ -278,7 +278,7 @@ impl Worker {
     }
 
     /// Ends all groups and pipelines; clients reconnect and catch up from what is stored.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.groups.tell_all(|| PoolEvent::Restarted);
         for waiting in self.waiting.drain(..) {
             // The group may have ended meanwhile.

@@ -41,7 +41,7 @@ pub enum GroupEvent {
     /// A connection asks to join.
     Attach {
         /// Its request.
-        context: ConnectionContext,
+        context: Box<ConnectionContext>,
         /// Its socket.
         outbound: Outbound,
         /// Its cookie as written.
@@ -74,8 +74,11 @@ pub struct Transformed {
     /// True when running queries are only refreshed.
     pub background: bool,
     /// Each query, or one error for all.
-    pub outcome: Result<Vec<(String, Result<Ast, ErroredQuery>)>, Box<ErrorBody>>,
+    pub outcome: Result<TransformedQueries, Box<ErrorBody>>,
 }
+
+/// What queries mean, by hash, or why each failed.
+pub type TransformedQueries = Vec<(String, Result<Ast, ErroredQuery>)>;
 
 /// A query to be named to the query endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -245,7 +248,7 @@ impl Group {
         self.now_ms = now_ms.max(self.now_ms);
         match event {
             GroupEvent::Attach { context, outbound, base_cookie, reply } => {
-                let verdict = self.attach(context, outbound, base_cookie);
+                let verdict = self.attach(*context, outbound, base_cookie);
                 // The socket may have gone meanwhile; then `Disconnected` follows.
                 let _ = reply.send(verdict);
             }

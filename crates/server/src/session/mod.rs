@@ -15,6 +15,6 @@ mod sync;
 
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
-pub use group::{Effect, Group, GroupEvent, NamedQuery, Rules, Transformed};
+pub use group::{Effect, Group, GroupEvent, NamedQuery, Rules, Transformed, TransformedQueries};
 pub use outbound::{Drain, Frame, Outbound, outbound};
 pub use registry::{Registry, SessionContext};

@@ -8,8 +8,11 @@ use landfall_protocol::{ErrorBody, ErrorKind, ErroredQuery, Json, MutationOp, Mu
 use super::connection::{ConnectionId, Progress};
 use super::group::{Effect, Group, SyncInFlight, errored};
 use super::poke::Extras;
-use crate::cvr::{CvrVersion, GotSpan, GroupWrite, SentResult};
+use crate::cvr::{CvrVersion, GotSpan, GroupWrite, InstanceId, SentResult};
 use crate::queries::{CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PreparedQuery, SyncedEvent};
+
+/// A query whose span ends, and the instance that serves a query from now on.
+type SpanChange = (Option<String>, Option<(String, InstanceId)>);
 
 impl Group {
     /// Starts a sync if something is to be synced and none is under way.
@@ -131,8 +134,8 @@ impl Group {
         event: &SyncedEvent,
         got: &mut Vec<landfall_protocol::DownQueryOp>,
         failed: &mut Vec<ErroredQuery>,
-    ) -> Vec<(Option<String>, Option<(String, crate::cvr::InstanceId)>)> {
-        let mut changes = Vec::new();
+    ) -> Vec<SpanChange> {
+        let mut changes: Vec<SpanChange> = Vec::new();
         let mut served = BTreeSet::new();
         for (hash, outcome) in &event.queries {
             let Some(prepared) = request.queries.get(hash) else { continue };
@@ -166,7 +169,7 @@ impl Group {
     fn close_and_open(
         &mut self,
         close: Option<String>,
-        open: Option<(String, crate::cvr::InstanceId)>,
+        open: Option<(String, InstanceId)>,
         version: CvrVersion,
     ) {
         if let Some(hash) = close {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub fn client_schema() -> Json {
 
 enum Database {
     Embedded(PathBuf),
-    Postgres { client: tokio_postgres::Client, name: String, admin: String, url: String },
+    Postgres { client: Box<tokio_postgres::Client>, name: String, admin: String, url: String },
 }
 
 /// A database and a server over it.
@@ -124,11 +124,16 @@ impl World {
         world
     }
 
-    pub async fn start(&mut self) {
-        let upstream = match &self.database {
+    /// What `--upstream-db` takes.
+    pub fn address(&self) -> String {
+        match &self.database {
             Database::Embedded(path) => path.display().to_string(),
             Database::Postgres { url, .. } => url.clone(),
-        };
+        }
+    }
+
+    pub async fn start(&mut self) {
+        let upstream = self.address();
         let replica = self.dir.path().join("replica.db").display().to_string();
         let cvr = self.dir.path().join("cvr.db").display().to_string();
         let fixed = ["--host", "127.0.0.1", "--port", "0", "--upstream-db", &upstream, "--replica-file", &replica];
@@ -242,7 +247,7 @@ impl Database {
         url.set_path(&name);
         let client = connect(url.as_str()).await;
         client.batch_execute(&format!("{POSTGRES_TABLES} {ROWS}")).await.expect("tables");
-        Database::Postgres { client, name, admin: admin_url, url: url.to_string() }
+        Database::Postgres { client: Box::new(client), name, admin: admin_url, url: url.to_string() }
     }
 }
 
@@ -390,6 +395,8 @@ pub struct Client {
     pub group: String,
     pub cookie: Option<String>,
     pub rows: BTreeMap<(String, String), Json>,
+    /// Queries whose rows are all there.
+    pub has_got: BTreeSet<String>,
     /// Messages that were not asked for yet.
     pub others: Vec<Json>,
 }
@@ -414,7 +421,7 @@ impl Client {
         let (socket, response) = tokio_tungstenite::connect_async(request).await.expect("upgrade");
         let header = response.headers().get("sec-websocket-protocol");
         let protocol = header.map(|v| v.to_str().expect("text").to_owned());
-        Client { socket, protocol, client, group, cookie: None, rows: BTreeMap::new(), others: Vec::new() }
+        Client { socket, protocol, client, group, cookie: None, rows: BTreeMap::new(), has_got: BTreeSet::new(), others: Vec::new() }
     }
 
     pub async fn send(&mut self, message: Json) {
@@ -569,6 +576,16 @@ impl Client {
         assert!(poke.cookie >= before, "cookies do not go back: {before} → {}", poke.cookie);
         assert!(poke.cookie > before || poke.parts.is_empty(), "what is new comes with a new cookie: {poke:?}");
         self.cookie = Some(poke.cookie.clone());
+        if poke.list("rowsPatch").iter().any(|op| op["op"] == "clear") {
+            self.has_got.clear();
+        }
+        for op in poke.got() {
+            match op.split_once(':') {
+                Some(("put", hash)) => self.has_got.insert(hash.to_owned()),
+                Some(("del", hash)) => self.has_got.remove(hash),
+                _ => panic!("unknown query operation {op}"),
+            };
+        }
         for op in poke.list("rowsPatch") {
             let table = op["tableName"].as_str().unwrap_or_default().to_owned();
             let name = row_name(&op);
