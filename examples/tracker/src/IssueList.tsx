@@ -5,10 +5,12 @@ import { type IssueFilter, type Priority, queries, type Sort } from '../shared/q
 import { goTo, issuePath } from './route.ts';
 import { PRIORITIES, SORTS, when } from './words.ts';
 
-const PAGE = 200;
+/** Rows that are asked for at first, and the step in which more are. */
+export const PAGE = 200;
 const ROW_HEIGHT = 56;
 
-const START: IssueFilter = { status: 'open', sort: 'modified', search: '' };
+/** What the list shows at first. */
+export const START: IssueFilter = { status: 'open', sort: 'modified', search: '' };
 
 export function IssueList({ hidden, onNew }: { hidden: boolean; onNew: () => void }) {
   const [filter, setFilter] = useState(START);

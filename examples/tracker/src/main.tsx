@@ -6,6 +6,7 @@ import { mutators } from '../shared/mutators.ts';
 import { queries } from '../shared/queries.ts';
 import { schema } from '../shared/schema.ts';
 import { App } from './App.tsx';
+import { PAGE, START } from './IssueList.tsx';
 import './styles.css';
 
 const zero = new Landfall({
@@ -16,8 +17,10 @@ const zero = new Landfall({
 // What every page needs is kept in sync from the start, and so is there when the network is not.
 zero.preload(queries.users(), { ttl: '10m' });
 zero.preload(queries.labels(), { ttl: '10m' });
-// With the newest issues on board, filters and search answer at once, also offline.
-zero.preload(queries.issues.list({ status: 'all', sort: 'modified', search: '', limit: 10_000 }), { ttl: '10m' });
+// With the newest issues on board, filters and search answer at once, also offline. The first page goes first.
+void zero.run(queries.issues.list({ ...START, limit: PAGE }), { type: 'complete' }).then(() => {
+  zero.preload(queries.issues.list({ ...START, status: 'all', limit: 10_000 }), { ttl: '10m' });
+});
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>

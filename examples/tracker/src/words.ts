@@ -2,7 +2,7 @@
 import type { Priority, Sort } from '../shared/queries.ts';
 
 export const PRIORITIES: readonly { value: Priority; word: string; sign: string }[] = [
-  { value: 'urgent', word: 'Urgent', sign: '🔥' },
+  { value: 'urgent', word: 'Urgent', sign: '!!' },
   { value: 'high', word: 'High', sign: '▲' },
   { value: 'medium', word: 'Medium', sign: '◆' },
   { value: 'low', word: 'Low', sign: '▽' },
