@@ -40,7 +40,7 @@ impl Reader {
             return Ok(());
         }
         let table = self.table(request.table)?;
-        self.wish_for(request);
+        self.wish(wish_of(request));
         let ordered = Ordered::new(request);
         let mut builder = RowBuilder::default();
         for range in ordered.ranges(table) {
@@ -57,15 +57,16 @@ impl Reader {
         Ok(())
     }
 
-    fn wish_for(&self, request: &FetchRequest<'_>) {
-        let fixed: Vec<usize> = request.constraint.iter().map(|(column, _)| *column).collect();
-        let order = request.order.0.iter().filter(|(column, _)| !fixed.contains(column));
-        let wish = IndexWish {
-            table: request.table,
-            order: order.map(|&(column, direction)| (column, direction == Direction::Desc)).collect(),
-            fixed,
-        };
-        self.wish(wish);
+}
+
+/// The index that serves a request.
+fn wish_of(request: &FetchRequest<'_>) -> IndexWish {
+    let fixed: Vec<usize> = request.constraint.iter().map(|(column, _)| *column).collect();
+    let order = request.order.0.iter().filter(|(column, _)| !fixed.contains(column));
+    IndexWish {
+        table: request.table,
+        order: order.map(|&(column, direction)| (column, direction == Direction::Desc)).collect(),
+        fixed,
     }
 }
 
@@ -222,5 +223,104 @@ fn operand(table: &ReplicaTable, column: usize) -> String {
     match column.ty {
         ColumnType::String | ColumnType::Json => format!("{name} COLLATE BINARY"),
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use landfall_ivm::Start;
+    use landfall_zql::ordering::Order;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::replica::{ReplicaColumn, ReplicaSchema, TableDraft, indexes};
+
+    fn schema() -> Arc<ReplicaSchema> {
+        let column = |name: &str, ty, not_null| ReplicaColumn {
+            name: name.to_owned(),
+            ty,
+            not_null,
+        };
+        let table = TableDraft {
+            name: "issue".to_owned(),
+            sql_name: "issue".to_owned(),
+            columns: vec![
+                column("created", ColumnType::Number, true),
+                column("id", ColumnType::String, true),
+                column("owner", ColumnType::String, false),
+            ],
+            row_key: vec!["id".to_owned()],
+            unique_keys: vec![vec!["id".to_owned()]],
+        };
+        Arc::new(ReplicaSchema::new(vec![table]))
+    }
+
+    /// The plans of a request, one line per range, once the wish that it makes is granted.
+    fn plans(constraint: &[(usize, ValueRef<'_>)], order: &[(usize, Direction)], start: Option<Start<'_>>) -> String {
+        let schema = schema();
+        let table = &schema.tables[0];
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE issue (created NUMERIC, id TEXT, owner TEXT COLLATE NOCASE); CREATE UNIQUE INDEX pk ON issue (id)")
+            .unwrap();
+        let order = Order(order.to_vec());
+        let request = FetchRequest {
+            table: table.id,
+            constraint,
+            order: &order,
+            reverse: false,
+            start,
+            filter: None,
+        };
+        let wish = wish_of(&request);
+        if !wish.is_lookup(table) {
+            indexes::make(&conn, &schema, &wish).unwrap();
+            assert!(!indexes::make(&conn, &schema, &wish).unwrap(), "one index is enough");
+        }
+        let ordered = Ordered::new(&request);
+        let mut lines = Vec::new();
+        for range in ordered.ranges(table) {
+            let (sql, parameters) = range.sql(table, &request, &ordered);
+            let steps = conn
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap()
+                .query_map(params_from_iter(parameters), |row| row.get::<_, String>(3))
+                .unwrap()
+                .collect::<Result<Vec<_>, _>>()
+                .unwrap();
+            lines.push(steps.join("; "));
+        }
+        lines.join("\n")
+    }
+
+    const CREATED: usize = 0;
+    const ID: usize = 1;
+    const OWNER: usize = 2;
+
+    #[test]
+    fn every_range_is_a_search_in_an_index() {
+        use Direction::{Asc, Desc};
+        let owner = [(OWNER, ValueRef::String("x"))];
+        assert_eq!(plans(&[], &[(ID, Asc)], None), "SCAN issue USING INDEX pk");
+        assert_eq!(plans(&[(ID, ValueRef::String("1"))], &[(ID, Asc)], None), "SEARCH issue USING INDEX pk (id=?)");
+        assert_eq!(
+            plans(&[], &[(CREATED, Desc), (ID, Asc)], None),
+            "SCAN issue USING INDEX _landfall_ix_issue(created desc,id)"
+        );
+        assert_eq!(
+            plans(&owner, &[(CREATED, Desc), (ID, Asc)], None),
+            "SEARCH issue USING COVERING INDEX _landfall_ix_issue(owner,created desc,id) (owner=?)"
+        );
+        let row = Row::from_values([ValueRef::Number(5.0), ValueRef::String("7"), ValueRef::Null]);
+        let start = Start {
+            row: &row,
+            basis: Basis::After,
+        };
+        assert_eq!(
+            plans(&owner, &[(CREATED, Desc), (ID, Asc)], Some(start)),
+            "SEARCH issue USING COVERING INDEX _landfall_ix_issue(owner,created desc,id) (owner=? AND created=? AND id>?)\n\
+             SEARCH issue USING COVERING INDEX _landfall_ix_issue(owner,created desc,id) (owner=? AND created<?)"
+        );
     }
 }

@@ -117,7 +117,7 @@ fn own_triggers() -> Vec<(String, String)> {
         let sql = format!(
             "CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN \
              INSERT INTO _landfall_log (tbl, {}) VALUES ('{table}', {}); \
-             UPDATE {table} SET version = (SELECT seq FROM sqlite_sequence WHERE name = '_landfall_log') WHERE {}; END",
+             UPDATE {table} SET version = last_insert_rowid() WHERE {}; END",
             places.join(", "),
             values.join(", "),
             terms.join(" AND ")

@@ -130,11 +130,8 @@ pub fn timestamp_text(ms: f64) -> Option<String> {
 
 /// The text of a time of day in UTC.
 pub fn time_text(ms: f64) -> Option<String> {
-    let micros = (ms * 1000.0).round();
-    if !(0.0..=86_400_000_000.0).contains(&micros) {
-        return None;
-    }
-    Some(format!("{}+00", clock_text(micros as i64)))
+    let micros = to_micros(ms).filter(|micros| (0..=MS_PER_DAY * 1000).contains(micros))?;
+    Some(format!("{}+00", clock_text(micros)))
 }
 
 fn infinity(ms: f64) -> Option<String> {
@@ -144,15 +141,20 @@ fn infinity(ms: f64) -> Option<String> {
 
 /// Days since the epoch and microseconds of the day, for what Postgres' timestamps reach.
 fn split_micros(ms: f64) -> Option<(i64, i64)> {
-    let micros = (ms * 1000.0).round();
-    if !(-9.3e18..=9.2e18).contains(&micros) {
-        return None;
-    }
-    let micros = micros as i64;
+    let micros = to_micros(ms)?;
     Some((
         micros.div_euclid(MS_PER_DAY * 1000),
         micros.rem_euclid(MS_PER_DAY * 1000),
     ))
+}
+
+/// The nearest microsecond. The fraction is scaled by itself: the product of the whole would be rounded before.
+fn to_micros(ms: f64) -> Option<i64> {
+    let whole = ms.floor();
+    if !(-9.2e15..=9.2e15).contains(&whole) {
+        return None;
+    }
+    Some(whole as i64 * 1000 + ((ms - whole) * 1000.0).round() as i64)
 }
 
 fn clock_text(micros: i64) -> String {
@@ -231,9 +233,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_fraction_near_the_limit_of_doubles_is_not_rounded_twice() {
+        let ms = 4_421_227_000_504_521_i64 as f64 / 1000.0;
+        assert_eq!(timestamp_text(ms).as_deref(), Some("2110-02-07 14:36:40.504521+00"));
+    }
+
     proptest! {
         #[test]
-        fn timestamps_survive_both_ways(micros in -60_000_000_000_000_000_i64..8_000_000_000_000_000) {
+        fn timestamps_survive_both_ways(micros in -4_000_000_000_000_000_i64..4_500_000_000_000_000) {
             let ms = micros as f64 / 1000.0;
             prop_assert_eq!(epoch_ms(&timestamp_text(ms).unwrap()), Some(ms));
         }
