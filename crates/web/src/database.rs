@@ -14,7 +14,7 @@ use landfall_store::{
     BackendFailure, Durability, Mode, Read, ReadResult, StoreFailure, StoreName, StoreReply,
     StoreRequest, WriteOp,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -49,13 +49,15 @@ extern "C" {
 /// The version of every database: another format is another database name, never an upgrade that an open tab blocks.
 const VERSION: u32 = 1;
 
+type OnEvent = Closure<dyn FnMut(Event)>;
+
 /// An open database; clones are handles on the same one. The last handle closes it.
 #[derive(Clone)]
 pub struct Database(Rc<Open>);
 
 struct Open {
     database: IdbDatabase,
-    closed: Rc<std::cell::Cell<bool>>,
+    closed: Rc<Cell<bool>>,
     _held: Held,
     _on_closed: Closure<dyn FnMut()>,
 }
@@ -109,10 +111,10 @@ type Opened = Rc<dyn Fn(Result<Database, StoreFailure>)>;
 fn on_opened(request: IdbOpenDbRequest, done: Opened) {
     // The callbacks live until one of the last two has been called.
     // Nothing listens to `blocked`: it comes to those who ask for a newer version, and there is one version only.
-    let keep: Rc<RefCell<Vec<Closure<dyn FnMut(Event)>>>> = Rc::default();
+    let keep: Rc<RefCell<Vec<OnEvent>>> = Rc::default();
     let end = |result: fn(&IdbOpenDbRequest) -> Result<Database, StoreFailure>| {
         let (keep, request, done) = (keep.clone(), request.clone(), done.clone());
-        Closure::<dyn FnMut(Event)>::new(move |_| {
+        OnEvent::new(move |_| {
             request.set_onsuccess(None);
             request.set_onerror(None);
             drop(keep.take());
@@ -123,7 +125,7 @@ fn on_opened(request: IdbOpenDbRequest, done: Opened) {
     };
     let make = {
         let request = request.clone();
-        Closure::<dyn FnMut(Event)>::new(move |_| {
+        OnEvent::new(move |_| {
             let made = request
                 .result()
                 .and_then(|database| make_stores(database.unchecked_ref()));
@@ -153,7 +155,7 @@ fn make_stores(database: &IdbDatabase) -> Result<(), JsValue> {
 
 impl Open {
     fn new(database: IdbDatabase) -> Open {
-        let closed = Rc::new(std::cell::Cell::new(false));
+        let closed = Rc::new(Cell::new(false));
         let on_closed = {
             let (database, closed) = (database.clone(), closed.clone());
             // For `versionchange`: somebody wants to delete the database, and waits for us.
@@ -182,7 +184,7 @@ struct Running {
     reads: Vec<Reading>,
     result: RefCell<Option<Result<StoreReply, StoreFailure>>>,
     done: Rc<dyn Fn(Result<StoreReply, StoreFailure>)>,
-    keep: RefCell<Vec<Closure<dyn FnMut(Event)>>>,
+    keep: RefCell<Vec<OnEvent>>,
 }
 
 impl Running {
@@ -229,7 +231,7 @@ impl Running {
     fn listen(self: Rc<Self>) {
         let on = |react: fn(&Running)| {
             let running = self.clone();
-            Closure::<dyn FnMut(Event)>::new(move |_| {
+            OnEvent::new(move |_| {
                 if !panicked() {
                     react(&running);
                 }

@@ -18,7 +18,13 @@ pub enum PageEvent {
 
 /// Listens to the page until it is dropped.
 pub struct Page {
-    listening: Vec<(EventTarget, &'static str, Closure<dyn FnMut()>)>,
+    listening: Vec<Listening>,
+}
+
+struct Listening {
+    target: EventTarget,
+    name: &'static str,
+    callback: Closure<dyn FnMut()>,
 }
 
 impl Page {
@@ -61,17 +67,23 @@ impl Page {
             .add_event_listener_with_callback(name, function)
             .is_ok()
         {
-            self.listening.push((target.clone(), name, callback));
+            self.listening.push(Listening {
+                target: target.clone(),
+                name,
+                callback,
+            });
         }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        for (target, name, callback) in &self.listening {
+        for listening in &self.listening {
+            let function = listening.callback.as_ref().unchecked_ref();
             // Removing what was added cannot fail.
-            let _removed =
-                target.remove_event_listener_with_callback(name, callback.as_ref().unchecked_ref());
+            let _removed = listening
+                .target
+                .remove_event_listener_with_callback(listening.name, function);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Storage requests carried out in real IndexedDB: the same answers as in memory, and what only a browser can do.
-#![allow(missing_docs)]
+// Calls of JavaScript that cannot fail here are unwrapped.
+#![allow(missing_docs, clippy::unwrap_used)]
 #![cfg(target_arch = "wasm32")]
 
 use js_sys::{Array, Promise};
@@ -49,9 +50,9 @@ async fn execute(database: &Database, request: StoreRequest) -> Answer {
 
 async fn delete(name: &str) {
     let deleted = js_sys::Function::from(
-        js_sys::Reflect::get(&delete_database(), &"deleteDatabase".into()).unwrap(),
+        js_sys::Reflect::get(&indexed_db(), &"deleteDatabase".into()).unwrap(),
     );
-    let request = deleted.call1(&delete_database(), &name.into()).unwrap();
+    let request = deleted.call1(&indexed_db(), &name.into()).unwrap();
     called(|done: Box<dyn Fn(())>| {
         let success = Closure::<dyn FnMut()>::new(move || done(())).into_js_value();
         js_sys::Reflect::set(&request, &"onsuccess".into(), &success).unwrap();
@@ -59,7 +60,7 @@ async fn delete(name: &str) {
     .await;
 }
 
-fn delete_database() -> JsValue {
+fn indexed_db() -> JsValue {
     js_sys::Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap()
 }
 
@@ -269,7 +270,7 @@ async fn a_deletion_from_outside_is_not_held_up_and_is_noticed() {
 
 #[wasm_bindgen_test]
 async fn a_database_of_a_newer_format_is_an_error_and_no_panic() {
-    let factory = delete_database();
+    let factory = indexed_db();
     let open_function =
         js_sys::Function::from(js_sys::Reflect::get(&factory, &"open".into()).unwrap());
     let newer = open_function

@@ -1,5 +1,6 @@
 //! Sockets that cannot connect, channels and locks: what a page gives, translated into calls of a listener.
-#![allow(missing_docs)]
+// Calls of JavaScript that cannot fail here are unwrapped.
+#![allow(missing_docs, clippy::unwrap_used)]
 #![cfg(target_arch = "wasm32")]
 
 use js_sys::Promise;

@@ -1,6 +1,7 @@
 //! A panic in a callback of the browser: reported once, everything let go, deaf from then on.
 //! In a file of its own, because nothing of the instance can be trusted afterwards.
-#![allow(missing_docs)]
+// Calls of JavaScript that cannot fail here are unwrapped.
+#![allow(missing_docs, clippy::unwrap_used)]
 #![cfg(target_arch = "wasm32")]
 
 use js_sys::{Function, Promise, Reflect};
