@@ -41,6 +41,8 @@ await command(async () => {
     await step('package', () => {
       buildPackage();
       run('npm', ['test', '--silent', '-w', 'js'], { env });
+      run('npm', ['run', '--silent', 'typecheck', '-w', 'examples/tracker']);
+      run('npx', ['tsc', '--noEmit', '-p', 'tests/browser']);
     });
     await step('browser', () => {
       const binary = buildServer({ release: false });

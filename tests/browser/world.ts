@@ -27,7 +27,7 @@ export async function until<T>(what: string, check: () => Promise<T> | T, limitM
 export const folder = () => mkdtempSync(join(tmpdir(), 'landfall-test-'));
 
 /** A new, empty database in the cluster that LANDFALL_TEST_POSTGRES_URL names. */
-export async function createDatabase(): Promise<{ url: string; sql: pg.Pool; drop(): Promise<void> }> {
+export async function createDatabase(): Promise<{ url: string; sql: InstanceType<typeof pg.Pool>; drop(): Promise<void> }> {
   const cluster = process.env.LANDFALL_TEST_POSTGRES_URL;
   if (!cluster) throw new Error('run through `npm test`, or `node scripts/with-postgres.mjs -- npx vitest run` in tests/browser');
   const name = `browser_${process.pid}_${Date.now().toString(36)}_${Math.floor(Math.random() * 1e6)}`;
@@ -58,7 +58,11 @@ export class LandfallServer {
   #log = '';
   port = 0;
 
-  constructor(readonly settings: Readonly<Record<string, string>>) {}
+  readonly settings: Readonly<Record<string, string>>;
+
+  constructor(settings: Readonly<Record<string, string>>) {
+    this.settings = settings;
+  }
 
   get url(): string { return `http://127.0.0.1:${this.port}`; }
   get log(): string { return this.#log; }

@@ -18,9 +18,10 @@ const zero = new Landfall({
 zero.preload(queries.users(), { ttl: '10m' });
 zero.preload(queries.labels(), { ttl: '10m' });
 // With the newest issues on board, filters and search answer at once, also offline. The first page goes first.
-void zero.run(queries.issues.list({ ...START, limit: PAGE }), { type: 'complete' }).then(() => {
-  zero.preload(queries.issues.list({ ...START, status: 'all', limit: 10_000 }), { ttl: '10m' });
-});
+zero.run(queries.issues.list({ ...START, limit: PAGE }), { type: 'complete' }).then(
+  () => zero.preload(queries.issues.list({ ...START, status: 'all', limit: 10_000 }), { ttl: '10m' }),
+  () => undefined, // The list shows why.
+);
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>

@@ -14,7 +14,6 @@ const zero = new Landfall({
   userID: parameters.get('user') ?? undefined,
   cacheURL: parameters.get('cache'),
   storageKey: parameters.get('store') ?? undefined,
-  context: undefined,
   logLevel: 'info',
 } satisfies ZeroOptions<typeof schema>);
 

@@ -32,3 +32,7 @@ export const schema = createSchema({
 });
 
 export const zql = createBuilder(schema);
+
+declare module 'landfall' {
+  interface DefaultTypes { schema: typeof schema }
+}

@@ -68,6 +68,8 @@ pub struct Tab {
     pub announced: VecDeque<String>,
     /// Locks asked for or held.
     pub locks: BTreeSet<String>,
+    /// The client shows what it holds.
+    pub ready: bool,
     /// Latest connection state.
     pub connection: Option<ConnectionState>,
     /// Results of calls.
@@ -109,6 +111,7 @@ impl Tab {
             sent: VecDeque::new(),
             announced: VecDeque::new(),
             locks: BTreeSet::new(),
+            ready: false,
             connection: None,
             local: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -264,7 +267,10 @@ impl Tab {
                 self.locks.remove(&name);
             }
             Effect::Log { level, message } => self.notes.push(format!("{level:?}: {message}")),
-            other => self.notes.push(format!("{other:?}")),
+            other => {
+                self.ready |= matches!(other, Effect::Ready { .. });
+                self.notes.push(format!("{other:?}"));
+            }
         }
     }
 

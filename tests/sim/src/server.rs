@@ -59,6 +59,17 @@ struct Group {
     desired: BTreeMap<(String, String), u64>,
     results: BTreeMap<(String, u64), (Value, u64)>,
     schema_known: bool,
+    /// Everything is forgotten but what mutations did: their last ids and results live with the data.
+    forgotten: bool,
+}
+
+impl Group {
+    fn forget(&mut self) {
+        self.got.clear();
+        self.desired.clear();
+        self.schema_known = false;
+        self.forgotten = true;
+    }
 }
 
 struct Connection {
@@ -129,7 +140,7 @@ impl Server {
 
     /// Forgets all groups, as after a purge.
     pub fn forget_all(&mut self) {
-        self.groups.clear();
+        self.groups.values_mut().for_each(Group::forget);
         let clients: Vec<String> = self.connections.keys().cloned().collect();
         for client in clients {
             let error = json!(["error", {"kind": "ClientNotFound", "message": "Client not found", "origin": "zeroCache"}]);
@@ -142,7 +153,9 @@ impl Server {
 
     /// Forgets a group, as after a purge.
     pub fn forget(&mut self, group: &str) {
-        self.groups.remove(group);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.forget();
+        }
     }
 
     /// A client connects. Returns what it hears at once.
@@ -231,7 +244,10 @@ impl Server {
         match message {
             Upstream::InitConnection(init) => {
                 self.received.push("initConnection".into());
-                let known = self.groups.contains_key(&group);
+                let known = self
+                    .groups
+                    .get(&group)
+                    .is_some_and(|group| !group.forgotten);
                 if connection.cookie.is_some() && !known {
                     let error = json!(["error", {"kind": "ClientNotFound", "message": "Client not found", "origin": "zeroCache"}]);
                     self.say(client, &error);
@@ -243,6 +259,7 @@ impl Server {
                     "a new group names its schema"
                 );
                 record.schema_known = true;
+                record.forgotten = false;
                 if let Some(connection) = self.connections.get_mut(client) {
                     connection.initialised = true;
                 }

@@ -284,7 +284,7 @@ impl Run {
     }
 
     fn check_views(&mut self) {
-        for (id, tab) in &mut self.world.tabs {
+        for (id, tab) in self.world.tabs.iter_mut().filter(|(_, tab)| tab.ready) {
             for (view, ast) in &self.views[id] {
                 let fresh = tab.client.run(ast).expect("the query is good");
                 let fresh = tab.decoder.detached(&fresh, ast);
