@@ -61,6 +61,8 @@ pub struct Client {
     next_view: u32,
     next_call: u32,
     wake_at: Option<f64>,
+    /// Loaded but not shown yet: until the stored queue is replayed, or this time.
+    pub(crate) ready_by: Option<f64>,
     last_anew: Option<f64>,
 }
 
@@ -111,6 +113,7 @@ impl Client {
             next_view: 1,
             next_call: 1,
             wake_at: None,
+            ready_by: None,
             last_anew: None,
             random,
         };
@@ -395,6 +398,7 @@ impl Client {
         self.on_time(now);
         if self.loaded {
             self.run_lanes(now);
+            self.show_when_ready(now);
             self.send_due(now);
             self.let_the_dead_go();
             self.write_queue(now);
@@ -404,6 +408,22 @@ impl Client {
             self.effects.push(Effect::MutationsChanged);
         }
         self.set_timer();
+    }
+
+    fn show_when_ready(&mut self, now: f64) {
+        let Some(limit) = self.ready_by else { return };
+        let replayed = self.rebase.is_idle() && !self.rebase.round_is_due();
+        if !replayed && now < limit {
+            return;
+        }
+        self.ready_by = None;
+        self.visible.show();
+        self.flush();
+        self.effects.push(Effect::Ready {
+            client_id: self.client_id.clone(),
+            client_group_id: self.group_id.clone().unwrap_or_default(),
+            mutations: self.mutations.infos(),
+        });
     }
 
     fn on_time(&mut self, now: f64) {
@@ -553,6 +573,7 @@ impl Client {
                 .flatten(),
             self.rebase.next_deadline(),
             self.persistence.next_deadline(),
+            self.ready_by,
         ]
         .into_iter()
         .flatten()

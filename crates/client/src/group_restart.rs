@@ -85,6 +85,12 @@ impl Client {
                 })
                 .collect();
             self.finish_restart(now, restart.new_group, restart.new_client, &known);
+            // Storage knows more than this tab had been told.
+            for reissued in started.reissued {
+                self.mutations.insert(from_queue(reissued.mutation));
+            }
+            let ended = started.outcomes.into_iter().map(from_outcome).collect();
+            self.mutations.replace_ended(ended);
             return;
         }
         restart.failures += 1;

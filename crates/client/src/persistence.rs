@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Pause before a failed write of the queue is tried again.
 pub(crate) const RETRY_MS: f64 = 5_000.0;
 
+/// How long the first replay of the stored queue may keep the stored rows from being shown.
+const READY_WAIT_MS: f64 = 1_000.0;
+
 /// How often marking the queue is tried before it is sent without.
 const MARK_ATTEMPTS: u32 = 3;
 
@@ -331,13 +334,8 @@ impl Client {
         }
         self.loaded = true;
         self.mutations_changed = true;
-        let ready = Effect::Ready {
-            client_id: self.client_id.clone(),
-            client_group_id: self.group_id.clone().unwrap_or_default(),
-            mutations: self.mutations.infos(),
-        };
-        self.flush();
-        self.effects.push(ready);
+        // What is pending is replayed first, so that nobody sees the rows without it; but not for long.
+        self.ready_by = Some(now + READY_WAIT_MS);
         self.say_hello();
         let actions = self.link.connection.start(now, &mut self.random);
         self.act(now, actions);

@@ -24,8 +24,8 @@ pub(crate) struct Visible {
     views: BTreeMap<ViewId, OpenView>,
     handles: RowHandles,
     ops: ViewOps,
-    /// The stored rows are there; before that views are open but empty.
-    loaded: bool,
+    /// Views show rows; before that they are open but empty.
+    shown: bool,
 }
 
 impl Visible {
@@ -36,11 +36,11 @@ impl Visible {
             views: BTreeMap::new(),
             handles: RowHandles::default(),
             ops: ViewOps::default(),
-            loaded: false,
+            shown: false,
         }
     }
 
-    /// The rows that storage held. Views that were opened before show them now.
+    /// The rows that storage held. Views show them after [`Visible::show`].
     pub(crate) fn load(&mut self, rows: Vec<(TableId, Row)>) {
         let mut by_table: BTreeMap<TableId, Vec<Row>> = BTreeMap::new();
         for (table, row) in rows {
@@ -49,7 +49,11 @@ impl Visible {
         for (table, rows) in &by_table {
             self.source.load(*table, rows);
         }
-        self.loaded = true;
+    }
+
+    /// Views that were opened so far show their rows now.
+    pub(crate) fn show(&mut self) {
+        self.shown = true;
         for (view, open) in &mut self.views {
             hydrate(&mut open.query, &self.source);
             if !open.query.entries().is_empty() {
@@ -66,7 +70,7 @@ impl Visible {
         for (table, spec) in query.pipeline().indexes() {
             self.source.retain_index(*table, spec);
         }
-        if self.loaded {
+        if self.shown {
             hydrate(&mut query, &self.source);
         }
         let shape = TableShape::of(query.pipeline());
@@ -160,10 +164,11 @@ impl VisibleRows for Visible {
                 old: self.row(&key),
                 new,
             };
+            let shown = self.shown;
             for open in self
                 .views
                 .values_mut()
-                .filter(|open| open.query.pipeline().reads(key.0))
+                .filter(|open| shown && open.query.pipeline().reads(key.0))
             {
                 open.query
                     .push(&self.source, &change)
