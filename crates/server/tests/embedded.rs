@@ -1,5 +1,10 @@
 //! The embedded upstream: commits of our own and of other processes become the same steps.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test stops where something is not as it should be"
+)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -93,7 +98,10 @@ impl File {
     }
 
     async fn step(&mut self) -> Arc<Advance> {
-        let step = tokio::time::timeout(PATIENCE, self.steps.next()).await.unwrap().unwrap();
+        let step = tokio::time::timeout(PATIENCE, self.steps.next())
+            .await
+            .unwrap()
+            .unwrap();
         for change in &step.changes {
             let table = &self.started.replica.schema().zql[change.table];
             let row = change.before.as_ref().or(change.after.as_ref()).unwrap();
@@ -115,8 +123,14 @@ impl File {
             reader.version()
         };
         while self.started.replica.version() < target || self.model != self.rows() {
-            assert!(Instant::now() < deadline, "the steps do not add up to the file");
-            let step = tokio::time::timeout(PATIENCE, self.steps.next()).await.unwrap().unwrap();
+            assert!(
+                Instant::now() < deadline,
+                "the steps do not add up to the file"
+            );
+            let step = tokio::time::timeout(PATIENCE, self.steps.next())
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(step.reset, Reset::None);
             self.apply(&step);
         }
@@ -151,7 +165,11 @@ impl File {
             .collect()
     }
 
-    async fn crud(&self, id: u64, ops: Vec<(CrudKind, &str, &str)>) -> Result<CrudOutcome, UpstreamError> {
+    async fn crud(
+        &self,
+        id: u64,
+        ops: Vec<(CrudKind, &str, &str)>,
+    ) -> Result<CrudOutcome, UpstreamError> {
         let ops = ops.into_iter().map(|(kind, table, value)| CrudOp {
             kind,
             table: table.to_owned(),
@@ -167,7 +185,10 @@ impl File {
             mutation,
             ops: ops.collect(),
         };
-        self.started.upstream.crud(request, Arc::new(AllowAll)).await
+        self.started
+            .upstream
+            .crud(request, Arc::new(AllowAll))
+            .await
     }
 }
 
@@ -196,7 +217,9 @@ async fn a_foreign_commit_becomes_one_step() {
 #[tokio::test]
 async fn replace_on_a_secondary_key_removes_the_row_it_displaced() {
     let mut file = File::new(ITEMS).await;
-    file.foreign().execute_batch("INSERT OR REPLACE INTO item (id, code) VALUES ('z', 'two')").unwrap();
+    file.foreign()
+        .execute_batch("INSERT OR REPLACE INTO item (id, code) VALUES ('z', 'two')")
+        .unwrap();
     assert_eq!(
         file.changes().await,
         [
@@ -204,7 +227,9 @@ async fn replace_on_a_secondary_key_removes_the_row_it_displaced() {
             r#"- → {"code":"two","done":null,"id":"z","meta":null,"n":null}"#,
         ]
     );
-    file.foreign().execute_batch("UPDATE OR REPLACE item SET code = 'one' WHERE id = 'z'").unwrap();
+    file.foreign()
+        .execute_batch("UPDATE OR REPLACE item SET code = 'one' WHERE id = 'z'")
+        .unwrap();
     assert_eq!(file.changes().await.len(), 2);
     assert_eq!(file.model, file.rows());
 }
@@ -217,13 +242,17 @@ async fn cascades_and_deleting_everything_are_seen() {
     )
     .await;
     let foreign = file.foreign();
-    foreign.execute_batch("PRAGMA foreign_keys = ON; DELETE FROM parent WHERE id = 1").unwrap();
+    foreign
+        .execute_batch("PRAGMA foreign_keys = ON; DELETE FROM parent WHERE id = 1")
+        .unwrap();
     assert_eq!(file.step().await.changes.len(), 3);
     foreign.execute_batch("DELETE FROM child").unwrap();
     assert_eq!(file.step().await.changes.len(), 1);
     foreign.execute_batch("UPDATE parent SET id = 7").unwrap();
     assert_eq!(file.step().await.changes.len(), 2);
-    foreign.execute_batch("VACUUM; INSERT INTO child VALUES (9, 7)").unwrap();
+    foreign
+        .execute_batch("VACUUM; INSERT INTO child VALUES (9, 7)")
+        .unwrap();
     assert_eq!(file.step().await.changes.len(), 1);
     assert_eq!(file.model, file.rows());
 }
@@ -231,18 +260,34 @@ async fn cascades_and_deleting_everything_are_seen() {
 #[tokio::test]
 async fn own_mutations_carry_their_id_and_failures_leave_results() {
     let mut file = File::new(ITEMS).await;
-    let insert = vec![(CrudKind::Insert, "item", r#"{"id":"m","n":7,"done":true,"meta":{"a":[1,2]}}"#)];
-    assert_eq!(file.crud(1, insert.clone()).await.unwrap(), CrudOutcome::Applied);
+    let insert = vec![(
+        CrudKind::Insert,
+        "item",
+        r#"{"id":"m","n":7,"done":true,"meta":{"a":[1,2]}}"#,
+    )];
+    assert_eq!(
+        file.crud(1, insert.clone()).await.unwrap(),
+        CrudOutcome::Applied
+    );
     let step = file.step().await;
     assert_eq!((step.changes.len(), step.lmids[0].lmid), (1, 1));
-    assert_eq!(file.crud(1, insert.clone()).await.unwrap(), CrudOutcome::AlreadyProcessed { lmid: 1 });
-    assert_eq!(file.crud(3, insert).await.unwrap(), CrudOutcome::OutOfOrder { expected: 2 });
+    assert_eq!(
+        file.crud(1, insert.clone()).await.unwrap(),
+        CrudOutcome::AlreadyProcessed { lmid: 1 }
+    );
+    assert_eq!(
+        file.crud(3, insert).await.unwrap(),
+        CrudOutcome::OutOfOrder { expected: 2 }
+    );
     let failing = vec![
         (CrudKind::Update, "item", r#"{"id":"m","n":8}"#),
         (CrudKind::Insert, "item", r#"{"id":"k","code":"one"}"#),
     ];
     let outcome = file.crud(2, failing).await.unwrap();
-    assert!(matches!(&outcome, CrudOutcome::Failed { reason } if reason == "UNIQUE constraint failed: item.code"), "{outcome:?}");
+    assert!(
+        matches!(&outcome, CrudOutcome::Failed { reason } if reason == "UNIQUE constraint failed: item.code"),
+        "{outcome:?}"
+    );
     let step = file.step().await;
     assert!(step.changes.is_empty());
     assert_eq!((step.lmids[0].lmid, step.results.len()), (2, 1));
@@ -267,7 +312,11 @@ async fn a_constraint_that_fails_at_the_commit_spoils_its_own_mutation_only() {
         file.crud(3, vec![(CrudKind::Insert, "parent", r#"{"id":13}"#)]),
         file.crud(4, vec![(CrudKind::Insert, "child", r#"{"id":2,"p":1}"#)]),
     ];
-    let outcomes: Vec<CrudOutcome> = futures::future::join_all(mutations).await.into_iter().map(Result::unwrap).collect();
+    let outcomes: Vec<CrudOutcome> = futures::future::join_all(mutations)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     let short: Vec<String> = outcomes
         .iter()
         .map(|outcome| match outcome {
@@ -275,13 +324,22 @@ async fn a_constraint_that_fails_at_the_commit_spoils_its_own_mutation_only() {
             other => format!("{other:?}"),
         })
         .collect();
-    assert_eq!(short, ["Applied", "FOREIGN KEY constraint failed", "not 13", "Applied"]);
+    assert_eq!(
+        short,
+        [
+            "Applied",
+            "FOREIGN KEY constraint failed",
+            "not 13",
+            "Applied"
+        ]
+    );
     assert_eq!(file.reader().lmids("g").unwrap(), [("c".to_owned(), 4)]);
 }
 
 #[tokio::test]
 async fn writers_in_other_processes_and_our_own_add_up() {
-    let mut file = File::new("CREATE TABLE t (id TEXT PRIMARY KEY, u INTEGER UNIQUE, n INTEGER);").await;
+    let mut file =
+        File::new("CREATE TABLE t (id TEXT PRIMARY KEY, u INTEGER UNIQUE, n INTEGER);").await;
     let path = file.path();
     // The server's own program as another process.
     let program = std::env::var_os("CARGO_BIN_EXE_landfall-server");
@@ -305,11 +363,16 @@ async fn writers_in_other_processes_and_our_own_add_up() {
         .collect();
     for id in 1..=20 {
         let value = format!(r#"{{"id":"own{}","n":{id}}}"#, id % 4);
-        let outcome = file.crud(id, vec![(CrudKind::Upsert, "t", &value)]).await.unwrap();
+        let outcome = file
+            .crud(id, vec![(CrudKind::Upsert, "t", &value)])
+            .await
+            .unwrap();
         assert_eq!(outcome, CrudOutcome::Applied);
     }
     for writer in writers {
-        tokio::task::spawn_blocking(move || writer.join().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || writer.join().unwrap())
+            .await
+            .unwrap();
     }
     file.settle().await;
 }
@@ -322,7 +385,12 @@ fn run_exec(program: &std::ffi::OsStr, path: &std::path::Path, sql: &str) {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(sql.as_bytes())
+        .unwrap();
     assert!(child.wait().unwrap().success());
 }
 
@@ -331,13 +399,17 @@ async fn writes_while_stopped_and_dropped_triggers_are_noticed() {
     let mut file = File::new(ITEMS).await;
     let before = file.started.replica.version();
     let generation = file.started.replica.generation();
-    file.foreign().execute_batch("DROP TRIGGER _landfall_on_item_ai; INSERT INTO item (id) VALUES ('unseen')").unwrap();
+    file.foreign()
+        .execute_batch("DROP TRIGGER _landfall_on_item_ai; INSERT INTO item (id) VALUES ('unseen')")
+        .unwrap();
     assert_eq!(file.step().await.reset, Reset::Schema);
     file.model = file.rows();
     let mut file = file.reopen().await;
     assert_eq!(file.started.replica.generation(), generation);
     assert!(file.started.replica.version() > before);
-    file.foreign().execute_batch("INSERT INTO item (id) VALUES ('seen')").unwrap();
+    file.foreign()
+        .execute_batch("INSERT INTO item (id) VALUES ('seen')")
+        .unwrap();
     assert_eq!(file.step().await.changes.len(), 1);
 }
 
@@ -349,18 +421,32 @@ async fn a_changed_schema_is_taken_up() {
         .execute_batch("CREATE TABLE new_item AS SELECT id, code FROM item; DROP TABLE item; ALTER TABLE new_item RENAME TO item")
         .unwrap();
     let mut resets = 0;
-    while file.started.replica.schema().table_by_name("item").is_some() {
+    while file
+        .started
+        .replica
+        .schema()
+        .table_by_name("item")
+        .is_some()
+    {
         assert_eq!(file.step().await.reset, Reset::Schema);
         resets += 1;
         assert!(resets < 5);
     }
     foreign.execute_batch("CREATE UNIQUE INDEX item_id ON item (id); CREATE TABLE more (id INTEGER PRIMARY KEY); INSERT INTO more VALUES (1)").unwrap();
-    while file.started.replica.schema().table_by_name("more").is_none() {
+    while file
+        .started
+        .replica
+        .schema()
+        .table_by_name("more")
+        .is_none()
+    {
         assert_eq!(file.step().await.reset, Reset::Schema);
     }
     file.model = file.rows();
     assert_eq!(file.model.len(), 1);
-    foreign.execute_batch("INSERT INTO more VALUES (2)").unwrap();
+    foreign
+        .execute_batch("INSERT INTO more VALUES (2)")
+        .unwrap();
     while file.step().await.changes.is_empty() {}
     assert_eq!(file.model, file.rows());
 }
@@ -369,7 +455,9 @@ async fn a_changed_schema_is_taken_up() {
 async fn a_lock_held_elsewhere_is_waited_for_then_named() {
     let mut file = File::new(ITEMS).await;
     let foreign = file.foreign();
-    foreign.execute_batch("BEGIN IMMEDIATE; UPDATE item SET n = 100").unwrap();
+    foreign
+        .execute_batch("BEGIN IMMEDIATE; UPDATE item SET n = 100")
+        .unwrap();
     let op = || vec![(CrudKind::Update, "item", r#"{"id":"a","n":3}"#)];
     let (outcome, ()) = tokio::join!(file.crud(1, op()), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -386,20 +474,37 @@ async fn a_lock_held_elsewhere_is_waited_for_then_named() {
 
 #[tokio::test]
 async fn a_value_that_does_not_fit_fails_only_those_who_meet_it() {
-    let mut file = File::new("CREATE TABLE loose (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO loose VALUES (1, 1)").await;
-    file.foreign().execute_batch("INSERT INTO loose VALUES (2, 'many')").unwrap();
+    let mut file = File::new(
+        "CREATE TABLE loose (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO loose VALUES (1, 1)",
+    )
+    .await;
+    file.foreign()
+        .execute_batch("INSERT INTO loose VALUES (2, 'many')")
+        .unwrap();
     assert!(matches!(&file.step().await.reset, Reset::Tables(_)));
     let reader = file.reader();
     let key = |id: f64| Key(Row::from_values([landfall_zql::ValueRef::Number(id)]));
     assert!(reader.row(TableId(0), &key(1.0)).unwrap().is_some());
     let error = reader.row(TableId(0), &key(2.0)).unwrap_err();
-    assert_eq!(error.to_string(), "loose.n holds text, which a number column cannot carry");
+    assert_eq!(
+        error.to_string(),
+        "loose.n holds text, which a number column cannot carry"
+    );
 }
 
 #[tokio::test]
 async fn a_missing_file_is_one_clear_line() {
-    let Err(error) = start(EmbeddedSettings { path: "/nowhere/app.db".into() }).await else {
+    let Err(error) = start(EmbeddedSettings {
+        path: "/nowhere/app.db".into(),
+    })
+    .await
+    else {
         panic!("there is no such file");
     };
-    assert!(error.to_string().starts_with("/nowhere/app.db: no such file"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nowhere/app.db: no such file"),
+        "{error}"
+    );
 }

@@ -1,5 +1,10 @@
 //! The replica of a real Postgres: initial copy, changes, restarts, lost connections.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test stops where something is not as it should be"
+)]
+
 mod support;
 
 use landfall_server::replica::Reset;
@@ -24,7 +29,8 @@ async fn initial_copy_then_changes() {
             r#"{"body":null,"id":"b","open":true,"title":"second","votes":null}"#,
         ]
     );
-    db.sql("INSERT INTO issue (id, title, votes) VALUES ('c', 'third', -1)").await;
+    db.sql("INSERT INTO issue (id, title, votes) VALUES ('c', 'third', -1)")
+        .await;
     assert_eq!(
         following.changes().await,
         [r#"issue: - → {"body":null,"id":"c","open":true,"title":"third","votes":-1}"#]
@@ -76,7 +82,11 @@ async fn one_transaction_is_one_net_step() {
             r#"issue: - → {"body":null,"id":"x","open":true,"title":"2","votes":null}"#,
         ]
     );
-    assert_eq!(rows(&reader, "issue").len(), 2, "a reader stays where it is");
+    assert_eq!(
+        rows(&reader, "issue").len(),
+        2,
+        "a reader stays where it is"
+    );
     assert!(reader.advance().unwrap() > before);
     assert_eq!(rows(&reader, "issue").len(), 3);
     following.stop().await;
@@ -86,7 +96,8 @@ async fn one_transaction_is_one_net_step() {
 #[tokio::test]
 async fn an_unchanged_large_value_is_kept() {
     let db = Database::new(ISSUES).await;
-    db.sql("UPDATE issue SET body = repeat('large ', 10000) WHERE id = 'a'").await;
+    db.sql("UPDATE issue SET body = repeat('large ', 10000) WHERE id = 'a'")
+        .await;
     let mut following = db.start().await;
     db.sql("UPDATE issue SET votes = 4 WHERE id = 'a'").await;
     let step = following.step().await;
@@ -104,7 +115,8 @@ async fn an_unchanged_large_value_is_kept() {
 async fn truncate_resets_the_table() {
     let db = Database::new(ISSUES).await;
     let mut following = db.start().await;
-    db.sql("BEGIN; TRUNCATE issue; INSERT INTO issue VALUES ('z', 'only'); COMMIT").await;
+    db.sql("BEGIN; TRUNCATE issue; INSERT INTO issue VALUES ('z', 'only'); COMMIT")
+        .await;
     let step = following.step().await;
     assert!(matches!(&step.reset, Reset::Tables(tables) if tables.len() == 1));
     assert!(step.changes.is_empty());
@@ -118,11 +130,17 @@ async fn truncate_resets_the_table() {
 async fn a_restart_goes_on_from_the_stored_watermark() {
     let db = Database::new(ISSUES).await;
     let mut following = db.start().await;
-    db.sql("INSERT INTO issue VALUES ('c', 'while running')").await;
+    db.sql("INSERT INTO issue VALUES ('c', 'while running')")
+        .await;
     let version = following.step().await.to;
-    let slot = db.text("SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()").await;
+    let slot = db
+        .text(
+            "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()",
+        )
+        .await;
     following.stop().await;
-    db.sql("INSERT INTO issue VALUES ('d', 'while stopped'); DELETE FROM issue WHERE id = 'a'").await;
+    db.sql("INSERT INTO issue VALUES ('d', 'while stopped'); DELETE FROM issue WHERE id = 'a'")
+        .await;
     let mut following = db.start().await;
     // The steps may come before the subscription did.
     let mut reader = following.replica().reader().unwrap();
@@ -132,10 +150,18 @@ async fn a_restart_goes_on_from_the_stored_watermark() {
     }
     let ids: Vec<bool> = ["\"a\"", "\"b\"", "\"c\"", "\"d\""]
         .iter()
-        .map(|id| rows(&reader, "issue").iter().any(|row| row.contains(&format!("\"id\":{id}"))))
+        .map(|id| {
+            rows(&reader, "issue")
+                .iter()
+                .any(|row| row.contains(&format!("\"id\":{id}")))
+        })
         .collect();
     assert_eq!(ids, [false, true, true, true]);
-    let same = db.text("SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()").await;
+    let same = db
+        .text(
+            "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()",
+        )
+        .await;
     assert_eq!(slot, same, "no new copy was made");
     following.stop().await;
     db.drop().await;
@@ -149,7 +175,8 @@ async fn a_killed_walsender_is_replaced() {
     following.step().await;
     for round in 0..3 {
         db.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active").await;
-        db.sql(&format!("INSERT INTO issue VALUES ('n{round}', 'after')")).await;
+        db.sql(&format!("INSERT INTO issue VALUES ('n{round}', 'after')"))
+            .await;
         let changes = following.changes().await;
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert!(changes[0].contains(&format!("\"n{round}\"")), "{changes:?}");
@@ -168,8 +195,13 @@ async fn a_lost_slot_or_a_changed_table_is_copied_anew_in_place() {
     let step = following.step().await;
     assert_eq!(step.reset, Reset::Schema);
     reader.advance().unwrap();
-    assert!(rows(&reader, "issue").iter().all(|row| row.contains("\"extra\":7")));
-    db.sql("CREATE TABLE note (id int4 PRIMARY KEY); INSERT INTO note VALUES (1)").await;
+    assert!(
+        rows(&reader, "issue")
+            .iter()
+            .all(|row| row.contains("\"extra\":7"))
+    );
+    db.sql("CREATE TABLE note (id int4 PRIMARY KEY); INSERT INTO note VALUES (1)")
+        .await;
     assert_eq!(following.step().await.reset, Reset::Schema);
     reader.advance().unwrap();
     assert_eq!(rows(&reader, "note"), [r#"{"id":1}"#]);
@@ -194,8 +226,14 @@ async fn every_type_has_its_json_in_copy_and_stream() {
         '2023-11-14 22:13:20.123456', '2023-11-15 00:13:20.123456+02', '12:34:56.789', '01:00:00+02',
         '{1,NULL,-3}', '{\"a b\",NULL,\"q\\\"\"}', ARRAY['{\"k\": 1}'::jsonb], '{sad,happy}', '{2023-11-14 22:13:20+00}', '\\x00', '1 day'";
     let nulls = ", NULL".repeat(26);
-    let schema = format!("CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TABLE kinds ({columns});");
-    let insert = |id: i32| format!("INSERT INTO kinds VALUES ({id}, {values}); INSERT INTO kinds VALUES ({}{nulls});", id + 1);
+    let schema =
+        format!("CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TABLE kinds ({columns});");
+    let insert = |id: i32| {
+        format!(
+            "INSERT INTO kinds VALUES ({id}, {values}); INSERT INTO kinds VALUES ({}{nulls});",
+            id + 1
+        )
+    };
     let db = Database::new(&format!("{schema}{}", insert(1))).await;
     let mut following = db.start().await;
     db.sql(&insert(3)).await;
@@ -227,17 +265,35 @@ async fn every_type_has_its_json_in_copy_and_stream() {
 
 #[tokio::test]
 async fn an_integer_that_no_client_can_hold_fails_only_those_who_meet_it() {
-    let db = Database::new("CREATE TABLE big (id int4 PRIMARY KEY, n int8); INSERT INTO big VALUES (1, 1)").await;
+    let db = Database::new(
+        "CREATE TABLE big (id int4 PRIMARY KEY, n int8); INSERT INTO big VALUES (1, 1)",
+    )
+    .await;
     let mut following = db.start().await;
     db.sql("INSERT INTO big VALUES (2, 9007199254740993)").await;
     let step = following.step().await;
     assert!(matches!(&step.reset, Reset::Tables(_)));
     let reader = following.replica().reader().unwrap();
     let schema = reader.schema().clone();
-    let key = |id: f64| landfall_zql::Key(landfall_zql::Row::from_values([landfall_zql::ValueRef::Number(id)]));
-    assert!(reader.row(schema.tables[0].id, &key(1.0)).unwrap().is_some());
-    let error = reader.row(schema.tables[0].id, &key(2.0)).unwrap_err().to_string();
-    assert_eq!(error, "big.n holds the integer 9007199254740993 beyond 2^53, which a number column cannot carry");
+    let key = |id: f64| {
+        landfall_zql::Key(landfall_zql::Row::from_values([
+            landfall_zql::ValueRef::Number(id),
+        ]))
+    };
+    assert!(
+        reader
+            .row(schema.tables[0].id, &key(1.0))
+            .unwrap()
+            .is_some()
+    );
+    let error = reader
+        .row(schema.tables[0].id, &key(2.0))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "big.n holds the integer 9007199254740993 beyond 2^53, which a number column cannot carry"
+    );
     following.stop().await;
     db.drop().await;
 }
@@ -251,12 +307,22 @@ async fn tables_without_a_key_are_left_out_and_others_get_an_identity() {
     )
     .await;
     let mut following = db.start().await;
-    let names: Vec<String> = following.replica().schema().tables.iter().map(|table| table.name.clone()).collect();
+    let names: Vec<String> = following
+        .replica()
+        .schema()
+        .tables
+        .iter()
+        .map(|table| table.name.clone())
+        .collect();
     assert_eq!(names, ["by_index"]);
-    db.sql("INSERT INTO keyless VALUES (1); UPDATE by_index SET b = 3").await;
+    db.sql("INSERT INTO keyless VALUES (1); UPDATE by_index SET b = 3")
+        .await;
     assert_eq!(
         following.changes().await,
-        [r#"by_index: {"a":1,"b":2,"c":"x"} → -"#, r#"by_index: - → {"a":1,"b":3,"c":"x"}"#]
+        [
+            r#"by_index: {"a":1,"b":2,"c":"x"} → -"#,
+            r#"by_index: - → {"a":1,"b":3,"c":"x"}"#
+        ]
     );
     following.stop().await;
     db.drop().await;
@@ -275,7 +341,10 @@ async fn an_idle_database_lets_the_log_go() {
         if lag < 500_000 {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "{lag} bytes are retained");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{lag} bytes are retained"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     following.stop().await;
@@ -290,15 +359,28 @@ async fn an_address_that_is_of_no_use_is_one_clear_line() {
     let Err(error) = landfall_server::upstream::postgres::start(settings).await else {
         panic!("nothing listens there");
     };
-    assert!(matches!(error, UpstreamError::Unreachable { .. }), "{error}");
-    assert!(error.to_string().starts_with("cannot reach Postgres at 127.0.0.1:1: "), "{error}");
+    assert!(
+        matches!(error, UpstreamError::Unreachable { .. }),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with("cannot reach Postgres at 127.0.0.1:1: "),
+        "{error}"
+    );
     db.sql("CREATE ROLE plain_reader LOGIN").await;
     let mut settings = db.settings();
-    settings.url = settings.url.replace("landfall@", "plain_reader@");
+    let mut url = url::Url::parse(&settings.url).unwrap();
+    url.set_username("plain_reader").unwrap();
+    settings.url = url.to_string();
     let Err(error) = landfall_server::upstream::postgres::start(settings).await else {
         panic!("the role may not replicate");
     };
-    assert!(matches!(&error, UpstreamError::NoReplicationRight(role) if role == "plain_reader"), "{error}");
+    assert!(
+        matches!(&error, UpstreamError::NoReplicationRight(role) if role == "plain_reader"),
+        "{error}"
+    );
     db.sql("DROP ROLE plain_reader").await;
     db.drop().await;
 }

@@ -1,5 +1,10 @@
 //! The replica as a source gives what the memory source gives, for random rows and requests, through indexes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test stops where something is not as it should be"
+)]
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -18,14 +23,22 @@ const COLUMNS: [&str; 5] = ["a", "b", "c", "id", "n"];
 const TABLE: &str = "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, a TEXT COLLATE NOCASE, b BOOLEAN, c INTEGER NOT NULL, n REAL);";
 
 fn cell(column: usize) -> BoxedStrategy<Value> {
-    let text = prop::sample::select(vec!["", "a", "A", "b", "B", "é", "z\u{10000}"]).prop_map(|t| Value::String(t.into()));
-    let nullable = |values: BoxedStrategy<Value>| prop_oneof![1 => Just(Value::Null), 4 => values].boxed();
+    let text = prop::sample::select(vec!["", "a", "A", "b", "B", "é", "z\u{10000}"])
+        .prop_map(|t| Value::String(t.into()));
+    let nullable =
+        |values: BoxedStrategy<Value>| prop_oneof![1 => Just(Value::Null), 4 => values].boxed();
     match COLUMNS[column] {
-        "id" => "[a-dA-D]{1,2}".prop_map(|t| Value::String(t.into())).boxed(),
+        "id" => "[a-dA-D]{1,2}"
+            .prop_map(|t| Value::String(t.into()))
+            .boxed(),
         "a" => nullable(text.boxed()),
         "b" => nullable(any::<bool>().prop_map(Value::Bool).boxed()),
         "c" => (0..4_i32).prop_map(|n| Value::Number(f64::from(n))).boxed(),
-        _ => nullable(prop::sample::select(vec![-1.5, 0.0, 1.0, 2.0, 1e300]).prop_map(Value::Number).boxed()),
+        _ => nullable(
+            prop::sample::select(vec![-1.5, 0.0, 1.0, 2.0, 1e300])
+                .prop_map(Value::Number)
+                .boxed(),
+        ),
     }
 }
 
@@ -47,34 +60,55 @@ struct Request {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let constraint = prop::collection::btree_set(0..COLUMNS.len(), 0..=2).prop_flat_map(|columns| {
-        columns.into_iter().map(|column| (Just(column), cell(column))).collect::<Vec<_>>()
-    });
+    let constraint =
+        prop::collection::btree_set(0..COLUMNS.len(), 0..=2).prop_flat_map(|columns| {
+            columns
+                .into_iter()
+                .map(|column| (Just(column), cell(column)))
+                .collect::<Vec<_>>()
+        });
     let direction = prop_oneof![Just(Direction::Asc), Just(Direction::Desc)];
     let order = prop::collection::vec((0..COLUMNS.len(), direction), 0..=3);
-    (constraint, order, any::<bool>(), prop::option::of((row(), any::<bool>()))).prop_map(
-        |(constraint, order, reverse, start)| Request {
+    (
+        constraint,
+        order,
+        any::<bool>(),
+        prop::option::of((row(), any::<bool>())),
+    )
+        .prop_map(|(constraint, order, reverse, start)| Request {
             constraint,
             order,
             reverse,
             start,
-        },
-    )
+        })
 }
 
 fn fetch(source: &dyn Source, request: &Request) -> Vec<Row> {
     let table = &source.schema()[TableId(0)];
-    let order: Vec<(String, Direction)> = request.order.iter().map(|&(c, d)| (COLUMNS[c].to_owned(), d)).collect();
+    let order: Vec<(String, Direction)> = request
+        .order
+        .iter()
+        .map(|&(c, d)| (COLUMNS[c].to_owned(), d))
+        .collect();
     let order = Order::complete(Some(&order), table).unwrap();
-    let constraint: Vec<(usize, ValueRef<'_>)> = request.constraint.iter().map(|(c, v)| (*c, v.as_ref())).collect();
-    let start = request.start.as_ref().map(|(row, at)| (pack(row), if *at { Basis::At } else { Basis::After }));
+    let constraint: Vec<(usize, ValueRef<'_>)> = request
+        .constraint
+        .iter()
+        .map(|(c, v)| (*c, v.as_ref()))
+        .collect();
+    let start = request
+        .start
+        .as_ref()
+        .map(|(row, at)| (pack(row), if *at { Basis::At } else { Basis::After }));
     let mut rows = Vec::new();
     let fetch = FetchRequest {
         table: TableId(0),
         constraint: &constraint,
         order: &order,
         reverse: request.reverse,
-        start: start.as_ref().map(|(row, basis)| Start { row, basis: *basis }),
+        start: start
+            .as_ref()
+            .map(|(row, basis)| Start { row, basis: *basis }),
         filter: None,
     };
     source
@@ -87,13 +121,20 @@ fn fetch(source: &dyn Source, request: &Request) -> Vec<Row> {
 }
 
 fn insert(conn: &Connection, values: &[Value]) -> bool {
-    let cells = values.iter().map(|value| landfall_server::replica::to_cell(value.as_ref()));
+    let cells = values
+        .iter()
+        .map(|value| landfall_server::replica::to_cell(value.as_ref()));
     let sql = "INSERT OR IGNORE INTO t (a, b, c, id, n) VALUES (?1, ?2, ?3, ?4, ?5)";
-    conn.execute(sql, rusqlite::params_from_iter(cells)).unwrap() == 1
+    conn.execute(sql, rusqlite::params_from_iter(cells))
+        .unwrap()
+        == 1
 }
 
 fn seconds() -> u64 {
-    std::env::var("LANDFALL_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    std::env::var("LANDFALL_TEST_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +142,9 @@ async fn the_replica_gives_what_memory_gives() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     exec(&path, TABLE).unwrap();
-    let started = start(EmbeddedSettings { path: path.clone() }).await.unwrap();
+    let started = start(EmbeddedSettings { path: path.clone() })
+        .await
+        .unwrap();
     let mut reader = started.replica.reader().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds());
     let mut runner = TestRunner::new(Config {
@@ -111,11 +154,16 @@ async fn the_replica_gives_what_memory_gives() {
     });
     let mut requests = 0;
     while std::time::Instant::now() < deadline {
-        let input = (prop::collection::vec(row(), 0..25), prop::collection::vec(request(), 20));
+        let input = (
+            prop::collection::vec(row(), 0..25),
+            prop::collection::vec(request(), 20),
+        );
         let outcome = runner.run(&input, |(rows, requests)| {
             let conn = Connection::open(&path).unwrap();
-            conn.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-            conn.execute_batch("PRAGMA synchronous = OFF; BEGIN IMMEDIATE; DELETE FROM t").unwrap();
+            conn.busy_timeout(std::time::Duration::from_secs(5))
+                .unwrap();
+            conn.execute_batch("PRAGMA synchronous = OFF; BEGIN IMMEDIATE; DELETE FROM t")
+                .unwrap();
             let mut memory = MemorySource::new(reader_schema(&started));
             for row in &rows {
                 if insert(&conn, row) {
@@ -130,7 +178,12 @@ async fn the_replica_gives_what_memory_gives() {
             let mut reader = started.replica.reader().unwrap();
             reader.advance().unwrap();
             for request in &requests {
-                prop_assert_eq!(fetch(&reader, request), fetch(&memory, request), "{:?}", request);
+                prop_assert_eq!(
+                    fetch(&reader, request),
+                    fetch(&memory, request),
+                    "{:?}",
+                    request
+                );
             }
             Ok(())
         });

@@ -42,9 +42,9 @@ fn pack<'a>(
     mut next: impl FnMut() -> Result<CellRef<'a>, rusqlite::Error>,
 ) -> Result<Row, ReplicaError> {
     for column in &table.columns {
-        let pushed = next()
-            .map_err(ReplicaError::from)
-            .and_then(|cell| push(column.ty, cell, builder).map_err(|found| misfit(table, column, found)));
+        let pushed = next().map_err(ReplicaError::from).and_then(|cell| {
+            push(column.ty, cell, builder).map_err(|found| misfit(table, column, found))
+        });
         if let Err(error) = pushed {
             // Empties the builder for the next row.
             builder.finish();

@@ -49,7 +49,11 @@ pub(crate) fn make(
     };
     let existing = read(conn, table)?;
     let own = existing.iter().filter(|index| index.own).count();
-    if existing.iter().any(|index| index.serves(&parts, wish.fixed.len())) || own >= MAX_PER_TABLE {
+    if existing
+        .iter()
+        .any(|index| index.serves(&parts, wish.fixed.len()))
+        || own >= MAX_PER_TABLE
+    {
         return Ok(false);
     }
     let columns: Vec<String> = parts
@@ -90,13 +94,16 @@ impl Existing {
                 .zip(wanted)
                 .all(|((name, _), (wanted, _))| name.as_deref() == Some(wanted));
         let turns = self.parts.iter().zip(wanted).skip(fixed);
-        let turned: Vec<bool> = turns.map(|((_, desc), (_, wanted))| desc != wanted).collect();
+        let turned: Vec<bool> = turns
+            .map(|((_, desc), (_, wanted))| desc != wanted)
+            .collect();
         named && (turned.iter().all(|turned| *turned) || !turned.contains(&true))
     }
 }
 
 fn read(conn: &Connection, table: &ReplicaTable) -> Result<Vec<Existing>, ReplicaError> {
-    let mut names = conn.prepare_cached("SELECT name FROM pragma_index_list(?1) WHERE partial = 0")?;
+    let mut names =
+        conn.prepare_cached("SELECT name FROM pragma_index_list(?1) WHERE partial = 0")?;
     let names = names
         .query_map([&table.sql_name], |row| row.get::<_, String>(0))?
         .collect::<Result<Vec<_>, _>>()?;

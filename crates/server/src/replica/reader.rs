@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
 use super::layout::{Layout, ROW_VERSION, version_cell};
 use super::{
-    IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, quote, read_row, sql,
-    to_cell,
+    IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, quote,
+    read_row, sql, to_cell,
 };
 
 /// How long a reader waits for the step of a version that it already sees.

@@ -138,7 +138,10 @@ impl ReplicaTable {
 
     /// The columns of a unique key given by name, in the order given; `None` if it is not one.
     pub fn unique_key(&self, names: &[String]) -> Option<Vec<usize>> {
-        let columns: Vec<usize> = names.iter().map(|name| self.column(name)).collect::<Option<_>>()?;
+        let columns: Vec<usize> = names
+            .iter()
+            .map(|name| self.column(name))
+            .collect::<Option<_>>()?;
         let mut sorted = columns.clone();
         sorted.sort_unstable();
         self.unique_keys.contains(&sorted).then_some(columns)

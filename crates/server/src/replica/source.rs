@@ -35,7 +35,11 @@ fn source_error(error: ReplicaError) -> SourceError {
 }
 
 impl Reader {
-    fn fetch_rows(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), ReplicaError> {
+    fn fetch_rows(
+        &self,
+        request: &FetchRequest<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ReplicaError> {
         if request.is_empty() {
             return Ok(());
         }
@@ -56,16 +60,25 @@ impl Reader {
         }
         Ok(())
     }
-
 }
 
 /// The index that serves a request.
 fn wish_of(request: &FetchRequest<'_>) -> IndexWish {
-    let fixed: Vec<usize> = request.constraint.iter().map(|(column, _)| *column).collect();
-    let order = request.order.0.iter().filter(|(column, _)| !fixed.contains(column));
+    let fixed: Vec<usize> = request
+        .constraint
+        .iter()
+        .map(|(column, _)| *column)
+        .collect();
+    let order = request
+        .order
+        .0
+        .iter()
+        .filter(|(column, _)| !fixed.contains(column));
     IndexWish {
         table: request.table,
-        order: order.map(|&(column, direction)| (column, direction == Direction::Desc)).collect(),
+        order: order
+            .map(|&(column, direction)| (column, direction == Direction::Desc))
+            .collect(),
         fixed,
     }
 }
@@ -91,7 +104,10 @@ impl<'a> Ordered<'a> {
         let mut decided = None;
         for &(column, direction) in &request.order.0 {
             let desc = (direction == Direction::Desc) != request.reverse;
-            let Ok(at) = request.constraint.binary_search_by_key(&column, |(column, _)| *column) else {
+            let Ok(at) = request
+                .constraint
+                .binary_search_by_key(&column, |(column, _)| *column)
+            else {
                 open.push((column, desc));
                 continue;
             };
@@ -121,7 +137,10 @@ impl<'a> Ordered<'a> {
     /// The ranges whose rows, one after another, are the request's.
     fn ranges(&self, table: &ReplicaTable) -> Vec<Range> {
         let Some(start) = &self.start else {
-            return vec![Range { equal: 0, last: None }];
+            return vec![Range {
+                equal: 0,
+                last: None,
+            }];
         };
         let mut ranges = Vec::new();
         if start.inclusive {
@@ -166,7 +185,12 @@ enum Last {
 }
 
 impl Range {
-    fn sql(&self, table: &ReplicaTable, request: &FetchRequest<'_>, ordered: &Ordered<'_>) -> (String, Vec<Cell>) {
+    fn sql(
+        &self,
+        table: &ReplicaTable,
+        request: &FetchRequest<'_>,
+        ordered: &Ordered<'_>,
+    ) -> (String, Vec<Cell>) {
         let mut parameters = Vec::new();
         let mut terms = Vec::new();
         for &(column, value) in request.constraint {
@@ -174,7 +198,12 @@ impl Range {
         }
         if let Some(start) = &ordered.start {
             for &(column, _) in &ordered.open[..self.equal] {
-                terms.push(equality(table, column, start.row.get(column), &mut parameters));
+                terms.push(equality(
+                    table,
+                    column,
+                    start.row.get(column),
+                    &mut parameters,
+                ));
             }
             if let (Some(last), Some(&(column, _))) = (self.last, ordered.open.get(self.equal)) {
                 let name = operand(table, column);
@@ -183,13 +212,21 @@ impl Range {
                     Last::Null => format!("{name} IS NULL"),
                     Last::Greater | Last::Less => {
                         parameters.push(to_cell(start.row.get(column)));
-                        let operator = if matches!(last, Last::Greater) { ">" } else { "<" };
+                        let operator = if matches!(last, Last::Greater) {
+                            ">"
+                        } else {
+                            "<"
+                        };
                         format!("{name} {operator} ?{}", parameters.len())
                     }
                 });
             }
         }
-        let mut text = format!("SELECT {} FROM {}", sql::columns(table), quote(&table.sql_name));
+        let mut text = format!(
+            "SELECT {} FROM {}",
+            sql::columns(table),
+            quote(&table.sql_name)
+        );
         if !terms.is_empty() {
             text.push_str(" WHERE ");
             text.push_str(&terms.join(" AND "));
@@ -197,7 +234,13 @@ impl Range {
         // Columns that are equal in all rows of the range need no place in the order.
         let order: Vec<String> = ordered.open[self.equal..]
             .iter()
-            .map(|&(column, desc)| format!("{}{}", operand(table, column), if desc { " DESC" } else { "" }))
+            .map(|&(column, desc)| {
+                format!(
+                    "{}{}",
+                    operand(table, column),
+                    if desc { " DESC" } else { "" }
+                )
+            })
             .collect();
         if !order.is_empty() {
             text.push_str(" ORDER BY ");
@@ -207,7 +250,12 @@ impl Range {
     }
 }
 
-fn equality(table: &ReplicaTable, column: usize, value: ValueRef<'_>, parameters: &mut Vec<Cell>) -> String {
+fn equality(
+    table: &ReplicaTable,
+    column: usize,
+    value: ValueRef<'_>,
+    parameters: &mut Vec<Cell>,
+) -> String {
     let name = operand(table, column);
     if value.is_null() {
         return format!("{name} IS NULL");
@@ -258,7 +306,11 @@ mod tests {
     }
 
     /// The plans of a request, one line per range, once the wish that it makes is granted.
-    fn plans(constraint: &[(usize, ValueRef<'_>)], order: &[(usize, Direction)], start: Option<Start<'_>>) -> String {
+    fn plans(
+        constraint: &[(usize, ValueRef<'_>)],
+        order: &[(usize, Direction)],
+        start: Option<Start<'_>>,
+    ) -> String {
         let schema = schema();
         let table = &schema.tables[0];
         let conn = Connection::open_in_memory().unwrap();
@@ -276,7 +328,10 @@ mod tests {
         let wish = wish_of(&request);
         if !wish.is_lookup(table) {
             indexes::make(&conn, &schema, &wish).unwrap();
-            assert!(!indexes::make(&conn, &schema, &wish).unwrap(), "one index is enough");
+            assert!(
+                !indexes::make(&conn, &schema, &wish).unwrap(),
+                "one index is enough"
+            );
         }
         let ordered = Ordered::new(&request);
         let mut lines = Vec::new();
@@ -303,7 +358,10 @@ mod tests {
         use Direction::{Asc, Desc};
         let owner = [(OWNER, ValueRef::String("x"))];
         assert_eq!(plans(&[], &[(ID, Asc)], None), "SCAN issue USING INDEX pk");
-        assert_eq!(plans(&[(ID, ValueRef::String("1"))], &[(ID, Asc)], None), "SEARCH issue USING INDEX pk (id=?)");
+        assert_eq!(
+            plans(&[(ID, ValueRef::String("1"))], &[(ID, Asc)], None),
+            "SEARCH issue USING INDEX pk (id=?)"
+        );
         assert_eq!(
             plans(&[], &[(CREATED, Desc), (ID, Asc)], None),
             "SCAN issue USING INDEX _landfall_ix_issue(created desc,id)"

@@ -64,7 +64,8 @@ impl StepBuilder {
 
     /// Notes a last mutation id.
     pub fn lmid(&mut self, group: &str, client: &str, lmid: u64) {
-        self.lmids.insert((group.to_owned(), client.to_owned()), lmid);
+        self.lmids
+            .insert((group.to_owned(), client.to_owned()), lmid);
     }
 
     /// Notes a mutation result, or its deletion.

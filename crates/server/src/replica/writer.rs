@@ -319,7 +319,12 @@ impl ReplicaWriter {
     ) -> Result<(), ReplicaError> {
         self.conn
             .prepare_cached("INSERT OR REPLACE INTO _landfall_clients VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![group, client, version_cell(lmid), version_cell(version)])?;
+            .execute(params![
+                group,
+                client,
+                version_cell(lmid),
+                version_cell(version)
+            ])?;
         self.step.lmid(group, client, lmid);
         Ok(())
     }
@@ -335,7 +340,13 @@ impl ReplicaWriter {
     ) -> Result<(), ReplicaError> {
         self.conn
             .prepare_cached("INSERT OR REPLACE INTO _landfall_results VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![group, client, version_cell(id), result, version_cell(version)])?;
+            .execute(params![
+                group,
+                client,
+                version_cell(id),
+                result,
+                version_cell(version)
+            ])?;
         self.step.result(group, client, id, result);
         Ok(())
     }
@@ -344,9 +355,15 @@ impl ReplicaWriter {
     pub fn clear_results(&mut self, version: StateVersion) -> Result<(), ReplicaError> {
         let results = self
             .conn
-            .prepare("SELECT client_group, client, id FROM _landfall_results WHERE result IS NOT NULL")?
+            .prepare(
+                "SELECT client_group, client, id FROM _landfall_results WHERE result IS NOT NULL",
+            )?
             .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
             })?
             .collect::<Result<Vec<_>, _>>()?;
         for (group, client, id) in results {
@@ -463,11 +480,7 @@ impl ReplicaWriter {
         Ok(())
     }
 
-    fn get(
-        &self,
-        table: &ReplicaTable,
-        key: &[Cell],
-    ) -> Result<Option<Vec<Cell>>, ReplicaError> {
+    fn get(&self, table: &ReplicaTable, key: &[Cell]) -> Result<Option<Vec<Cell>>, ReplicaError> {
         let width = table.columns.len();
         let row = self
             .conn
@@ -544,5 +557,9 @@ fn create_table(table: &ReplicaTable) -> String {
         })
         .collect();
     parts.push(format!("{} INTEGER NOT NULL", quote(ROW_VERSION)));
-    format!("CREATE TABLE {} ({})", quote(&table.sql_name), parts.join(","))
+    format!(
+        "CREATE TABLE {} ({})",
+        quote(&table.sql_name),
+        parts.join(",")
+    )
 }

@@ -61,7 +61,10 @@ impl Database {
         let mut url = url::Url::parse(&server).expect("the address is a URL");
         url.set_path(&name);
         let client = connect(url.as_str()).await;
-        client.batch_execute(sql).await.expect("the schema is valid");
+        client
+            .batch_execute(sql)
+            .await
+            .expect("the schema is valid");
         Database {
             admin,
             client,
@@ -114,7 +117,10 @@ impl Database {
     /// Drops the database with its slots. Call it at the end; a test that failed leaves them to the server's end.
     pub async fn drop(self) {
         let Database {
-            admin, client, name, ..
+            admin,
+            client,
+            name,
+            ..
         } = self;
         drop(client);
         let slots = format!(

@@ -50,7 +50,10 @@ pub fn install(conn: &Connection, tables: &[UserTable]) -> Result<bool, rusqlite
         conn.execute_batch(sql)?;
     }
     if changed {
-        conn.execute("INSERT INTO _landfall_log (tbl) VALUES (?1)", [SCHEMA_ENTRY])?;
+        conn.execute(
+            "INSERT INTO _landfall_log (tbl) VALUES (?1)",
+            [SCHEMA_ENTRY],
+        )?;
     }
     Ok(changed)
 }
@@ -73,10 +76,16 @@ fn triggers(table: &UserTable) -> Vec<(String, String)> {
     let name = quote(&table.name);
     let label = format!("'{}'", table.name.replace('\'', "''"));
     let key = |prefix: &str| {
-        let columns: Vec<String> = table.row_key.iter().map(|c| format!("{prefix}{}", quote(c))).collect();
+        let columns: Vec<String> = table
+            .row_key
+            .iter()
+            .map(|c| format!("{prefix}{}", quote(c)))
+            .collect();
         columns.join(", ")
     };
-    let places: Vec<String> = (0..table.row_key.len()).map(|at| format!("k{at}")).collect();
+    let places: Vec<String> = (0..table.row_key.len())
+        .map(|at| format!("k{at}"))
+        .collect();
     let insert = format!("INSERT INTO _landfall_log (tbl, {})", places.join(", "));
     let note = |prefix: &str| format!("{insert} VALUES ({label}, {});", key(prefix));
     let collisions: String = table
@@ -85,19 +94,37 @@ fn triggers(table: &UserTable) -> Vec<(String, String)> {
         .map(|index| {
             let terms: Vec<String> = index
                 .iter()
-                .map(|part| format!("{0} COLLATE {1} = NEW.{0}", quote(&part.column), part.collation))
+                .map(|part| {
+                    format!(
+                        "{0} COLLATE {1} = NEW.{0}",
+                        quote(&part.column),
+                        part.collation
+                    )
+                })
                 .collect();
-            format!(" {insert} SELECT {label}, {} FROM {name} WHERE {};", key(""), terms.join(" AND "))
+            format!(
+                " {insert} SELECT {label}, {} FROM {name} WHERE {};",
+                key(""),
+                terms.join(" AND ")
+            )
         })
         .collect();
     let trigger = |suffix: &str, event: &str, body: &str| {
         let trigger = format!("{TRIGGER_PREFIX}on_{}_{suffix}", table.name);
-        let sql = format!("CREATE TRIGGER {} {event} ON {name} BEGIN {} END", quote(&trigger), body.trim());
+        let sql = format!(
+            "CREATE TRIGGER {} {event} ON {name} BEGIN {} END",
+            quote(&trigger),
+            body.trim()
+        );
         (trigger, sql)
     };
     let mut triggers = vec![
         trigger("ai", "AFTER INSERT", &note("NEW.")),
-        trigger("au", "AFTER UPDATE", &format!("{} {}", note("OLD."), note("NEW."))),
+        trigger(
+            "au",
+            "AFTER UPDATE",
+            &format!("{} {}", note("OLD."), note("NEW.")),
+        ),
         trigger("ad", "AFTER DELETE", &note("OLD.")),
     ];
     if !collisions.is_empty() {
@@ -113,7 +140,10 @@ fn own_triggers() -> Vec<(String, String)> {
         let trigger = format!("{table}_{suffix}");
         let places: Vec<String> = (0..keys.len()).map(|at| format!("k{at}")).collect();
         let values: Vec<String> = keys.iter().map(|key| format!("NEW.{key}")).collect();
-        let terms: Vec<String> = keys.iter().map(|key| format!("{key} = NEW.{key}")).collect();
+        let terms: Vec<String> = keys
+            .iter()
+            .map(|key| format!("{key} = NEW.{key}"))
+            .collect();
         let sql = format!(
             "CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN \
              INSERT INTO _landfall_log (tbl, {}) VALUES ('{table}', {}); \

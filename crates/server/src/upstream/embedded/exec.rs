@@ -44,7 +44,7 @@ fn run_all(conn: &Connection, sql: &str) -> Result<Option<String>, rusqlite::Err
 }
 
 fn run_one(statement: &mut Statement<'_>) -> Result<Option<String>, rusqlite::Error> {
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     if names.is_empty() {
         statement.execute([])?;
         return Ok(None);
@@ -100,10 +100,19 @@ mod tests {
         let check = |sql: &str, expected: Option<&str>| {
             assert_eq!(exec(&path, sql).unwrap().as_deref(), expected, "{sql}");
         };
-        check("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t VALUES (1, 'x \"y\"'), (2, NULL); -- end", None);
-        check("SELECT 1; SELECT id, a FROM t ORDER BY id;", Some(r#"[{"id":1,"a":"x \"y\""},{"id":2,"a":null}]"#));
+        check(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t VALUES (1, 'x \"y\"'), (2, NULL); -- end",
+            None,
+        );
+        check(
+            "SELECT 1; SELECT id, a FROM t ORDER BY id;",
+            Some(r#"[{"id":1,"a":"x \"y\""},{"id":2,"a":null}]"#),
+        );
         check("SELECT * FROM t WHERE id > 5", Some("[]"));
-        check("INSERT INTO t VALUES (3, 'z') RETURNING id", Some(r#"[{"id":3}]"#));
+        check(
+            "INSERT INTO t VALUES (3, 'z') RETURNING id",
+            Some(r#"[{"id":3}]"#),
+        );
     }
 
     #[test]
@@ -111,8 +120,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         exec(&path, "CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
-        let error = exec(&path, "INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)").unwrap_err();
-        assert!(error.to_string().ends_with("a.db: no such table: nowhere"), "{error}");
-        assert_eq!(exec(&path, "SELECT * FROM t").unwrap().as_deref(), Some("[]"));
+        let error = exec(
+            &path,
+            "INSERT INTO t VALUES (1); INSERT INTO nowhere VALUES (1)",
+        )
+        .unwrap_err();
+        assert!(
+            error.to_string().ends_with("a.db: no such table: nowhere"),
+            "{error}"
+        );
+        assert_eq!(
+            exec(&path, "SELECT * FROM t").unwrap().as_deref(),
+            Some("[]")
+        );
     }
 }

@@ -58,7 +58,9 @@ pub fn install(conn: &Connection) -> Result<(Vec<UserTable>, bool), UpstreamErro
 
 /// The schema that queries see.
 pub fn replica_schema(tables: &[UserTable]) -> Arc<ReplicaSchema> {
-    Arc::new(ReplicaSchema::new(tables.iter().map(UserTable::draft).collect()))
+    Arc::new(ReplicaSchema::new(
+        tables.iter().map(UserTable::draft).collect(),
+    ))
 }
 
 /// Follows the file's versions and publishes a step for each that it meets.
@@ -81,7 +83,10 @@ impl Follower {
         old.execute_batch("BEGIN")?;
         let version = Layout::Embedded.version(&old)?;
         let schema_version = schema_version(&old)?;
-        let generation: String = old.query_row("SELECT generation FROM _landfall_state", [], |row| row.get(0))?;
+        let generation: String =
+            old.query_row("SELECT generation FROM _landfall_state", [], |row| {
+                row.get(0)
+            })?;
         let schema = replica_schema(&tables);
         let generation = format!("file-{generation}");
         let replica = Replica::new(path, Layout::Embedded, &generation, version, schema.clone());
@@ -122,7 +127,10 @@ impl Follower {
         if schema_version != self.schema_version && self.differs()? {
             self.new.execute_batch("ROLLBACK")?;
             let (tables, _) = install(writer)?;
-            writer.execute("INSERT INTO _landfall_log (tbl) VALUES (?1)", [SCHEMA_ENTRY])?;
+            writer.execute(
+                "INSERT INTO _landfall_log (tbl) VALUES (?1)",
+                [SCHEMA_ENTRY],
+            )?;
             self.new.execute_batch("BEGIN")?;
             return self.publish_schema(tables);
         }
@@ -179,7 +187,9 @@ impl Follower {
                 let after = read(&self.new, table, key, &mut builder);
                 match (before, after) {
                     (Ok(before), Ok(after)) => step.change(&self.schema, table.id, before, after),
-                    (Err(ReplicaError::Value { .. }), _) | (_, Err(ReplicaError::Value { .. })) => step.reset(table.id),
+                    (Err(ReplicaError::Value { .. }), _) | (_, Err(ReplicaError::Value { .. })) => {
+                        step.reset(table.id)
+                    }
                     (Err(error), _) | (_, Err(error)) => return Err(error.into()),
                 }
             } else {
@@ -200,14 +210,19 @@ impl Follower {
 
     fn entries(&self, version: StateVersion) -> Result<Vec<Entry>, UpstreamError> {
         let keys: Vec<String> = (0..MAX_KEY).map(|at| format!("k{at}")).collect();
-        let sql = format!("SELECT DISTINCT tbl, {} FROM _landfall_log WHERE seq > ?1 AND seq <= ?2", keys.join(", "));
+        let sql = format!(
+            "SELECT DISTINCT tbl, {} FROM _landfall_log WHERE seq > ?1 AND seq <= ?2",
+            keys.join(", ")
+        );
         let mut statement = self.new.prepare_cached(&sql)?;
         let mut rows = statement.query([self.version as i64, version as i64])?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
             entries.push(Entry {
                 table: row.get(0)?,
-                key: (1..=MAX_KEY).map(|at| row.get(at)).collect::<Result<_, _>>()?,
+                key: (1..=MAX_KEY)
+                    .map(|at| row.get(at))
+                    .collect::<Result<_, _>>()?,
             });
         }
         Ok(entries)
@@ -225,13 +240,21 @@ impl Follower {
                     step.lmid(group, client, lmid.max(0) as u64);
                 }
             }
-            ("_landfall_results", [Cell::Text(group), Cell::Text(client), Cell::Integer(id), ..]) => {
+            (
+                "_landfall_results",
+                [Cell::Text(group), Cell::Text(client), Cell::Integer(id), ..],
+            ) => {
                 let result: Option<Option<String>> = self
                     .new
                     .prepare_cached("SELECT result FROM _landfall_results WHERE client_group = ?1 AND client = ?2 AND id = ?3")?
                     .query_row((group, client, id), |row| row.get(0))
                     .optional()?;
-                step.result(group, client, (*id).max(0) as u64, result.flatten().as_deref());
+                step.result(
+                    group,
+                    client,
+                    (*id).max(0) as u64,
+                    result.flatten().as_deref(),
+                );
             }
             ("_landfall_permissions", _) => step.permissions(),
             _ => {}
@@ -245,13 +268,16 @@ impl Follower {
             "DELETE FROM _landfall_log WHERE seq <= ?1",
             [self.version.saturating_sub(KEPT_ENTRIES) as i64],
         )?;
-        let frames: i64 = writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
+        let frames: i64 =
+            writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
         if frames < LOG_FRAMES {
             return Ok(());
         }
         self.old.execute_batch("ROLLBACK")?;
         // Fails while a reader elsewhere holds a snapshot; the next time may find none.
-        let reset = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        let reset = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            row.get::<_, bool>(0)
+        });
         if !matches!(reset, Ok(false)) {
             tracing::debug!("the log of the database could not be reset: a reader is using it");
         }

@@ -91,7 +91,9 @@ fn open(path: &Path) -> Result<(Connection, Follower), UpstreamError> {
         let writer = follow::connect(path)?;
         let mode: String = writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(wrong(format!("its journal mode is {mode} and cannot be WAL")));
+            return Err(wrong(format!(
+                "its journal mode is {mode} and cannot be WAL"
+            )));
         }
         writer.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
         let (tables, _) = follow::install(&writer)?;
@@ -279,9 +281,12 @@ impl Worker {
 
     fn run_task(&self, task: &Task) -> Result<CrudOutcome, rusqlite::Error> {
         match task {
-            Task::Crud(request, judge) => {
-                mutate::crud(&self.writer, self.follower.schema(), request, judge.as_ref())
-            }
+            Task::Crud(request, judge) => mutate::crud(
+                &self.writer,
+                self.follower.schema(),
+                request,
+                judge.as_ref(),
+            ),
             Task::Fail(mutation, result) => {
                 let outcome = mutate::record(&self.writer, mutation, result)?;
                 Ok(outcome.unwrap_or_else(|| CrudOutcome::Failed {
@@ -296,7 +301,9 @@ impl Worker {
     }
 
     fn follow(&mut self, wrote: bool) -> Result<(), UpstreamError> {
-        let foreign: i64 = self.writer.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let foreign: i64 = self
+            .writer
+            .query_row("PRAGMA data_version", [], |row| row.get(0))?;
         if wrote || self.seen != Some(foreign) {
             self.follower.step(&self.writer)?;
             self.seen = Some(foreign);
@@ -316,7 +323,10 @@ fn write_error(error: &rusqlite::Error) -> UpstreamError {
     if is_busy(error) {
         UpstreamError::Locked
     } else {
-        UpstreamError::Setup(format!("the database file cannot be written: {}", exec::sqlite_text(error)))
+        UpstreamError::Setup(format!(
+            "the database file cannot be written: {}",
+            exec::sqlite_text(error)
+        ))
     }
 }
 
@@ -349,11 +359,19 @@ impl Upstream for EmbeddedUpstream {
         self.status.lock().clone()
     }
 
-    fn crud(&self, request: CrudRequest, judge: Arc<dyn Judge>) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+    fn crud(
+        &self,
+        request: CrudRequest,
+        judge: Arc<dyn Judge>,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
         self.run(Task::Crud(request, judge))
     }
 
-    fn fail(&self, mutation: MutationId, result: String) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+    fn fail(
+        &self,
+        mutation: MutationId,
+        result: String,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
         self.run(Task::Fail(mutation, result))
     }
 

@@ -11,7 +11,8 @@ use serde_json::Value as Json;
 use super::exec::sqlite_text;
 use crate::replica::{ReplicaSchema, ReplicaTable, quote, read_row};
 use crate::upstream::{
-    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Write, app_error, denied,
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Write, app_error,
+    denied,
 };
 
 /// Why a mutation did not go through.
@@ -38,7 +39,12 @@ pub fn is_own_fault(error: &rusqlite::Error) -> bool {
         rusqlite::Error::SqlInputError { .. } => true,
         other => matches!(
             other.sqlite_error_code(),
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown)
+            Some(
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::TooBig
+                    | ErrorCode::Unknown
+            )
         ),
     }
 }
@@ -100,9 +106,14 @@ fn attempt(
 }
 
 /// Takes the next id of the client. An outcome means that it is not this mutation's turn; then nothing is written.
-fn take_id(conn: &Connection, mutation: &MutationId) -> Result<Option<CrudOutcome>, rusqlite::Error> {
+fn take_id(
+    conn: &Connection,
+    mutation: &MutationId,
+) -> Result<Option<CrudOutcome>, rusqlite::Error> {
     let lmid: i64 = conn
-        .prepare_cached("SELECT lmid FROM _landfall_clients WHERE client_group = ?1 AND client = ?2")?
+        .prepare_cached(
+            "SELECT lmid FROM _landfall_clients WHERE client_group = ?1 AND client = ?2",
+        )?
         .query_row([&mutation.group, &mutation.client], |row| row.get(0))
         .optional()?
         .unwrap_or(0);
@@ -139,7 +150,11 @@ pub fn record(
 /// Marks results as deleted; the marks tell clients that were away.
 pub fn cleanup(conn: &Connection, cleanup: &Cleanup) -> Result<(), rusqlite::Error> {
     match cleanup {
-        Cleanup::Single { group, client, up_to } => {
+        Cleanup::Single {
+            group,
+            client,
+            up_to,
+        } => {
             conn.prepare_cached(
                 "UPDATE _landfall_results SET result = NULL WHERE client_group = ?1 AND client = ?2 AND id <= ?3 AND result IS NOT NULL",
             )?
@@ -175,23 +190,38 @@ impl<'a> Operation<'a> {
         let table = schema
             .table_by_name(&op.table)
             .ok_or_else(|| Abort::Failed(format!("there is no table {:?}", op.table)))?;
-        let key = table
-            .unique_key(&op.primary_key)
-            .ok_or_else(|| Abort::Failed(format!("{:?} is not a key of table {}", op.primary_key, table.name)))?;
-        let object: serde_json::Map<String, Json> = serde_json::from_str(&op.value)
-            .map_err(|_| Abort::Failed(format!("the value of a write to {} is not an object", op.table)))?;
+        let key = table.unique_key(&op.primary_key).ok_or_else(|| {
+            Abort::Failed(format!(
+                "{:?} is not a key of table {}",
+                op.primary_key, table.name
+            ))
+        })?;
+        let object: serde_json::Map<String, Json> =
+            serde_json::from_str(&op.value).map_err(|_| {
+                Abort::Failed(format!(
+                    "the value of a write to {} is not an object",
+                    op.table
+                ))
+            })?;
         let mut values = BTreeMap::new();
         for (name, value) in &object {
-            let column = table
-                .column(name)
-                .ok_or_else(|| Abort::Failed(format!("table {} has no column {name:?}", op.table)))?;
+            let column = table.column(name).ok_or_else(|| {
+                Abort::Failed(format!("table {} has no column {name:?}", op.table))
+            })?;
             let ty = table.columns[column].ty;
-            let cell = cell(ty, value)
-                .ok_or_else(|| Abort::Failed(format!("{}.{name}: expected a {}", op.table, ty.name())))?;
+            let cell = cell(ty, value).ok_or_else(|| {
+                Abort::Failed(format!("{}.{name}: expected a {}", op.table, ty.name()))
+            })?;
             values.insert(column, cell);
         }
-        if key.iter().any(|column| matches!(values.get(column), None | Some(Cell::Null))) {
-            return Err(Abort::Failed(format!("a write to {} lacks a part of its key", op.table)));
+        if key
+            .iter()
+            .any(|column| matches!(values.get(column), None | Some(Cell::Null)))
+        {
+            return Err(Abort::Failed(format!(
+                "a write to {} lacks a part of its key",
+                op.table
+            )));
         }
         Ok(Operation {
             schema,
@@ -215,22 +245,33 @@ impl<'a> Operation<'a> {
                     names.join(","),
                     places.join(",")
                 );
-                conn.prepare_cached(&sql)?.execute(params_from_iter(self.values.values()))?;
+                conn.prepare_cached(&sql)?
+                    .execute(params_from_iter(self.values.values()))?;
                 let new = self.read_back(conn)?;
                 self.ask(judge, Write::Insert { new: &new })
             }
             (CrudKind::Update | CrudKind::Upsert, Some(old)) => self.update(conn, judge, &old),
             (CrudKind::Delete, Some(old)) => {
                 self.ask(judge, Write::Delete { old: &old })?;
-                let sql = format!("DELETE FROM {} WHERE {}", quote(&self.table.sql_name), self.condition(1));
-                conn.prepare_cached(&sql)?.execute(params_from_iter(self.key_cells()))?;
+                let sql = format!(
+                    "DELETE FROM {} WHERE {}",
+                    quote(&self.table.sql_name),
+                    self.condition(1)
+                );
+                conn.prepare_cached(&sql)?
+                    .execute(params_from_iter(self.key_cells()))?;
                 Ok(())
             }
         }
     }
 
     fn update(&self, conn: &Connection, judge: &dyn Judge, old: &Row) -> Result<(), Abort> {
-        let changed: Vec<usize> = self.values.keys().copied().filter(|column| !self.key.contains(column)).collect();
+        let changed: Vec<usize> = self
+            .values
+            .keys()
+            .copied()
+            .filter(|column| !self.key.contains(column))
+            .collect();
         if changed.is_empty() {
             return Ok(());
         }
@@ -245,8 +286,12 @@ impl<'a> Operation<'a> {
             assignments.join(","),
             self.condition(changed.len() + 1)
         );
-        let parameters = changed.iter().map(|column| &self.values[column]).chain(self.key_cells());
-        conn.prepare_cached(&sql)?.execute(params_from_iter(parameters))?;
+        let parameters = changed
+            .iter()
+            .map(|column| &self.values[column])
+            .chain(self.key_cells());
+        conn.prepare_cached(&sql)?
+            .execute(params_from_iter(parameters))?;
         let new = self.read_back(conn)?;
         let write = Write::Update {
             old,
@@ -265,7 +310,9 @@ impl<'a> Operation<'a> {
     }
 
     fn read(&self, conn: &Connection) -> Result<Option<Row>, Abort> {
-        let names: Vec<String> = (0..self.table.columns.len()).map(|column| self.name(column)).collect();
+        let names: Vec<String> = (0..self.table.columns.len())
+            .map(|column| self.name(column))
+            .collect();
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
             names.join(","),
@@ -283,8 +330,12 @@ impl<'a> Operation<'a> {
     }
 
     fn read_back(&self, conn: &Connection) -> Result<Row, Abort> {
-        self.read(conn)?
-            .ok_or_else(|| Abort::Failed(format!("the write to {} was undone by a trigger", self.table.name)))
+        self.read(conn)?.ok_or_else(|| {
+            Abort::Failed(format!(
+                "the write to {} was undone by a trigger",
+                self.table.name
+            ))
+        })
     }
 
     fn name(&self, column: usize) -> String {

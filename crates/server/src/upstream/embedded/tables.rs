@@ -61,7 +61,9 @@ pub fn read(conn: &Connection) -> Result<(Vec<UserTable>, Vec<String>), rusqlite
          ORDER BY l.name",
     )?;
     let names = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
+        })?
         .collect::<Result<Vec<(String, bool, String)>, _>>()?;
     let mut tables = Vec::new();
     let mut warnings = Vec::new();
@@ -90,13 +92,17 @@ fn table(
             Some(ty) => columns.push(ReplicaColumn {
                 name: column.name.clone(),
                 ty,
-                not_null: column.not_null || (column.key > 0 && (keys_not_null || is_rowid(column, &declared))),
+                not_null: column.not_null
+                    || (column.key > 0 && (keys_not_null || is_rowid(column, &declared))),
             }),
             None => left_out.push(format!("{} ({})", column.name, column.ty)),
         }
     }
     if !left_out.is_empty() {
-        warnings.push(format!("columns of {name} that cannot be synced are left out: {}", left_out.join(", ")));
+        warnings.push(format!(
+            "columns of {name} that cannot be synced are left out: {}",
+            left_out.join(", ")
+        ));
     }
     let mut keys: Vec<&Declared> = declared.iter().filter(|column| column.key > 0).collect();
     keys.sort_by_key(|column| column.key);
@@ -105,11 +111,15 @@ fn table(
     let mut collisions = Vec::new();
     for index in unique_indexes(conn, name)? {
         let Some(parts) = index.parts else {
-            warnings.push(format!("a REPLACE that collides on an expression index of {name} is not noticed"));
+            warnings.push(format!(
+                "a REPLACE that collides on an expression index of {name} is not noticed"
+            ));
             continue;
         };
         let is_key = index.whole
-            && parts.iter().all(|part| columns.iter().any(|c| c.name == part.column && c.not_null));
+            && parts
+                .iter()
+                .all(|part| columns.iter().any(|c| c.name == part.column && c.not_null));
         if is_key {
             unique_keys.push(parts.iter().map(|part| part.column.clone()).collect());
         }
@@ -125,14 +135,22 @@ fn table(
         }]);
     }
     let row_key = if primary.is_empty() {
-        unique_keys.iter().min_by_key(|key| (key.len(), (*key).clone())).cloned()
+        unique_keys
+            .iter()
+            .min_by_key(|key| (key.len(), (*key).clone()))
+            .cloned()
     } else {
         Some(primary)
     };
     let Some(row_key) = row_key else {
-        return Ok(Err("it has no primary key and no unique index over not-null columns".to_owned()));
+        return Ok(Err(
+            "it has no primary key and no unique index over not-null columns".to_owned(),
+        ));
     };
-    if row_key.iter().any(|name| !columns.iter().any(|column| column.name == *name)) {
+    if row_key
+        .iter()
+        .any(|name| !columns.iter().any(|column| column.name == *name))
+    {
         return Ok(Err("a column of its key cannot be synced".to_owned()));
     }
     if row_key.len() > MAX_KEY {
@@ -173,14 +191,18 @@ struct UniqueIndex {
 
 fn unique_indexes(conn: &Connection, table: &str) -> Result<Vec<UniqueIndex>, rusqlite::Error> {
     let indexes = conn
-        .prepare("SELECT name, partial FROM pragma_index_list(?1) WHERE \"unique\" = 1 ORDER BY name")?
+        .prepare(
+            "SELECT name, partial FROM pragma_index_list(?1) WHERE \"unique\" = 1 ORDER BY name",
+        )?
         .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<Vec<(String, bool)>, _>>()?;
     indexes
         .into_iter()
         .map(|(name, partial)| {
             let parts = conn
-                .prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?
+                .prepare(
+                    "SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno",
+                )?
                 .query_map([&name], |row| {
                     let column: Option<String> = row.get(0)?;
                     let collation: String = row.get(1)?;
@@ -200,7 +222,10 @@ fn column_type(column: &Declared, checks: &str) -> Option<ColumnType> {
     let ty = column.ty.to_ascii_uppercase();
     let name = squeeze(&column.name);
     let is_checked = |condition: String| {
-        checks.contains(&format!("check({condition})")) || checks.contains(&format!("check({name}isnullor{condition})"))
+        checks
+            .split("check(")
+            .skip(1)
+            .any(|check| holds_condition(check, &condition))
     };
     let has = |part: &str| ty.contains(part);
     Some(if has("BOOL") {
@@ -230,6 +255,17 @@ fn column_type(column: &Declared, checks: &str) -> Option<ColumnType> {
     })
 }
 
+/// Whether a check says the condition, alone or beside `… IS NULL OR`; not as the end of another name.
+fn holds_condition(check: &str, condition: &str) -> bool {
+    check.match_indices(condition).any(|(at, _)| {
+        let before = &check[..at];
+        before.is_empty()
+            || before.ends_with('(')
+            || before.ends_with("isnullor")
+            || before.ends_with("notnulland")
+    })
+}
+
 /// SQL text in lower case without white space and quotes, to find checks in.
 fn squeeze(sql: &str) -> String {
     sql.chars()
@@ -252,9 +288,21 @@ mod tests {
                 let columns: Vec<String> = table
                     .columns
                     .iter()
-                    .map(|c| format!("{}:{}{}", c.name, c.ty.name(), if c.not_null { "!" } else { "" }))
+                    .map(|c| {
+                        format!(
+                            "{}:{}{}",
+                            c.name,
+                            c.ty.name(),
+                            if c.not_null { "!" } else { "" }
+                        )
+                    })
                     .collect();
-                format!("{}({}) key {:?}", table.name, columns.join(" "), table.row_key)
+                format!(
+                    "{}({}) key {:?}",
+                    table.name,
+                    columns.join(" "),
+                    table.row_key
+                )
             })
             .collect();
         found.extend(warnings);
@@ -270,15 +318,21 @@ mod tests {
         );
         check(
             "CREATE TABLE s (id TEXT PRIMARY KEY, done INTEGER NOT NULL CHECK (done IN (0, 1)), \"Meta\" TEXT CHECK (json_valid(\"Meta\")),
-             n INTEGER CHECK (n > 1)) STRICT",
-            "s(id:string! done:boolean! Meta:json n:number) key [\"id\"]",
+             n INTEGER CHECK (n > 1), undone INTEGER, more TEXT CHECK (more IS NULL OR json_valid(more)), maybe INTEGER CHECK (maybe IS NULL OR maybe IN (0,1))) STRICT",
+            "s(id:string! done:boolean! Meta:json n:number undone:number more:json maybe:boolean) key [\"id\"]",
         );
     }
 
     #[test]
     fn keys() {
-        check("CREATE TABLE t (a INT, b INT, PRIMARY KEY (b, a)) WITHOUT ROWID", "t(a:number! b:number!) key [\"b\", \"a\"]");
-        check("CREATE TABLE t (a INT NOT NULL UNIQUE, b INT UNIQUE)", "t(a:number! b:number) key [\"a\"]");
+        check(
+            "CREATE TABLE t (a INT, b INT, PRIMARY KEY (b, a)) WITHOUT ROWID",
+            "t(a:number! b:number!) key [\"b\", \"a\"]",
+        );
+        check(
+            "CREATE TABLE t (a INT NOT NULL UNIQUE, b INT UNIQUE)",
+            "t(a:number! b:number) key [\"a\"]",
+        );
         check(
             "CREATE TABLE t (a INT, b INT UNIQUE)",
             "table t is not synced: it has no primary key and no unique index over not-null columns",
@@ -296,8 +350,20 @@ mod tests {
         let parts: Vec<Vec<String>> = tables[0]
             .collisions
             .iter()
-            .map(|index| index.iter().map(|p| format!("{} {}", p.column, p.collation)).collect())
+            .map(|index| {
+                index
+                    .iter()
+                    .map(|p| format!("{} {}", p.column, p.collation))
+                    .collect()
+            })
             .collect();
-        assert_eq!(parts, [vec!["b NOCASE"], vec!["a BINARY", "b NOCASE"], vec!["id BINARY"]]);
+        assert_eq!(
+            parts,
+            [
+                vec!["b NOCASE"],
+                vec!["a BINARY", "b NOCASE"],
+                vec!["id BINARY"]
+            ]
+        );
     }
 }

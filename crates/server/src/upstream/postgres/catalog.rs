@@ -174,7 +174,11 @@ impl PublishedTable {
 
     /// The table as SQL names it.
     pub fn sql(&self) -> String {
-        format!("{}.{}", super::quote(&self.schema), super::quote(&self.name))
+        format!(
+            "{}.{}",
+            super::quote(&self.schema),
+            super::quote(&self.name)
+        )
     }
 
     /// Whether the publisher still describes the table as the replica knows it.
@@ -202,9 +206,9 @@ impl PublishedTable {
         let found = match self.identity {
             b'd' => usable().find(|key| key.primary),
             b'i' => usable().find(|key| key.identity),
-            b'f' => usable().find(|key| key.primary).or_else(|| {
-                usable().min_by_key(|key| (key.columns.len(), key.name.clone()))
-            }),
+            b'f' => usable()
+                .find(|key| key.primary)
+                .or_else(|| usable().min_by_key(|key| (key.columns.len(), key.name.clone()))),
             _ => return Err("its REPLICA IDENTITY is NOTHING".to_owned()),
         };
         found.ok_or_else(|| {
@@ -257,7 +261,10 @@ impl PublishedTable {
 }
 
 /// The replica's tables for what is published, and one warning for each thing that is left out.
-pub fn replica_schema(tables: &[PublishedTable], internal: &[String]) -> (ReplicaSchema, Vec<String>) {
+pub fn replica_schema(
+    tables: &[PublishedTable],
+    internal: &[String],
+) -> (ReplicaSchema, Vec<String>) {
     let mut drafts: Vec<TableDraft> = Vec::new();
     let mut warnings = Vec::new();
     let mut names = BTreeSet::new();

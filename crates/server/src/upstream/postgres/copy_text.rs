@@ -115,9 +115,15 @@ mod tests {
 
     #[test]
     fn rows_nulls_and_escapes() {
-        check(&[b"1\ta\n2\t\\N\n"], &[&[Some("1"), Some("a")], &[Some("2"), None]]);
+        check(
+            &[b"1\ta\n2\t\\N\n"],
+            &[&[Some("1"), Some("a")], &[Some("2"), None]],
+        );
         check(&[b"a\\tb\\n\\\\N\t\n"], &[&[Some("a\tb\n\\N"), Some("")]]);
-        check(&[b"1\tx", b"y\n", b"2\tz\n"], &[&[Some("1"), Some("xy")], &[Some("2"), Some("z")]]);
+        check(
+            &[b"1\tx", b"y\n", b"2\tz\n"],
+            &[&[Some("1"), Some("xy")], &[Some("2"), Some("z")]],
+        );
     }
 
     #[test]

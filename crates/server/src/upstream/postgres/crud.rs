@@ -103,7 +103,9 @@ impl From<tokio_postgres::Error> for Abort {
         let Some(state) = error.code() else {
             return Abort::Upstream(error.into());
         };
-        if *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED {
+        if *state == SqlState::T_R_SERIALIZATION_FAILURE
+            || *state == SqlState::T_R_DEADLOCK_DETECTED
+        {
             return Abort::Retry;
         }
         // Data, integrity, names and rights, raised exceptions: the mutation's own fault. The rest passes.
@@ -139,7 +141,9 @@ impl PostgresUpstream {
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| UpstreamError::Setup(format!("cannot make a connection pool: {error}")))?;
+            .map_err(|error| {
+                UpstreamError::Setup(format!("cannot make a connection pool: {error}"))
+            })?;
         Ok(PostgresUpstream {
             pool,
             host: address.host(),
@@ -152,16 +156,23 @@ impl PostgresUpstream {
     }
 
     async fn connection(&self) -> Result<Object, UpstreamError> {
-        self.pool.get().await.map_err(|error| UpstreamError::Unreachable {
-            host: self.host.clone(),
-            reason: match error {
-                deadpool_postgres::PoolError::Backend(error) => postgres_text(&error),
-                other => other.to_string(),
-            },
-        })
+        self.pool
+            .get()
+            .await
+            .map_err(|error| UpstreamError::Unreachable {
+                host: self.host.clone(),
+                reason: match error {
+                    deadpool_postgres::PoolError::Backend(error) => postgres_text(&error),
+                    other => other.to_string(),
+                },
+            })
     }
 
-    async fn run(&self, request: &CrudRequest, judge: &dyn Judge) -> Result<CrudOutcome, UpstreamError> {
+    async fn run(
+        &self,
+        request: &CrudRequest,
+        judge: &dyn Judge,
+    ) -> Result<CrudOutcome, UpstreamError> {
         for attempt in 1.. {
             let reason = match self.attempt(request, judge).await {
                 Ok(outcome) => return Ok(outcome),
@@ -180,7 +191,11 @@ impl PostgresUpstream {
         Err(UpstreamError::Stopped)
     }
 
-    async fn attempt(&self, request: &CrudRequest, judge: &dyn Judge) -> Result<CrudOutcome, Abort> {
+    async fn attempt(
+        &self,
+        request: &CrudRequest,
+        judge: &dyn Judge,
+    ) -> Result<CrudOutcome, Abort> {
         let tables = self.tables.read().clone();
         let mut connection = self.connection().await.map_err(Abort::Upstream)?;
         let transaction = connection.transaction().await?;
@@ -189,14 +204,20 @@ impl PostgresUpstream {
             return Ok(outcome);
         }
         for op in &request.ops {
-            Operation::new(&tables, op)?.run(&transaction, judge).await?;
+            Operation::new(&tables, op)?
+                .run(&transaction, judge)
+                .await?;
         }
         transaction.commit().await?;
         Ok(CrudOutcome::Applied)
     }
 
     /// Takes the next id of the client, under its row's lock. An outcome means that it is not this mutation's turn.
-    async fn take_id(&self, transaction: &Transaction<'_>, mutation: &MutationId) -> Result<Option<CrudOutcome>, tokio_postgres::Error> {
+    async fn take_id(
+        &self,
+        transaction: &Transaction<'_>,
+        mutation: &MutationId,
+    ) -> Result<Option<CrudOutcome>, tokio_postgres::Error> {
         let sql = format!(
             "INSERT INTO {}.clients AS c (\"clientGroupID\", \"clientID\", \"lastMutationID\") VALUES ($1, $2, 1)
              ON CONFLICT (\"clientGroupID\", \"clientID\") DO UPDATE SET \"lastMutationID\" = c.\"lastMutationID\" + 1
@@ -216,7 +237,11 @@ impl PostgresUpstream {
     }
 
     /// The second transaction of a failed mutation: its id and its result.
-    async fn record(&self, mutation: &MutationId, result: &str) -> Result<Option<CrudOutcome>, UpstreamError> {
+    async fn record(
+        &self,
+        mutation: &MutationId,
+        result: &str,
+    ) -> Result<Option<CrudOutcome>, UpstreamError> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         if let Some(outcome) = self.take_id(&transaction, mutation).await? {
@@ -238,7 +263,11 @@ impl PostgresUpstream {
     async fn cleanup(&self, cleanup: Cleanup) -> Result<(), UpstreamError> {
         let connection = self.connection().await?;
         match cleanup {
-            Cleanup::Single { group, client, up_to } => {
+            Cleanup::Single {
+                group,
+                client,
+                up_to,
+            } => {
                 let sql = format!(
                     "DELETE FROM {}.mutations WHERE \"clientGroupID\" = $1 AND \"clientID\" = $2 AND \"mutationID\" <= $3",
                     self.shard
@@ -267,11 +296,19 @@ impl Upstream for PostgresUpstream {
         self.status.lock().clone()
     }
 
-    fn crud(&self, request: CrudRequest, judge: Arc<dyn Judge>) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+    fn crud(
+        &self,
+        request: CrudRequest,
+        judge: Arc<dyn Judge>,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
         Box::pin(async move { self.run(&request, judge.as_ref()).await })
     }
 
-    fn fail(&self, mutation: MutationId, result: String) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+    fn fail(
+        &self,
+        mutation: MutationId,
+        result: String,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
         Box::pin(async move {
             let outcome = self.record(&mutation, &result).await?;
             Ok(recorded(outcome, CrudOutcome::Failed { reason: result }))
@@ -311,22 +348,36 @@ impl<'a> Operation<'a> {
         let schema = tables.schema.as_deref().ok_or_else(unknown)?;
         let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
         let writable = tables.tables.get(table.id.0 as usize).ok_or_else(unknown)?;
-        let key = table
-            .unique_key(&op.primary_key)
-            .ok_or_else(|| Abort::Failed(format!("{:?} is not a key of table {}", op.primary_key, table.name)))?;
-        let object: serde_json::Map<String, Json> = serde_json::from_str(&op.value)
-            .map_err(|_| Abort::Failed(format!("the value of a write to {} is not an object", op.table)))?;
+        let key = table.unique_key(&op.primary_key).ok_or_else(|| {
+            Abort::Failed(format!(
+                "{:?} is not a key of table {}",
+                op.primary_key, table.name
+            ))
+        })?;
+        let object: serde_json::Map<String, Json> =
+            serde_json::from_str(&op.value).map_err(|_| {
+                Abort::Failed(format!(
+                    "the value of a write to {} is not an object",
+                    op.table
+                ))
+            })?;
         let mut values = BTreeMap::new();
         for (name, value) in object {
-            let column = table
-                .column(&name)
-                .ok_or_else(|| Abort::Failed(format!("table {} has no column {name:?}", op.table)))?;
+            let column = table.column(&name).ok_or_else(|| {
+                Abort::Failed(format!("table {} has no column {name:?}", op.table))
+            })?;
             let text = values::encode(&writable.columns[column].1, &value)
                 .map_err(|error| Abort::Failed(format!("{}.{name}: {error}", op.table)))?;
             values.insert(column, text);
         }
-        if key.iter().any(|column| !matches!(values.get(column), Some(Some(_)))) {
-            return Err(Abort::Failed(format!("a write to {} lacks a part of its key", op.table)));
+        if key
+            .iter()
+            .any(|column| !matches!(values.get(column), Some(Some(_))))
+        {
+            return Err(Abort::Failed(format!(
+                "a write to {} lacks a part of its key",
+                op.table
+            )));
         }
         Ok(Operation {
             schema,
@@ -402,7 +453,11 @@ impl<'a> Operation<'a> {
 
     async fn insert(&self, transaction: &Transaction<'_>) -> Result<Option<Row>, Abort> {
         let mut parameters = Parameters::default();
-        let names: Vec<String> = self.values.keys().map(|&column| self.name(column)).collect();
+        let names: Vec<String> = self
+            .values
+            .keys()
+            .map(|&column| self.name(column))
+            .collect();
         let places: Vec<String> = self
             .values
             .iter()
@@ -425,7 +480,13 @@ impl<'a> Operation<'a> {
         let mut parameters = Parameters::default();
         let assignments: Vec<String> = changed
             .iter()
-            .map(|&column| format!("{} = {}", self.name(column), parameters.add(self.writable, column, &self.values[&column])))
+            .map(|&column| {
+                format!(
+                    "{} = {}",
+                    self.name(column),
+                    parameters.add(self.writable, column, &self.values[&column])
+                )
+            })
             .collect();
         let condition = self.key_condition(&mut parameters);
         let sql = format!(
@@ -437,12 +498,22 @@ impl<'a> Operation<'a> {
         // The row is locked; only a trigger can have kept it from being updated.
         self.fetch(transaction, &sql, &parameters)
             .await?
-            .ok_or_else(|| Abort::Failed(format!("the update of {} was suppressed", self.table.name)))
+            .ok_or_else(|| {
+                Abort::Failed(format!("the update of {} was suppressed", self.table.name))
+            })
     }
 
-    async fn fetch(&self, transaction: &Transaction<'_>, sql: &str, parameters: &Parameters) -> Result<Option<Row>, Abort> {
+    async fn fetch(
+        &self,
+        transaction: &Transaction<'_>,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<Option<Row>, Abort> {
         let statement = transaction.prepare(sql).await?;
-        let Some(row) = transaction.query_opt(&statement, &parameters.refs()).await? else {
+        let Some(row) = transaction
+            .query_opt(&statement, &parameters.refs())
+            .await?
+        else {
             return Ok(None);
         };
         let mut cells = Vec::with_capacity(self.writable.columns.len());
@@ -451,7 +522,10 @@ impl<'a> Operation<'a> {
             cells.push(match text {
                 None => Cell::Null,
                 Some(text) => values::decode(kind, text).map_err(|error| {
-                    Abort::Failed(format!("{}.{} is {error}", self.table.name, self.table.columns[at].name))
+                    Abort::Failed(format!(
+                        "{}.{} is {error}",
+                        self.table.name, self.table.columns[at].name
+                    ))
                 })?,
             });
         }
@@ -498,6 +572,9 @@ impl Parameters {
     }
 
     fn refs(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect()
+        self.texts
+            .iter()
+            .map(|text| text as &(dyn ToSql + Sync))
+            .collect()
     }
 }

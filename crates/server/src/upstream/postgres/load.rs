@@ -41,17 +41,26 @@ impl From<CopyError> for UpstreamError {
 impl Load<'_> {
     /// Makes a slot and copies its snapshot. The writer has an open transaction, which stays open.
     /// A slot whose copy fails is dropped again.
-    pub async fn run(&self, client: &mut Client, writer: &mut ReplicaWriter) -> Result<Loaded, UpstreamError> {
+    pub async fn run(
+        &self,
+        client: &mut Client,
+        writer: &mut ReplicaWriter,
+    ) -> Result<Loaded, UpstreamError> {
         let slot = self.names.new_slot();
         let config = self.address.replication(&slot, self.publications, 0);
         let mut session = ReplicationClient::connect_gated(config).await?;
         let system = session.identify_system().await?;
         let rows = session
-            .simple_query(&format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')", quote(&slot)))
+            .simple_query(&format!(
+                "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')",
+                quote(&slot)
+            ))
             .await?;
         let exported = Exported::read(&rows)?;
         let generation = format!("pg-{}-{}", system.system_id, system.timeline);
-        let copied = self.copy(client, writer, &exported, &slot, generation).await;
+        let copied = self
+            .copy(client, writer, &exported, &slot, generation)
+            .await;
         // The snapshot lived as long as this session.
         session.abort();
         if copied.is_err()
@@ -96,7 +105,8 @@ impl Load<'_> {
             generation,
             slot: slot.to_owned(),
             publications: self.publications.join(","),
-            tables: serde_json::to_string(&tables).map_err(|error| UpstreamError::Data(error.to_string()))?,
+            tables: serde_json::to_string(&tables)
+                .map_err(|error| UpstreamError::Data(error.to_string()))?,
         };
         writer.set_state(&state)?;
         Ok(Loaded { state, tables })
@@ -120,7 +130,9 @@ impl Exported {
                 .and_then(|row| row.get(column))
                 .and_then(Option::as_ref)
                 .and_then(|bytes| str::from_utf8(bytes).ok())
-                .ok_or_else(|| UpstreamError::Data("the answer to CREATE_REPLICATION_SLOT".to_owned()))
+                .ok_or_else(|| {
+                    UpstreamError::Data("the answer to CREATE_REPLICATION_SLOT".to_owned())
+                })
         };
         let consistent_point = Lsn::parse(text(1)?)
             .map_err(|error| UpstreamError::Data(error.to_string()))?
@@ -189,14 +201,19 @@ fn load_row(
     version: u64,
 ) -> Result<(), UpstreamError> {
     if row.len() != plan.columns.len() {
-        return Err(UpstreamError::Data(format!("a copied row of {} has {} columns", table.server_name(), row.len())));
+        return Err(UpstreamError::Data(format!(
+            "a copied row of {} has {} columns",
+            table.server_name(),
+            row.len()
+        )));
     }
     let mut cells = Vec::with_capacity(row.len());
     for ((at, kind), text) in plan.columns.iter().zip(row) {
         cells.push(match text {
             None => Cell::Null,
-            Some(text) => values::decode(kind, text)
-                .map_err(|error| plan::misread(table, *at, &error))?,
+            Some(text) => {
+                values::decode(kind, text).map_err(|error| plan::misread(table, *at, &error))?
+            }
         });
     }
     plan.load(writer, cells, version)

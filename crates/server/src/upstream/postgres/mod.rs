@@ -79,11 +79,18 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
         tables: tables.clone(),
         stop: stopped,
     };
-    let handle = Handle::current();
+    // A runtime of its own: the stream must not depend on when the caller's ends. Its one worker reads the socket
+    // while the thread applies.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("landfall-replication-io")
+        .enable_all()
+        .build()
+        .map_err(|error| UpstreamError::Setup(format!("cannot start a runtime: {error}")))?;
     std::thread::Builder::new()
         .name("landfall-replication".to_owned())
         .spawn(move || {
-            follower.run(&handle, ready);
+            follower.run(runtime.handle(), ready);
             done.send_replace(true);
         })
         .map_err(|error| UpstreamError::Setup(format!("cannot start a thread: {error}")))?;
@@ -194,8 +201,10 @@ impl Follower {
     /// One connection's worth of following.
     async fn session(&mut self, following: &mut Following) -> Result<(), UpstreamError> {
         let client = self.address.connect().await?;
-        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
-        self.check_slot(&client, &following.state, &publications).await?;
+        let publications =
+            setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        self.check_slot(&client, &following.state, &publications)
+            .await?;
         let state = following
             .writer
             .state()?
@@ -233,15 +242,24 @@ impl Follower {
         publications: &[String],
     ) -> Result<(), UpstreamError> {
         if state.publications != publications.join(",") {
-            return Err(UpstreamError::SchemaChanged("other publications are to be followed".to_owned()));
+            return Err(UpstreamError::SchemaChanged(
+                "other publications are to be followed".to_owned(),
+            ));
         }
         let slot = setup::find_slot(client, &state.slot).await?;
-        let slot = slot.ok_or_else(|| UpstreamError::SlotLost(format!("{} does not exist", state.slot)))?;
+        let slot =
+            slot.ok_or_else(|| UpstreamError::SlotLost(format!("{} does not exist", state.slot)))?;
         if slot.lost {
-            return Err(UpstreamError::SlotLost(format!("Postgres no longer has the log that {} needs", state.slot)));
+            return Err(UpstreamError::SlotLost(format!(
+                "Postgres no longer has the log that {} needs",
+                state.slot
+            )));
         }
         if slot.confirmed > state.confirmed {
-            return Err(UpstreamError::SlotLost(format!("{} is ahead of the replica", state.slot)));
+            return Err(UpstreamError::SlotLost(format!(
+                "{} is ahead of the replica",
+                state.slot
+            )));
         }
         setup::take_over(client, &state.slot).await
     }
@@ -250,7 +268,8 @@ impl Follower {
     async fn open(&mut self) -> Result<Following, UpstreamError> {
         let mut client = self.address.connect().await?;
         session::check(&client).await?;
-        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        let publications =
+            setup::prepare(&client, &self.names, &self.settings.publications).await?;
         match self.reopen(&client, &publications).await {
             Ok(Some(following)) => return Ok(following),
             Ok(None) => {}
@@ -276,7 +295,9 @@ impl Follower {
         let tables: Vec<PublishedTable> = serde_json::from_str(&state.tables)
             .map_err(|error| ReplicaError::Damaged(format!("its tables: {error}")))?;
         if catalog::read(client, publications).await? != tables {
-            return Err(UpstreamError::SchemaChanged("the published tables are others than before".to_owned()));
+            return Err(UpstreamError::SchemaChanged(
+                "the published tables are others than before".to_owned(),
+            ));
         }
         writer.serve_mode()?;
         let (schema, warnings) = catalog::replica_schema(&tables, &self.names.internal());
@@ -286,7 +307,13 @@ impl Follower {
         let schema = Arc::new(schema);
         writer.adopt(schema.clone(), state.version);
         let path = &self.settings.replica_file;
-        let replica = Replica::new(path, Layout::Postgres, &state.generation, state.version, schema.clone());
+        let replica = Replica::new(
+            path,
+            Layout::Postgres,
+            &state.generation,
+            state.version,
+            schema.clone(),
+        );
         self.set_tables(&tables, schema);
         Ok(Some(Following {
             writer,
@@ -320,7 +347,13 @@ impl Follower {
         let (schema, _) = catalog::replica_schema(&loaded.tables, &self.names.internal());
         let schema = Arc::new(schema);
         writer.adopt(schema.clone(), loaded.state.version);
-        let replica = Replica::new(path, Layout::Postgres, &loaded.state.generation, loaded.state.version, schema.clone());
+        let replica = Replica::new(
+            path,
+            Layout::Postgres,
+            &loaded.state.generation,
+            loaded.state.version,
+            schema.clone(),
+        );
         self.set_tables(&loaded.tables, schema);
         Ok(Following {
             writer,
@@ -343,9 +376,13 @@ impl Follower {
         tracing::warn!("copying everything from Postgres anew");
         let mut client = self.address.connect().await?;
         session::check(&client).await?;
-        let publications = setup::prepare(&client, &self.names, &self.settings.publications).await?;
+        let publications =
+            setup::prepare(&client, &self.names, &self.settings.publications).await?;
         following.writer.begin()?;
-        let loaded = self.loader(&publications).run(&mut client, &mut following.writer).await?;
+        let loaded = self
+            .loader(&publications)
+            .run(&mut client, &mut following.writer)
+            .await?;
         let state = loaded.state;
         self.set_tables(&loaded.tables, following.writer.schema().clone());
         following.replica.set_generation(&state.generation);
@@ -377,7 +414,9 @@ fn remove_database(path: &std::path::Path) -> Result<(), UpstreamError> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let path = with_suffix(path, suffix);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&path, &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file_error(&path, &error));
+            }
             _ => {}
         }
     }

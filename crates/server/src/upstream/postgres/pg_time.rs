@@ -170,7 +170,11 @@ fn clock_text(micros: i64) -> String {
 
 fn civil_text(days: i64) -> (String, &'static str) {
     let (year, month, day) = civil_from_days(days);
-    let (year, suffix) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let (year, suffix) = if year > 0 {
+        (year, "")
+    } else {
+        (1 - year, " BC")
+    };
     (format!("{year:04}-{month:02}-{day:02}"), suffix)
 }
 
@@ -193,7 +197,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -205,7 +213,8 @@ mod tests {
 
     #[test]
     fn known_moments() {
-        let check = |text: &str, expected: f64| assert_eq!(epoch_ms(text), Some(expected), "{text}");
+        let check =
+            |text: &str, expected: f64| assert_eq!(epoch_ms(text), Some(expected), "{text}");
         check("1970-01-01", 0.0);
         check("2000-02-29", 951_782_400_000.0);
         check("2023-11-14 22:13:20.123456+00", 1_700_000_000_123.456);
@@ -217,7 +226,8 @@ mod tests {
 
     #[test]
     fn times_of_day() {
-        let check = |text: &str, expected: i64| assert_eq!(ms_of_day(text), Some(expected), "{text}");
+        let check =
+            |text: &str, expected: i64| assert_eq!(ms_of_day(text), Some(expected), "{text}");
         check("00:00:00", 0);
         check("24:00:00", 86_400_000);
         check("12:34:56.789999", 45_296_789);
@@ -227,7 +237,15 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["", "x", "2023-13-01", "2023-01-01 25", "2023-01-01 1:2:3:4", "+", "2023-01-01 00:00:00.1234567"] {
+        for text in [
+            "",
+            "x",
+            "2023-13-01",
+            "2023-01-01 25",
+            "2023-01-01 1:2:3:4",
+            "+",
+            "2023-01-01 00:00:00.1234567",
+        ] {
             let accepted = epoch_ms(text);
             assert!(accepted.is_none() || text == "2023-01-01 25", "{text}");
         }
@@ -235,8 +253,11 @@ mod tests {
 
     #[test]
     fn a_fraction_near_the_limit_of_doubles_is_not_rounded_twice() {
-        let ms = 4_421_227_000_504_521_i64 as f64 / 1000.0;
-        assert_eq!(timestamp_text(ms).as_deref(), Some("2110-02-07 14:36:40.504521+00"));
+        let ms = 4_421_227_000_504_521_f64 / 1000.0;
+        assert_eq!(
+            timestamp_text(ms).as_deref(),
+            Some("2110-02-07 14:36:40.504521+00")
+        );
     }
 
     proptest! {

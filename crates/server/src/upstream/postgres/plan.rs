@@ -84,7 +84,10 @@ fn own_columns(table: &PublishedTable, names: &[&str]) -> Option<Vec<(usize, Kin
         .collect()
 }
 
-fn user_plan(table: &PublishedTable, schema: &ReplicaSchema) -> (Target, Option<Vec<(usize, Kind)>>) {
+fn user_plan(
+    table: &PublishedTable,
+    schema: &ReplicaSchema,
+) -> (Target, Option<Vec<(usize, Kind)>>) {
     let Some(facts) = schema.table_by_name(&table.server_name()) else {
         return (Target::Skipped, None);
     };
@@ -111,7 +114,12 @@ pub fn misread(table: &PublishedTable, column: usize, error: &ValueError) -> Ups
 
 impl Plan {
     /// Adds a row of the initial copy.
-    pub fn load(&self, writer: &mut ReplicaWriter, cells: Vec<Cell>, version: u64) -> Result<(), UpstreamError> {
+    pub fn load(
+        &self,
+        writer: &mut ReplicaWriter,
+        cells: Vec<Cell>,
+        version: u64,
+    ) -> Result<(), UpstreamError> {
         match &self.target {
             Target::Table { id, .. } => writer.load(*id, cells, version)?,
             Target::Skipped => {}
@@ -141,7 +149,12 @@ impl Plan {
     }
 
     /// Applies a deleted row.
-    pub fn delete(&self, writer: &mut ReplicaWriter, old: &Tuple<'_>, version: u64) -> Result<(), UpstreamError> {
+    pub fn delete(
+        &self,
+        writer: &mut ReplicaWriter,
+        old: &Tuple<'_>,
+        version: u64,
+    ) -> Result<(), UpstreamError> {
         match &self.target {
             Target::Table { id, key } => {
                 let key = self.key_cells(key, old)?;
@@ -170,7 +183,12 @@ impl Plan {
         Ok(())
     }
 
-    fn put_own(&self, writer: &mut ReplicaWriter, cells: Vec<Option<Cell>>, version: u64) -> Result<(), UpstreamError> {
+    fn put_own(
+        &self,
+        writer: &mut ReplicaWriter,
+        cells: Vec<Option<Cell>>,
+        version: u64,
+    ) -> Result<(), UpstreamError> {
         let text = |at: usize| match cells.get(at) {
             Some(Some(Cell::Text(text))) => Some(text.as_str()),
             _ => None,
@@ -209,7 +227,12 @@ impl Plan {
             .collect()
     }
 
-    fn cell(&self, tuple: &Tuple<'_>, at: usize, kind: &Kind) -> Result<Option<Cell>, UpstreamError> {
+    fn cell(
+        &self,
+        tuple: &Tuple<'_>,
+        at: usize,
+        kind: &Kind,
+    ) -> Result<Option<Cell>, UpstreamError> {
         match tuple.get(at) {
             Some(Field::Null) => Ok(Some(Cell::Null)),
             Some(Field::Unchanged) => Ok(None),
@@ -226,9 +249,14 @@ impl Plan {
 
 fn identify(cells: &[Option<Cell>]) -> Result<(&str, &str, u64), UpstreamError> {
     match cells {
-        [Some(Cell::Text(group)), Some(Cell::Text(client)), Some(Cell::Integer(id)), ..] => {
-            Ok((group, client, (*id).max(0) as u64))
-        }
-        _ => Err(UpstreamError::Data("a row of clients or mutations".to_owned())),
+        [
+            Some(Cell::Text(group)),
+            Some(Cell::Text(client)),
+            Some(Cell::Integer(id)),
+            ..,
+        ] => Ok((group, client, (*id).max(0) as u64)),
+        _ => Err(UpstreamError::Data(
+            "a row of clients or mutations".to_owned(),
+        )),
     }
 }

@@ -107,7 +107,10 @@ impl Address {
             Some(Host::Unix(path)) => path.to_string_lossy().into_owned(),
             None => String::new(),
         };
-        (host, self.config.get_ports().first().copied().unwrap_or(5432))
+        (
+            host,
+            self.config.get_ports().first().copied().unwrap_or(5432),
+        )
     }
 
     fn user(&self) -> &str {
@@ -156,7 +159,9 @@ impl Address {
         let host = self.host();
         let reason = postgres_text(error);
         // 57P03: starting up or shutting down, which passes.
-        let passes = error.code().is_some_and(|code| code.code().starts_with("57P"));
+        let passes = error
+            .code()
+            .is_some_and(|code| code.code().starts_with("57P"));
         if error.as_db_error().is_some() && !passes {
             UpstreamError::Refused { host, reason }
         } else {
@@ -165,7 +170,12 @@ impl Address {
     }
 
     /// The settings of a replication connection.
-    pub fn replication(&self, slot: &str, publications: &[String], start: u64) -> ReplicationConfig {
+    pub fn replication(
+        &self,
+        slot: &str,
+        publications: &[String],
+        start: u64,
+    ) -> ReplicationConfig {
         let (host, port) = self.host_and_port();
         let password = self.config.get_password().unwrap_or_default();
         // Names reach the server as an identifier list.
@@ -218,7 +228,11 @@ impl Ssl {
             "require" => Ssl::Require,
             "verify-ca" => Ssl::VerifyCa,
             "verify-full" => Ssl::VerifyFull,
-            other => return Err(UpstreamError::Address(format!("sslmode {other:?} is not known"))),
+            other => {
+                return Err(UpstreamError::Address(format!(
+                    "sslmode {other:?} is not known"
+                )));
+            }
         })
     }
 }
@@ -255,16 +269,33 @@ mod tests {
     fn addresses_with_ssl_modes() {
         let check = |text: &str, ssl: Ssl, host: &str| {
             let address = Address::parse(text).map_err(|e| e.to_string()).unwrap();
-            assert_eq!((address.ssl, address.host().as_str()), (ssl, host), "{text}");
+            assert_eq!(
+                (address.ssl, address.host().as_str()),
+                (ssl, host),
+                "{text}"
+            );
         };
         check("postgres://u:p@db:5433/app", Ssl::Prefer, "db:5433");
-        check("postgresql://u@db/app?sslmode=disable", Ssl::Disable, "db:5432");
-        check("postgres://u@db/app?sslmode=verify-full&sslrootcert=/ca.pem", Ssl::VerifyFull, "db:5432");
+        check(
+            "postgresql://u@db/app?sslmode=disable",
+            Ssl::Disable,
+            "db:5432",
+        );
+        check(
+            "postgres://u@db/app?sslmode=verify-full&sslrootcert=/ca.pem",
+            Ssl::VerifyFull,
+            "db:5432",
+        );
     }
 
     #[test]
     fn a_wrong_address_never_shows_its_password() {
-        for text in ["mysql://u:hunter2@db/app", "postgres://u:hunter2@db/app?sslmode=maybe", "postgres://u:hunter2@db/app?what=1", "postgres:hunter2"] {
+        for text in [
+            "mysql://u:hunter2@db/app",
+            "postgres://u:hunter2@db/app?sslmode=maybe",
+            "postgres://u:hunter2@db/app?what=1",
+            "postgres:hunter2",
+        ] {
             let error = Address::parse(text).map(|_| ()).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }

@@ -112,7 +112,10 @@ fn tables(names: &Names) -> String {
 
 async fn publication_exists(client: &Client, name: &str) -> Result<bool, UpstreamError> {
     let row = client
-        .query_one("SELECT EXISTS (SELECT 1 FROM pg_publication WHERE pubname = $1)", &[&name])
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM pg_publication WHERE pubname = $1)",
+            &[&name],
+        )
         .await?;
     Ok(row.get(0))
 }
@@ -157,7 +160,9 @@ async fn user_publications(
                 )));
             }
             None => {
-                return Err(UpstreamError::Setup(format!("there is no publication {name:?}")));
+                return Err(UpstreamError::Setup(format!(
+                    "there is no publication {name:?}"
+                )));
             }
         }
     }
@@ -184,7 +189,10 @@ async fn set_identities(client: &Client, publications: &[String]) -> Result<(), 
 }
 
 fn explain(what: &str, error: &tokio_postgres::Error) -> UpstreamError {
-    UpstreamError::Setup(format!("cannot {what} in Postgres: {}", postgres_text(error)))
+    UpstreamError::Setup(format!(
+        "cannot {what} in Postgres: {}",
+        postgres_text(error)
+    ))
 }
 
 /// What the server says of a slot.
@@ -218,7 +226,10 @@ pub async fn find_slot(client: &Client, name: &str) -> Result<Option<Slot>, Upst
 /// Ends the walsender that still holds a slot: a server that was replaced, or our own broken connection.
 pub async fn take_over(client: &Client, name: &str) -> Result<(), UpstreamError> {
     for _ in 0..50 {
-        match find_slot(client, name).await?.and_then(|slot| slot.active_pid) {
+        match find_slot(client, name)
+            .await?
+            .and_then(|slot| slot.active_pid)
+        {
             None => return Ok(()),
             Some(pid) => {
                 client

@@ -110,7 +110,11 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies an event and those that wait behind it, up to the end of a batch.
-    async fn drain(&mut self, client: &mut ReplicationClient, first: ReplicationEvent) -> Result<(), UpstreamError> {
+    async fn drain(
+        &mut self,
+        client: &mut ReplicationClient,
+        first: ReplicationEvent,
+    ) -> Result<(), UpstreamError> {
         let mut next = Some(first);
         loop {
             let event = match next.take() {
@@ -129,9 +133,9 @@ impl<'a> Applier<'a> {
     }
 
     fn batch_is_full(&self) -> bool {
-        self.batch
-            .as_ref()
-            .is_some_and(|batch| batch.changes >= BATCH_CHANGES || batch.since.elapsed() >= BATCH_AGE)
+        self.batch.as_ref().is_some_and(|batch| {
+            batch.changes >= BATCH_CHANGES || batch.since.elapsed() >= BATCH_AGE
+        })
     }
 
     fn apply(&mut self, event: ReplicationEvent) -> Result<(), UpstreamError> {
@@ -144,7 +148,11 @@ impl<'a> Applier<'a> {
                 });
             }
             ReplicationEvent::XLogData { data, .. } => self.change(&data)?,
-            ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
+            ReplicationEvent::Commit {
+                lsn,
+                end_lsn,
+                commit_time_micros,
+            } => {
                 let transaction = self.transaction.take();
                 if transaction.is_some_and(|t| !t.known) {
                     self.version = lsn.as_u64();
@@ -165,7 +173,8 @@ impl<'a> Applier<'a> {
     }
 
     fn change(&mut self, data: &[u8]) -> Result<(), UpstreamError> {
-        let message = pgoutput::decode(data).map_err(|error| UpstreamError::Data(error.to_string()))?;
+        let message =
+            pgoutput::decode(data).map_err(|error| UpstreamError::Data(error.to_string()))?;
         if let Message::Relation(relation) = message {
             return self.describe(&relation);
         }
@@ -189,13 +198,17 @@ impl<'a> Applier<'a> {
         }
         let plans = &self.plans;
         let plan = |relation: u32| {
-            plans
-                .get(&relation)
-                .ok_or_else(|| UpstreamError::Data(format!("relation {relation} was not described")))
+            plans.get(&relation).ok_or_else(|| {
+                UpstreamError::Data(format!("relation {relation} was not described"))
+            })
         };
         match message {
-            Message::Insert { relation, new } => plan(relation)?.put(self.writer, None, &new, version),
-            Message::Update { relation, old, new } => plan(relation)?.put(self.writer, old.as_ref(), &new, version),
+            Message::Insert { relation, new } => {
+                plan(relation)?.put(self.writer, None, &new, version)
+            }
+            Message::Update { relation, old, new } => {
+                plan(relation)?.put(self.writer, old.as_ref(), &new, version)
+            }
             Message::Delete { relation, old } => plan(relation)?.delete(self.writer, &old, version),
             Message::Truncate { relations } => {
                 for relation in relations {
@@ -215,7 +228,9 @@ impl<'a> Applier<'a> {
             .find(|table| table.schema == relation.schema && table.name == relation.name)
             .ok_or_else(|| UpstreamError::SchemaChanged(format!("table {name} is new")))?;
         if !known.matches(relation) {
-            return Err(UpstreamError::SchemaChanged(format!("the columns or the identity of table {name} differ")));
+            return Err(UpstreamError::SchemaChanged(format!(
+                "the columns or the identity of table {name} differ"
+            )));
         }
         let plan = plan::plan(known, self.writer.schema(), self.names);
         if matches!(plan.target, Target::Skipped) {
@@ -228,7 +243,8 @@ impl<'a> Applier<'a> {
     /// Commits and publishes the batch, if there is one.
     fn commit(&mut self) -> Result<(), UpstreamError> {
         if let Some(batch) = self.batch.take() {
-            self.writer.commit(self.replica, batch.version, self.synced)?;
+            self.writer
+                .commit(self.replica, batch.version, self.synced)?;
         }
         Ok(())
     }
@@ -252,7 +268,9 @@ impl<'a> Applier<'a> {
 }
 
 fn ended() -> UpstreamError {
-    UpstreamError::Replication(pgwire_replication::PgWireError::Task("the stream ended".to_owned()))
+    UpstreamError::Replication(pgwire_replication::PgWireError::Task(
+        "the stream ended".to_owned(),
+    ))
 }
 
 fn age(commit_time_micros: i64) -> Option<Duration> {

@@ -8,7 +8,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 use crate::upstream::UpstreamError;
 
@@ -29,7 +31,9 @@ pub fn checked(root_cert: Option<&Path>, host_name: bool) -> Result<ClientConfig
                 CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
             for certificate in certificates {
                 let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| wrong(error.to_string()))?;
             }
         }
         None => {
@@ -38,7 +42,9 @@ pub fn checked(root_cert: Option<&Path>, host_name: bool) -> Result<ClientConfig
         }
     }
     if roots.is_empty() {
-        return Err(UpstreamError::Address("sslmode needs root certificates, and there are none".to_owned()));
+        return Err(UpstreamError::Address(
+            "sslmode needs root certificates, and there are none".to_owned(),
+        ));
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()

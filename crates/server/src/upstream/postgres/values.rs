@@ -43,9 +43,7 @@ pub fn decode(kind: &Kind, text: &str) -> Result<Cell, ValueError> {
         Kind::Date | Kind::Timestamp | Kind::TimestampTz => {
             real(pg_time::epoch_ms(text).ok_or_else(wrong)?)
         }
-        Kind::Time | Kind::TimeTz => {
-            Cell::Integer(pg_time::ms_of_day(text).ok_or_else(wrong)?)
-        }
+        Kind::Time | Kind::TimeTz => Cell::Integer(pg_time::ms_of_day(text).ok_or_else(wrong)?),
         Kind::Array(element) => Cell::Text(array_to_json(element, text)?),
     })
 }
@@ -84,7 +82,11 @@ fn array_to_json(element: &Kind, text: &str) -> Result<String, ValueError> {
                 out.push(']');
                 rest = chars.as_str();
                 if depth == 0 {
-                    return if rest.is_empty() { Ok(out) } else { Err(wrong()) };
+                    return if rest.is_empty() {
+                        Ok(out)
+                    } else {
+                        Err(wrong())
+                    };
                 }
             }
             Some(',') if depth > 0 => {
@@ -126,7 +128,9 @@ fn write_element(kind: &Kind, text: Option<&str>, out: &mut String) -> Result<()
         return Ok(());
     };
     match (kind, decode(kind, text)?) {
-        (Kind::Bool, Cell::Integer(value)) => out.push_str(if value == 0 { "false" } else { "true" }),
+        (Kind::Bool, Cell::Integer(value)) => {
+            out.push_str(if value == 0 { "false" } else { "true" })
+        }
         (_, Cell::Integer(value)) => out.push_str(&value.to_string()),
         (_, Cell::Real(value)) => {
             landfall_zql::write_json(landfall_zql::ValueRef::Number(value), out);
@@ -236,10 +240,18 @@ mod tests {
     #[test]
     fn decodes_every_kind() {
         check(Kind::Bool, "t", Cell::Integer(1));
-        check(Kind::Integer, "-9223372036854775808", Cell::Integer(i64::MIN));
+        check(
+            Kind::Integer,
+            "-9223372036854775808",
+            Cell::Integer(i64::MIN),
+        );
         check(Kind::Float, "1e-7", Cell::Real(1e-7));
         check(Kind::Float, "NaN", Cell::Null);
-        check(Kind::Json, "{\"a\": [1, \" x\"]}", Cell::Text("{\"a\":[1,\" x\"]}".into()));
+        check(
+            Kind::Json,
+            "{\"a\": [1, \" x\"]}",
+            Cell::Text("{\"a\":[1,\" x\"]}".into()),
+        );
         check(Kind::Date, "1970-01-02", Cell::Real(86_400_000.0));
         check(Kind::Time, "00:00:01.5009", Cell::Integer(1500));
     }
@@ -247,16 +259,40 @@ mod tests {
     #[test]
     fn decodes_arrays() {
         check(array(Kind::Integer), "{}", Cell::Text("[]".into()));
-        check(array(Kind::Integer), "{1,NULL,3}", Cell::Text("[1,null,3]".into()));
-        check(array(Kind::Integer), "[0:1]={1,2}", Cell::Text("[1,2]".into()));
-        check(array(Kind::Text), r#"{a,"b,\"c\\",NULL,"NULL"}"#, Cell::Text(r#"["a","b,\"c\\",null,"NULL"]"#.into()));
-        check(array(Kind::Bool), "{{t,f},{f,NULL}}", Cell::Text("[[true,false],[false,null]]".into()));
-        check(array(Kind::Json), r#"{"{\"a\": 1}"}"#, Cell::Text(r#"[{"a":1}]"#.into()));
+        check(
+            array(Kind::Integer),
+            "{1,NULL,3}",
+            Cell::Text("[1,null,3]".into()),
+        );
+        check(
+            array(Kind::Integer),
+            "[0:1]={1,2}",
+            Cell::Text("[1,2]".into()),
+        );
+        check(
+            array(Kind::Text),
+            r#"{a,"b,\"c\\",NULL,"NULL"}"#,
+            Cell::Text(r#"["a","b,\"c\\",null,"NULL"]"#.into()),
+        );
+        check(
+            array(Kind::Bool),
+            "{{t,f},{f,NULL}}",
+            Cell::Text("[[true,false],[false,null]]".into()),
+        );
+        check(
+            array(Kind::Json),
+            r#"{"{\"a\": 1}"}"#,
+            Cell::Text(r#"[{"a":1}]"#.into()),
+        );
     }
 
     #[test]
     fn foreign_text_is_refused() {
-        for (kind, text) in [(Kind::Bool, "yes"), (Kind::Integer, "1.5"), (Kind::Date, "today")] {
+        for (kind, text) in [
+            (Kind::Bool, "yes"),
+            (Kind::Integer, "1.5"),
+            (Kind::Date, "today"),
+        ] {
             assert!(decode(&kind, text).is_err(), "{kind:?} {text}");
         }
         for text in ["", "{", "}", "{1", "{\"a", "{1}x", "[0:1]"] {
@@ -268,15 +304,31 @@ mod tests {
     fn encodes_json_for_columns() {
         let check = |kind: Kind, json: &str, expected: Option<&str>| {
             let value: Json = serde_json::from_str(json).unwrap();
-            assert_eq!(encode(&kind, &value), Ok(expected.map(str::to_owned)), "{json}");
+            assert_eq!(
+                encode(&kind, &value),
+                Ok(expected.map(str::to_owned)),
+                "{json}"
+            );
         };
         check(Kind::Integer, "12", Some("12"));
         check(Kind::Float, "1.5", Some("1.5"));
         check(Kind::Json, "{\"a\":[1]}", Some("{\"a\":[1]}"));
         check(Kind::Json, "null", None);
-        check(Kind::TimestampTz, "1700000000123.456", Some("2023-11-14 22:13:20.123456+00"));
-        check(array(Kind::Text), r#"["a\"b", null, "NULL"]"#, Some(r#"{"a\"b",NULL,"NULL"}"#));
-        check(array(Kind::Integer), "[[1,2],[3,4]]", Some(r#"{{"1","2"},{"3","4"}}"#));
+        check(
+            Kind::TimestampTz,
+            "1700000000123.456",
+            Some("2023-11-14 22:13:20.123456+00"),
+        );
+        check(
+            array(Kind::Text),
+            r#"["a\"b", null, "NULL"]"#,
+            Some(r#"{"a\"b",NULL,"NULL"}"#),
+        );
+        check(
+            array(Kind::Integer),
+            "[[1,2],[3,4]]",
+            Some(r#"{{"1","2"},{"3","4"}}"#),
+        );
     }
 
     #[test]
