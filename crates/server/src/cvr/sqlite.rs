@@ -184,7 +184,7 @@ impl CvrStore for SqliteCvr {
     fn write_group(&self, group: &str, writes: &[GroupWrite]) -> Result<(), CvrError> {
         let mut connection = self.connection.lock();
         let tx = connection.transaction()?;
-        tx.prepare_cached("INSERT INTO groups (id) VALUES (?) ON CONFLICT DO NOTHING")?
+        tx.prepare_cached("INSERT INTO groups (id, last_active) VALUES (?, unixepoch() * 1000) ON CONFLICT DO NOTHING")?
             .execute([group])?;
         for write in writes {
             write_one(&tx, group, write)?;
@@ -590,6 +590,19 @@ mod tests {
                 now_ms: 1,
             },
         ]);
+    }
+
+    #[test]
+    fn only_unused_groups_are_purged() {
+        let store = SqliteCvr::in_memory().expect("opens");
+        for group in ["new", "old"] {
+            store.write_group(group, &[GroupWrite::Client("c".into()), GroupWrite::Version(v(3, 0))]).expect("writes");
+        }
+        let long_ago = GroupWrite::Clock { ttl_clock_ms: 1, now_ms: 5_000 };
+        store.write_group("old", &[long_ago]).expect("writes");
+        assert_eq!(store.purge_groups(1_000_000).expect("purges"), 1);
+        let is_purged = |group| store.load_group(group).expect("loads").expect("there").purged;
+        assert!(is_purged("old") && !is_purged("new"));
     }
 
     #[test]
