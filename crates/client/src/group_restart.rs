@@ -6,7 +6,7 @@
 
 use crate::client::Client;
 use crate::connection::PauseBounds;
-use crate::effect::{Effect, Outcome};
+use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::{Purpose, RETRY_MS, from_outcome, from_queue};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
@@ -160,12 +160,13 @@ impl Client {
             true => group,
             false => loaded.head.group_id.clone(),
         };
-        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let ended: Vec<MutationInfo> = loaded.outcomes.iter().cloned().map(from_outcome).collect();
         let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
         // The calls of this page go on with the mutations that they became.
         for mutation in &mut queue {
             mutation.call = self.mutations.call_of_same(mutation);
         }
+        self.tell_missed_outcomes(&queue, &ended);
         self.mutations.forget_stored();
         self.finish_restart(now, group, new_client, &BTreeMap::new());
         self.mutations.replace_ended(ended);
@@ -176,6 +177,28 @@ impl Client {
         }
         for client in &loaded.clients {
             self.watch(&client.client_id);
+        }
+    }
+
+    /// Calls of this page whose mutations another tab has issued again and seen to their end meanwhile.
+    fn tell_missed_outcomes(&mut self, queue: &[Mutation], ended: &[MutationInfo]) {
+        for mutation in self.mutations.pending() {
+            let there = queue
+                .iter()
+                .any(|m| m.call.is_some() && m.call == mutation.call);
+            let stored = matches!(mutation.stored, Stored::At(_)) && !mutation.attempted;
+            if mutation.call.is_none() || there || !stored {
+                continue;
+            }
+            let same =
+                |e: &&MutationInfo| e.name == mutation.name && e.args_json == mutation.args_json;
+            let outcome = ended.iter().find(same).and_then(|e| e.outcome.clone());
+            self.effects.push(Effect::MutationOutcome {
+                call: mutation.call,
+                client_id: mutation.client_id.clone(),
+                mutation_id: mutation.id,
+                outcome: outcome.unwrap_or(Outcome::Confirmed),
+            });
         }
     }
 

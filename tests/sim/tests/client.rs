@@ -600,3 +600,181 @@ fn rows_are_released_when_nothing_shows_them() {
     assert!(t.decoder.rows.is_empty());
     world.settle();
 }
+
+#[test]
+fn a_write_that_a_dead_tab_stored_without_announcing_it_is_found_and_sent() {
+    let mut world = world();
+    let (a, b) = (world.open_tab(), world.open_tab());
+    world.settle();
+    world.network_down();
+    let t = world.tabs.get_mut(&a).expect("open");
+    t.mutate("create", &issue("3", "three"));
+    // Killed after the commit, before the announcement.
+    t.announced.clear();
+    world.kill_tab(a);
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied.len(), 1);
+    assert!(world.tabs[&b].client.mutations().is_empty());
+}
+
+#[test]
+fn two_tabs_of_a_forgotten_group_meet_in_one_new_group() {
+    let mut world = world();
+    let (a, b) = (world.open_tab(), world.open_tab());
+    let view = world
+        .tabs
+        .get_mut(&b)
+        .expect("open")
+        .view(ISSUES, named("all"));
+    world.settle();
+    world.network_down();
+    for (tab, id) in [(a, "3"), (b, "4"), (a, "5")] {
+        let call = world
+            .tabs
+            .get_mut(&tab)
+            .expect("open")
+            .mutate("create", &issue(id, id));
+        assert_eq!(world.tabs[&tab].durable.get(&call), Some(&Ok(())));
+        world.settle();
+    }
+    world.server.forget_all();
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied.len(), 3, "each once");
+    assert_eq!(titles(&world, b, view), ["one", "zwei ü 😀", "3", "4", "5"]);
+    for tab in [a, b] {
+        assert!(world.tabs[&tab].client.mutations().is_empty());
+        assert_eq!(
+            world.tabs[&tab].connection,
+            Some(ConnectionState::Connected)
+        );
+        // Every call of the page gets its outcome, whatever its mutation is called now.
+        assert!(
+            world.tabs[&tab]
+                .outcomes
+                .values()
+                .all(|o| *o == Outcome::Confirmed)
+        );
+        assert!(!world.tabs[&tab].outcomes.is_empty());
+    }
+}
+
+#[test]
+fn storage_that_fails_while_the_server_has_forgotten_the_group_repeats_nothing() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    world.network_down();
+    world
+        .tabs
+        .get_mut(&tab)
+        .expect("open")
+        .mutate("create", &issue("3", "three"));
+    world.server.forget_all();
+    world.network_up();
+    world.tabs.get_mut(&tab).expect("open").storage_fails = true;
+    world.pass(4_000.0);
+    assert_eq!(
+        world.server.applied.len(),
+        0,
+        "not from memory: storage still holds it"
+    );
+    world.tabs.get_mut(&tab).expect("open").storage_fails = false;
+    world.pass(60_000.0);
+    world.kill_tab(tab);
+    world.open_tab();
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied.len(), 1);
+}
+
+#[test]
+fn a_write_that_cannot_be_stored_is_told_and_sent_all_the_same() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.storage_fails = true;
+    let call = t.mutate("create", &issue("3", "three"));
+    assert!(matches!(t.durable.get(&call), Some(Err(_))));
+    assert!(
+        t.notes
+            .iter()
+            .any(|note| note.starts_with("StorageProblem"))
+    );
+    world.settle();
+    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(
+        world.tabs[&tab].outcomes.values().collect::<Vec<_>>(),
+        [&Outcome::Confirmed]
+    );
+}
+
+#[test]
+fn a_reload_keeps_what_the_server_has_answered() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world
+        .tabs
+        .get_mut(&tab)
+        .expect("open")
+        .view(ISSUES, named("all"));
+    world.settle();
+    world.kill_tab(tab);
+    let tab = world.open_tab();
+    let view = world
+        .tabs
+        .get_mut(&tab)
+        .expect("open")
+        .view(ISSUES, named("all"));
+    let t = &world.tabs[&tab];
+    assert_eq!(
+        titles(&world, tab, view).len(),
+        2,
+        "rows before the connection"
+    );
+    assert_eq!(t.decoder.status(view.0), 0);
+    world.settle();
+    assert_eq!(world.tabs[&tab].decoder.status(view.0), 1);
+}
+
+/// All column kinds, long enough for dictionaries and for more than one word of bits.
+#[test]
+fn every_kind_of_column_crosses_the_boundary() {
+    let schema = r#"{"tables":{"t":{"name":"t","columns":{
+        "id":{"type":"string","optional":false},
+        "color":{"type":"string","optional":true},
+        "text":{"type":"string","optional":true},
+        "n":{"type":"number","optional":true},
+        "on":{"type":"boolean","optional":true},
+        "data":{"type":"json","optional":true},
+        "never":{"type":"string","optional":true}},"primaryKey":["id"]}}}"#;
+    let row = |i: usize| {
+        let color = [json!("rot"), json!("grün 🌱"), json!(""), Value::Null][i % 4].clone();
+        let data = [
+            json!({"a": [1, "ü"]}),
+            json!("text"),
+            Value::Null,
+            json!(false),
+        ][i % 4]
+            .clone();
+        json!({
+            "id": format!("{i:04}"), "color": color, "data": data, "never": null,
+            "text": if i.is_multiple_of(3) { Value::Null } else { json!(format!("zeile 😀 {i}")) },
+            "n": if i.is_multiple_of(5) { Value::Null } else { json!(i as f64 + 0.25) },
+            "on": if i.is_multiple_of(7) { Value::Null } else { json!(i.is_multiple_of(2)) },
+        })
+    };
+    let mut server = Server::new(&[]);
+    server.commit(|rows| (0..301).for_each(|i| rows.put("t", row(i))));
+    let mut world = World::new(schema, &[], server);
+    let tab = world.open_tab();
+    let view = world
+        .tabs
+        .get_mut(&tab)
+        .expect("open")
+        .view(r#"{"table":"t"}"#, named("t"));
+    world.settle();
+    let expected: Value = (0..301).map(row).collect();
+    assert_eq!(world.tabs[&tab].decoder.json(view.0), expected);
+}
