@@ -179,18 +179,39 @@ interface ListedMutation {
   readonly outcome: MutationOutcome | null;
 }
 
-/** The list of unconfirmed mutations, read from the core when it says that the list is another. */
-export class PendingMutationList extends StateSource<readonly PendingMutation[]> implements PendingMutations {
+/** The list of unconfirmed mutations. The core is asked for it when somebody looks, not at every change. */
+export class PendingMutationList implements PendingMutations {
   readonly clear: PendingMutations['clear'];
+  readonly #changes = new StateSource<undefined>(undefined);
+  #list: readonly PendingMutation[] = [];
+  // Gives the core's present list, if that is another than `#list`.
+  #read: (() => string) | undefined;
 
   constructor(clear: PendingMutations['clear']) {
-    super([]);
     this.clear = clear;
   }
 
-  /** Takes over the core's list. */
-  show(mutationsJSON: string): void {
-    this.set((JSON.parse(mutationsJSON) as ListedMutation[]).map(pendingMutation));
+  get current(): readonly PendingMutation[] {
+    const read = this.#read;
+    if (read !== undefined) {
+      this.#read = undefined;
+      this.#list = (JSON.parse(read()) as ListedMutation[]).map(pendingMutation);
+    }
+    return this.#list;
+  }
+
+  readonly subscribe = (listener: (list: readonly PendingMutation[]) => void): (() => void) =>
+    this.#changes.subscribe(() => listener(this.current));
+
+  /** The list is another now; `mutationsJSON` gives it as long as the core lives. */
+  changed(mutationsJSON: () => string): void {
+    this.#read = mutationsJSON;
+    this.#changes.set(undefined);
+  }
+
+  /** The core can no longer be asked: the list stays as it was last seen. */
+  keepLast(): void {
+    this.#read = undefined;
   }
 }
 

@@ -228,6 +228,8 @@ export class Zero<
       if (this.#core === undefined) {
         this.#hasClosed();
       } else {
+        // Read while it can be: after the close there is nobody to ask.
+        void this.#pending.current;
         this.#core.close();
       }
     }
@@ -308,7 +310,7 @@ export class Zero<
       case 'mutationOutcome':
         return effect.call === undefined ? undefined : this.#calls.ended(effect.call, effect.outcome);
       case 'mutationsChanged':
-        return this.#core && this.#pending.show(this.#core.mutationsJSON());
+        return this.#pending.changed(() => this.#core?.mutationsJSON() ?? '[]');
       case 'connection':
         return this.#closed ? undefined : this.#connection.state.set(effect.state);
       case 'ready':
@@ -329,6 +331,7 @@ export class Zero<
       case 'log':
         return this.#log(effect.level, effect.message);
       case 'closed':
+        this.#pending.keepLast();
         this.#core?.free();
         this.#calls.abandon('The client is closed.');
         return this.#hasClosed();
@@ -420,6 +423,7 @@ export class Zero<
     this.#log('error', reason);
     this.#isNotReady(error);
     this.#hasNoGroup(error);
+    this.#pending.keepLast();
     this.#end(reason);
     this.#calls.abandon(reason);
     this.#hasClosed();
