@@ -12,7 +12,11 @@ use landfall_zql::{Ast, Row, Schema, TableId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// From this many changes on a transaction may be a bulk change.
+const BULK_FROM: usize = 100;
+
 struct OpenView {
+    ast: Ast,
     query: LiveQuery,
     shape: TableShape,
 }
@@ -76,7 +80,8 @@ impl Visible {
         let shape = TableShape::of(query.pipeline());
         self.ops
             .snapshot(&mut self.handles, view, &shape, query.entries());
-        self.views.insert(view, OpenView { query, shape });
+        let ast = ast.clone();
+        self.views.insert(view, OpenView { ast, query, shape });
         Ok(())
     }
 
@@ -158,18 +163,19 @@ impl VisibleRows for Visible {
     }
 
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
+        if self.is_bulk(&changes) {
+            self.change_in_bulk(changes);
+            return;
+        }
+        let shown = self.shown;
         for (key, new) in changes {
             let change = SourceChange {
                 table: key.0,
                 old: self.row(&key),
                 new,
             };
-            let shown = self.shown;
-            for open in self
-                .views
-                .values_mut()
-                .filter(|open| shown && open.query.pipeline().reads(key.0))
-            {
+            let reading = |open: &&mut OpenView| shown && open.query.pipeline().reads(key.0);
+            for open in self.views.values_mut().filter(reading) {
                 open.query
                     .push(&self.source, &change)
                     .expect("memory can be read");
@@ -180,6 +186,43 @@ impl VisibleRows for Visible {
             let deltas = open.query.take_deltas();
             self.ops
                 .deltas(&mut self.handles, *view, &open.shape, deltas);
+        }
+    }
+}
+
+impl Visible {
+    /// Whether it is cheaper, here and in JavaScript, to run the queries anew than to follow each change.
+    fn is_bulk(&self, changes: &[(RowKey, Option<Row>)]) -> bool {
+        let mut tables: Vec<TableId> = changes.iter().map(|(key, _)| key.0).collect();
+        tables.dedup();
+        let rows: usize = tables.iter().map(|table| self.source.len(*table)).sum();
+        changes.len() >= BULK_FROM && changes.len() >= rows / 8
+    }
+
+    fn change_in_bulk(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
+        let mut tables: Vec<TableId> = changes.iter().map(|(key, _)| key.0).collect();
+        tables.dedup();
+        for (key, new) in changes {
+            let change = SourceChange {
+                table: key.0,
+                old: self.row(&key),
+                new,
+            };
+            self.source.apply(&change);
+        }
+        if !self.shown {
+            return;
+        }
+        let reading = |open: &OpenView| tables.iter().any(|t| open.query.pipeline().reads(*t));
+        for (view, open) in self.views.iter_mut().filter(|(_, open)| reading(open)) {
+            let mut query =
+                LiveQuery::build(&open.ast, &self.schema).expect("the query was built before");
+            hydrate(&mut query, &self.source);
+            // Shown anew before the old list is released, so that rows that stay keep their handles.
+            self.ops
+                .snapshot(&mut self.handles, *view, &open.shape, query.entries());
+            self.handles.release_list(open.query.entries());
+            open.query = query;
         }
     }
 }

@@ -777,4 +777,21 @@ fn every_kind_of_column_crosses_the_boundary() {
     world.settle();
     let expected: Value = (0..301).map(row).collect();
     assert_eq!(world.tabs[&tab].decoder.json(view.0), expected);
+    // A bulk change shows the view anew; rows that stay keep their handles.
+    let kept = world.tabs[&tab].decoder.views[&view.0].list[250].handle;
+    let changed = |i: usize| {
+        let mut row = row(i);
+        row["n"] = json!(-(i as i64));
+        row
+    };
+    world.server.commit(|rows| {
+        (0..150).for_each(|i| rows.put("t", changed(i)));
+        (150..200).for_each(|i| rows.remove("t", &format!("{i:04}")));
+    });
+    world.settle();
+    let expected: Value = (0..150).map(changed).chain((200..301).map(row)).collect();
+    let decoder = &world.tabs[&tab].decoder;
+    assert_eq!(decoder.json(view.0), expected);
+    assert_eq!(decoder.views[&view.0].list[200].handle, kept);
+    assert_eq!(decoder.rows.len(), 251);
 }
