@@ -17,6 +17,9 @@ const zero = new Landfall({
   logLevel: 'info',
 } satisfies ZeroOptions<typeof schema>);
 
+// What a mutator reads has to be here: in embedded mode nobody reads it again for us.
+zero.preload(queries.counters());
+
 function Tasks() {
   const [tasks, details] = useQuery(queries.tasks.all());
   const connection = useConnectionState();

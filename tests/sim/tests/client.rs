@@ -795,3 +795,40 @@ fn every_kind_of_column_crosses_the_boundary() {
     assert_eq!(decoder.views[&view.0].list[200].handle, kept);
     assert_eq!(decoder.rows.len(), 251);
 }
+
+#[test]
+fn closing_stores_what_was_made_and_ends_what_was_waiting() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    world.network_down();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.storage_stalled = true;
+    t.mutate("create", &issue("3", "three"));
+    t.mutate("create", &issue("4", "four"));
+    let slow = t.mutate("bump", &json!({"id": "1"}));
+    t.client.close(t.now);
+    t.storage_stalled = false;
+    t.pump();
+    assert!(
+        matches!(t.local.get(&slow), Some(Err(_))),
+        "told that it is over"
+    );
+    assert!(
+        t.notes.last().is_some_and(|note| note == "Closed")
+            || t.notes.contains(&"Closed".to_owned())
+    );
+    assert!(t.client.mutate(t.now, "create", "[null]").is_err());
+    world.kill_tab(tab);
+    let tab = world.open_tab();
+    world.settle();
+    assert_eq!(world.tabs[&tab].client.mutations().len(), 2);
+}
+
+#[test]
+fn a_server_url_that_cannot_be_used_is_refused() {
+    let mut options = landfall_client::Options::new(SCHEMA, [1; 32]);
+    options.cache_url = Some("ftp://x".into());
+    let error = Client::new(0.0, options).err().expect("refused");
+    assert_eq!(error.code(), "cache-url");
+}
