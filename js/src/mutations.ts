@@ -60,18 +60,27 @@ export class MutationCalls {
   // Waiting for their number: the core is not there yet.
   readonly #unnumbered = new Set<Call>();
 
-  /** A new call; `start` is given the function that names it once the core has a number for it. */
-  begin(args: ReadonlyJSONValue | undefined, start: (named: (call: number) => void) => void): MutatorResult {
+  /** A new call; `start` is given what to call when the core has a number for it, or refuses it. */
+  begin(
+    args: ReadonlyJSONValue | undefined,
+    start: (named: (call: number) => void, refused: (message: string) => void) => void,
+  ): MutatorResult {
     let settle!: {client: Settle; durable: Settle; server: Settle};
     const client = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, client: resolve}));
     const durable = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, durable: resolve}));
     const server = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, server: resolve}));
     const call: Call = {args, ...settle, open: new Set(['durable', 'server'])};
     this.#unnumbered.add(call);
-    start(number => {
-      this.#unnumbered.delete(call);
-      this.#calls.set(number, call);
-    });
+    start(
+      number => {
+        this.#unnumbered.delete(call);
+        this.#calls.set(number, call);
+      },
+      message => {
+        this.#unnumbered.delete(call);
+        settleAll(call, zeroError(message));
+      },
+    );
     return {client, durable, server};
   }
 

@@ -252,7 +252,7 @@ export class Zero<
 
   async #start(): Promise<void> {
     try {
-      const bindings = await loadBindings(this.#options.wasm);
+      const bindings = await loadBindings(this.#options.wasm, () => !this.#closed);
       if (this.#closed) {
         return;
       }
@@ -260,7 +260,8 @@ export class Zero<
       this.#core = core;
       core.start();
       for (const use of this.#waiting.splice(0)) {
-        use(core);
+        // One call that is refused must not end the client.
+        callBack(() => use(core));
       }
     } catch (error) {
       this.#fail(error);
@@ -357,8 +358,14 @@ export class Zero<
     // A copy: what the application does with its object later must not reach a replay.
     const argsJSON = JSON.stringify([args ?? null]);
     const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
-    return this.#calls.begin(copy, named => {
-      this.#whenCore(core => core.mutate(mutator.mutatorName, argsJSON, named));
+    return this.#calls.begin(copy, (named, refused) => {
+      this.#whenCore(core => {
+        try {
+          core.mutate(mutator.mutatorName, argsJSON, named);
+        } catch (error) {
+          refused(messageOf(error));
+        }
+      });
     });
   }
 
@@ -419,7 +426,7 @@ export class Zero<
 
   // The module did not load, or a fault has ended it.
   #fail(error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     this.#log('error', reason);
     this.#isNotReady(error);
     this.#hasNoGroup(error);
@@ -478,6 +485,10 @@ export type Landfall<
 
 function queryURL(options: CommonOptions): string | undefined {
   return options.queryURL ?? options.getQueriesURL;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function callBack(call: () => void): void {

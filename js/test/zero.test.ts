@@ -2,6 +2,7 @@
 import {afterEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
 import type {MutatorResult} from '../src/mutate/mutator-result.js';
+import {queryInternalsTag} from '../src/query/internals.js';
 import {schema, type TestSchema} from './schema.js';
 
 const zql = createBuilder(schema);
@@ -237,3 +238,45 @@ describe('options', () => {
     vi.restoreAllMocks();
   });
 });
+
+describe('loading', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  test('is tried again when the network failed, and what was asked for meanwhile is done', async () => {
+    const {readFile} = await import('node:fs/promises');
+    const bytes = await readFile(new URL('../wasm/landfall_bg.wasm', import.meta.url));
+    const answer = () => new Response(bytes, {headers: {'content-type': 'application/wasm'}});
+    const fetch = vi.fn<() => Promise<Response>>().mockRejectedValueOnce(new TypeError('fetch failed'));
+    fetch.mockImplementation(async () => answer());
+    vi.stubGlobal('fetch', fetch);
+    const zero = start({wasm: 'http://localhost/landfall_bg.wasm'});
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    expect(await zero.run(zql.issue)).toHaveLength(1);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test('one refused call of the time before does not end the client', async () => {
+    const zero = start();
+    const bad = {table: 'nowhere'};
+    const view = zero.viewStore(zql.issue);
+    const heard = vi.fn();
+    view.subscribe(heard);
+    const strange = zero.viewStore({...fakeQuery(bad)} as never);
+    await zero.ready;
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    expect(view.getSnapshot()[0]).toHaveLength(1);
+    expect(strange.getSnapshot()[1]).toMatchObject({type: 'error'});
+  });
+});
+
+// A query that names a table which the schema does not have.
+function fakeQuery(ast: object): object {
+  const key = JSON.stringify(ast);
+  const format = {singular: false, relationships: {}};
+  return {
+    [queryInternalsTag]: {ast, format, customQueryID: undefined, hash: () => key, astHash: () => key, viewKey: () => key},
+  };
+}

@@ -5,15 +5,30 @@ import {LandfallError} from '../landfall-error.js';
 /** Where the WebAssembly module comes from: its place, its bytes, or the compiled module. */
 export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Module;
 
-/** An own instance of the module, ready to construct a core. */
-export async function loadBindings(source: WasmSource | undefined): Promise<Bindings> {
-  const bindings = createBindings();
-  try {
-    await bindings({module_or_path: await input(source ?? moduleURL())});
-  } catch (error) {
-    throw new LandfallError('load', `The WebAssembly module could not be loaded: ${messageOf(error)}`, {cause: error});
+// After each of these the module is asked for again, when it was the network that failed.
+const pausesMs = [500, 2000, 8000, 30_000];
+
+/** An own instance of the module, ready to construct a core. `wanted` tells whether to try on after a failure. */
+export async function loadBindings(source: WasmSource | undefined, wanted: () => boolean): Promise<Bindings> {
+  for (let attempt = 0; ; attempt++) {
+    const bindings = createBindings();
+    try {
+      await bindings({module_or_path: await input(source ?? moduleURL())});
+      return bindings;
+    } catch (error) {
+      const pauseMs = pausesMs[attempt];
+      if (pauseMs === undefined || !isFetchFailure(source, error) || !wanted()) {
+        throw new LandfallError('load', `The WebAssembly module could not be loaded: ${messageOf(error)}`, {cause: error});
+      }
+      await new Promise(resolve => setTimeout(resolve, pauseMs));
+    }
   }
-  return bindings;
+}
+
+// `fetch` throws a TypeError when there is no answer; a module that is none gives errors of other kinds.
+function isFetchFailure(source: WasmSource | undefined, error: unknown): boolean {
+  const isFetched = source === undefined || source instanceof URL || typeof source === 'string';
+  return isFetched && error instanceof TypeError;
 }
 
 // Written so that bundlers see the file and give it a hashed name.
