@@ -414,6 +414,50 @@ async fn writes_while_stopped_and_dropped_triggers_are_noticed() {
 }
 
 #[tokio::test]
+async fn an_older_copy_begins_a_new_history_above_the_old_one() {
+    let file = File::new(ITEMS).await;
+    file.started.upstream.shutdown().await;
+    let copy = file.folder.path().join("copy.db");
+    file.foreign()
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    let mut file = File::open(file.folder).await;
+    let generation = file.started.replica.generation();
+    file.foreign()
+        .execute_batch("UPDATE item SET n = 77")
+        .unwrap();
+    let newest = file.step().await.to;
+    file.started.upstream.shutdown().await;
+    drop(file.steps);
+    for suffix in ["", "-wal", "-shm"] {
+        let path = file.folder.path().join(format!("app.db{suffix}"));
+        let _ = std::fs::remove_file(path);
+    }
+    std::fs::copy(&copy, file.folder.path().join("app.db")).unwrap();
+    let file = File::open(file.folder).await;
+    assert_ne!(file.started.replica.generation(), generation);
+    assert!(file.started.replica.version() > newest);
+}
+
+#[tokio::test]
+async fn a_huge_commit_resets_its_tables_and_keeps_the_rest() {
+    let mut file = File::new(&format!("{ITEMS} CREATE TABLE n (id INTEGER PRIMARY KEY);")).await;
+    let foreign = file.foreign();
+    foreign
+        .execute_batch(
+            "PRAGMA synchronous = OFF; BEGIN; INSERT INTO _landfall_clients VALUES ('g', 'x', 1, 0);
+             WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 110000) INSERT INTO n SELECT i FROM c; COMMIT",
+        )
+        .unwrap();
+    let step = file.step().await;
+    let n = file.started.replica.schema().table_by_name("n").unwrap().id;
+    assert_eq!(step.reset, Reset::Tables([n].into()));
+    assert_eq!((step.changes.len(), step.lmids.len()), (0, 1));
+    foreign.execute_batch("UPDATE item SET n = 3").unwrap();
+    assert_eq!(file.step().await.changes.len(), 2);
+}
+
+#[tokio::test]
 async fn a_changed_schema_is_taken_up() {
     let mut file = File::new(ITEMS).await;
     let foreign = file.foreign();

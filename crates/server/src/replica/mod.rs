@@ -50,7 +50,7 @@ pub struct Replica {
 struct Shared {
     path: PathBuf,
     layout: Layout,
-    generation: Mutex<Arc<str>>,
+    generation: Arc<str>,
     ring: Arc<Ring>,
     /// Schemas with the version from which each holds, the newest last.
     schemas: Mutex<Vec<(StateVersion, Arc<ReplicaSchema>)>>,
@@ -70,7 +70,7 @@ impl Replica {
             shared: Arc::new(Shared {
                 path: path.to_owned(),
                 layout,
-                generation: Mutex::new(generation.into()),
+                generation: generation.into(),
                 ring: Arc::new(Ring::new(version)),
                 schemas: Mutex::new(vec![(version, schema)]),
                 wishes: Mutex::new(Vec::new()),
@@ -90,7 +90,7 @@ impl Replica {
 
     /// Names the history that versions belong to: versions of different generations cannot be compared.
     pub fn generation(&self) -> Arc<str> {
-        self.shared.generation.lock().clone()
+        self.shared.generation.clone()
     }
 
     /// A reader with a connection of its own, at the newest version.
@@ -131,10 +131,6 @@ impl Replica {
     /// Announces the last step, after its commit.
     pub(crate) fn announce(&self) {
         self.shared.ring.announce();
-    }
-
-    pub(crate) fn set_generation(&self, generation: &str) {
-        *self.shared.generation.lock() = generation.into();
     }
 
     pub(crate) fn take_wishes(&self) -> Vec<IndexWish> {

@@ -51,6 +51,11 @@ pub enum UpstreamError {
     /// The upstream's tables are no longer those of the replica.
     #[error("the schema changed: {0}")]
     SchemaChanged(String),
+    /// The address leads to another server, or to one that was restored or promoted.
+    #[error(
+        "the Postgres at the upstream address is another one than before; start the server anew"
+    )]
+    OtherDatabase,
     /// The stream or a copy holds bytes that make no sense.
     #[error("data from Postgres: {0}")]
     Data(String),

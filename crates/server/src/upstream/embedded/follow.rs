@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
 use super::change_log::{self, SCHEMA_ENTRY};
 use super::tables::{self, MAX_KEY, UserTable};
+use super::witness::Witness;
 use crate::replica::{
     Advance, Layout, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset, StateVersion,
     StepBuilder, read_row, select_by_key,
@@ -18,6 +19,8 @@ use crate::upstream::UpstreamError;
 
 /// Frames of SQLite's log (about 16 MB) after which all snapshots of this thread are given up to let it be reset.
 const LOG_FRAMES: i64 = 4_000;
+/// Entries of a step beyond which its tables are reset instead of being read row by row.
+const MAX_ENTRIES: u64 = 100_000;
 /// Entries of the change log that are kept.
 const KEPT_ENTRIES: u64 = 100_000;
 
@@ -65,6 +68,8 @@ pub fn replica_schema(tables: &[UserTable]) -> Arc<ReplicaSchema> {
 
 /// Follows the file's versions and publishes a step for each that it meets.
 pub struct Follower {
+    /// Name of the file's history.
+    generation: String,
     replica: Replica,
     schema: Arc<ReplicaSchema>,
     tables: Vec<UserTable>,
@@ -88,9 +93,10 @@ impl Follower {
                 row.get(0)
             })?;
         let schema = replica_schema(&tables);
-        let generation = format!("file-{generation}");
-        let replica = Replica::new(path, Layout::Embedded, &generation, version, schema.clone());
+        let public = format!("file-{generation}");
+        let replica = Replica::new(path, Layout::Embedded, &public, version, schema.clone());
         Ok(Follower {
+            generation,
             replica,
             schema,
             tables,
@@ -104,6 +110,14 @@ impl Follower {
     /// The replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// What an older copy of the file would contradict.
+    pub fn witness(&self) -> Witness {
+        Witness {
+            generation: self.generation.clone(),
+            version: self.version,
+        }
     }
 
     /// The present schema.
@@ -146,7 +160,11 @@ impl Follower {
         if version == self.version {
             return Ok(());
         }
-        let advance = self.collect(version)?;
+        let advance = if version - self.version > MAX_ENTRIES {
+            self.collect_resets(version)?
+        } else {
+            self.collect(version)?
+        };
         self.hand_out(advance, None);
         Ok(())
     }
@@ -208,10 +226,33 @@ impl Follower {
         Ok(step.finish(self.version, version))
     }
 
+    /// A step that resets each table of the users' in it.
+    fn collect_resets(&self, version: StateVersion) -> Result<Advance, UpstreamError> {
+        let mut step = StepBuilder::default();
+        let tables = self
+            .new
+            .prepare_cached("SELECT DISTINCT tbl FROM _landfall_log WHERE seq > ?1 AND seq <= ?2")?
+            .query_map([self.version as i64, version as i64], |row| row.get(0))?
+            .collect::<Result<Vec<String>, _>>()?;
+        for name in tables {
+            if let Some(table) = self.schema.table_by_name(&name) {
+                step.reset(table.id);
+            }
+        }
+        for entry in self.entries_of(version, "AND tbl LIKE '\\_landfall\\_%' ESCAPE '\\'")? {
+            self.own_entry(&entry, &mut step)?;
+        }
+        Ok(step.finish(self.version, version))
+    }
+
     fn entries(&self, version: StateVersion) -> Result<Vec<Entry>, UpstreamError> {
+        self.entries_of(version, "")
+    }
+
+    fn entries_of(&self, version: StateVersion, which: &str) -> Result<Vec<Entry>, UpstreamError> {
         let keys: Vec<String> = (0..MAX_KEY).map(|at| format!("k{at}")).collect();
         let sql = format!(
-            "SELECT DISTINCT tbl, {} FROM _landfall_log WHERE seq > ?1 AND seq <= ?2",
+            "SELECT DISTINCT tbl, {} FROM _landfall_log WHERE seq > ?1 AND seq <= ?2 {which}",
             keys.join(", ")
         );
         let mut statement = self.new.prepare_cached(&sql)?;
@@ -292,16 +333,9 @@ impl Follower {
     /// A commit slipped in while no snapshot was held: its rows before are lost, so its tables are reset.
     fn skip_to(&mut self, version: StateVersion) -> Result<(), UpstreamError> {
         self.new.execute_batch("BEGIN")?;
-        let entries = self.entries(version)?;
-        let mut step = StepBuilder::default();
-        for entry in &entries {
-            match self.schema.table_by_name(&entry.table) {
-                Some(table) => step.reset(table.id),
-                None => self.own_entry(entry, &mut step)?,
-            }
-        }
+        let advance = self.collect_resets(version);
         self.new.execute_batch("ROLLBACK")?;
-        let advance = step.finish(self.version, version);
+        let advance = advance?;
         self.version = version;
         self.replica.enter(advance, None);
         self.replica.announce();

@@ -8,6 +8,7 @@ mod exec;
 mod follow;
 mod mutate;
 mod tables;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::{
 use crate::replica::{is_busy, make_index};
 
 use follow::Follower;
+use witness::Witness;
 
 pub use exec::exec;
 
@@ -49,6 +51,7 @@ pub struct EmbeddedSettings {
 
 /// Prepares the file and follows it.
 pub async fn start(settings: EmbeddedSettings) -> Result<Started, UpstreamError> {
+    let path = settings.path.clone();
     let opened = tokio::task::spawn_blocking(move || open(&settings.path)).await;
     let (writer, follower) = opened.map_err(|_| UpstreamError::Stopped)??;
     let replica = follower.replica().clone();
@@ -66,6 +69,8 @@ pub async fn start(settings: EmbeddedSettings) -> Result<Started, UpstreamError>
         seen: None,
         last_tidy: Instant::now(),
         stop: None,
+        path,
+        witness: None,
     };
     std::thread::Builder::new()
         .name("landfall-embedded".to_owned())
@@ -97,6 +102,7 @@ fn open(path: &Path) -> Result<(Connection, Follower), UpstreamError> {
         }
         writer.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
         let (tables, _) = follow::install(&writer)?;
+        witness::check(&writer, path)?;
         let follower = Follower::open(path, tables)?;
         Ok((writer, follower))
     };
@@ -137,6 +143,9 @@ struct Worker {
     seen: Option<i64>,
     last_tidy: Instant,
     stop: Option<oneshot::Sender<()>>,
+    path: PathBuf,
+    /// The last one that was stored.
+    witness: Option<Witness>,
 }
 
 impl Worker {
@@ -150,6 +159,7 @@ impl Worker {
             }
             let wrote = self.flush_waiting();
             if let Some(done) = self.stop.take() {
+                self.testify();
                 self.status.lock().state = State::Stopped {
                     reason: "shut down".to_owned(),
                 };
@@ -314,8 +324,23 @@ impl Worker {
         if self.last_tidy.elapsed() >= TIDY {
             self.last_tidy = Instant::now();
             self.follower.tidy(&self.writer)?;
+            self.testify();
         }
         Ok(())
+    }
+
+    /// Remembers outside the file how far it was followed.
+    fn testify(&mut self) {
+        let witness = self.follower.witness();
+        if self.witness.as_ref() == Some(&witness) {
+            return;
+        }
+        match witness.store(&self.path) {
+            Ok(()) => self.witness = Some(witness),
+            Err(error) => {
+                tracing::warn!(%error, "an older copy of the database would not be noticed")
+            }
+        }
     }
 }
 

@@ -137,9 +137,12 @@ impl Follower {
             return;
         }
         handle.block_on(self.follow(&mut following));
-        self.set_state(State::Stopped {
-            reason: "shut down".to_owned(),
-        });
+        let mut status = self.status.lock();
+        if !matches!(status.state, State::Stopped { .. }) {
+            status.state = State::Stopped {
+                reason: "shut down".to_owned(),
+            };
+        }
     }
 
     /// Follows the stream until told to stop.
@@ -169,6 +172,13 @@ impl Follower {
                     Ok(()) => {
                         failures = 0;
                         continue;
+                    }
+                    Err(error @ UpstreamError::OtherDatabase) => {
+                        tracing::error!(%error, "following Postgres has ended");
+                        self.set_state(State::Stopped {
+                            reason: error.to_string(),
+                        });
+                        return;
                     }
                     Err(error) => {
                         tracing::error!(%error, "copying everything anew failed");
@@ -384,8 +394,11 @@ impl Follower {
             .run(&mut client, &mut following.writer)
             .await?;
         let state = loaded.state;
+        if *state.generation != *following.replica.generation() {
+            setup::drop_slot(&client, &state.slot).await?;
+            return Err(UpstreamError::OtherDatabase);
+        }
         self.set_tables(&loaded.tables, following.writer.schema().clone());
-        following.replica.set_generation(&state.generation);
         following
             .writer
             .commit(&following.replica, state.version, state.confirmed)?;
