@@ -29,7 +29,9 @@ fn main() -> ExitCode {
 
 fn exec(db: &Path) -> anyhow::Result<()> {
     let mut sql = String::new();
-    std::io::stdin().read_to_string(&mut sql).context("standard input cannot be read")?;
+    std::io::stdin()
+        .read_to_string(&mut sql)
+        .context("standard input cannot be read")?;
     if let Some(rows) = upstream::embedded::exec(db, &sql)? {
         println!("{rows}");
     }
@@ -39,7 +41,9 @@ fn exec(db: &Path) -> anyhow::Result<()> {
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
     start_logs(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run(config))
 }
 
@@ -50,7 +54,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     };
     let stop = stop_signal()?;
     let running = server::start(config).await?;
-    println!("landfall-server ready on http://{host}:{}", running.address.port());
+    println!(
+        "landfall-server ready on http://{host}:{}",
+        running.address.port()
+    );
     stop.await;
     tracing::info!("stopping");
     running.shutdown().await;
@@ -84,7 +91,9 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 
 fn start_logs(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_level).context("log-level")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -85,16 +85,24 @@ pub struct Running {
 /// Starts a server; returns when it takes connections.
 pub async fn start(config: Config) -> Result<Running, ServerError> {
     crate::install_tls();
-    let (listener, address) = http::listen(&config.host, config.port).await.map_err(|error| {
-        let reason = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
-            _ => error.to_string(),
-        };
-        ServerError::Listen { host: config.host.clone(), port: config.port, reason }
-    })?;
+    let (listener, address) = http::listen(&config.host, config.port)
+        .await
+        .map_err(|error| {
+            let reason = match error.kind() {
+                std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+                _ => error.to_string(),
+            };
+            ServerError::Listen {
+                host: config.host.clone(),
+                port: config.port,
+                reason,
+            }
+        })?;
     let policy = Arc::new(read_policy(&config)?);
     if config.dev {
-        tracing::warn!("DEVELOPMENT MODE: without declared permissions everyone may read and write everything");
+        tracing::warn!(
+            "DEVELOPMENT MODE: without declared permissions everyone may read and write everything"
+        );
     }
     let metrics = install_metrics();
     let Started { replica, upstream } = start_upstream(&config).await?;
@@ -117,8 +125,19 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         policy: policy.clone(),
         enable_crud: config.enable_crud,
     });
-    let rules = Arc::new(ServerRules { pool: pool.clone(), replica, policy, endpoints: endpoints.clone() });
-    let session = SessionContext { rules, cvr: cvr.clone(), pool: pool.clone(), endpoints, pusher };
+    let rules = Arc::new(ServerRules {
+        pool: pool.clone(),
+        replica,
+        policy,
+        endpoints: endpoints.clone(),
+    });
+    let session = SessionContext {
+        rules,
+        cvr: cvr.clone(),
+        pool: pool.clone(),
+        endpoints,
+        pusher,
+    };
     let (stopping, stopped) = watch::channel(false);
     let context = HttpContext {
         registry: Registry::new(Arc::new(session)),
@@ -135,7 +154,13 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     };
     let serving = tokio::spawn(http::serve(listener, Arc::new(context)));
     tokio::spawn(purge(cvr, stopping.subscribe()));
-    Ok(Running { address, pool, upstream, stopping, serving })
+    Ok(Running {
+        address,
+        pool,
+        upstream,
+        stopping,
+        serving,
+    })
 }
 
 impl Running {
@@ -143,12 +168,18 @@ impl Running {
     pub async fn shutdown(mut self) {
         // An error says that nobody listens, which is what is wanted.
         let _ = self.stopping.send(true);
-        if tokio::time::timeout(GRACE, &mut self.serving).await.is_err() {
+        if tokio::time::timeout(GRACE, &mut self.serving)
+            .await
+            .is_err()
+        {
             tracing::warn!("some connections did not end in time");
             self.serving.abort();
         }
         self.pool.stop();
-        if tokio::time::timeout(GRACE, self.upstream.shutdown()).await.is_err() {
+        if tokio::time::timeout(GRACE, self.upstream.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!("the database connection did not end in time");
         }
     }
@@ -156,8 +187,16 @@ impl Running {
 
 fn mode(config: &Config) -> ServerMode {
     ServerMode {
-        queries: if config.query.is_some() { QueryMode::Named } else { QueryMode::Ast },
-        mutations: if config.mutate.is_some() { MutationMode::Custom } else { MutationMode::Crud },
+        queries: if config.query.is_some() {
+            QueryMode::Named
+        } else {
+            QueryMode::Ast
+        },
+        mutations: if config.mutate.is_some() {
+            MutationMode::Custom
+        } else {
+            MutationMode::Crud
+        },
         version: landfall_protocol::LANDFALL_VERSION,
     }
 }
@@ -192,13 +231,18 @@ fn read_policy(config: &Config) -> Result<Policy, ServerError> {
     let Some(path) = &config.permissions_file else {
         return Policy::new(config.dev, None).map_err(|e| unreadable(&PathBuf::new(), &e));
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ServerError::Permissions { path: path.clone(), reason: e.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|e| ServerError::Permissions {
+        path: path.clone(),
+        reason: e.to_string(),
+    })?;
     Policy::new(config.dev, Some(&text)).map_err(|e| unreadable(path, &e))
 }
 
 fn unreadable(path: &std::path::Path, error: &PolicyError) -> ServerError {
-    ServerError::Permissions { path: path.to_owned(), reason: error.to_string() }
+    ServerError::Permissions {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// The metrics recorder is one for the process; a second server in it goes without.
@@ -217,7 +261,9 @@ async fn purge(cvr: Arc<dyn CvrStore>, mut stopping: watch::Receiver<bool>) {
         let store = cvr.clone();
         match tokio::task::spawn_blocking(move || store.purge_groups(before)).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(groups)) => tracing::info!(groups, "records of unused client groups were removed"),
+            Ok(Ok(groups)) => {
+                tracing::info!(groups, "records of unused client groups were removed")
+            }
             Ok(Err(error)) => tracing::warn!(%error, "old records cannot be removed"),
             Err(error) => tracing::warn!(%error, "old records cannot be removed"),
         }
@@ -240,7 +286,9 @@ impl Rules for ServerRules {
         let replica = self.replica.schema();
         for (name, table) in &schema.tables {
             let Some(id) = replica.zql.table_by_server_name(name) else {
-                return Err(format!("the table {name:?} does not exist, or has no key that identifies its rows"));
+                return Err(format!(
+                    "the table {name:?} does not exist, or has no key that identifies its rows"
+                ));
             };
             let known = &replica.zql[id];
             for (column, wanted) in &table.columns {
@@ -250,24 +298,35 @@ impl Rules for ServerRules {
                 let (there, wanted) = (known.columns[at].ty, column_type(wanted.ty));
                 if there != wanted {
                     let (there, wanted) = (there.name(), wanted.name());
-                    return Err(format!("the column {column:?} of {name:?} is a {there}, not a {wanted}"));
+                    return Err(format!(
+                        "the column {column:?} of {name:?} is a {there}, not a {wanted}"
+                    ));
                 }
             }
             if let Some(key) = &table.primary_key {
                 let mut wanted: Vec<&str> = key.iter().map(String::as_str).collect();
-                let names = known.primary_key.iter().map(|c| known.columns[*c].server_name.as_str());
+                let names = known
+                    .primary_key
+                    .iter()
+                    .map(|c| known.columns[*c].server_name.as_str());
                 let mut there: Vec<&str> = names.collect();
                 wanted.sort_unstable();
                 there.sort_unstable();
                 if wanted != there {
-                    return Err(format!("the rows of {name:?} are identified by {there:?}, not by {wanted:?}"));
+                    return Err(format!(
+                        "the rows of {name:?} are identified by {there:?}, not by {wanted:?}"
+                    ));
                 }
             }
         }
         Ok(())
     }
 
-    fn prepare_client_query(&self, ast: &Ast, claims: Option<&Json>) -> Result<PreparedQuery, String> {
+    fn prepare_client_query(
+        &self,
+        ast: &Ast,
+        claims: Option<&Json>,
+    ) -> Result<PreparedQuery, String> {
         let ast = self.policy.read(ast, claims).map_err(|e| e.to_string())?;
         Ok(PreparedQuery::new(&ast))
     }

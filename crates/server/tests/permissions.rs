@@ -49,7 +49,12 @@ async fn world(backend: Backend) -> World {
 }
 
 fn token(secret: &str, claims: Json) -> String {
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).expect("signs")
+    encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .expect("signs")
 }
 
 fn user(client: ClientBuilder, name: &str, claims: Json) -> ClientBuilder {
@@ -65,22 +70,37 @@ fn ann(client: ClientBuilder) -> ClientBuilder {
 async fn only_permitted_rows_are_read(backend: Backend) {
     let world = world(backend).await;
     let issues = json!({"table": "issue"});
-    let mut client = ann(world.client("g", "c")).put("h", issues.clone()).open().await;
+    let mut client = ann(world.client("g", "c"))
+        .put("h", issues.clone())
+        .open()
+        .await;
     assert_eq!(client.got("h").await.rows(), ["put:issue:i1"]);
     // The same query of another user is another pipeline.
-    let boss = user(world.client("g2", "c"), "boss", json!({"sub": "boss", "role": "admin"}));
+    let boss = user(
+        world.client("g2", "c"),
+        "boss",
+        json!({"sub": "boss", "role": "admin"}),
+    );
     let mut boss = boss.put("h", issues.clone()).open().await;
     assert_eq!(boss.got("h").await.rows().len(), 3);
     let mut nobody = world.client("g3", "c").put("h", issues).open().await;
     assert!(nobody.got("h").await.rows().is_empty());
-    world.sql("UPDATE issue SET owner = 'ann' WHERE id = 'i2'").await;
+    world
+        .sql("UPDATE issue SET owner = 'ann' WHERE id = 'i2'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["put:issue:i2"]);
-    world.sql("UPDATE issue SET owner = 'bob' WHERE id = 'i1'").await;
+    world
+        .sql("UPDATE issue SET owner = 'bob' WHERE id = 'i1'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["del:issue:i1"]);
     // Rules hold in related rows too: comments are open, their issue is not.
     let issue = json!({"correlation": {"parentField": ["issue_id"], "childField": ["id"]},
         "subquery": {"table": "issue", "alias": "issue"}});
-    client.desire(json!([{"op": "put", "hash": "k", "ast": {"table": "comment", "related": [issue]}}])).await;
+    client
+        .desire(
+            json!([{"op": "put", "hash": "k", "ast": {"table": "comment", "related": [issue]}}]),
+        )
+        .await;
     let rows = client.got("k").await.rows();
     assert_eq!(rows, ["put:comment:c1", "put:comment:c2", "put:comment:c3"]);
     drop((client, boss, nobody));
@@ -89,7 +109,10 @@ async fn only_permitted_rows_are_read(backend: Backend) {
 
 async fn denied_writes_leave_a_result_and_change_nothing(backend: Backend) {
     let world = world(backend).await;
-    let mut client = ann(world.client("g", "c")).put("h", json!({"table": "issue"})).open().await;
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "issue"}))
+        .open()
+        .await;
     client.got("h").await;
     let row = |id: &str, owner: &str| json!({"id": id, "title": "t", "owner": owner, "priority": 1, "open": true});
     let denied = [
@@ -103,21 +126,61 @@ async fn denied_writes_leave_a_result_and_change_nothing(backend: Backend) {
     ];
     for (id, op) in (1..).zip(denied) {
         // The first write is allowed; the mutation is one transaction.
-        client.crud(id, json!([issue_op("update", json!({"id": "i1", "title": "x"})), op])).await;
+        client
+            .crud(
+                id,
+                json!([issue_op("update", json!({"id": "i1", "title": "x"})), op]),
+            )
+            .await;
         let poke = client.confirmed(id).await;
-        assert_eq!(poke.results()[0]["mutation"]["result"]["error"], "app", "{poke:?}");
+        assert_eq!(
+            poke.results()[0]["mutation"]["result"]["error"],
+            "app",
+            "{poke:?}"
+        );
         assert!(poke.rows().is_empty(), "{poke:?}");
     }
-    assert_eq!(world.text("SELECT title FROM issue WHERE id = 'i1'").await.as_deref(), Some("first"));
-    client.crud(7, json!([issue_op("insert", row("n2", "ann")), issue_op("update", json!({"id": "i1", "priority": 5}))]))
+    assert_eq!(
+        world
+            .text("SELECT title FROM issue WHERE id = 'i1'")
+            .await
+            .as_deref(),
+        Some("first")
+    );
+    client
+        .crud(
+            7,
+            json!([
+                issue_op("insert", row("n2", "ann")),
+                issue_op("update", json!({"id": "i1", "priority": 5}))
+            ]),
+        )
         .await;
-    assert_eq!(client.confirmed(7).await.rows(), ["put:issue:i1", "put:issue:n2"]);
+    assert_eq!(
+        client.confirmed(7).await.rows(),
+        ["put:issue:i1", "put:issue:n2"]
+    );
     // The cell's rule looks at the row before: closed issues keep their priority, their title may change.
-    client.crud(8, json!([issue_op("update", json!({"id": "i1", "open": false}))])).await;
+    client
+        .crud(
+            8,
+            json!([issue_op("update", json!({"id": "i1", "open": false}))]),
+        )
+        .await;
     client.confirmed(8).await;
-    client.crud(9, json!([issue_op("update", json!({"id": "i1", "priority": 6}))])).await;
+    client
+        .crud(
+            9,
+            json!([issue_op("update", json!({"id": "i1", "priority": 6}))]),
+        )
+        .await;
     assert_eq!(client.confirmed(9).await.results().len(), 1);
-    client.crud(10, json!([issue_op("update", json!({"id": "i1", "title": "closed"}))])).await;
+    client
+        .crud(
+            10,
+            json!([issue_op("update", json!({"id": "i1", "title": "closed"}))]),
+        )
+        .await;
     assert_eq!(client.confirmed(10).await.rows(), ["put:issue:i1"]);
     drop(client);
     world.end().await;
@@ -136,35 +199,60 @@ async fn tokens_are_checked_at_the_door(backend: Backend) {
     let mut nobody = world.client("g", "c");
     nobody.token = Some(token("k", json!({"sub": "ann"})));
     refused(nobody, "Unauthorized").await;
-    refused(user(world.client("g", "c"), "ann", json!({"sub": "bob"})), "Unauthorized").await;
+    refused(
+        user(world.client("g", "c"), "ann", json!({"sub": "bob"})),
+        "Unauthorized",
+    )
+    .await;
     world.end().await;
 }
 
 async fn a_group_belongs_to_its_first_user(backend: Backend) {
     let mut world = world(backend).await;
-    let mut client = ann(world.client("g", "c")).put("h", json!({"table": "issue"})).open().await;
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "issue"}))
+        .open()
+        .await;
     client.got("h").await;
     let bob = || user(world.client("g", "c"), "bob", json!({"sub": "bob"}));
     let mut other = bob().open().await;
     assert_eq!(other.error().await["kind"], "Unauthorized");
     assert_eq!(other.closed().await.code, Some(3000));
-    world.sql("UPDATE issue SET title = 'still here' WHERE id = 'i1'").await;
-    assert_eq!(client.poke().await.rows(), ["put:issue:i1"], "the owner's connection is not displaced");
+    world
+        .sql("UPDATE issue SET title = 'still here' WHERE id = 'i1'")
+        .await;
+    assert_eq!(
+        client.poke().await.rows(),
+        ["put:issue:i1"],
+        "the owner's connection is not displaced"
+    );
     drop(client);
     world.stop().await;
     world.start().await;
-    let mut other = user(world.client("g", "c"), "bob", json!({"sub": "bob"})).open().await;
-    assert_eq!(other.error().await["kind"], "Unauthorized", "also after a restart");
+    let mut other = user(world.client("g", "c"), "bob", json!({"sub": "bob"}))
+        .open()
+        .await;
+    assert_eq!(
+        other.error().await["kind"],
+        "Unauthorized",
+        "also after a restart"
+    );
     world.end().await;
 }
 
 async fn rights_follow_a_new_token(backend: Backend) {
     let world = world(backend).await;
-    let client = user(world.client("g", "c"), "ann", json!({"sub": "ann", "iat": 1}));
+    let client = user(
+        world.client("g", "c"),
+        "ann",
+        json!({"sub": "ann", "iat": 1}),
+    );
     let mut client = client.put("h", json!({"table": "issue"})).open().await;
     assert_eq!(client.got("h").await.rows(), ["put:issue:i1"]);
     let update = |claims: Json| json!(["updateAuth", {"auth": token("k", claims)}]);
-    client.send(update(json!({"sub": "ann", "role": "admin", "iat": 2}))).await;
+    client
+        .send(update(json!({"sub": "ann", "role": "admin", "iat": 2})))
+        .await;
     assert_eq!(client.poke().await.rows(), ["put:issue:i2", "put:issue:i3"]);
     client.send(update(json!({"sub": "ann", "iat": 3}))).await;
     assert_eq!(client.poke().await.rows(), ["del:issue:i2", "del:issue:i3"]);

@@ -30,17 +30,32 @@ async fn a_fresh_client_is_greeted_and_gets_its_rows(backend: Backend) {
     assert!(client.protocol.is_some(), "the sub-protocol is echoed");
     let connected = client.expect("connected").await;
     assert_eq!(connected["wsid"], "ws-c");
-    assert_eq!(connected["landfall"], json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    assert_eq!(
+        connected["landfall"],
+        json!({"queries": "ast", "mutations": "crud", "version": 1})
+    );
     let first = client.poke().await;
-    assert_eq!((first.base.as_deref(), first.cookie.as_str()), (None, "00:01"));
+    assert_eq!(
+        (first.base.as_deref(), first.cookie.as_str()),
+        (None, "00:01")
+    );
     assert_eq!(first.desired("c"), ["put:h"]);
     let second = client.poke().await;
     assert_eq!(second.got(), ["put:h"]);
-    assert_eq!(second.rows(), ["put:issue:i1", "put:issue:i2", "put:issue:i3"]);
-    let expected = json!({"id": "i3", "title": "third", "owner": null, "priority": 3, "open": false});
+    assert_eq!(
+        second.rows(),
+        ["put:issue:i1", "put:issue:i2", "put:issue:i3"]
+    );
+    let expected =
+        json!({"id": "i3", "title": "third", "owner": null, "priority": 3, "open": false});
     assert_eq!(client.row("issue", "i3"), Some(&expected));
     client.send(json!(["ping", {}])).await;
     client.expect("pong").await;
+    let mut zero = world.client("g2", "z").zero().open().await;
+    assert!(
+        zero.expect("connected").await.get("landfall").is_none(),
+        "others are told nothing new"
+    );
     drop(client);
     world.end().await;
 }
@@ -49,10 +64,15 @@ async fn a_change_is_poked_with_only_the_rows_that_changed(backend: Backend) {
     let world = World::new(backend).await;
     let mut client = world.client("g", "c").put("h", issues()).open().await;
     client.got("h").await;
-    world.sql("UPDATE issue SET title = 'changed' WHERE id = 'i2'").await;
+    world
+        .sql("UPDATE issue SET title = 'changed' WHERE id = 'i2'")
+        .await;
     let poke = client.poke().await;
     assert_eq!(poke.rows(), ["put:issue:i2"]);
-    assert_eq!(client.row("issue", "i2").expect("there")["title"], "changed");
+    assert_eq!(
+        client.row("issue", "i2").expect("there")["title"],
+        "changed"
+    );
     world.sql("INSERT INTO issue VALUES ('i4', 'fourth', 'ann', 1, TRUE); DELETE FROM issue WHERE id = 'i1'").await;
     assert_eq!(client.poke().await.rows(), ["del:issue:i1", "put:issue:i4"]);
     drop(client);
@@ -64,8 +84,13 @@ async fn rows_enter_and_leave_a_query(backend: Backend) {
     let two = json!({"table": "issue", "orderBy": [["priority", "desc"]], "limit": 2, "where": {"type": "simple",
         "op": "=", "left": {"type": "column", "name": "open"}, "right": {"type": "literal", "value": true}}});
     let mut client = world.client("g", "c").put("h", two).open().await;
-    assert_eq!(client.got("h").await.rows(), ["put:issue:i1", "put:issue:i2"]);
-    world.sql("UPDATE issue SET open = TRUE WHERE id = 'i3'").await;
+    assert_eq!(
+        client.got("h").await.rows(),
+        ["put:issue:i1", "put:issue:i2"]
+    );
+    world
+        .sql("UPDATE issue SET open = TRUE WHERE id = 'i3'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["del:issue:i1", "put:issue:i3"]);
     world.sql("DELETE FROM issue WHERE id = 'i2'").await;
     assert_eq!(client.poke().await.rows(), ["del:issue:i2", "put:issue:i1"]);
@@ -80,11 +105,21 @@ async fn related_rows_come_along(backend: Backend) {
     let query = json!({"table": "issue", "related": [comments], "where": {"type": "simple", "op": "=",
         "left": {"type": "column", "name": "id"}, "right": {"type": "literal", "value": "i1"}}});
     let mut client = world.client("g", "c").put("h", query).open().await;
-    assert_eq!(client.got("h").await.rows(), ["put:comment:c1", "put:comment:c2", "put:issue:i1"]);
-    world.sql("UPDATE comment SET issue_id = 'i1' WHERE id = 'c3'").await;
+    assert_eq!(
+        client.got("h").await.rows(),
+        ["put:comment:c1", "put:comment:c2", "put:issue:i1"]
+    );
+    world
+        .sql("UPDATE comment SET issue_id = 'i1' WHERE id = 'c3'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["put:comment:c3"]);
     world.sql("DELETE FROM issue WHERE id = 'i1'").await;
-    let gone = ["del:comment:c1", "del:comment:c2", "del:comment:c3", "del:issue:i1"];
+    let gone = [
+        "del:comment:c1",
+        "del:comment:c2",
+        "del:comment:c3",
+        "del:issue:i1",
+    ];
     assert_eq!(client.poke().await.rows(), gone);
     drop(client);
     world.end().await;
@@ -98,7 +133,10 @@ async fn a_client_comes_back_with_its_cookie(backend: Backend) {
 
     let mut client = world.client("g", "c").cookie(&cookie).open().await;
     let poke = client.poke().await;
-    assert_eq!((poke.base.as_ref(), &poke.cookie, poke.parts.len()), (Some(&cookie), &cookie, 0));
+    assert_eq!(
+        (poke.base.as_ref(), &poke.cookie, poke.parts.len()),
+        (Some(&cookie), &cookie, 0)
+    );
     drop(client);
 
     world.sql("UPDATE issue SET title = 'meanwhile' WHERE id = 'i1'; DELETE FROM issue WHERE id = 'i2'").await;
@@ -108,15 +146,28 @@ async fn a_client_comes_back_with_its_cookie(backend: Backend) {
         client.poke().await;
     }
     assert_eq!(client.have(), ["issue:i1", "issue:i3"]);
-    assert_eq!(client.row("issue", "i1").expect("there")["title"], "meanwhile");
+    assert_eq!(
+        client.row("issue", "i1").expect("there")["title"],
+        "meanwhile"
+    );
 
-    let mut stranger = world.client("other", "x").zero().cookie(&cookie).open().await;
+    let mut stranger = world
+        .client("other", "x")
+        .zero()
+        .cookie(&cookie)
+        .open()
+        .await;
     assert_eq!(stranger.error().await["kind"], "ClientNotFound");
     let mut ahead = world.client("g", "y").cookie("bzzzzzzzzzzzz").open().await;
-    assert_eq!(ahead.error().await["kind"], "InvalidConnectionRequestBaseCookie");
+    assert_eq!(
+        ahead.error().await["kind"],
+        "InvalidConnectionRequestBaseCookie"
+    );
     let mut broken = world.client("g", "z").cookie("?").open().await;
     assert_eq!(broken.error().await["kind"], "Internal");
-    world.sql("UPDATE issue SET title = 'still served' WHERE id = 'i1'").await;
+    world
+        .sql("UPDATE issue SET title = 'still served' WHERE id = 'i1'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["put:issue:i1"]);
     drop(client);
     world.end().await;
@@ -125,11 +176,17 @@ async fn a_client_comes_back_with_its_cookie(backend: Backend) {
 async fn two_groups_share_a_pipeline(backend: Backend) {
     let world = World::new(backend).await;
     let mut a = world.client("g1", "a").put("h", issues()).open().await;
-    let mut b = world.client("g2", "b").put("other-name", issues()).open().await;
+    let mut b = world
+        .client("g2", "b")
+        .put("other-name", issues())
+        .open()
+        .await;
     a.got("h").await;
     b.got("other-name").await;
     assert_eq!(world.running().pool.stats().instances, 1);
-    world.sql("UPDATE issue SET title = 'x' WHERE id = 'i1'").await;
+    world
+        .sql("UPDATE issue SET title = 'x' WHERE id = 'i1'")
+        .await;
     assert_eq!(a.poke().await.rows(), ["put:issue:i1"]);
     assert_eq!(b.poke().await.rows(), ["put:issue:i1"]);
     drop((a, b));
@@ -145,7 +202,8 @@ async fn a_group_mirrors_wishes_to_all_of_its_clients(backend: Backend) {
     assert_eq!(first.desired("a"), ["put:h"]);
     assert_eq!(first.got(), ["put:h"]);
     assert_eq!(b.have().len(), 3);
-    b.desire(json!([{"op": "put", "hash": "k", "ast": {"table": "comment"}}])).await;
+    b.desire(json!([{"op": "put", "hash": "k", "ast": {"table": "comment"}}]))
+        .await;
     assert_eq!(a.got("k").await.rows().len(), 3);
     b.got("k").await;
     b.desire(json!([{"op": "del", "hash": "k"}])).await;
@@ -168,8 +226,13 @@ async fn a_query_goes_when_its_time_is_over(backend: Backend) {
     client.got("h").await;
     let open = json!({"table": "issue", "where": {"type": "simple", "op": "=",
         "left": {"type": "column", "name": "id"}, "right": {"type": "literal", "value": "i1"}}});
-    client.desire(json!([{"op": "put", "hash": "k", "ast": open, "ttl": 0}])).await;
-    assert!(client.got("k").await.rows().is_empty(), "the row is there already");
+    client
+        .desire(json!([{"op": "put", "hash": "k", "ast": open, "ttl": 0}]))
+        .await;
+    assert!(
+        client.got("k").await.rows().is_empty(),
+        "the row is there already"
+    );
     client.desire(json!([{"op": "del", "hash": "h"}, {"op": "put", "hash": "t", "ast": {"table": "comment"},
         "ttl": 100}])).await;
     client.got("t").await;
@@ -180,7 +243,10 @@ async fn a_query_goes_when_its_time_is_over(backend: Backend) {
             break poke;
         }
     };
-    assert_eq!(poke.rows(), ["del:comment:c1", "del:comment:c2", "del:comment:c3"]);
+    assert_eq!(
+        poke.rows(),
+        ["del:comment:c1", "del:comment:c2", "del:comment:c3"]
+    );
     assert_eq!(client.have().len(), 3, "h is kept for its time to live");
     drop(client);
     world.end().await;
@@ -191,15 +257,40 @@ async fn a_crud_push_comes_back_as_a_poke(backend: Backend) {
     let mut client = world.client("g", "c").put("h", issues()).open().await;
     client.got("h").await;
     let new = json!({"id": "i9", "title": "new", "owner": null, "priority": 9, "open": true});
-    client.crud(1, json!([issue_op("insert", new.clone()), issue_op("delete", json!({"id": "i1"}))])).await;
+    client
+        .crud(
+            1,
+            json!([
+                issue_op("insert", new.clone()),
+                issue_op("delete", json!({"id": "i1"}))
+            ]),
+        )
+        .await;
     let poke = client.confirmed(1).await;
-    assert_eq!(poke.rows(), ["del:issue:i1", "put:issue:i9"], "effects and confirmation come in one poke");
+    assert_eq!(
+        poke.rows(),
+        ["del:issue:i1", "put:issue:i9"],
+        "effects and confirmation come in one poke"
+    );
     assert_eq!(client.row("issue", "i9"), Some(&new));
     // What was done is not done again.
-    client.crud(1, json!([issue_op("delete", json!({"id": "i9"}))])).await;
-    client.crud(2, json!([issue_op("update", json!({"id": "i9", "title": "newer"}))])).await;
+    client
+        .crud(1, json!([issue_op("delete", json!({"id": "i9"}))]))
+        .await;
+    client
+        .crud(
+            2,
+            json!([issue_op("update", json!({"id": "i9", "title": "newer"}))]),
+        )
+        .await;
     client.confirmed(2).await;
-    assert_eq!(world.text("SELECT title FROM issue WHERE id = 'i9'").await.as_deref(), Some("newer"));
+    assert_eq!(
+        world
+            .text("SELECT title FROM issue WHERE id = 'i9'")
+            .await
+            .as_deref(),
+        Some("newer")
+    );
     client.crud(4, json!([])).await;
     assert_eq!(client.error().await["kind"], "InvalidPush");
     world.end().await;
@@ -209,17 +300,35 @@ async fn a_failing_mutation_leaves_a_result(backend: Backend) {
     let world = World::new(backend).await;
     let mut client = world.client("g", "c").put("h", issues()).open().await;
     client.got("h").await;
-    client.crud(1, json!([issue_op("update", json!({"id": "i1", "title": null}))])).await;
+    client
+        .crud(
+            1,
+            json!([issue_op("update", json!({"id": "i1", "title": null}))]),
+        )
+        .await;
     let poke = client.confirmed(1).await;
     let results = poke.results();
     assert_eq!(results.len(), 1, "{poke:?}");
-    assert_eq!(results[0]["mutation"]["id"], json!({"clientID": "c", "id": 1}));
+    assert_eq!(
+        results[0]["mutation"]["id"],
+        json!({"clientID": "c", "id": 1})
+    );
     assert_eq!(results[0]["mutation"]["result"]["error"], "app");
     assert!(poke.rows().is_empty());
-    client.send(json!(["ackMutationResponses", {"clientID": "c", "id": 1}])).await;
+    client
+        .send(json!(["ackMutationResponses", {"clientID": "c", "id": 1}]))
+        .await;
     let gone = client.poke().await;
-    assert_eq!(gone.results(), [json!({"op": "del", "id": {"clientID": "c", "id": 1}})]);
-    client.crud(2, json!([issue_op("update", json!({"id": "i1", "title": "fine"}))])).await;
+    assert_eq!(
+        gone.results(),
+        [json!({"op": "del", "id": {"clientID": "c", "id": 1}})]
+    );
+    client
+        .crud(
+            2,
+            json!([issue_op("update", json!({"id": "i1", "title": "fine"}))]),
+        )
+        .await;
     assert_eq!(client.confirmed(2).await.rows(), ["put:issue:i1"]);
     world.end().await;
 }
@@ -228,7 +337,9 @@ async fn the_server_restarts_and_clients_catch_up(backend: Backend) {
     let mut world = World::new(backend).await;
     let mut client = world.client("g", "c").put("h", issues()).open().await;
     client.got("h").await;
-    world.sql("UPDATE issue SET title = 'before' WHERE id = 'i3'").await;
+    world
+        .sql("UPDATE issue SET title = 'before' WHERE id = 'i3'")
+        .await;
     client.poke().await;
     let (cookie, rows) = client.vanish();
     world.stop().await;
@@ -237,13 +348,21 @@ async fn the_server_restarts_and_clients_catch_up(backend: Backend) {
     let mut client = world.client("g", "c").cookie(&cookie).open().await;
     client.rows = rows;
     let mut changed = Vec::new();
-    while client.row("issue", "i2").is_some() || client.row("issue", "i1").expect("there")["title"] == "first" {
+    while client.row("issue", "i2").is_some()
+        || client.row("issue", "i1").expect("there")["title"] == "first"
+    {
         changed.extend(client.poke().await.rows());
     }
     changed.sort();
-    assert_eq!(changed, ["del:issue:i2", "put:issue:i1"], "only what changed");
+    assert_eq!(
+        changed,
+        ["del:issue:i2", "put:issue:i1"],
+        "only what changed"
+    );
     assert_eq!(client.have(), ["issue:i1", "issue:i3"]);
-    world.sql("UPDATE issue SET title = 'live again' WHERE id = 'i1'").await;
+    world
+        .sql("UPDATE issue SET title = 'live again' WHERE id = 'i1'")
+        .await;
     assert_eq!(client.poke().await.rows(), ["put:issue:i1"]);
     drop(client);
     world.end().await;
@@ -251,7 +370,12 @@ async fn the_server_restarts_and_clients_catch_up(backend: Backend) {
 
 async fn version_52_gets_binary_parts(backend: Backend) {
     let world = World::new(backend).await;
-    let mut client = world.client("g", "c").version(52).put("h", issues()).open().await;
+    let mut client = world
+        .client("g", "c")
+        .version(52)
+        .put("h", issues())
+        .open()
+        .await;
     assert_eq!(client.got("h").await.rows().len(), 3);
     let mut new = world.client("g2", "c").version(53).open().await;
     assert_eq!(new.error().await["kind"], "VersionNotSupported");
@@ -287,7 +411,12 @@ mod unrelated_to_the_upstream {
         for protocol in [None, Some("bm9wZQ"), Some("e30=, e30=")] {
             let Closed { code, .. } = match protocol {
                 Some(text) if text.contains(',') => continue,
-                _ => world::Client::connect(&url, protocol, &[], "c".into(), "g".into()).await.closed().await,
+                _ => {
+                    world::Client::connect(&url, protocol, &[], "c".into(), "g".into())
+                        .await
+                        .closed()
+                        .await
+                }
             };
             assert_eq!(code, Some(1002), "{protocol:?}");
         }
@@ -321,17 +450,22 @@ mod unrelated_to_the_upstream {
         bad.push(json!([])).await;
         assert_eq!(bad.error().await["kind"], "InvalidPush");
         let mut bad = world.client("g", "bad").open().await;
-        bad.send(json!(["deleteClients", {"clientIDs": ["bad"]}])).await;
+        bad.send(json!(["deleteClients", {"clientIDs": ["bad"]}]))
+            .await;
         assert_eq!(bad.error().await["kind"], "Internal");
-        world.sql("UPDATE issue SET title = 'on' WHERE id = 'i1'").await;
-        assert!(loop {
-            let poke = good.poke().await;
-            if !poke.rows().is_empty() {
-                break poke;
+        world
+            .sql("UPDATE issue SET title = 'on' WHERE id = 'i1'")
+            .await;
+        assert!(
+            loop {
+                let poke = good.poke().await;
+                if !poke.rows().is_empty() {
+                    break poke;
+                }
             }
-        }
-        .rows()
-            == ["put:issue:i1"]);
+            .rows()
+                == ["put:issue:i1"]
+        );
         world.end().await;
     }
 
@@ -341,7 +475,10 @@ mod unrelated_to_the_upstream {
         let client = world
             .client("g", "c")
             .put("table", json!({"table": "nowhere"}))
-            .put("column", json!({"table": "issue", "orderBy": [["nothing", "asc"]]}))
+            .put(
+                "column",
+                json!({"table": "issue", "orderBy": [["nothing", "asc"]]}),
+            )
             .put("fine", issues());
         let mut client = client.open().await;
         client.got("fine").await;
@@ -360,10 +497,16 @@ mod unrelated_to_the_upstream {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_message_that_is_too_big_is_closed_with_1009() {
-        let world = World::with(backend(), &["--dev", "--websocket-max-payload-bytes", "2000"]).await;
+        let world = World::with(
+            backend(),
+            &["--dev", "--websocket-max-payload-bytes", "2000"],
+        )
+        .await;
         let mut client = world.client("g", "c").open().await;
         client.poke().await;
-        client.send_text(format!(r#"["ping",{{}}]{}"#, " ".repeat(5000))).await;
+        client
+            .send_text(format!(r#"["ping",{{}}]{}"#, " ".repeat(5000)))
+            .await;
         assert_eq!(client.closed().await.code, Some(1009));
         world.end().await;
     }
@@ -388,11 +531,20 @@ mod unrelated_to_the_upstream {
         let mut first = world.client("g4", "c").open().await;
         first.poke().await;
         let mut less = client_schema();
-        less["tables"].as_object_mut().expect("tables").remove("comment");
+        less["tables"]
+            .as_object_mut()
+            .expect("tables")
+            .remove("comment");
         assert_eq!(kind(less, "g4").await, "InvalidConnectionRequest");
         let mut none = world.client("g5", "c").zero();
-        none.init.as_object_mut().expect("a message").remove("clientSchema");
-        assert_eq!(none.open().await.error().await["kind"], "InvalidConnectionRequest");
+        none.init
+            .as_object_mut()
+            .expect("a message")
+            .remove("clientSchema");
+        assert_eq!(
+            none.open().await.error().await["kind"],
+            "InvalidConnectionRequest"
+        );
         world.end().await;
     }
 

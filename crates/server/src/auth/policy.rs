@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use landfall_protocol::permissions::{Permissions, Policy as Rules, Rule};
-use landfall_zql::ast::{Anchor, Ast, Condition, CorrelatedSubquery, Literal, Operand, Path, System};
+use landfall_zql::ast::{
+    Anchor, Ast, Condition, CorrelatedSubquery, Literal, Operand, Path, System,
+};
 use landfall_zql::predicate::Predicate;
 use landfall_zql::{Row, TableId, TableSchema, ValueRef};
 use parking_lot::RwLock;
@@ -38,7 +40,11 @@ impl Policy {
     /// A policy with the text of a permissions file, if there is one.
     pub fn new(dev: bool, file: Option<&str>) -> Result<Self, PolicyError> {
         let permissions = file.map(decode).transpose()?;
-        Ok(Policy { dev, fixed: permissions.is_some(), permissions: RwLock::new(permissions) })
+        Ok(Policy {
+            dev,
+            fixed: permissions.is_some(),
+            permissions: RwLock::new(permissions),
+        })
     }
 
     /// Takes over what the upstream declares. A text that cannot be read closes everything.
@@ -71,10 +77,16 @@ impl Policy {
             };
         };
         let restrict = |table: &str, own: Option<Condition>| {
-            let rules = permissions.select(table).iter().map(|rule| bind.rule(&rule.1)).collect();
+            let rules = permissions
+                .select(table)
+                .iter()
+                .map(|rule| bind.rule(&rule.1))
+                .collect();
             let allowed = Condition::Or { conditions: rules };
             Some(match own {
-                Some(own) => Condition::And { conditions: vec![own, allowed] },
+                Some(own) => Condition::And {
+                    conditions: vec![own, allowed],
+                },
                 None => allowed,
             })
         };
@@ -84,12 +96,18 @@ impl Policy {
     /// The judge for writes under these claims.
     pub fn judge(self: &Arc<Self>, claims: Option<Json>) -> Arc<dyn Judge> {
         let permissions = self.permissions.read().clone();
-        Arc::new(PolicyJudge { open: self.is_open(), permissions, claims })
+        Arc::new(PolicyJudge {
+            open: self.is_open(),
+            permissions,
+            claims,
+        })
     }
 }
 
 fn decode(text: &str) -> Result<Arc<Permissions>, PolicyError> {
-    Permissions::decode(text).map(Arc::new).map_err(|error| PolicyError::Malformed(error.to_string()))
+    Permissions::decode(text)
+        .map(Arc::new)
+        .map_err(|error| PolicyError::Malformed(error.to_string()))
 }
 
 /// Values for static parameters.
@@ -103,11 +121,21 @@ type Restrict<'a> = dyn Fn(&str, Option<Condition>) -> Option<Condition> + 'a;
 
 impl Binding<'_> {
     fn ast(&self, ast: &Ast, restrict: &Restrict<'_>) -> Ast {
-        let own = ast.condition.as_ref().map(|c| self.condition(c, Some(restrict), None));
+        let own = ast
+            .condition
+            .as_ref()
+            .map(|c| self.condition(c, Some(restrict), None));
         let related = ast.related.as_ref().map(|related| {
-            related.iter().map(|r| self.subquery(r, Some(restrict), None)).collect()
+            related
+                .iter()
+                .map(|r| self.subquery(r, Some(restrict), None))
+                .collect()
         });
-        Ast { condition: restrict(&ast.table, own), related, ..ast.clone() }
+        Ast {
+            condition: restrict(&ast.table, own),
+            related,
+            ..ast.clone()
+        }
     }
 
     /// A rule's condition: its subqueries are the rule's, not the user's, and are not restricted themselves.
@@ -125,13 +153,23 @@ impl Binding<'_> {
             Some(restrict) => self.ast(&related.subquery, restrict),
             None => {
                 let inner = &*related.subquery;
-                let condition = inner.condition.as_ref().map(|c| self.condition(c, None, system));
-                Ast { condition, ..inner.clone() }
+                let condition = inner
+                    .condition
+                    .as_ref()
+                    .map(|c| self.condition(c, None, system));
+                Ast {
+                    condition,
+                    ..inner.clone()
+                }
             }
         };
         // A client cannot declare its own subquery to be a permission, which would keep its rows from being sent.
         let system = system.or(Some(System::Client));
-        CorrelatedSubquery { system, subquery: Box::new(subquery), ..related.clone() }
+        CorrelatedSubquery {
+            system,
+            subquery: Box::new(subquery),
+            ..related.clone()
+        }
     }
 
     fn condition(
@@ -141,15 +179,29 @@ impl Binding<'_> {
         system: Option<System>,
     ) -> Condition {
         let all = |conditions: &[Condition]| {
-            conditions.iter().map(|c| self.condition(c, restrict, system)).collect()
+            conditions
+                .iter()
+                .map(|c| self.condition(c, restrict, system))
+                .collect()
         };
         match condition {
-            Condition::Simple { left, right, op } => {
-                Condition::Simple { left: self.operand(left), right: self.operand(right), op: *op }
-            }
-            Condition::And { conditions } => Condition::And { conditions: all(conditions) },
-            Condition::Or { conditions } => Condition::Or { conditions: all(conditions) },
-            Condition::CorrelatedSubquery { related, op, flip, scalar } => Condition::CorrelatedSubquery {
+            Condition::Simple { left, right, op } => Condition::Simple {
+                left: self.operand(left),
+                right: self.operand(right),
+                op: *op,
+            },
+            Condition::And { conditions } => Condition::And {
+                conditions: all(conditions),
+            },
+            Condition::Or { conditions } => Condition::Or {
+                conditions: all(conditions),
+            },
+            Condition::CorrelatedSubquery {
+                related,
+                op,
+                flip,
+                scalar,
+            } => Condition::CorrelatedSubquery {
                 related: Box::new(self.subquery(related, restrict, system)),
                 op: *op,
                 flip: *flip,
@@ -159,7 +211,9 @@ impl Binding<'_> {
     }
 
     fn operand(&self, operand: &Operand) -> Operand {
-        let Operand::Static { anchor, field } = operand else { return operand.clone() };
+        let Operand::Static { anchor, field } = operand else {
+            return operand.clone();
+        };
         let path: Vec<&str> = match field {
             Path::Name(name) => vec![name],
             Path::Names(names) => names.iter().map(String::as_str).collect(),
@@ -172,13 +226,20 @@ impl Binding<'_> {
     }
 
     fn claim(&self, path: &[&str]) -> Literal {
-        let found = self.claims.and_then(|claims| path.iter().try_fold(claims, |value, name| value.get(name)));
+        let found = self
+            .claims
+            .and_then(|claims| path.iter().try_fold(claims, |value, name| value.get(name)));
         found.map_or(Literal::Null, |value| Literal::from(value.clone()))
     }
 
     fn old_value(&self, path: &[&str]) -> Literal {
-        let ([name], Some((table, row))) = (path, self.old) else { return Literal::Null };
-        match table.column_by_server_name(name).map(|column| row.get(column)) {
+        let ([name], Some((table, row))) = (path, self.old) else {
+            return Literal::Null;
+        };
+        match table
+            .column_by_server_name(name)
+            .map(|column| row.get(column))
+        {
             None | Some(ValueRef::Null) => Literal::Null,
             Some(ValueRef::Bool(value)) => Literal::Bool(value),
             Some(ValueRef::Number(value)) => Literal::Number(value),
@@ -200,9 +261,15 @@ impl Judge for PolicyJudge {
         if self.open {
             return true;
         }
-        let Some(permissions) = &self.permissions else { return false };
+        let Some(permissions) = &self.permissions else {
+            return false;
+        };
         let table = &schema.zql[table];
-        let judgement = Judgement { table, claims: self.claims.as_ref(), permissions };
+        let judgement = Judgement {
+            table,
+            claims: self.claims.as_ref(),
+            permissions,
+        };
         match write {
             Write::Insert { new } => judgement.insert(new),
             Write::Update { old, new, changed } => judgement.update(old, new, changed),
@@ -221,17 +288,25 @@ impl Judgement<'_> {
     fn insert(&self, new: &Row) -> bool {
         let written = |column: &usize| !matches!(new.get(*column), ValueRef::Null);
         let cells = (0..self.table.columns.len()).filter(written);
-        self.row(|rules| rules.insert.as_deref(), new, None) && self.cells(cells, |r| r.insert.as_deref(), new, None)
+        self.row(|rules| rules.insert.as_deref(), new, None)
+            && self.cells(cells, |r| r.insert.as_deref(), new, None)
     }
 
     fn update(&self, old: &Row, new: &Row, changed: &[usize]) -> bool {
         let before = |rules: &Rules| rules.update.as_ref().and_then(|u| u.pre_mutation.clone());
         let after = |rules: &Rules| rules.update.as_ref().and_then(|u| u.post_mutation.clone());
         let phase = |rules: &dyn Fn(&Rules) -> Option<Vec<Rule>>, row: &Row| {
-            let of_row = self.permissions.row(&self.table.server_name).and_then(rules);
-            let of_cells = changed.iter().filter_map(|column| self.cell(*column).and_then(rules));
+            let of_row = self
+                .permissions
+                .row(&self.table.server_name)
+                .and_then(rules);
+            let of_cells = changed
+                .iter()
+                .filter_map(|column| self.cell(*column).and_then(rules));
             self.allows(of_row.as_deref(), row, Some(old))
-                && of_cells.into_iter().all(|rules| self.allows(Some(&rules), row, Some(old)))
+                && of_cells
+                    .into_iter()
+                    .all(|rules| self.allows(Some(&rules), row, Some(old)))
         };
         phase(&before, old) && phase(&after, new)
     }
@@ -243,7 +318,13 @@ impl Judgement<'_> {
     }
 
     fn row(&self, rules: impl Fn(&Rules) -> Option<&[Rule]>, row: &Row, old: Option<&Row>) -> bool {
-        self.allows(self.permissions.row(&self.table.server_name).and_then(rules), row, old)
+        self.allows(
+            self.permissions
+                .row(&self.table.server_name)
+                .and_then(rules),
+            row,
+            old,
+        )
     }
 
     /// A column without a policy for what is done has no say.
@@ -261,12 +342,18 @@ impl Judgement<'_> {
     }
 
     fn cell(&self, column: usize) -> Option<&Rules> {
-        self.permissions.cell(&self.table.server_name, &self.table.columns[column].server_name)
+        self.permissions.cell(
+            &self.table.server_name,
+            &self.table.columns[column].server_name,
+        )
     }
 
     /// What no rule allows is denied.
     fn allows(&self, rules: Option<&[Rule]>, row: &Row, old: Option<&Row>) -> bool {
-        let binding = Binding { claims: self.claims, old: old.map(|row| (self.table, row)) };
+        let binding = Binding {
+            claims: self.claims,
+            old: old.map(|row| (self.table, row)),
+        };
         let holds = |rule: &Rule| {
             let condition = binding.rule(&rule.1);
             match Predicate::compile(&condition, self.table) {

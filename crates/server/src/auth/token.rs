@@ -62,25 +62,49 @@ pub struct TokenVerifier {
 
 impl TokenVerifier {
     /// A verifier for these settings.
-    pub fn new(jwt: Option<JwtSettings>, passed_on: bool, dev: bool, http: reqwest::Client) -> Self {
-        TokenVerifier { jwt, passed_on, dev, http, key_set: Mutex::new(None) }
+    pub fn new(
+        jwt: Option<JwtSettings>,
+        passed_on: bool,
+        dev: bool,
+        http: reqwest::Client,
+    ) -> Self {
+        TokenVerifier {
+            jwt,
+            passed_on,
+            dev,
+            http,
+            key_set: Mutex::new(None),
+        }
     }
 
     /// Resolves the token of a new connection.
-    pub async fn resolve(&self, user: Option<&str>, token: Option<&str>) -> Result<ConnectionAuth, AuthError> {
-        let Some(token) = token.filter(|t| !t.is_empty()) else { return Ok(ConnectionAuth::default()) };
+    pub async fn resolve(
+        &self,
+        user: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<ConnectionAuth, AuthError> {
+        let Some(token) = token.filter(|t| !t.is_empty()) else {
+            return Ok(ConnectionAuth::default());
+        };
         let user = user.ok_or(AuthError::NoUser)?;
         let Some(settings) = &self.jwt else {
             if !self.passed_on && !self.dev {
                 return Err(AuthError::Unverifiable);
             }
-            return Ok(ConnectionAuth { token: Some(Secret::new(token)), ..ConnectionAuth::default() });
+            return Ok(ConnectionAuth {
+                token: Some(Secret::new(token)),
+                ..ConnectionAuth::default()
+            });
         };
         let claims = self.verify(settings, token).await?;
         if claims.get("sub").and_then(Json::as_str) != Some(user) {
             return Err(AuthError::OtherUser);
         }
-        Ok(ConnectionAuth { token: Some(Secret::new(token)), claims: Some(claims), revision: 0 })
+        Ok(ConnectionAuth {
+            token: Some(Secret::new(token)),
+            claims: Some(claims),
+            revision: 0,
+        })
     }
 
     /// Resolves a token that replaces another; `None` = the old one stays.
@@ -103,11 +127,19 @@ impl TokenVerifier {
         if old.token.is_some() && old.claims.is_some() != new.claims.is_some() {
             return Err(AuthError::OtherKind);
         }
-        let issued = |auth: &ConnectionAuth| auth.claims.as_ref().and_then(|c| c.get("iat")).and_then(Json::as_f64);
+        let issued = |auth: &ConnectionAuth| {
+            auth.claims
+                .as_ref()
+                .and_then(|c| c.get("iat"))
+                .and_then(Json::as_f64)
+        };
         match (issued(old), issued(&new)) {
             (Some(_), None) if new.claims.is_some() => Err(AuthError::OtherKind),
             (Some(before), Some(now)) if now <= before => Ok(None),
-            _ => Ok(Some(ConnectionAuth { revision: old.revision + 1, ..new })),
+            _ => Ok(Some(ConnectionAuth {
+                revision: old.revision + 1,
+                ..new
+            })),
         }
     }
 
@@ -116,7 +148,9 @@ impl TokenVerifier {
         let header = decode_header(token).map_err(invalid)?;
         let (key, allowed) = self.key(settings, header.kid.as_deref()).await?;
         if !allowed.contains(&header.alg) {
-            return Err(AuthError::Invalid("the algorithm does not fit the key".to_owned()));
+            return Err(AuthError::Invalid(
+                "the algorithm does not fit the key".to_owned(),
+            ));
         }
         let mut validation = Validation::new(header.alg);
         validation.required_spec_claims.clear();
@@ -132,7 +166,9 @@ impl TokenVerifier {
             validation.set_issuer(&[issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        Ok(decode::<Json>(token, &key, &validation).map_err(invalid)?.claims)
+        Ok(decode::<Json>(token, &key, &validation)
+            .map_err(invalid)?
+            .claims)
     }
 
     async fn key(
@@ -144,16 +180,22 @@ impl TokenVerifier {
         let jwk: Jwk = match &settings.key {
             JwtKey::Secret(secret) => {
                 let key = DecodingKey::from_secret(secret.expose().as_bytes());
-                return Ok((key, vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]));
+                return Ok((
+                    key,
+                    vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512],
+                ));
             }
-            JwtKey::Jwk(text) => {
-                serde_json::from_str(text.expose()).map_err(|_| unusable("the configured key cannot be read"))?
-            }
+            JwtKey::Jwk(text) => serde_json::from_str(text.expose())
+                .map_err(|_| unusable("the configured key cannot be read"))?,
             JwtKey::JwksUrl(url) => self.key_from_set(url, key_id).await?,
         };
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| unusable("the key cannot be used"))?;
-        let named = jwk.common.key_algorithm.and_then(|a| a.to_string().parse::<Algorithm>().ok());
-        let allowed = named.map_or_else(|| asymmetric_algorithms(&jwk), |algorithm| vec![algorithm]);
+        let named = jwk
+            .common
+            .key_algorithm
+            .and_then(|a| a.to_string().parse::<Algorithm>().ok());
+        let allowed =
+            named.map_or_else(|| asymmetric_algorithms(&jwk), |algorithm| vec![algorithm]);
         Ok((key, allowed))
     }
 
@@ -173,8 +215,19 @@ impl TokenVerifier {
             }
         }
         let unreachable = |_| AuthError::Invalid("the key set cannot be fetched".to_owned());
-        let answer = self.http.get(url).timeout(Duration::from_secs(10)).send().await.map_err(unreachable)?;
-        let set: JwkSet = answer.error_for_status().map_err(unreachable)?.json().await.map_err(unreachable)?;
+        let answer = self
+            .http
+            .get(url)
+            .timeout(Duration::from_secs(10))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let set: JwkSet = answer
+            .error_for_status()
+            .map_err(unreachable)?
+            .json()
+            .await
+            .map_err(unreachable)?;
         let set = Arc::new(set);
         *self.key_set.lock() = Some((Instant::now(), set.clone()));
         find(&set).ok_or_else(|| AuthError::Invalid("unknown key".to_owned()))
@@ -217,7 +270,12 @@ mod tests {
     }
 
     fn token(secret: &str, claims: Json) -> String {
-        encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).expect("signs")
+        encode(
+            &Header::default(),
+            &claims,
+            &EncodingKey::from_secret(secret.as_bytes()),
+        )
+        .expect("signs")
     }
 
     async fn check(user: Option<&str>, token: &str) -> Result<Option<Json>, AuthError> {
@@ -227,9 +285,18 @@ mod tests {
     #[tokio::test]
     async fn tokens_are_verified() {
         let claims = json!({"sub": "u", "role": "admin"});
-        assert_eq!(check(Some("u"), &token("k", claims.clone())).await, Ok(Some(claims.clone())));
-        assert_eq!(check(Some("v"), &token("k", claims.clone())).await, Err(AuthError::OtherUser));
-        assert_eq!(check(None, &token("k", claims.clone())).await, Err(AuthError::NoUser));
+        assert_eq!(
+            check(Some("u"), &token("k", claims.clone())).await,
+            Ok(Some(claims.clone()))
+        );
+        assert_eq!(
+            check(Some("v"), &token("k", claims.clone())).await,
+            Err(AuthError::OtherUser)
+        );
+        assert_eq!(
+            check(None, &token("k", claims.clone())).await,
+            Err(AuthError::NoUser)
+        );
         assert_eq!(check(Some("u"), "").await, Ok(None));
         let forged = check(Some("u"), &token("other", claims)).await;
         assert!(matches!(forged, Err(AuthError::Invalid(_))));
@@ -240,30 +307,70 @@ mod tests {
     #[tokio::test]
     async fn the_audience_must_match_when_configured() {
         let wrong = token("k", json!({"sub": "u", "aud": "x"}));
-        assert!(verifier(Some("y")).resolve(Some("u"), Some(&wrong)).await.is_err());
-        assert!(verifier(Some("x")).resolve(Some("u"), Some(&wrong)).await.is_ok());
-        assert!(verifier(Some("x")).resolve(Some("u"), Some(&token("k", json!({"sub": "u"})))).await.is_err());
+        assert!(
+            verifier(Some("y"))
+                .resolve(Some("u"), Some(&wrong))
+                .await
+                .is_err()
+        );
+        assert!(
+            verifier(Some("x"))
+                .resolve(Some("u"), Some(&wrong))
+                .await
+                .is_ok()
+        );
+        assert!(
+            verifier(Some("x"))
+                .resolve(Some("u"), Some(&token("k", json!({"sub": "u"}))))
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]
     async fn an_older_token_does_not_replace_a_newer_one() {
         let v = verifier(None);
-        let old = v.resolve(Some("u"), Some(&token("k", json!({"sub": "u", "iat": 10})))).await.expect("valid");
+        let old = v
+            .resolve(Some("u"), Some(&token("k", json!({"sub": "u", "iat": 10}))))
+            .await
+            .expect("valid");
         let newer = token("k", json!({"sub": "u", "iat": 11}));
         let older = token("k", json!({"sub": "u", "iat": 9}));
         assert_eq!(v.replace(Some("u"), &old, &older).await, Ok(None));
-        assert_eq!(v.replace(Some("u"), &old, &newer).await.expect("valid").expect("new").revision, 1);
-        assert_eq!(v.replace(Some("u"), &old, "").await, Err(AuthError::Missing));
+        assert_eq!(
+            v.replace(Some("u"), &old, &newer)
+                .await
+                .expect("valid")
+                .expect("new")
+                .revision,
+            1
+        );
+        assert_eq!(
+            v.replace(Some("u"), &old, "").await,
+            Err(AuthError::Missing)
+        );
         let other = token("k", json!({"sub": "v", "iat": 12}));
-        assert_eq!(v.replace(Some("u"), &old, &other).await, Err(AuthError::OtherUser));
+        assert_eq!(
+            v.replace(Some("u"), &old, &other).await,
+            Err(AuthError::OtherUser)
+        );
     }
 
     #[tokio::test]
     async fn without_key_and_app_a_token_is_refused() {
         crate::install_tls();
         let closed = TokenVerifier::new(None, false, false, reqwest::Client::new());
-        assert_eq!(closed.resolve(Some("u"), Some("t")).await, Err(AuthError::Unverifiable));
+        assert_eq!(
+            closed.resolve(Some("u"), Some("t")).await,
+            Err(AuthError::Unverifiable)
+        );
         let open = TokenVerifier::new(None, true, false, reqwest::Client::new());
-        assert!(open.resolve(Some("u"), Some("t")).await.expect("passed on").token.is_some());
+        assert!(
+            open.resolve(Some("u"), Some("t"))
+                .await
+                .expect("passed on")
+                .token
+                .is_some()
+        );
     }
 }

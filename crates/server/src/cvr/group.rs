@@ -62,6 +62,8 @@ pub struct GroupRecord {
     pub client_schema: Option<String>,
     /// The newest configuration version.
     pub version: CvrVersion,
+    /// What happened up to this version is partly forgotten: older clients start afresh.
+    pub pruned_below: CvrVersion,
     /// The group's clock: runs only while a client is connected.
     pub ttl_clock_ms: u64,
     /// True after the record was purged: only the owner is left.
@@ -113,9 +115,14 @@ pub enum GroupWrite {
     Close(String, CvrVersion),
     /// A result was told or taken back.
     Result(String, u64, SentResult),
+    /// Forgets what ended at or before this version.
+    Prune(CvrVersion),
     /// Forgets everything but the owner (before a resync).
     Clear,
 }
+
+/// Ended spans and wishes that are kept at least.
+const ENDED_KEPT: usize = 2_000;
 
 impl GroupRecord {
     /// Applies a write, the same way as the storage does.
@@ -159,6 +166,17 @@ impl GroupRecord {
             GroupWrite::Result(client, id, result) => {
                 self.results.insert((client, id), result);
             }
+            GroupWrite::Prune(below) => {
+                self.pruned_below = below;
+                self.spans
+                    .retain(|s| s.until.is_none_or(|until| until > below));
+                self.results
+                    .retain(|_, r| r.del.is_none_or(|del| del > below));
+                let queries = &self.queries;
+                self.desires.retain(|(_, hash), d| {
+                    d.active || d.version > below || queries.contains_key(hash)
+                });
+            }
             GroupWrite::Clear => {
                 let owner = self.owner.take();
                 *self = GroupRecord {
@@ -167,6 +185,23 @@ impl GroupRecord {
                 };
             }
         }
+    }
+
+    /// Where to prune, if much has ended: the older half goes.
+    pub fn prunable(&self) -> Option<CvrVersion> {
+        let spans = self.spans.iter().filter_map(|s| s.until);
+        let results = self.results.values().filter_map(|r| r.del);
+        let desires = self
+            .desires
+            .values()
+            .filter(|d| !d.active)
+            .map(|d| d.version);
+        let mut ended: Vec<CvrVersion> = spans.chain(results).chain(desires).collect();
+        if ended.len() <= ENDED_KEPT {
+            return None;
+        }
+        ended.sort_unstable();
+        Some(ended[ended.len() / 2])
     }
 
     /// The instance that serves a query now.

@@ -99,6 +99,16 @@ pub struct PointWrite {
     pub pruned: Vec<(InstanceId, StateVersion)>,
 }
 
+impl PointWrite {
+    /// Whether nothing but the point itself is to be stored.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+            && self.born.is_empty()
+            && self.frozen.is_empty()
+            && self.pruned.is_empty()
+    }
+}
+
 /// The storage of client view records.
 ///
 /// Callers promise: one server process at a time; writes of a group come from one place, in order.

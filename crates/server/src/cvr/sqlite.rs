@@ -18,7 +18,8 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), generation TEXT, dur
 INSERT INTO meta VALUES (1, NULL, 0, 1);
 CREATE TABLE groups (id TEXT PRIMARY KEY, owned INTEGER NOT NULL DEFAULT 0, owner TEXT, client_schema TEXT,
   state INTEGER NOT NULL DEFAULT 0, config INTEGER NOT NULL DEFAULT 0, ttl_clock INTEGER NOT NULL DEFAULT 0,
-  last_active INTEGER NOT NULL DEFAULT 0, purged INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+  last_active INTEGER NOT NULL DEFAULT 0, purged INTEGER NOT NULL DEFAULT 0, pruned_state INTEGER NOT NULL DEFAULT 0,
+  pruned_config INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE TABLE clients (grp TEXT, client TEXT, PRIMARY KEY (grp, client)) STRICT, WITHOUT ROWID;
 CREATE TABLE desires (grp TEXT, client TEXT, hash TEXT, state INTEGER NOT NULL, config INTEGER NOT NULL,
   active INTEGER NOT NULL, ttl INTEGER NOT NULL, inactivated_at INTEGER, PRIMARY KEY (grp, client, hash))
@@ -149,7 +150,7 @@ impl CvrStore for SqliteCvr {
             tx.execute(&format!("DELETE FROM {table}"), [])?;
         }
         tx.execute(
-            "UPDATE groups SET client_schema = NULL, state = 0, config = 0, ttl_clock = 0, purged = 1",
+            "UPDATE groups SET client_schema = NULL, state = 0, config = 0, ttl_clock = 0, pruned_state = 0, pruned_config = 0, purged = 1",
             [],
         )?;
         tx.execute("UPDATE meta SET generation = ?, durable = 0", [generation])?;
@@ -161,7 +162,8 @@ impl CvrStore for SqliteCvr {
         let tx = connection.transaction()?;
         let head = tx
             .prepare_cached(
-                "SELECT owned, owner, client_schema, state, config, ttl_clock, purged FROM groups WHERE id = ?",
+                "SELECT owned, owner, client_schema, state, config, ttl_clock, purged, pruned_state, pruned_config
+                 FROM groups WHERE id = ?",
             )?
             .query_row([group], |row| {
                 Ok(GroupRecord {
@@ -170,6 +172,7 @@ impl CvrStore for SqliteCvr {
                     version: version(row, 3)?,
                     ttl_clock_ms: row.get::<_, i64>(5)? as u64,
                     purged: row.get(6)?,
+                    pruned_below: version(row, 7)?,
                     ..GroupRecord::default()
                 })
             })
@@ -323,7 +326,7 @@ fn clear_group(tx: &Transaction<'_>, group: &str) -> rusqlite::Result<()> {
             .execute([group])?;
     }
     tx.prepare_cached(
-        "UPDATE groups SET client_schema = NULL, state = 0, config = 0, ttl_clock = 0, purged = 1 WHERE id = ?",
+        "UPDATE groups SET client_schema = NULL, state = 0, config = 0, ttl_clock = 0, pruned_state = 0, pruned_config = 0, purged = 1 WHERE id = ?",
     )?
     .execute([group])?;
     Ok(())
@@ -501,8 +504,36 @@ fn write_one(tx: &Transaction<'_>, group: &str, write: &GroupWrite) -> Result<()
             let sql = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)";
             run(
                 sql,
-                &[&group, client, &(*id as i64), &put_state, &put_config, &ds, &dc],
+                &[
+                    &group,
+                    client,
+                    &(*id as i64),
+                    &put_state,
+                    &put_config,
+                    &ds,
+                    &dc,
+                ],
             )?;
+        }
+        GroupWrite::Prune(below) => {
+            let below: [&dyn rusqlite::ToSql; 3] =
+                [&group, &(below.state as i64), &(below.config as i64)];
+            run(
+                "UPDATE groups SET pruned_state = ?2, pruned_config = ?3 WHERE id = ?1",
+                &below,
+            )?;
+            run(
+                "DELETE FROM spans WHERE grp = ?1 AND (until_state, until_config) <= (?2, ?3)",
+                &below,
+            )?;
+            run(
+                "DELETE FROM results WHERE grp = ?1 AND (del_state, del_config) <= (?2, ?3)",
+                &below,
+            )?;
+            let desires =
+                "DELETE FROM desires WHERE grp = ?1 AND active = 0 AND (state, config) <= (?2, ?3)
+                AND hash NOT IN (SELECT hash FROM queries WHERE grp = ?1)";
+            run(desires, &below)?;
         }
         GroupWrite::Clear => clear_group(tx, group)?,
     }
@@ -582,6 +613,9 @@ mod tests {
                     ..desire
                 },
             ),
+            GroupWrite::Prune(v(6, 1)),
+            GroupWrite::Prune(v(6, 2)),
+            GroupWrite::Prune(v(7, 0)),
             GroupWrite::DropClient("c2".into()),
             GroupWrite::DropQuery("i".into()),
             GroupWrite::Version(v(7, 1)),
@@ -596,12 +630,26 @@ mod tests {
     fn only_unused_groups_are_purged() {
         let store = SqliteCvr::in_memory().expect("opens");
         for group in ["new", "old"] {
-            store.write_group(group, &[GroupWrite::Client("c".into()), GroupWrite::Version(v(3, 0))]).expect("writes");
+            store
+                .write_group(
+                    group,
+                    &[GroupWrite::Client("c".into()), GroupWrite::Version(v(3, 0))],
+                )
+                .expect("writes");
         }
-        let long_ago = GroupWrite::Clock { ttl_clock_ms: 1, now_ms: 5_000 };
+        let long_ago = GroupWrite::Clock {
+            ttl_clock_ms: 1,
+            now_ms: 5_000,
+        };
         store.write_group("old", &[long_ago]).expect("writes");
         assert_eq!(store.purge_groups(1_000_000).expect("purges"), 1);
-        let is_purged = |group| store.load_group(group).expect("loads").expect("there").purged;
+        let is_purged = |group| {
+            store
+                .load_group(group)
+                .expect("loads")
+                .expect("there")
+                .purged
+        };
         assert!(is_purged("old") && !is_purged("new"));
     }
 

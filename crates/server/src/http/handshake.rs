@@ -9,16 +9,16 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use landfall_protocol::{
-    ConnectRequest, Connected, Downstream, ErrorBody, ErrorKind, HandshakeError, JsNumber, SecProtocol, ServerMode, Upstream,
-    check_version, parse_connect,
-};
 use landfall_protocol::close;
+use landfall_protocol::{
+    ConnectRequest, Connected, Downstream, ErrorBody, ErrorKind, HandshakeError, JsNumber,
+    SecProtocol, ServerMode, Upstream, check_version, parse_connect,
+};
 use tokio::sync::oneshot;
 
+use super::HttpContext;
 use super::socket::{self, Session};
 use super::stall::Progress;
-use super::HttpContext;
 use crate::clock;
 use crate::session::{ConnectionContext, GroupEvent, outbound};
 
@@ -32,9 +32,16 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let Ok(upgrade) = upgrade else { return StatusCode::NOT_FOUND.into_response() };
-    let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), |p| p.as_str().to_owned());
-    let protocol = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let Ok(upgrade) = upgrade else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let path = uri
+        .path_and_query()
+        .map_or_else(|| uri.path().to_owned(), |p| p.as_str().to_owned());
+    let protocol = headers
+        .get(header::SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
     let upgrade = match &protocol {
         Some(protocol) => upgrade.protocols([protocol.clone()]),
         None => upgrade,
@@ -45,7 +52,11 @@ pub(super) async fn upgrade(
         .max_message_size(context.max_payload_bytes)
         .max_frame_size(context.max_payload_bytes)
         .on_upgrade(move |socket| async move {
-            let request = Request { path, protocol, headers };
+            let request = Request {
+                path,
+                protocol,
+                headers,
+            };
             connected(context, request, socket, progress).await;
         })
 }
@@ -62,7 +73,12 @@ fn parse(request: &Request) -> Result<(ConnectRequest, SecProtocol), HandshakeEr
     Ok((connect, SecProtocol::decode(protocol)?))
 }
 
-async fn connected(context: Arc<HttpContext>, request: Request, mut socket: WebSocket, progress: Progress) {
+async fn connected(
+    context: Arc<HttpContext>,
+    request: Request,
+    mut socket: WebSocket,
+    progress: Progress,
+) {
     let (connect, protocol) = match parse(&request) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -82,13 +98,19 @@ async fn connected(context: Arc<HttpContext>, request: Request, mut socket: WebS
                 reply,
             };
             let group = context.registry.join(&connection.group_id, attach).await;
-            let verdict = verdict.await.unwrap_or_else(|_| {
-                Err(ErrorBody::rehome("the client group is moving"))
-            });
+            let verdict = verdict
+                .await
+                .unwrap_or_else(|_| Err(ErrorBody::rehome("the client group is moving")));
             if let Err(body) = verdict {
                 return refuse(&mut socket, body).await;
             }
-            let mut session = Session { context, connection, group, out, progress };
+            let mut session = Session {
+                context,
+                connection,
+                group,
+                out,
+                progress,
+            };
             if let Err(body) = check_version(connect.version) {
                 session.out.text(Downstream::Error(body).encode());
                 session.out.close(None);
@@ -105,7 +127,10 @@ async fn connected(context: Arc<HttpContext>, request: Request, mut socket: WebS
 
 fn greeting(session: &Session) -> Downstream<'static> {
     let connection = &session.connection;
-    let mode = ServerMode { version: EXTENSION, ..session.context.mode };
+    let mode = ServerMode {
+        version: EXTENSION,
+        ..session.context.mode
+    };
     Downstream::Connected(Connected {
         wsid: connection.wsid.clone(),
         timestamp: JsNumber::new(clock::now_ms() as f64),
@@ -120,13 +145,19 @@ async fn accept(
     token: Option<&str>,
 ) -> Result<ConnectionContext, ErrorBody> {
     let params = &connect.params;
-    let auth = context.tokens.resolve(params.user_id.as_deref(), token).await?;
+    let auth = context
+        .tokens
+        .resolve(params.user_id.as_deref(), token)
+        .await?;
     let readable = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
     };
     let id = context.next_connection();
     if context.dev {
-        tracing::warn!(connection = id, "DEVELOPMENT MODE: this client may read and write without permissions");
+        tracing::warn!(
+            connection = id,
+            "DEVELOPMENT MODE: this client may read and write without permissions"
+        );
     }
     metrics::counter!("landfall_connections_total").increment(1);
     Ok(ConnectionContext {
@@ -146,7 +177,10 @@ async fn accept(
 /// Says what is wrong; authentication failures have a close code of their own.
 async fn refuse(socket: &mut WebSocket, body: ErrorBody) {
     let message = body.message().to_owned();
-    let auth = matches!(body.kind(), ErrorKind::Unauthorized | ErrorKind::AuthInvalidated);
+    let auth = matches!(
+        body.kind(),
+        ErrorKind::Unauthorized | ErrorKind::AuthInvalidated
+    );
     tracing::info!(kind = ?body.kind(), "connection refused");
     let text = Downstream::Error(body).encode();
     if socket.send(Message::Text(text.into())).await.is_err() {
@@ -162,7 +196,10 @@ async fn refuse(socket: &mut WebSocket, body: ErrorBody) {
 }
 
 async fn end(socket: &mut WebSocket, code: u16, reason: &str) {
-    let frame = CloseFrame { code, reason: close::close_reason(reason).into() };
+    let frame = CloseFrame {
+        code,
+        reason: close::close_reason(reason).into(),
+    };
     // The peer may be gone already.
     let _ = socket.send(Message::Close(Some(frame))).await;
 }

@@ -96,13 +96,22 @@ pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, Sock
 
 /// Whether a request carries the admin password.
 fn is_admin(context: &HttpContext, headers: &HeaderMap) -> bool {
-    let Some(password) = &context.admin_password else { return context.dev };
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let Some(password) = &context.admin_password else {
+        return context.dev;
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
     let decoded = given.and_then(|v| v.strip_prefix("Basic ")).and_then(|v| {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(v.trim()).ok()?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(v.trim())
+            .ok()?;
         String::from_utf8(bytes).ok()
     });
-    let given = decoded.as_deref().and_then(|text| text.split_once(':')).map(|(_, password)| password);
+    let given = decoded
+        .as_deref()
+        .and_then(|text| text.split_once(':'))
+        .map(|(_, password)| password);
     given.is_some_and(|given| same_secret(given.as_bytes(), password.expose().as_bytes()))
 }
 
@@ -113,7 +122,12 @@ fn same_secret(a: &[u8], b: &[u8]) -> bool {
 
 async fn statz(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
     if !is_admin(&context, &headers) {
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"landfall\"")], "").into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Basic realm=\"landfall\"")],
+            "",
+        )
+            .into_response();
     }
     let stats = context.pool.stats();
     axum::Json(serde_json::json!({

@@ -38,17 +38,28 @@ impl Session {
                 true
             }
             Upstream::UpdateAuth(update) => self.update_auth(&update.auth).await,
-            message => self.group.send(GroupEvent::Message(self.connection.id, Box::new(message))).await,
+            message => {
+                self.group
+                    .send(GroupEvent::Message(self.connection.id, Box::new(message)))
+                    .await
+            }
         }
     }
 
     async fn update_auth(&mut self, token: &str) -> bool {
         let user = self.connection.user_id.as_deref();
-        match self.context.tokens.replace(user, &self.connection.auth, token).await {
+        match self
+            .context
+            .tokens
+            .replace(user, &self.connection.auth, token)
+            .await
+        {
             Ok(None) => true,
             Ok(Some(auth)) => {
                 self.connection.auth = auth.clone();
-                self.group.send(GroupEvent::Reauthenticated(self.connection.id, auth)).await
+                self.group
+                    .send(GroupEvent::Reauthenticated(self.connection.id, auth))
+                    .await
             }
             Err(error) => {
                 self.fail(error.into());
@@ -79,7 +90,13 @@ pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
     let (sink, mut stream) = socket.split();
     let (id, group) = (session.connection.id, session.group.clone());
     let mut stopping = session.context.stopping.clone();
-    let writer = Writer { id, sink, drain, group: session.group.clone(), progress: session.progress.clone() };
+    let writer = Writer {
+        id,
+        sink,
+        drain,
+        group: session.group.clone(),
+        progress: session.progress.clone(),
+    };
     let mut writer = tokio::spawn(writer.run());
     let written = tokio::select! {
         () = read(&mut session, &mut stream) => false,
@@ -101,7 +118,10 @@ async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
         let go_on = match message {
             Ok(Message::Text(text)) => session.text(&text).await,
             Ok(Message::Binary(_)) => {
-                session.fail(ErrorBody::new(ErrorKind::InvalidMessage, "binary messages are not understood"));
+                session.fail(ErrorBody::new(
+                    ErrorKind::InvalidMessage,
+                    "binary messages are not understood",
+                ));
                 false
             }
             Ok(Message::Ping(_) | Message::Pong(_)) => true,
@@ -189,7 +209,10 @@ fn message(frame: Frame) -> Message {
         Frame::Close(None) => Message::Close(None),
         Frame::Close(Some((code, reason))) => {
             let reason = close::close_reason(&reason).to_owned();
-            Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+            Message::Close(Some(CloseFrame {
+                code,
+                reason: reason.into(),
+            }))
         }
     }
 }

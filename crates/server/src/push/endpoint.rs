@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use landfall_protocol::endpoint::mutate::MutateResponse;
-use landfall_protocol::endpoint::query::{QueryResponse, TransformQuery, TransformedQuery, encode_request};
-use landfall_protocol::{EndpointFailure, ErrorBody, ErroredQuery, Json, Push, Reason, TransformFailed};
+use landfall_protocol::endpoint::query::{
+    QueryResponse, TransformQuery, TransformedQuery, encode_request,
+};
+use landfall_protocol::{
+    EndpointFailure, ErrorBody, ErroredQuery, Json, Push, Reason, TransformFailed,
+};
 use landfall_zql::ast::Ast;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+};
 
 use crate::config::{Config, Endpoint};
 use crate::session::{ConnectionContext, NamedQuery, TransformedQueries};
@@ -52,7 +58,8 @@ impl AppEndpoints {
     /// Whether the query endpoint is the one to say who a connection is.
     pub fn validates(&self, context: &ConnectionContext) -> bool {
         let cookies = self.query.as_ref().is_some_and(|q| q.forward_cookies);
-        self.query.is_some() && (context.auth.token.is_some() || (cookies && context.user_id.is_some()))
+        self.query.is_some()
+            && (context.auth.token.is_some() || (cookies && context.user_id.is_some()))
     }
 
     /// Asks what queries mean for the user of a connection.
@@ -63,39 +70,77 @@ impl AppEndpoints {
     ) -> Result<TransformedQueries, ErrorBody> {
         let query_ids: Vec<String> = queries.iter().map(|q| q.hash.clone()).collect();
         let failed = |failure| {
-            ErrorBody::TransformFailed(TransformFailed { query_ids: query_ids.clone(), failure })
+            ErrorBody::TransformFailed(TransformFailed {
+                query_ids: query_ids.clone(),
+                failure,
+            })
         };
-        let parse = |error: landfall_protocol::ProtocolError| EndpointFailure::new(Reason::Parse, error.to_string());
+        let parse = |error: landfall_protocol::ProtocolError| {
+            EndpointFailure::new(Reason::Parse, error.to_string())
+        };
         let mut asked = Vec::new();
         for query in queries {
             let args: Vec<Json> = serde_json::from_str(&query.args)
                 .map_err(|e| failed(EndpointFailure::new(Reason::Parse, e.to_string())))?;
-            asked.push(TransformQuery { id: query.hash.clone(), name: query.name.clone(), args });
+            asked.push(TransformQuery {
+                id: query.hash.clone(),
+                name: query.name.clone(),
+                args,
+            });
         }
         let Some(endpoint) = &self.query else {
-            return Err(failed(EndpointFailure::new(Reason::Internal, "no query endpoint is configured")));
+            return Err(failed(EndpointFailure::new(
+                Reason::Internal,
+                "no query endpoint is configured",
+            )));
         };
-        let call = Call { endpoint, url: context.query_url.as_deref(), headers: &context.query_headers };
-        let text = self.call(&call, context, encode_request(&asked)).await.map_err(failed)?;
+        let call = Call {
+            endpoint,
+            url: context.query_url.as_deref(),
+            headers: &context.query_headers,
+        };
+        let text = self
+            .call(&call, context, encode_request(&asked))
+            .await
+            .map_err(failed)?;
         match QueryResponse::decode(&text).map_err(|e| failed(parse(e)))? {
-            QueryResponse::Queries { user_id: Some(user), .. } if user != context.user_id => {
-                let failure = EndpointFailure::http(401, "the query endpoint sees another user", None);
+            QueryResponse::Queries {
+                user_id: Some(user),
+                ..
+            } if user != context.user_id => {
+                let failure =
+                    EndpointFailure::http(401, "the query endpoint sees another user", None);
                 Err(failed(failure))
             }
-            QueryResponse::Queries { queries, .. } => Ok(queries.into_iter().map(transformed).collect()),
+            QueryResponse::Queries { queries, .. } => {
+                Ok(queries.into_iter().map(transformed).collect())
+            }
             QueryResponse::Failed(body) => Err(ErrorBody::TransformFailed(body)),
         }
     }
 
     /// Has mutations carried out.
-    pub async fn mutate(&self, context: &ConnectionContext, push: &Push) -> Result<MutateResponse, EndpointFailure> {
+    pub async fn mutate(
+        &self,
+        context: &ConnectionContext,
+        push: &Push,
+    ) -> Result<MutateResponse, EndpointFailure> {
         let Some(endpoint) = &self.mutate else {
-            return Err(EndpointFailure::new(Reason::Internal, "no mutate endpoint is configured"));
+            return Err(EndpointFailure::new(
+                Reason::Internal,
+                "no mutate endpoint is configured",
+            ));
         };
-        let body = serde_json::to_string(push).map_err(|e| EndpointFailure::new(Reason::Internal, e.to_string()))?;
-        let call = Call { endpoint, url: context.push_url.as_deref(), headers: &context.push_headers };
+        let body = serde_json::to_string(push)
+            .map_err(|e| EndpointFailure::new(Reason::Internal, e.to_string()))?;
+        let call = Call {
+            endpoint,
+            url: context.push_url.as_deref(),
+            headers: &context.push_headers,
+        };
         let text = self.call(&call, context, body).await?;
-        MutateResponse::decode(&text).map_err(|e| EndpointFailure::new(Reason::Parse, e.to_string()))
+        MutateResponse::decode(&text)
+            .map_err(|e| EndpointFailure::new(Reason::Parse, e.to_string()))
     }
 
     async fn call(
@@ -109,21 +154,31 @@ impl AppEndpoints {
         let headers = call.headers(context);
         let mut attempt = 1;
         loop {
-            let sent = self.http.post(url.clone()).headers(headers.clone()).body(body.clone()).send().await;
+            let sent = self
+                .http
+                .post(url.clone())
+                .headers(headers.clone())
+                .body(body.clone())
+                .send()
+                .await;
             let failure = match sent {
                 Ok(answer) if answer.status().is_success() => return read(answer).await,
                 Ok(answer) => {
                     let status = answer.status();
                     let text = read(answer).await.unwrap_or_default();
                     let message = format!("the endpoint answered with status {}", status.as_u16());
-                    let failure = EndpointFailure::http(status.as_u16(), message, Some(preview(&text)));
+                    let failure =
+                        EndpointFailure::http(status.as_u16(), message, Some(preview(&text)));
                     if !status.is_server_error() {
                         return Err(failure);
                     }
                     failure
                 }
                 // The URL may hold a secret; it stays out of messages.
-                Err(error) => internal(format!("the endpoint cannot be reached: {}", error.without_url())),
+                Err(error) => internal(format!(
+                    "the endpoint cannot be reached: {}",
+                    error.without_url()
+                )),
             };
             if attempt == ATTEMPTS {
                 return Err(failure);
@@ -145,13 +200,18 @@ fn transformed(query: TransformedQuery) -> (String, Result<Ast, ErroredQuery>) {
 async fn read(mut answer: reqwest::Response) -> Result<String, EndpointFailure> {
     let broken = |message: String| EndpointFailure::new(Reason::Internal, message);
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|e| broken(e.without_url().to_string()))? {
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(|e| broken(e.without_url().to_string()))?
+    {
         if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(broken("the endpoint's answer is too long".to_owned()));
         }
         bytes.extend_from_slice(&chunk);
     }
-    String::from_utf8(bytes).map_err(|_| EndpointFailure::new(Reason::Parse, "the endpoint's answer is not UTF-8"))
+    String::from_utf8(bytes)
+        .map_err(|_| EndpointFailure::new(Reason::Parse, "the endpoint's answer is not UTF-8"))
 }
 
 fn preview(text: &str) -> String {
@@ -169,16 +229,35 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn address(&self, schema: &str, app_id: &str) -> Result<url::Url, String> {
-        let default = self.endpoint.urls.first().map(String::as_str).unwrap_or_default();
+        let default = self
+            .endpoint
+            .urls
+            .first()
+            .map(String::as_str)
+            .unwrap_or_default();
         let chosen = self.url.unwrap_or(default);
-        let mut url = url::Url::parse(chosen).map_err(|_| "the endpoint's address is no URL".to_owned())?;
-        if self.url.is_some() && !self.endpoint.urls.iter().any(|pattern| matches_pattern(pattern, &url)) {
+        let mut url =
+            url::Url::parse(chosen).map_err(|_| "the endpoint's address is no URL".to_owned())?;
+        if self.url.is_some()
+            && !self
+                .endpoint
+                .urls
+                .iter()
+                .any(|pattern| matches_pattern(pattern, &url))
+        {
             return Err("the endpoint's address is not among the configured ones".to_owned());
         }
-        if url.query_pairs().any(|(name, _)| name == "schema" || name == "appID") {
-            return Err("the endpoint's address already has a parameter schema or appID".to_owned());
+        if url
+            .query_pairs()
+            .any(|(name, _)| name == "schema" || name == "appID")
+        {
+            return Err(
+                "the endpoint's address already has a parameter schema or appID".to_owned(),
+            );
         }
-        url.query_pairs_mut().append_pair("schema", schema).append_pair("appID", app_id);
+        url.query_pairs_mut()
+            .append_pair("schema", schema)
+            .append_pair("appID", app_id);
         url.set_fragment(None);
         Ok(url)
     }
@@ -197,7 +276,10 @@ impl Call<'_> {
         }
         let allowed = [
             (self.headers, &self.endpoint.allowed_client_headers),
-            (context.headers.as_slice(), &self.endpoint.allowed_request_headers),
+            (
+                context.headers.as_slice(),
+                &self.endpoint.allowed_request_headers,
+            ),
         ];
         for (given, allowed) in allowed {
             for (name, value) in given {
@@ -210,7 +292,13 @@ impl Call<'_> {
         if let Some(token) = &context.auth.token {
             put(AUTHORIZATION, &format!("Bearer {}", token.expose()));
         }
-        let of_request = |wanted: &str| context.headers.iter().find(|(n, _)| n == wanted).map(|(_, v)| v.as_str());
+        let of_request = |wanted: &str| {
+            context
+                .headers
+                .iter()
+                .find(|(n, _)| n == wanted)
+                .map(|(_, v)| v.as_str())
+        };
         if let Some(cookie) = of_request("cookie").filter(|_| self.endpoint.forward_cookies) {
             put(COOKIE, cookie);
         }
@@ -272,34 +360,84 @@ mod tests {
 
     fn check(urls: &[&str], chosen: Option<&str>) -> Result<String, String> {
         let endpoint = endpoint(urls);
-        Call { endpoint: &endpoint, url: chosen, headers: &[] }.address("zero_0", "zero").map(|u| u.to_string())
+        Call {
+            endpoint: &endpoint,
+            url: chosen,
+            headers: &[],
+        }
+        .address("zero_0", "zero")
+        .map(|u| u.to_string())
     }
 
     #[test]
     fn addresses() {
-        assert_eq!(check(&["http://a/q?x=1"], None), Ok("http://a/q?x=1&schema=zero_0&appID=zero".into()));
-        assert_eq!(check(&["http://a/q"], Some("http://a/q?y#z")), Ok("http://a/q?y&schema=zero_0&appID=zero".into()));
+        assert_eq!(
+            check(&["http://a/q?x=1"], None),
+            Ok("http://a/q?x=1&schema=zero_0&appID=zero".into())
+        );
+        assert_eq!(
+            check(&["http://a/q"], Some("http://a/q?y#z")),
+            Ok("http://a/q?y&schema=zero_0&appID=zero".into())
+        );
         assert!(check(&["http://a/q"], Some("http://evil/q")).is_err());
         assert!(check(&["http://a/q?schema=s"], None).is_err());
-        assert!(check(&["http://d/q", "https://*.app.dev/api/*"], Some("https://x.app.dev/api/q")).is_ok());
-        assert!(check(&["http://d/q", "https://*.app.dev/api/*"], Some("https://x.app.dev/other")).is_err());
+        assert!(
+            check(
+                &["http://d/q", "https://*.app.dev/api/*"],
+                Some("https://x.app.dev/api/q")
+            )
+            .is_ok()
+        );
+        assert!(
+            check(
+                &["http://d/q", "https://*.app.dev/api/*"],
+                Some("https://x.app.dev/other")
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn headers_are_allow_listed() {
         let endpoint = endpoint(&["http://a/"]);
-        let given = [("X-Tenant".to_owned(), "t".to_owned()), ("X-Admin".to_owned(), "1".to_owned())];
-        let pairs = [("cookie", "c=1"), ("origin", "http://o"), ("accept-language", "de"), ("host", "h")];
+        let given = [
+            ("X-Tenant".to_owned(), "t".to_owned()),
+            ("X-Admin".to_owned(), "1".to_owned()),
+        ];
+        let pairs = [
+            ("cookie", "c=1"),
+            ("origin", "http://o"),
+            ("accept-language", "de"),
+            ("host", "h"),
+        ];
         let context = ConnectionContext {
-            headers: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            auth: crate::session::ConnectionAuth { token: Some(Secret::new("tok")), ..Default::default() },
+            headers: pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            auth: crate::session::ConnectionAuth {
+                token: Some(Secret::new("tok")),
+                ..Default::default()
+            },
             ..ConnectionContext::default()
         };
-        let headers = Call { endpoint: &endpoint, url: None, headers: &given }.headers(&context);
+        let headers = Call {
+            endpoint: &endpoint,
+            url: None,
+            headers: &given,
+        }
+        .headers(&context);
         let mut names: Vec<String> = headers.keys().map(|n| n.as_str().to_owned()).collect();
         names.sort();
-        let expected =
-            ["accept-language", "authorization", "content-type", "cookie", "origin", "x-api-key", "x-tenant"];
+        let expected = [
+            "accept-language",
+            "authorization",
+            "content-type",
+            "cookie",
+            "origin",
+            "x-api-key",
+            "x-tenant",
+        ];
         assert_eq!(names, expected);
         assert_eq!(headers["authorization"], "Bearer tok");
     }

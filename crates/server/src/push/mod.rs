@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use landfall_protocol::endpoint::cleanup;
 use landfall_protocol::endpoint::mutate::MutateResponse;
 use landfall_protocol::{
-    CrudKind as WireKind, CrudMutation, EndpointFailure, ErrorBody, ErrorKind, JsNumber, Mutation, MutationRef,
-    MutationResult, Push, PushFailed, Reason,
+    CrudKind as WireKind, CrudMutation, EndpointFailure, ErrorBody, ErrorKind, JsNumber, Mutation,
+    MutationRef, MutationResult, Push, PushFailed, Reason,
 };
 use tokio::sync::mpsc;
 
@@ -55,8 +55,17 @@ pub struct PushQueue {
 
 impl Pusher {
     /// A queue for a group; failures are told to `events`.
-    pub fn queue(self: &Arc<Self>, group: Arc<str>, events: mpsc::UnboundedSender<GroupEvent>) -> PushQueue {
-        PushQueue { group, pusher: self.clone(), events, jobs: OnceLock::new() }
+    pub fn queue(
+        self: &Arc<Self>,
+        group: Arc<str>,
+        events: mpsc::UnboundedSender<GroupEvent>,
+    ) -> PushQueue {
+        PushQueue {
+            group,
+            pusher: self.clone(),
+            events,
+            jobs: OnceLock::new(),
+        }
     }
 }
 
@@ -65,9 +74,14 @@ impl PushQueue {
     pub fn push(&self, context: Arc<ConnectionContext>, push: Push) {
         let connection = context.id;
         if !self.queue(Job::Push(context, push)) {
-            let body = ErrorBody::new(ErrorKind::MutationRateLimited, "too many mutations are waiting");
+            let body = ErrorBody::new(
+                ErrorKind::MutationRateLimited,
+                "too many mutations are waiting",
+            );
             // The group may have ended meanwhile.
-            let _ = self.events.send(GroupEvent::PushFailed(connection, Box::new(body)));
+            let _ = self
+                .events
+                .send(GroupEvent::PushFailed(connection, Box::new(body)));
         }
     }
 
@@ -121,17 +135,30 @@ impl Worker {
                             self.broken = Some(context.id);
                         }
                         // The group may have ended meanwhile.
-                        let _ = self.events.send(GroupEvent::PushFailed(context.id, Box::new(body)));
+                        let _ = self
+                            .events
+                            .send(GroupEvent::PushFailed(context.id, Box::new(body)));
                     }
                 }
                 Job::CleanResults(context, client_id, up_to) => {
                     let client_group_id = self.group.to_string();
-                    let cleanup = cleanup::Cleanup::Single { client_group_id, client_id, up_to };
+                    let cleanup = cleanup::Cleanup::Single {
+                        client_group_id,
+                        client_id,
+                        up_to,
+                    };
                     self.clean(&context, cleanup).await;
                 }
                 Job::CleanClients(context, client_ids) => {
                     let client_group_id = self.group.to_string();
-                    self.clean(&context, cleanup::Cleanup::Bulk { client_group_id, client_ids }).await;
+                    self.clean(
+                        &context,
+                        cleanup::Cleanup::Bulk {
+                            client_group_id,
+                            client_ids,
+                        },
+                    )
+                    .await;
                 }
             }
         }
@@ -164,7 +191,10 @@ impl Worker {
                     if other.id == context.id
                         && other.auth.revision == context.auth.revision
                         && self.next.is_empty()
-                        && more.mutations.iter().all(|m| matches!(m, Mutation::Custom(_))) =>
+                        && more
+                            .mutations
+                            .iter()
+                            .all(|m| matches!(m, Mutation::Custom(_))) =>
                 {
                     push.mutations.extend(more.mutations);
                 }
@@ -179,15 +209,31 @@ impl Worker {
 
     async fn custom(&self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
         if !self.pusher.endpoints.has_mutate() {
-            let message = "this server has no mutate endpoint, so custom mutations cannot be carried out";
+            let message =
+                "this server has no mutate endpoint, so custom mutations cannot be carried out";
             return Err(ErrorBody::new(ErrorKind::InvalidPush, message));
         }
-        if push.mutations.iter().any(|m| matches!(m, Mutation::Crud(_))) {
-            return Err(ErrorBody::new(ErrorKind::InvalidPush, "custom and CRUD mutations in one push"));
+        if push
+            .mutations
+            .iter()
+            .any(|m| matches!(m, Mutation::Crud(_)))
+        {
+            return Err(ErrorBody::new(
+                ErrorKind::InvalidPush,
+                "custom and CRUD mutations in one push",
+            ));
         }
-        let reference = |m: &Mutation| MutationRef { client_id: m.client_id().to_owned(), id: m.id() };
+        let reference = |m: &Mutation| MutationRef {
+            client_id: m.client_id().to_owned(),
+            id: m.id(),
+        };
         let mutation_ids: Vec<MutationRef> = push.mutations.iter().map(reference).collect();
-        let failed = |mutation_ids, failure| Err(ErrorBody::PushFailed(PushFailed { mutation_ids, failure }));
+        let failed = |mutation_ids, failure| {
+            Err(ErrorBody::PushFailed(PushFailed {
+                mutation_ids,
+                failure,
+            }))
+        };
         metrics::counter!("landfall_custom_mutations_total").increment(mutation_ids.len() as u64);
         match self.pusher.endpoints.mutate(context, &push).await {
             Err(failure) => {
@@ -195,9 +241,13 @@ impl Worker {
                 failed(mutation_ids, failure)
             }
             Ok(MutateResponse::Failed(body)) => Err(ErrorBody::PushFailed(body)),
-            Ok(MutateResponse::Mutations { user_id: Some(user), .. }) if user != context.user_id => {
-                failed(mutation_ids, EndpointFailure::http(401, "the mutate endpoint sees another user", None))
-            }
+            Ok(MutateResponse::Mutations {
+                user_id: Some(user),
+                ..
+            }) if user != context.user_id => failed(
+                mutation_ids,
+                EndpointFailure::http(401, "the mutate endpoint sees another user", None),
+            ),
             Ok(MutateResponse::Mutations { mutations, .. }) => {
                 let out_of_order: Vec<MutationRef> = mutations
                     .into_iter()
@@ -207,7 +257,10 @@ impl Worker {
                 if out_of_order.is_empty() {
                     return Ok(());
                 }
-                let failure = EndpointFailure::new(Reason::OutOfOrderMutation, "a mutation came out of order");
+                let failure = EndpointFailure::new(
+                    Reason::OutOfOrderMutation,
+                    "a mutation came out of order",
+                );
                 failed(out_of_order, failure)
             }
         }
@@ -218,24 +271,41 @@ impl Worker {
         if !self.pusher.enable_crud {
             return refuse(ErrorKind::InvalidPush, "CRUD mutations are switched off");
         }
-        if context.auth.token.is_some() && context.auth.claims.is_none() && !self.pusher.policy.is_open() {
-            return refuse(ErrorKind::Internal, "CRUD mutations need a token that this server can verify");
+        if context.auth.token.is_some()
+            && context.auth.claims.is_none()
+            && !self.pusher.policy.is_open()
+        {
+            return refuse(
+                ErrorKind::Internal,
+                "CRUD mutations need a token that this server can verify",
+            );
         }
         for mutation in push.mutations {
             match mutation {
                 Mutation::Crud(mutation) => self.crud_one(context, mutation).await?,
                 Mutation::Custom(_) => {
-                    return refuse(ErrorKind::InvalidPush, "custom and CRUD mutations in one push");
+                    return refuse(
+                        ErrorKind::InvalidPush,
+                        "custom and CRUD mutations in one push",
+                    );
                 }
             }
         }
         Ok(())
     }
 
-    async fn crud_one(&self, context: &ConnectionContext, mutation: CrudMutation) -> Result<(), ErrorBody> {
+    async fn crud_one(
+        &self,
+        context: &ConnectionContext,
+        mutation: CrudMutation,
+    ) -> Result<(), ErrorBody> {
         let (id, client) = (mutation.id, mutation.client_id.clone());
         let request = CrudRequest {
-            mutation: MutationId { group: self.group.to_string(), client: client.clone(), id },
+            mutation: MutationId {
+                group: self.group.to_string(),
+                client: client.clone(),
+                id,
+            },
             ops: mutation.ops.into_iter().map(op).collect(),
         };
         let judge = self.pusher.policy.judge(context.auth.claims.clone());
@@ -243,7 +313,8 @@ impl Worker {
         match self.pusher.upstream.crud(request, judge).await {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
             Ok(CrudOutcome::OutOfOrder { expected }) => {
-                let message = format!("mutation {id} of a client came where {expected} was expected");
+                let message =
+                    format!("mutation {id} of a client came where {expected} was expected");
                 Err(ErrorBody::new(ErrorKind::InvalidPush, message))
             }
             Ok(CrudOutcome::Denied { .. }) => {
@@ -255,12 +326,18 @@ impl Worker {
                 match context.landfall {
                     // The result row says it, and says it only once.
                     true => Ok(()),
-                    false => Err(ErrorBody::new(ErrorKind::MutationFailed, "the mutation failed")),
+                    false => Err(ErrorBody::new(
+                        ErrorKind::MutationFailed,
+                        "the mutation failed",
+                    )),
                 }
             }
             Err(error) => {
                 tracing::warn!(group = %self.group, %error, "the database took no mutation");
-                Err(ErrorBody::new(ErrorKind::ServerOverloaded, "the database does not take mutations now"))
+                Err(ErrorBody::new(
+                    ErrorKind::ServerOverloaded,
+                    "the database does not take mutations now",
+                ))
             }
         }
     }
@@ -270,19 +347,39 @@ impl Worker {
             let now = JsNumber::new(clock::now_ms() as f64).unwrap_or_default();
             let request_id = format!("cleanup-{}-{}", self.group, clock::now_ms());
             match cleanup.to_push(&context.client_id, now, request_id) {
-                Ok(push) => self.pusher.endpoints.mutate(context, &push).await.map(drop).map_err(|e| e.message),
+                Ok(push) => self
+                    .pusher
+                    .endpoints
+                    .mutate(context, &push)
+                    .await
+                    .map(drop)
+                    .map_err(|e| e.message),
                 Err(error) => Err(error.to_string()),
             }
         } else {
             let cleanup = match cleanup {
-                cleanup::Cleanup::Single { client_group_id, client_id, up_to } => {
-                    Cleanup::Single { group: client_group_id, client: client_id, up_to }
-                }
-                cleanup::Cleanup::Bulk { client_group_id, client_ids } => {
-                    Cleanup::Bulk { group: client_group_id, clients: client_ids }
-                }
+                cleanup::Cleanup::Single {
+                    client_group_id,
+                    client_id,
+                    up_to,
+                } => Cleanup::Single {
+                    group: client_group_id,
+                    client: client_id,
+                    up_to,
+                },
+                cleanup::Cleanup::Bulk {
+                    client_group_id,
+                    client_ids,
+                } => Cleanup::Bulk {
+                    group: client_group_id,
+                    clients: client_ids,
+                },
             };
-            self.pusher.upstream.cleanup_results(cleanup).await.map_err(|e| e.to_string())
+            self.pusher
+                .upstream
+                .cleanup_results(cleanup)
+                .await
+                .map_err(|e| e.to_string())
         };
         if let Err(message) = outcome {
             // The next acknowledgement tries again.
@@ -298,5 +395,10 @@ fn op(op: landfall_protocol::CrudOp) -> CrudOp {
         WireKind::Update => CrudKind::Update,
         WireKind::Delete => CrudKind::Delete,
     };
-    CrudOp { kind, table: op.table_name, primary_key: op.primary_key, value: op.value.as_str().to_owned() }
+    CrudOp {
+        kind,
+        table: op.table_name,
+        primary_key: op.primary_key,
+        value: op.value.as_str().to_owned(),
+    }
 }

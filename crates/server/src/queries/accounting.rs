@@ -42,7 +42,10 @@ impl Counter<'_> {
     }
 
     fn count(&mut self, table: TableId, row: &Row, by: i64) {
-        let key = RowKey { table, key: self.schema[table].key_of(row) };
+        let key = RowKey {
+            table,
+            key: self.schema[table].key_of(row),
+        };
         let delta = self.deltas.entry(key).or_default();
         delta.count += by;
         if by > 0 {

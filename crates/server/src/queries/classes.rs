@@ -37,7 +37,10 @@ pub(super) type Events = Vec<(Arc<str>, PoolEvent)>;
 impl Groups {
     /// The instances of a group.
     pub(super) fn class(&self, group: &str) -> Class {
-        self.groups.get(group).map(|g| g.class.clone()).unwrap_or_default()
+        self.groups
+            .get(group)
+            .map(|g| g.class.clone())
+            .unwrap_or_default()
     }
 
     /// Puts a group into a class; returns the instances that it takes up and those that it lets go.
@@ -52,22 +55,32 @@ impl Groups {
         let left = before.difference(&class).copied().collect();
         let class: Class = Arc::new(class);
         for id in class.iter() {
-            self.by_instance.entry(*id).or_default().insert(class.clone());
+            self.by_instance
+                .entry(*id)
+                .or_default()
+                .insert(class.clone());
         }
-        self.classes.entry(class.clone()).or_default().insert(group.clone());
+        self.classes
+            .entry(class.clone())
+            .or_default()
+            .insert(group.clone());
         self.groups.insert(group.clone(), Group { events, class });
         (taken, left)
     }
 
     /// Takes a group out; returns its instances.
     pub(super) fn remove(&mut self, group: &Arc<str>) -> Vec<InstanceId> {
-        let Some(Group { class, .. }) = self.groups.remove(group) else { return Vec::new() };
+        let Some(Group { class, .. }) = self.groups.remove(group) else {
+            return Vec::new();
+        };
         if let Some(members) = self.classes.get_mut(&class) {
             members.remove(group);
             if members.is_empty() {
                 self.classes.remove(&class);
                 for id in class.iter() {
-                    let Some(classes) = self.by_instance.get_mut(id) else { continue };
+                    let Some(classes) = self.by_instance.get_mut(id) else {
+                        continue;
+                    };
                     classes.remove(&class);
                     if classes.is_empty() {
                         self.by_instance.remove(id);
@@ -87,26 +100,49 @@ impl Groups {
         schema: &Schema,
     ) -> Events {
         let mut points: BTreeMap<&Arc<str>, PointEvent> = BTreeMap::new();
-        let blank = || PointEvent { version: advance.to, rows: None, lmids: Vec::new(), results: Vec::new() };
-        let touched: BTreeSet<&Class> = steps.keys().filter_map(|id| self.by_instance.get(id)).flatten().collect();
+        let blank = || PointEvent {
+            version: advance.to,
+            rows: None,
+            lmids: Vec::new(),
+            results: Vec::new(),
+        };
+        let touched: BTreeSet<&Class> = steps
+            .keys()
+            .filter_map(|id| self.by_instance.get(id))
+            .flatten()
+            .collect();
         for class in touched {
-            let Some(rows) = changes_of(class, advance.to, steps, instances, schema).map(Arc::new) else { continue };
+            let Some(rows) = changes_of(class, advance.to, steps, instances, schema).map(Arc::new)
+            else {
+                continue;
+            };
             for group in self.classes.get(class).into_iter().flatten() {
                 points.entry(group).or_insert_with(blank).rows = Some(rows.clone());
             }
         }
         for lmid in &advance.lmids {
             if let Some((group, _)) = self.groups.get_key_value(lmid.group.as_str()) {
-                points.entry(group).or_insert_with(blank).lmids.push((lmid.client.clone(), lmid.lmid));
+                points
+                    .entry(group)
+                    .or_insert_with(blank)
+                    .lmids
+                    .push((lmid.client.clone(), lmid.lmid));
             }
         }
         for result in &advance.results {
             if let Some((group, _)) = self.groups.get_key_value(result.group.as_str()) {
                 let change = (result.client.clone(), result.id, result.result.clone());
-                points.entry(group).or_insert_with(blank).results.push(change);
+                points
+                    .entry(group)
+                    .or_insert_with(blank)
+                    .results
+                    .push(change);
             }
         }
-        points.into_iter().map(|(group, point)| (group.clone(), PoolEvent::Point(point))).collect()
+        points
+            .into_iter()
+            .map(|(group, point)| (group.clone(), PoolEvent::Point(point)))
+            .collect()
     }
 
     /// Sends events out.
@@ -131,7 +167,10 @@ impl Groups {
     pub(super) fn tell_failed(&self, id: InstanceId, message: &str) {
         for class in self.by_instance.get(&id).into_iter().flatten() {
             for group in self.classes.get(class).into_iter().flatten() {
-                let event = PoolEvent::Broken { instance: id, message: message.to_owned() };
+                let event = PoolEvent::Broken {
+                    instance: id,
+                    message: message.to_owned(),
+                };
                 self.tell(vec![(group.clone(), event)]);
             }
         }
@@ -150,7 +189,10 @@ fn changes_of(
     let mut dels: BTreeSet<&RowKey> = BTreeSet::new();
     let stepped = class.iter().filter_map(|id| steps.get(id)).flatten();
     for (key, _) in stepped {
-        let mut present = class.iter().filter_map(|id| instances.get(id)?.members.get(key)).peekable();
+        let mut present = class
+            .iter()
+            .filter_map(|id| instances.get(id)?.members.get(key))
+            .peekable();
         match present.peek() {
             None => {
                 dels.insert(key);

@@ -19,13 +19,21 @@ pub(super) fn encode<'a>(
     let mut builder = PokeBuilder::new(poke_id.clone());
     for key in dels {
         let table = &schema[key.table];
-        builder.row_del(&table.server_name, |out| table.key_to_json(&key.key, Names::Server, out));
+        builder.row_del(&table.server_name, |out| {
+            table.key_to_json(&key.key, Names::Server, out)
+        });
     }
     for (key, row) in puts {
         let table = &schema[key.table];
-        builder.row_put(&table.server_name, |out| table.row_to_json(row, Names::Server, out));
+        builder.row_put(&table.server_name, |out| {
+            table.row_to_json(row, Names::Server, out)
+        });
     }
-    let parts: Vec<_> = builder.finish().iter().map(|body| part_message(body).into()).collect();
+    let parts: Vec<_> = builder
+        .finish()
+        .iter()
+        .map(|body| part_message(body).into())
+        .collect();
     (!parts.is_empty()).then_some(PokeBody { poke_id, parts })
 }
 

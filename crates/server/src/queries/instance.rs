@@ -104,14 +104,21 @@ impl Instance {
     /// Changes of a table that the pipeline reads are not known one by one.
     pub(super) fn restart_hydration(&mut self) {
         match &mut self.hydration {
-            Some(hydration) => *hydration = Hydration { stale: true, ..Hydration::default() },
+            Some(hydration) => {
+                *hydration = Hydration {
+                    stale: true,
+                    ..Hydration::default()
+                }
+            }
             None => self.broken = true,
         }
     }
 
     /// An advance happened while the instance is being hydrated.
     pub(super) fn note(&mut self, advance: &Arc<Advance>) -> Result<(), InstanceError> {
-        let Some(hydration) = &mut self.hydration else { return Ok(()) };
+        let Some(hydration) = &mut self.hydration else {
+            return Ok(());
+        };
         hydration.waiting += advance.changes.len();
         if hydration.waiting > MAX_PENDING {
             return Err(InstanceError::Overrun);
@@ -128,7 +135,9 @@ impl Instance {
     }
 
     fn hydrate_slice(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
-        let Some(hydration) = &mut self.hydration else { return Ok(Slice::Done) };
+        let Some(hydration) = &mut self.hydration else {
+            return Ok(Slice::Done);
+        };
         let schema = newest.schema();
         if std::mem::take(&mut hydration.stale) {
             self.pipeline = build(&self.query, schema)?;
@@ -139,7 +148,13 @@ impl Instance {
         }
         for advance in std::mem::take(&mut hydration.pending) {
             for change in &advance.changes {
-                push(&self.pipeline, &source, change, schema, &mut hydration.counted)?;
+                push(
+                    &self.pipeline,
+                    &source,
+                    change,
+                    schema,
+                    &mut hydration.counted,
+                )?;
                 source.reveal(change);
             }
         }
@@ -154,7 +169,9 @@ impl Instance {
         stored: Vec<StoredMember>,
         schema: &Schema,
     ) -> Result<Vec<RowKey>, InstanceError> {
-        let Some(hydration) = self.hydration.take() else { return Ok(Vec::new()) };
+        let Some(hydration) = self.hydration.take() else {
+            return Ok(Vec::new());
+        };
         let mut earlier: BTreeMap<RowKey, StoredMember> = BTreeMap::new();
         for member in stored {
             // Members of tables that are gone cannot be named any more, and nobody has them under this schema.
@@ -171,20 +188,39 @@ impl Instance {
                 _ => return Err(super::members::AccountingError.into()),
             };
             let before = earlier.remove(&key).filter(|m| m.left.is_none());
-            let same = before.as_ref().is_some_and(|m| m.fingerprint == fingerprint(&row));
+            let same = before
+                .as_ref()
+                .is_some_and(|m| m.fingerprint == fingerprint(&row));
             let entered = before.as_ref().map_or(point, |m| m.entered);
-            let last = before.as_ref().filter(|_| same).map_or(point, |m| m.changed);
+            let last = before
+                .as_ref()
+                .filter(|_| same)
+                .map_or(point, |m| m.changed);
             if !same {
                 changed.push(key.clone());
             }
-            members.restore_live(key, Live { row, count, entered, changed: last });
+            members.restore_live(
+                key,
+                Live {
+                    row,
+                    count,
+                    entered,
+                    changed: last,
+                },
+            );
         }
         for (key, member) in earlier {
             if member.left.is_none() {
                 changed.push(key.clone());
             }
             let left = member.left.unwrap_or(point);
-            members.restore_departed(key, Departed { entered: member.entered, left });
+            members.restore_departed(
+                key,
+                Departed {
+                    entered: member.entered,
+                    left,
+                },
+            );
         }
         if let Some(stored) = &self.stored {
             members.restore_pruned(stored.pruned_below);
@@ -227,7 +263,9 @@ impl Instance {
 
     /// Whether a client that has this instance's rows of a state can be brought up from there.
     pub(super) fn reaches_back_to(&self, since: StateVersion) -> bool {
-        let unrecorded = self.gap.is_some_and(|(from, to)| from < since && since < to);
+        let unrecorded = self
+            .gap
+            .is_some_and(|(from, to)| from < since && since < to);
         since >= self.members.pruned_below() && !unrecorded
     }
 
@@ -258,14 +296,22 @@ impl Instance {
 }
 
 fn build(query: &PreparedQuery, schema: &Schema) -> Result<Pipeline, SourceError> {
-    Pipeline::build(&query.ast, schema).map_err(|e| SourceError { message: e.to_string(), source: None })
+    Pipeline::build(&query.ast, schema).map_err(|e| SourceError {
+        message: e.to_string(),
+        source: None,
+    })
 }
 
 /// Members of an instance that no pipeline serves.
 pub(super) fn cold(stored: Vec<StoredMember>, schema: &Schema) -> ColdMembers<RowKey> {
-    let mut cold = ColdMembers { live: BTreeMap::new(), departed: BTreeMap::new() };
+    let mut cold = ColdMembers {
+        live: BTreeMap::new(),
+        departed: BTreeMap::new(),
+    };
     for member in stored {
-        let Some(key) = row_key(schema, &member) else { continue };
+        let Some(key) = row_key(schema, &member) else {
+            continue;
+        };
         match member.left {
             None => cold.live.insert(key, member.entered),
             Some(left) => cold.departed.insert(key, left),
@@ -276,8 +322,13 @@ pub(super) fn cold(stored: Vec<StoredMember>, schema: &Schema) -> ColdMembers<Ro
 
 fn row_key(schema: &Schema, member: &StoredMember) -> Option<RowKey> {
     let table = schema.table_by_server_name(&member.table)?;
-    let key = Row::from_bytes(&member.key).ok().filter(|row| row.len() == schema[table].primary_key.len())?;
-    Some(RowKey { table, key: Key(key) })
+    let key = Row::from_bytes(&member.key)
+        .ok()
+        .filter(|row| row.len() == schema[table].primary_key.len())?;
+    Some(RowKey {
+        table,
+        key: Key(key),
+    })
 }
 
 /// Keeps a fault of the engine to the query that met it.
@@ -299,7 +350,10 @@ fn read_slice(
     let begun = Instant::now();
     let after = hydration.last.clone();
     let mut last = None;
-    let mut counter = Counter { schema, deltas: &mut hydration.counted };
+    let mut counter = Counter {
+        schema,
+        deltas: &mut hydration.counted,
+    };
     let mut finished = true;
     let mut too_large = false;
     pipeline.fetch(source, after.as_ref(), &mut |reader, node| {
@@ -328,11 +382,19 @@ fn push(
     schema: &Schema,
     deltas: &mut Deltas,
 ) -> Result<(), InstanceError> {
-    let change = SourceChange { table: change.table, old: change.before.clone(), new: change.after.clone() };
+    let change = SourceChange {
+        table: change.table,
+        old: change.before.clone(),
+        new: change.after.clone(),
+    };
     Ok(pipeline.push(source, &change, &mut Counter { schema, deltas })?)
 }
 
 /// Tables whose changes can reach a pipeline.
 pub(super) fn tables_of(pipeline: &Pipeline, schema: &Schema) -> Vec<TableId> {
-    schema.iter().map(|(id, _)| id).filter(|id| pipeline.reads(*id)).collect()
+    schema
+        .iter()
+        .map(|(id, _)| id)
+        .filter(|id| pipeline.reads(*id))
+        .collect()
 }

@@ -22,9 +22,16 @@ struct Had<'a> {
 
 impl Worker {
     /// Answers a sync at the present point. All of its queries are alive or failed.
-    pub(super) fn join(&mut self, request: SyncRequest, queries: Vec<(String, Result<InstanceId, String>)>) {
+    pub(super) fn join(
+        &mut self,
+        request: SyncRequest,
+        queries: Vec<(String, Result<InstanceId, String>)>,
+    ) {
         let point = self.reader.version();
-        let class: BTreeSet<InstanceId> = queries.iter().filter_map(|(_, q)| q.as_ref().ok().copied()).collect();
+        let class: BTreeSet<InstanceId> = queries
+            .iter()
+            .filter_map(|(_, q)| q.as_ref().ok().copied())
+            .collect();
         let told = match self.told(&request) {
             Ok(told) => told,
             Err(error) => {
@@ -34,14 +41,26 @@ impl Worker {
                 return self.forget(&request.group);
             }
         };
-        let rows = request.for_current.then(|| self.difference(&request.group, &class)).flatten();
-        let catch_ups = request.catch_ups.iter().map(|c| (c.connection, self.catch_up(c, &class))).collect();
-        if !self.commit(&PointWrite { point, ..PointWrite::default() }) {
+        let rows = request
+            .for_current
+            .then(|| self.difference(&request.group, &class))
+            .flatten();
+        let catch_ups = request
+            .catch_ups
+            .iter()
+            .map(|c| (c.connection, self.catch_up(c, &class)))
+            .collect();
+        if !self.commit(&PointWrite {
+            point,
+            ..PointWrite::default()
+        }) {
             // Everyone was told to begin anew; this group was not among them yet.
             let _ = request.events.send(PoolEvent::Restarted);
             return;
         }
-        let (taken, left) = self.groups.set(&request.group, request.events.clone(), class);
+        let (taken, left) = self
+            .groups
+            .set(&request.group, request.events.clone(), class);
         for id in taken {
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.users += 1;
@@ -50,7 +69,14 @@ impl Worker {
         }
         left.into_iter().for_each(|id| self.release(id));
         let (lmids, results) = told;
-        let synced = SyncedEvent { version: point, queries, rows, catch_ups, lmids, results };
+        let synced = SyncedEvent {
+            version: point,
+            queries,
+            rows,
+            catch_ups,
+            lmids,
+            results,
+        };
         // The group may have ended meanwhile; then it says so itself.
         let _ = request.events.send(PoolEvent::Synced(synced));
     }
@@ -62,12 +88,18 @@ impl Worker {
     ) -> Result<(BTreeMap<String, u64>, BTreeMap<(String, u64), String>), ReplicaError> {
         let lmids = self.reader.lmids(&request.group)?.into_iter().collect();
         let results = self.reader.results_since(&request.group, None)?.into_iter();
-        let present = results.filter_map(|r| Some(((r.client, r.id), r.result?))).collect();
+        let present = results
+            .filter_map(|r| Some(((r.client, r.id), r.result?)))
+            .collect();
         Ok((lmids, present))
     }
 
     fn members(&self, class: &BTreeSet<InstanceId>) -> Vec<&InstanceMembers> {
-        class.iter().filter_map(|id| self.instances.get(id)).map(|i| &i.members).collect()
+        class
+            .iter()
+            .filter_map(|id| self.instances.get(id))
+            .map(|i| &i.members)
+            .collect()
     }
 
     /// From the old set of queries to the new one, at the present point.
@@ -76,7 +108,8 @@ impl Worker {
         let (old, new) = (self.members(&before), self.members(class));
         let added = class.difference(&before).copied().collect();
         let removed = before.difference(class).copied().collect();
-        let in_any = |set: &[&InstanceMembers], key: &RowKey| set.iter().any(|m| m.get(key).is_some());
+        let in_any =
+            |set: &[&InstanceMembers], key: &RowKey| set.iter().any(|m| m.get(key).is_some());
         let (added, removed) = (self.members(&added), self.members(&removed));
         let puts: BTreeMap<&RowKey, &Row> = added
             .iter()
@@ -84,8 +117,12 @@ impl Worker {
             .filter(|(key, _)| !in_any(&old, key))
             .map(|(key, live)| (key, &live.row))
             .collect();
-        let dels: BTreeSet<&RowKey> =
-            removed.iter().flat_map(|m| m.live()).map(|(key, _)| key).filter(|key| !in_any(&new, key)).collect();
+        let dels: BTreeSet<&RowKey> = removed
+            .iter()
+            .flat_map(|m| m.live())
+            .map(|(key, _)| key)
+            .filter(|key| !in_any(&new, key))
+            .collect();
         encode(&self.reader.schema().zql, self.reader.version(), dels, puts).map(Arc::new)
     }
 
@@ -95,7 +132,7 @@ impl Worker {
         let Some(since) = request.since else {
             return CatchUpReply::Rows(self.rows(&catch_up(None, &[], &have)));
         };
-        let had = match self.had(request, since) {
+        let had = match self.had(request, since).filter(|_| request.recorded) {
             Some(had) => had,
             None => return afresh(),
         };
@@ -104,20 +141,28 @@ impl Worker {
             return CatchUpReply::Rows(None);
         }
         let alive = had.alive.iter().map(|m| *m as &dyn Labels<RowKey>);
-        let labels: Vec<&dyn Labels<RowKey>> =
-            alive.chain(had.cold.iter().map(|m| m as &dyn Labels<RowKey>)).collect();
+        let labels: Vec<&dyn Labels<RowKey>> = alive
+            .chain(had.cold.iter().map(|m| m as &dyn Labels<RowKey>))
+            .collect();
         CatchUpReply::Rows(self.rows(&catch_up(Some(since), &labels, &have)))
     }
 
     /// What a client had; `None` if that is not recorded.
     fn had(&self, request: &CatchUpRequest, since: u64) -> Option<Had<'_>> {
-        let mut had = Had { alive: Vec::new(), cold: Vec::new() };
+        let mut had = Had {
+            alive: Vec::new(),
+            cold: Vec::new(),
+        };
         for id in &request.had {
             match self.instances.get(id).filter(|i| i.is_alive()) {
-                Some(instance) if instance.reaches_back_to(since) => had.alive.push(&instance.members),
+                Some(instance) if instance.reaches_back_to(since) => {
+                    had.alive.push(&instance.members)
+                }
                 Some(_) => return None,
                 None => {
-                    let stored = self.stored(*id).filter(|s| s.durable >= since && s.pruned_below <= since)?;
+                    let stored = self
+                        .stored(*id)
+                        .filter(|s| s.durable >= since && s.pruned_below <= since)?;
                     let members = self.cvr.load_members(stored.id).map_err(log).ok()?;
                     had.cold.push(cold(members, &self.reader.schema().zql));
                 }
@@ -132,7 +177,13 @@ impl Worker {
 
     fn rows(&self, patch: &super::CatchUp<RowKey, Row>) -> Option<Arc<PokeBody>> {
         let puts = patch.puts.iter().map(|(key, row)| (key, row));
-        encode(&self.reader.schema().zql, self.reader.version(), &patch.dels, puts).map(Arc::new)
+        encode(
+            &self.reader.schema().zql,
+            self.reader.version(),
+            &patch.dels,
+            puts,
+        )
+        .map(Arc::new)
     }
 }
 

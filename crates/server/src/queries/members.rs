@@ -188,7 +188,13 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Members<K, R> {
         if live.count == 0 {
             let entered = live.entered;
             self.live.remove(key);
-            self.departed.insert(key.clone(), Departed { entered, left: point });
+            self.departed.insert(
+                key.clone(),
+                Departed {
+                    entered,
+                    left: point,
+                },
+            );
             return Some(Step::Left);
         }
         match delta.row {
@@ -235,7 +241,10 @@ impl<K: Ord + Clone, R: Clone + PartialEq> Labels<K> for Members<K, R> {
     }
 
     fn each_departed(&self, after: StateVersion, each: &mut dyn FnMut(&K)) {
-        self.departed.iter().filter(|(_, d)| d.left > after).for_each(|(k, _)| each(k));
+        self.departed
+            .iter()
+            .filter(|(_, d)| d.left > after)
+            .for_each(|(k, _)| each(k));
     }
 }
 
@@ -258,7 +267,10 @@ impl<K: Ord> Labels<K> for ColdMembers<K> {
     }
 
     fn each_departed(&self, after: StateVersion, each: &mut dyn FnMut(&K)) {
-        self.departed.iter().filter(|(_, left)| **left > after).for_each(|(k, _)| each(k));
+        self.departed
+            .iter()
+            .filter(|(_, left)| **left > after)
+            .for_each(|(k, _)| each(k));
     }
 }
 
@@ -285,14 +297,26 @@ pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
         must.insert(key, &live.row);
     }
     let Some(since) = since else {
-        let puts = must.into_iter().map(|(k, r)| (k.clone(), r.clone())).collect();
-        return CatchUp { puts, dels: Vec::new() };
+        let puts = must
+            .into_iter()
+            .map(|(k, r)| (k.clone(), r.clone()))
+            .collect();
+        return CatchUp {
+            puts,
+            dels: Vec::new(),
+        };
     };
     let up_to_date = |key: &K| {
-        let surely_had = had.iter().any(|m| m.entered(key).is_some_and(|entered| entered <= since));
+        let surely_had = had
+            .iter()
+            .any(|m| m.entered(key).is_some_and(|entered| entered <= since));
         // Whoever held the row since then would have labelled a change of it.
-        let unchanged =
-            || have.iter().any(|m| m.get(key).is_some_and(|l| l.entered <= since && l.changed <= since));
+        let unchanged = || {
+            have.iter().any(|m| {
+                m.get(key)
+                    .is_some_and(|l| l.entered <= since && l.changed <= since)
+            })
+        };
         surely_had && unchanged()
     };
     let mut dels: BTreeSet<K> = BTreeSet::new();
@@ -306,8 +330,15 @@ pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
         members.each_live(&mut gone);
         members.each_departed(since, &mut gone);
     }
-    let puts = must.iter().filter(|(k, _)| !up_to_date(k)).map(|(k, r)| ((*k).clone(), (*r).clone())).collect();
-    CatchUp { puts, dels: dels.into_iter().collect() }
+    let puts = must
+        .iter()
+        .filter(|(k, _)| !up_to_date(k))
+        .map(|(k, r)| ((*k).clone(), (*r).clone()))
+        .collect();
+    CatchUp {
+        puts,
+        dels: dels.into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -341,7 +372,10 @@ mod tests {
         assert_eq!(m.step(5, plus(-1, None)), Err(AccountingError));
         assert_eq!(
             m.departed(&1),
-            Some(&Departed { entered: 1, left: 4 })
+            Some(&Departed {
+                entered: 1,
+                left: 4
+            })
         );
     }
 

@@ -17,5 +17,7 @@ pub use members::{
 };
 pub use pool::{OnPermissions, PoolHandle, PoolStats};
 pub use prepare::PreparedQuery;
-pub use request::{CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PoolEvent, SyncRequest, SyncedEvent};
+pub use request::{
+    CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PoolEvent, SyncRequest, SyncedEvent,
+};
 pub use worker::WorkerError;

@@ -62,7 +62,10 @@ impl PoolHandle {
     ) -> Result<Self, WorkerError> {
         let (commands, receiver) = channel();
         let gauges = Arc::new(Gauges::default());
-        let handle = PoolHandle { commands, gauges: gauges.clone() };
+        let handle = PoolHandle {
+            commands,
+            gauges: gauges.clone(),
+        };
         let worker = Worker::new(replica, cvr, on_permissions, gauges.clone())?;
         let spawned = std::thread::Builder::new()
             .name("landfall-pool".to_owned())
@@ -115,7 +118,8 @@ async fn wake(replica: Replica, pool: PoolHandle) {
         if moves.next().await.is_err() {
             moves = replica.subscribe();
         }
-        let sent = pool.gauges.woken.swap(true, Ordering::AcqRel) || pool.commands.send(Command::Wake).is_ok();
+        let sent = pool.gauges.woken.swap(true, Ordering::AcqRel)
+            || pool.commands.send(Command::Wake).is_ok();
         if !sent {
             return;
         }

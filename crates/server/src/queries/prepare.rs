@@ -20,6 +20,9 @@ impl PreparedQuery {
     /// The key is the complete text, never a hash: a collision would hand out rows.
     pub fn new(ast: &Ast) -> Self {
         let key = canonical_bytes(ast).into();
-        PreparedQuery { key, ast: Arc::new(normalize(ast)) }
+        PreparedQuery {
+            key,
+            ast: Arc::new(normalize(ast)),
+        }
     }
 }

@@ -43,6 +43,8 @@ pub struct CatchUpRequest {
     pub since: Option<StateVersion>,
     /// The instances whose rows it has.
     pub had: Vec<InstanceId>,
+    /// Whether all that it had is known.
+    pub recorded: bool,
 }
 
 /// What the pool tells a group.

@@ -23,11 +23,22 @@ pub(super) struct Rewound<'a> {
 
 impl<'a> Rewound<'a> {
     /// `newest`, without these advances.
-    pub(super) fn new<'b>(newest: &'a dyn Source, advances: impl IntoIterator<Item = &'b Arc<Advance>>) -> Self {
-        let mut rewound = Rewound { newest, taken_back: BTreeMap::new() };
+    pub(super) fn new<'b>(
+        newest: &'a dyn Source,
+        advances: impl IntoIterator<Item = &'b Arc<Advance>>,
+    ) -> Self {
+        let mut rewound = Rewound {
+            newest,
+            taken_back: BTreeMap::new(),
+        };
         for change in advances.into_iter().flat_map(|a| &a.changes) {
             if let Some(key) = rewound.key(change) {
-                let images = rewound.taken_back.entry(change.table).or_default().entry(key).or_default();
+                let images = rewound
+                    .taken_back
+                    .entry(change.table)
+                    .or_default()
+                    .entry(key)
+                    .or_default();
                 images.push_back(change.before.clone());
             }
         }
@@ -37,7 +48,9 @@ impl<'a> Rewound<'a> {
     /// Shows the oldest change that is taken back: it has been pushed.
     pub(super) fn reveal(&mut self, change: &RowChange) {
         let Some(key) = self.key(change) else { return };
-        let Some(table) = self.taken_back.get_mut(&change.table) else { return };
+        let Some(table) = self.taken_back.get_mut(&change.table) else {
+            return;
+        };
         if let Some(images) = table.get_mut(&key) {
             images.pop_front();
             if images.is_empty() {
@@ -62,9 +75,13 @@ impl Source for Rewound<'_> {
     }
 
     fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
-        let Some(images) = self.taken_back.get(&request.table) else { return self.newest.fetch(request, sink) };
+        let Some(images) = self.taken_back.get(&request.table) else {
+            return self.newest.fetch(request, sink);
+        };
         let table = &self.newest.schema()[request.table];
-        let shown = images.values().filter_map(|images| images.front().and_then(Option::as_ref));
+        let shown = images
+            .values()
+            .filter_map(|images| images.front().and_then(Option::as_ref));
         let mut older: Vec<&Row> = shown.filter(|row| request.admits(row)).collect();
         older.sort_by(|a, b| request.compare(a, b));
         let mut older = older.into_iter().peekable();
@@ -92,7 +109,12 @@ impl Source for Rewound<'_> {
     }
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
-        match self.taken_back.get(&table).and_then(|images| images.get(key)).and_then(VecDeque::front) {
+        match self
+            .taken_back
+            .get(&table)
+            .and_then(|images| images.get(key))
+            .and_then(VecDeque::front)
+        {
             Some(image) => Ok(image.clone()),
             None => self.newest.get(table, key),
         }

@@ -57,6 +57,8 @@ pub(super) struct Worker {
     pub(super) groups: Groups,
     waiting: Vec<Waiting>,
     swept: Instant,
+    /// The newest point that is stored.
+    durable: StateVersion,
 }
 
 /// A sync whose queries are not all read yet.
@@ -88,6 +90,7 @@ impl Worker {
             groups: Groups::default(),
             waiting: Vec::new(),
             swept: Instant::now(),
+            durable: 0,
         };
         worker.check_generation()?;
         worker.read_permissions();
@@ -116,9 +119,17 @@ impl Worker {
     }
 
     fn publish_gauges(&self) {
-        self.gauges.version.store(self.reader.version(), Ordering::Release);
-        self.gauges.instances.store(self.instances.len() as u64, Ordering::Relaxed);
-        let members = self.instances.values().map(|i| i.members.len() as u64).sum();
+        self.gauges
+            .version
+            .store(self.reader.version(), Ordering::Release);
+        self.gauges
+            .instances
+            .store(self.instances.len() as u64, Ordering::Relaxed);
+        let members = self
+            .instances
+            .values()
+            .map(|i| i.members.len() as u64)
+            .sum();
         self.gauges.members.store(members, Ordering::Relaxed);
     }
 
@@ -160,7 +171,12 @@ impl Worker {
     fn steps(&mut self, advances: &[Arc<Advance>]) {
         let Some(last) = advances.last() else { return };
         let large = advances.iter().map(|a| a.changes.len()).sum::<usize>() > MAX_PUSHED;
-        let Worker { reader, instances, by_table, .. } = self;
+        let Worker {
+            reader,
+            instances,
+            by_table,
+            ..
+        } = self;
         let mut points = Vec::new();
         let mut source = Rewound::new(reader, advances);
         for advance in advances {
@@ -168,12 +184,16 @@ impl Worker {
             mark_reset(advance, instances, by_table);
             for change in &advance.changes {
                 for id in by_table.get(&change.table).into_iter().flatten() {
-                    let Some(instance) = instances.get_mut(id).filter(|i| i.is_alive()) else { continue };
+                    let Some(instance) = instances.get_mut(id).filter(|i| i.is_alive()) else {
+                        continue;
+                    };
                     instance.broken |= large;
                     if instance.broken {
                         continue;
                     }
-                    if let Err(error) = instance.push(&source, change, deltas.entry(*id).or_default()) {
+                    if let Err(error) =
+                        instance.push(&source, change, deltas.entry(*id).or_default())
+                    {
                         tracing::warn!(instance = %id, %error, "a query is read anew");
                         instance.broken = true;
                     }
@@ -210,7 +230,9 @@ impl Worker {
     ) -> BTreeMap<InstanceId, Vec<(RowKey, Step)>> {
         let mut steps = BTreeMap::new();
         for (id, deltas) in deltas {
-            let Some(instance) = self.instances.get_mut(&id).filter(|i| !i.broken) else { continue };
+            let Some(instance) = self.instances.get_mut(&id).filter(|i| !i.broken) else {
+                continue;
+            };
             match instance.members.step(point, deltas) {
                 Ok(done) if done.is_empty() => {}
                 Ok(done) => {
@@ -244,13 +266,25 @@ impl Worker {
 
     fn publish(&mut self, advance: &Advance, steps: BTreeMap<InstanceId, Vec<(RowKey, Step)>>) {
         let schema = self.reader.schema().clone();
-        let events = self.groups.point(advance, &steps, &self.instances, &schema.zql);
-        let mut write = PointWrite { point: advance.to, ..PointWrite::default() };
+        let events = self
+            .groups
+            .point(advance, &steps, &self.instances, &schema.zql);
+        let mut write = PointWrite {
+            point: advance.to,
+            ..PointWrite::default()
+        };
         for (id, steps) in &steps {
-            let Some(instance) = self.instances.get_mut(id) else { continue };
-            let stored = steps.iter().filter_map(|(key, _)| instance.stored_member(key, &schema.zql)).collect();
+            let Some(instance) = self.instances.get_mut(id) else {
+                continue;
+            };
+            let stored = steps
+                .iter()
+                .filter_map(|(key, _)| instance.stored_member(key, &schema.zql))
+                .collect();
             write.members.push((*id, stored));
-            write.pruned.extend(instance.members.prune().map(|below| (*id, below)));
+            write
+                .pruned
+                .extend(instance.members.prune().map(|below| (*id, below)));
         }
         if write.members.is_empty() && events.is_empty() && !advance.permissions_changed {
             return;
@@ -267,8 +301,14 @@ impl Worker {
 
     /// Makes a point durable. If that fails nothing that depends on it may leave: all groups begin anew.
     pub(super) fn commit(&mut self, write: &PointWrite) -> bool {
+        if write.is_empty() && write.point <= self.durable {
+            return true;
+        }
         match self.cvr.commit_point(write) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.durable = self.durable.max(write.point);
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "a point cannot be stored; all clients reconnect");
                 self.restart();
@@ -286,6 +326,7 @@ impl Worker {
         }
         self.freeze_all();
         self.groups = Groups::default();
+        self.durable = 0;
         if let Err(error) = self.check_generation() {
             tracing::error!(%error, "the client view records cannot be checked");
         }
@@ -303,9 +344,18 @@ impl Worker {
     }
 
     fn freeze_all(&mut self) {
-        let alive = self.instances.values().filter(|i| i.is_alive()).map(|i| i.id).collect();
+        let alive = self
+            .instances
+            .values()
+            .filter(|i| i.is_alive())
+            .map(|i| i.id)
+            .collect();
         let point = self.gauges.version.load(Ordering::Acquire);
-        let write = PointWrite { point, frozen: alive, ..PointWrite::default() };
+        let write = PointWrite {
+            point,
+            frozen: alive,
+            ..PointWrite::default()
+        };
         if let Err(error) = self.cvr.commit_point(&write) {
             tracing::error!(%error, "the end of the queries cannot be stored");
         }
@@ -349,7 +399,10 @@ impl Worker {
             self.by_table.entry(table).or_default().insert(id);
         }
         self.by_key.insert(query.key.clone(), id);
-        let instance = Instance { stored, ..Instance::new(id, query.clone(), pipeline) };
+        let instance = Instance {
+            stored,
+            ..Instance::new(id, query.clone(), pipeline)
+        };
         self.instances.insert(id, instance);
         self.hydrating.push_back(id);
         Ok(id)
@@ -370,7 +423,9 @@ impl Worker {
     }
 
     fn hydrate(&mut self, id: InstanceId) -> Result<Slice, InstanceError> {
-        let Some(instance) = self.instances.get_mut(&id) else { return Ok(Slice::Done) };
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return Ok(Slice::Done);
+        };
         if instance.hydrate(&self.reader)? == Slice::More {
             return Ok(Slice::More);
         }
@@ -382,9 +437,17 @@ impl Worker {
         };
         let changed = instance.settle(point, stored, &schema.zql)?;
         instance.idle_since = Some(Instant::now());
-        let members = changed.iter().filter_map(|key| instance.stored_member(key, &schema.zql)).collect();
+        let members = changed
+            .iter()
+            .filter_map(|key| instance.stored_member(key, &schema.zql))
+            .collect();
         let born = vec![(id, instance.query.key.to_vec())];
-        let write = PointWrite { point, members: vec![(id, members)], born, ..PointWrite::default() };
+        let write = PointWrite {
+            point,
+            members: vec![(id, members)],
+            born,
+            ..PointWrite::default()
+        };
         self.commit(&write);
         Ok(Slice::Done)
     }
@@ -418,8 +481,14 @@ impl Worker {
 
     fn join_ready(&mut self) {
         let alive = |id: &InstanceId| self.instances.get(id).is_none_or(Instance::is_alive);
-        let ready = |w: &Waiting| w.queries.iter().all(|(_, q)| q.as_ref().is_ok_and(alive) || q.is_err());
-        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(ready);
+        let ready = |w: &Waiting| {
+            w.queries
+                .iter()
+                .all(|(_, q)| q.as_ref().is_ok_and(alive) || q.is_err())
+        };
+        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(ready);
         self.waiting = waiting;
         for Waiting { request, queries } in ready {
             self.join(request, queries);
@@ -443,8 +512,12 @@ impl Worker {
     }
 
     fn drop_idle(&mut self) {
-        let wanted: BTreeSet<InstanceId> =
-            self.waiting.iter().flat_map(|w| &w.queries).filter_map(|(_, q)| q.as_ref().ok().copied()).collect();
+        let wanted: BTreeSet<InstanceId> = self
+            .waiting
+            .iter()
+            .flat_map(|w| &w.queries)
+            .filter_map(|(_, q)| q.as_ref().ok().copied())
+            .collect();
         let over = |i: &&Instance| {
             i.users == 0
                 && i.is_alive()
@@ -454,7 +527,11 @@ impl Worker {
         let idle: Vec<InstanceId> = self.instances.values().filter(over).map(|i| i.id).collect();
         if !idle.is_empty() {
             idle.iter().for_each(|id| self.drop_instance(*id));
-            let write = PointWrite { point: self.reader.version(), frozen: idle, ..PointWrite::default() };
+            let write = PointWrite {
+                point: self.reader.version(),
+                frozen: idle,
+                ..PointWrite::default()
+            };
             self.commit(&write);
         }
         if self.swept.elapsed() > SWEEP {
@@ -469,7 +546,10 @@ impl Worker {
 
 fn stored_error(error: CvrError) -> InstanceError {
     let message = "the server cannot read its records".to_owned();
-    InstanceError::Source(landfall_ivm::SourceError { message, source: Some(Box::new(error)) })
+    InstanceError::Source(landfall_ivm::SourceError {
+        message,
+        source: Some(Box::new(error)),
+    })
 }
 
 /// Pipelines over tables whose changes are not known one by one are read anew.
@@ -478,7 +558,9 @@ fn mark_reset(
     instances: &mut BTreeMap<InstanceId, Instance>,
     by_table: &BTreeMap<TableId, BTreeSet<InstanceId>>,
 ) {
-    let Reset::Tables(tables) = &advance.reset else { return };
+    let Reset::Tables(tables) = &advance.reset else {
+        return;
+    };
     for id in tables.iter().filter_map(|t| by_table.get(t)).flatten() {
         if let Some(instance) = instances.get_mut(id) {
             instance.restart_hydration();

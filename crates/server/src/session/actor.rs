@@ -6,8 +6,8 @@ use std::time::Duration;
 use landfall_protocol::{ErrorBody, ErrorKind};
 use tokio::sync::mpsc;
 
-pub use super::registry::GroupHandle;
 use super::group::{Effect, Group, GroupEvent, Transformed};
+pub use super::registry::GroupHandle;
 use super::registry::{Registry, SessionContext};
 use crate::clock;
 use crate::cvr::{CvrError, GroupRecord};
@@ -42,11 +42,19 @@ pub(super) async fn run(
     };
     let mut group = Group::new(id.clone(), context.rules.clone(), stored);
     let pushes = context.pusher.queue(id.clone(), own_events.clone());
-    let actor = Actor { id: id.clone(), context, pushes, pool_events, own_events };
+    let actor = Actor {
+        id: id.clone(),
+        context,
+        pushes,
+        pool_events,
+        own_events,
+    };
     loop {
         let wait = match group.is_idle() {
             true => LINGER,
-            false => group.next_tick_ms().map_or(Duration::from_secs(60), Duration::from_millis),
+            false => group
+                .next_tick_ms()
+                .map_or(Duration::from_secs(60), Duration::from_millis),
         };
         let event = tokio::select! {
             biased;
@@ -66,7 +74,10 @@ pub(super) async fn run(
         let effects = group.handle(clock::now_ms(), event);
         if let Err(error) = actor.carry_out(effects).await {
             tracing::error!(group = %id, %error, "the group's record cannot be written");
-            let body = ErrorBody::new(ErrorKind::Internal, "the server cannot store what the client has");
+            let body = ErrorBody::new(
+                ErrorKind::Internal,
+                "the server cannot store what the client has",
+            );
             for effect in group.fail_all(&body) {
                 if let Effect::Send(outbound, frames) = effect {
                     frames.into_iter().for_each(|frame| outbound.send(frame));
@@ -83,7 +94,10 @@ pub(super) async fn run(
     actor.context.pool.forget(&id);
 }
 
-async fn load(id: &Arc<str>, context: &Arc<SessionContext>) -> Result<Option<GroupRecord>, CvrError> {
+async fn load(
+    id: &Arc<str>,
+    context: &Arc<SessionContext>,
+) -> Result<Option<GroupRecord>, CvrError> {
     let (id, cvr) = (id.clone(), context.cvr.clone());
     blocking(move || cvr.load_group(&id)).await
 }
@@ -93,7 +107,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, CvrError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => Err(CvrError::Damaged(format!("a storage task ended early: {error}"))),
+        Err(error) => Err(CvrError::Damaged(format!(
+            "a storage task ended early: {error}"
+        ))),
     }
 }
 
@@ -117,26 +133,48 @@ impl Actor {
                     let (id, cvr) = (self.id.clone(), self.context.cvr.clone());
                     blocking(move || cvr.write_group(&id, &writes)).await?;
                 }
-                Effect::Send(outbound, frames) => frames.into_iter().for_each(|frame| outbound.send(frame)),
-                Effect::Sync { queries, catch_ups, for_current } => self.context.pool.sync(SyncRequest {
+                Effect::Send(outbound, frames) => {
+                    frames.into_iter().for_each(|frame| outbound.send(frame))
+                }
+                Effect::Sync {
+                    queries,
+                    catch_ups,
+                    for_current,
+                } => self.context.pool.sync(SyncRequest {
                     group: self.id.clone(),
                     events: self.pool_events.clone(),
                     queries,
                     catch_ups,
                     for_current,
                 }),
-                Effect::Transform { context, queries, background } => {
-                    let (endpoints, events) = (self.context.endpoints.clone(), self.own_events.clone());
+                Effect::Transform {
+                    context,
+                    queries,
+                    background,
+                } => {
+                    let (endpoints, events) =
+                        (self.context.endpoints.clone(), self.own_events.clone());
                     tokio::spawn(async move {
-                        let outcome = endpoints.transform(&context, &queries).await.map_err(Box::new);
-                        let answer = Transformed { connection: context.id, background, outcome };
+                        let outcome = endpoints
+                            .transform(&context, &queries)
+                            .await
+                            .map_err(Box::new);
+                        let answer = Transformed {
+                            connection: context.id,
+                            background,
+                            outcome,
+                        };
                         // The group may have ended meanwhile.
                         let _ = events.send(GroupEvent::Transformed(answer));
                     });
                 }
                 Effect::Push(context, push) => self.pushes.push(context, *push),
-                Effect::CleanResults(context, client, up_to) => self.pushes.clean_results(context, client, up_to),
-                Effect::CleanClients(context, clients) => self.pushes.clean_clients(context, clients),
+                Effect::CleanResults(context, client, up_to) => {
+                    self.pushes.clean_results(context, client, up_to)
+                }
+                Effect::CleanClients(context, clients) => {
+                    self.pushes.clean_clients(context, clients)
+                }
             }
         }
         Ok(())

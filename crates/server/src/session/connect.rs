@@ -21,9 +21,14 @@ impl Group {
     }
 
     fn try_init(&mut self, id: ConnectionId, init: InitConnection) -> Result<(), ErrorBody> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
         if connection.progress != Progress::Waiting {
-            return Err(ErrorBody::new(ErrorKind::Internal, "initConnection came twice on one connection"));
+            return Err(ErrorBody::new(
+                ErrorKind::Internal,
+                "initConnection came twice on one connection",
+            ));
         }
         remember_addresses(connection, &init);
         let context = connection.context.clone();
@@ -33,12 +38,16 @@ impl Group {
         }
         if base.is_some_and(|b| b > self.version) {
             let message = "the client is ahead of this server";
-            return Err(ErrorBody::new(ErrorKind::InvalidConnectionRequestBaseCookie, message));
+            return Err(ErrorBody::new(
+                ErrorKind::InvalidConnectionRequestBaseCookie,
+                message,
+            ));
         }
         self.check_client_schema(&context, &init)?;
         self.configure(&context, init);
 
-        let nothing_got = self.record.spans.is_empty() && !self.attached && self.in_flight.is_none();
+        let nothing_got =
+            self.record.spans.is_empty() && !self.attached && self.in_flight.is_none();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.cookie = base;
             connection.progress = Progress::Behind;
@@ -71,41 +80,63 @@ impl Group {
         context: &Arc<ConnectionContext>,
         base: Option<CvrVersion>,
     ) -> Result<(), ErrorBody> {
-        let Some(base) = base.filter(|b| context.landfall && b.state <= self.rules.pool_version()) else {
-            return Err(ErrorBody::new(ErrorKind::ClientNotFound, "Client not found"));
+        let Some(base) = base.filter(|b| context.landfall && b.state <= self.rules.pool_version())
+        else {
+            return Err(ErrorBody::new(
+                ErrorKind::ClientNotFound,
+                "Client not found",
+            ));
         };
         // Everything the client has is void; it reconnects and names its queries. Nothing of its own is lost.
-        let version = base.next_config().max(CvrVersion::at(self.rules.pool_version()));
+        let version = base
+            .next_config()
+            .max(CvrVersion::at(self.rules.pool_version()));
         self.write(GroupWrite::Client(context.client_id.clone()));
         self.write(GroupWrite::Version(version));
         self.version = version;
-        let extras = Extras { clear: true, ..Extras::default() };
+        let extras = Extras {
+            clear: true,
+            ..Extras::default()
+        };
         let poke = frames(Some(base), version, &extras, None, context.protocol);
         let rehome = ErrorBody::rehome("reconnect and name the queries");
         if let Some(outbound) = self.connections.get(&id).map(|c| c.outbound.clone()) {
             let error = Frame::Text(Downstream::Error(rehome).encode().into());
-            let frames = poke.into_iter().chain([error, Frame::Close(None)]).collect();
+            let frames = poke
+                .into_iter()
+                .chain([error, Frame::Close(None)])
+                .collect();
             self.send(&outbound, frames);
         }
         self.disconnected(id);
         Ok(())
     }
 
-    fn check_client_schema(&mut self, context: &ConnectionContext, init: &InitConnection) -> Result<(), ErrorBody> {
-        let invalid = |message: &str| Err(ErrorBody::new(ErrorKind::InvalidConnectionRequest, message));
+    fn check_client_schema(
+        &mut self,
+        context: &ConnectionContext,
+        init: &InitConnection,
+    ) -> Result<(), ErrorBody> {
+        let invalid =
+            |message: &str| Err(ErrorBody::new(ErrorKind::InvalidConnectionRequest, message));
         let stored: Option<ClientSchema> = match &self.record.client_schema {
             Some(text) => match serde_json::from_str(text) {
                 Ok(schema) => Some(schema),
                 Err(_) => {
                     let message = "the stored client schema cannot be read";
-                    return Err(ErrorBody::new(ErrorKind::SchemaVersionNotSupported, message));
+                    return Err(ErrorBody::new(
+                        ErrorKind::SchemaVersionNotSupported,
+                        message,
+                    ));
                 }
             },
             None => None,
         };
         let schema = match (&stored, &init.client_schema) {
             (None, None) if context.landfall => return Ok(()),
-            (None, None) => return invalid("the first connection of a client group needs a client schema"),
+            (None, None) => {
+                return invalid("the first connection of a client group needs a client schema");
+            }
             (Some(stored), Some(sent)) if !same_schema(stored, sent) => {
                 return invalid("the client schema differs from the one of the client group");
             }
@@ -117,11 +148,15 @@ impl Group {
                 || self.record.desires.values().any(|d| d.active);
             // A connection that wants no query may always push what it has.
             if needs_it || !context.landfall {
-                return Err(ErrorBody::new(ErrorKind::SchemaVersionNotSupported, message));
+                return Err(ErrorBody::new(
+                    ErrorKind::SchemaVersionNotSupported,
+                    message,
+                ));
             }
         }
         if stored.is_none() {
-            let text = serde_json::to_string(schema).map_err(|e| ErrorBody::new(ErrorKind::Internal, e.to_string()))?;
+            let text = serde_json::to_string(schema)
+                .map_err(|e| ErrorBody::new(ErrorKind::Internal, e.to_string()))?;
             self.write(GroupWrite::ClientSchema(text));
         }
         Ok(())
@@ -139,19 +174,34 @@ impl Group {
         let named = self.drop_clients(&dead, version, &mut patches);
         if let Some(active) = init.active_clients {
             // A tab may have opened after the list was made: whoever is connected is alive.
-            let connected = |c: &String| self.connections.values().any(|k| k.context.client_id == **c);
-            let gone: Vec<String> =
-                self.record.clients.iter().filter(|c| !active.contains(c) && !connected(c)).cloned().collect();
+            let connected = |c: &String| {
+                self.connections
+                    .values()
+                    .any(|k| k.context.client_id == **c)
+            };
+            let gone: Vec<String> = self
+                .record
+                .clients
+                .iter()
+                .filter(|c| !active.contains(c) && !connected(c))
+                .cloned()
+                .collect();
             self.drop_clients(&gone, version, &mut patches);
         }
-        self.apply_desired(&context.client_id, init.desired_queries_patch, version, &mut patches);
+        self.apply_desired(
+            &context.client_id,
+            init.desired_queries_patch,
+            version,
+            &mut patches,
+        );
         self.configured(version, patches);
         self.tell_deleted(context.clone(), named);
     }
 
     pub(super) fn pull_response(&self, pull: &landfall_protocol::Pull) -> PullResponse {
         PullResponse {
-            cookie: (self.version != CvrVersion::EMPTY).then(|| cookie(self.version).as_str().to_owned()),
+            cookie: (self.version != CvrVersion::EMPTY)
+                .then(|| cookie(self.version).as_str().to_owned()),
             request_id: pull.request_id.clone(),
             last_mutation_id_changes: self.lmids.clone(),
         }
@@ -161,7 +211,11 @@ impl Group {
 fn remember_addresses(connection: &mut super::connection::Connection, init: &InitConnection) {
     let mut context = (*connection.context).clone();
     let list = |headers: &Option<std::collections::BTreeMap<String, String>>| {
-        headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+        headers
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     };
     context.push_url = init.user_push_url.clone();
     context.push_headers = list(&init.user_push_headers);
@@ -176,7 +230,10 @@ fn parse_cookie(text: Option<&str>) -> Result<Option<CvrVersion>, ErrorBody> {
     let cookie = Cookie::parse(text).map_err(|_| invalid())?;
     // This server never makes a version with a minor part.
     let state = cookie.state().ok_or_else(invalid)?;
-    Ok(Some(CvrVersion { state: state.0, config: cookie.config() }))
+    Ok(Some(CvrVersion {
+        state: state.0,
+        config: cookie.config(),
+    }))
 }
 
 /// Equal tables, columns and keys; the order of key columns does not matter.

@@ -46,7 +46,10 @@ impl Group {
         self.write(GroupWrite::Version(version));
         self.version = version;
         self.sync_needed = true;
-        let extras = Extras { desired: patches, ..Extras::default() };
+        let extras = Extras {
+            desired: patches,
+            ..Extras::default()
+        };
         for id in self.current_connections() {
             self.poke(id, version, &extras, None);
         }
@@ -98,13 +101,25 @@ impl Group {
             self.sync_needed = true;
         }
         let key = (client.to_owned(), hash.to_owned());
-        let unchanged = self.record.desires.get(&key).is_some_and(|d| d.active && d.ttl_ms >= ttl_ms);
+        let unchanged = self
+            .record
+            .desires
+            .get(&key)
+            .is_some_and(|d| d.active && d.ttl_ms >= ttl_ms);
         if unchanged {
             return;
         }
-        let desire = Desire { version, active: true, ttl_ms, inactivated_at_ms: None };
+        let desire = Desire {
+            version,
+            active: true,
+            ttl_ms,
+            inactivated_at_ms: None,
+        };
         self.write(GroupWrite::Desire(key.0, key.1, desire));
-        patches.entry(client.to_owned()).or_default().push(Group::down(hash, true));
+        patches
+            .entry(client.to_owned())
+            .or_default()
+            .push(Group::down(hash, true));
     }
 
     fn let_go(
@@ -116,7 +131,9 @@ impl Group {
         patches: &mut DesiredPatches,
     ) {
         let key = (client.to_owned(), hash.to_owned());
-        let Some(old) = self.record.desires.get(&key).filter(|d| d.active) else { return };
+        let Some(old) = self.record.desires.get(&key).filter(|d| d.active) else {
+            return;
+        };
         let desire = Desire {
             version,
             active: false,
@@ -124,12 +141,20 @@ impl Group {
             inactivated_at_ms: Some(self.clock_ms()),
         };
         self.write(GroupWrite::Desire(key.0, key.1, desire));
-        patches.entry(client.to_owned()).or_default().push(Group::down(hash, false));
+        patches
+            .entry(client.to_owned())
+            .or_default()
+            .push(Group::down(hash, false));
     }
 
     fn wanted_by(&self, client: &str) -> Vec<String> {
         let of_client = |((c, _), d): &(&(String, String), &Desire)| c == client && d.active;
-        self.record.desires.iter().filter(of_client).map(|((_, hash), _)| hash.clone()).collect()
+        self.record
+            .desires
+            .iter()
+            .filter(of_client)
+            .map(|((_, hash), _)| hash.clone())
+            .collect()
     }
 
     /// Forgets clients; their wishes end as if they had let go. Returns those that were known.
@@ -156,7 +181,9 @@ impl Group {
     }
 
     pub(super) fn delete_clients(&mut self, id: ConnectionId, delete: DeleteClients) {
-        let Some(context) = self.connections.get(&id).map(|c| c.context.clone()) else { return };
+        let Some(context) = self.connections.get(&id).map(|c| c.context.clone()) else {
+            return;
+        };
         let clients = delete.client_ids.unwrap_or_default();
         if clients.contains(&context.client_id) {
             let message = "a client cannot delete itself";
@@ -177,7 +204,10 @@ impl Group {
         if dropped.is_empty() {
             return;
         }
-        let told = DeletedClients { client_ids: Some(dropped.clone()), client_group_ids: None };
+        let told = DeletedClients {
+            client_ids: Some(dropped.clone()),
+            client_group_ids: None,
+        };
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
             self.send_message(id, &Downstream::DeleteClients(told.clone()));
         }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_protocol::{
-    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, ErroredQueryKind, InspectReply, Json as ProtocolJson,
-    Push, QueryText, Upstream,
+    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, ErroredQueryKind, InspectReply,
+    Json as ProtocolJson, Push, QueryText, Upstream,
 };
 use landfall_zql::ast::Ast;
 use serde_json::Value as Json;
@@ -27,7 +27,11 @@ pub trait Rules: Send + Sync {
     /// Whether the replica can serve a client with this schema.
     fn check_schema(&self, schema: &landfall_protocol::ClientSchema) -> Result<(), String>;
     /// Permissions for a query given as an AST by a client.
-    fn prepare_client_query(&self, ast: &Ast, claims: Option<&Json>) -> Result<PreparedQuery, String>;
+    fn prepare_client_query(
+        &self,
+        ast: &Ast,
+        claims: Option<&Json>,
+    ) -> Result<PreparedQuery, String>;
     /// A query that the app's endpoint gave, which answers for its permissions.
     fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String>;
     /// Whether there is a query endpoint.
@@ -175,6 +179,8 @@ pub struct Group {
     pub(super) transformed_at: u64,
     /// What queries are bound to.
     claims: Option<Json>,
+    /// What the app was asked with.
+    token: Option<crate::config::Secret>,
     /// The pool has begun anew and knows nothing of this group.
     ended: bool,
     pub(super) writes: Vec<GroupWrite>,
@@ -194,6 +200,8 @@ pub(super) fn errored(hash: &str, name: &str, message: String) -> ErroredQuery {
 
 /// How often the group's clock is stored.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
+/// How long an answer about named queries serves new connections with the same token.
+const TRANSFORM_CACHE_MS: u64 = 5_000;
 /// How often named queries are asked for again.
 const TRANSFORM_INTERVAL_MS: u64 = 300_000;
 
@@ -223,13 +231,17 @@ impl Group {
             clock_stored_at: 0,
             transformed_at: 0,
             claims: None,
+            token: None,
             ended: false,
             writes: Vec::new(),
             effects: Vec::new(),
             record,
         };
         let hashes: Vec<String> = group.record.queries.keys().cloned().collect();
-        group.queries = hashes.into_iter().map(|hash| (hash, Query::default())).collect();
+        group.queries = hashes
+            .into_iter()
+            .map(|hash| (hash, Query::default()))
+            .collect();
         group
     }
 
@@ -247,7 +259,12 @@ impl Group {
     pub fn handle(&mut self, now_ms: u64, event: GroupEvent) -> Vec<Effect> {
         self.now_ms = now_ms.max(self.now_ms);
         match event {
-            GroupEvent::Attach { context, outbound, base_cookie, reply } => {
+            GroupEvent::Attach {
+                context,
+                outbound,
+                base_cookie,
+                reply,
+            } => {
                 let verdict = self.attach(*context, outbound, base_cookie);
                 // The socket may have gone meanwhile; then `Disconnected` follows.
                 let _ = reply.send(verdict);
@@ -270,7 +287,10 @@ impl Group {
     pub fn next_tick_ms(&self) -> Option<u64> {
         self.running_since?;
         let clock = self.clock_ms();
-        let expiry = self.queries.keys().filter_map(|h| self.record.expires_at_ms(h));
+        let expiry = self
+            .queries
+            .keys()
+            .filter_map(|h| self.record.expires_at_ms(h));
         let expiry = expiry.map(|at| at.saturating_sub(clock));
         let clock_due = (self.clock_stored_at + CLOCK_INTERVAL_MS).saturating_sub(self.now_ms);
         expiry.chain([clock_due]).min()
@@ -278,7 +298,10 @@ impl Group {
 
     /// The group's clock: stands still while no client is connected.
     pub(super) fn clock_ms(&self) -> u64 {
-        self.record.ttl_clock_ms + self.running_since.map_or(0, |since| self.now_ms.saturating_sub(since))
+        self.record.ttl_clock_ms
+            + self
+                .running_since
+                .map_or(0, |since| self.now_ms.saturating_sub(since))
     }
 
     pub(super) fn write(&mut self, write: GroupWrite) {
@@ -288,7 +311,8 @@ impl Group {
 
     pub(super) fn flush_writes(&mut self) {
         if !self.writes.is_empty() {
-            self.effects.push(Effect::Store(std::mem::take(&mut self.writes)));
+            self.effects
+                .push(Effect::Store(std::mem::take(&mut self.writes)));
         }
     }
 
@@ -298,7 +322,11 @@ impl Group {
     }
 
     pub(super) fn send_message(&mut self, connection: ConnectionId, message: &Downstream<'_>) {
-        if let Some(outbound) = self.connections.get(&connection).map(|c| c.outbound.clone()) {
+        if let Some(outbound) = self
+            .connections
+            .get(&connection)
+            .map(|c| c.outbound.clone())
+        {
             self.send(&outbound, vec![Frame::Text(message.encode().into())]);
         }
     }
@@ -306,9 +334,16 @@ impl Group {
     /// Tells a connection what is wrong and ends it.
     pub(super) fn fail(&mut self, connection: ConnectionId, body: ErrorBody) {
         tracing::info!(group = %self.id, connection, kind = ?body.kind(), "connection failed");
-        if let Some(outbound) = self.connections.get(&connection).map(|c| c.outbound.clone()) {
+        if let Some(outbound) = self
+            .connections
+            .get(&connection)
+            .map(|c| c.outbound.clone())
+        {
             let text = Downstream::Error(body).encode();
-            self.send(&outbound, vec![Frame::Text(text.into()), Frame::Close(None)]);
+            self.send(
+                &outbound,
+                vec![Frame::Text(text.into()), Frame::Close(None)],
+            );
         }
         self.disconnected(connection);
     }
@@ -321,7 +356,10 @@ impl Group {
         // What could not be stored is not tried again: the record is read anew when a client comes back.
         self.writes.clear();
         let effects = std::mem::take(&mut self.effects);
-        effects.into_iter().filter(|e| matches!(e, Effect::Send(..))).collect()
+        effects
+            .into_iter()
+            .filter(|e| matches!(e, Effect::Send(..)))
+            .collect()
     }
 
     fn attach(
@@ -341,8 +379,12 @@ impl Group {
             None => self.write(GroupWrite::Owner(context.user_id.clone())),
         }
         let same_client = |c: &Connection| c.context.client_id == context.client_id;
-        let older: Vec<ConnectionId> =
-            self.connections.iter().filter(|(_, c)| same_client(c)).map(|(id, _)| *id).collect();
+        let older: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| same_client(c))
+            .map(|(id, _)| *id)
+            .collect();
         for id in older {
             if let Some(outbound) = self.connections.get(&id).map(|c| c.outbound.clone()) {
                 self.send(&outbound, vec![Frame::Close(None)]);
@@ -367,7 +409,9 @@ impl Group {
     }
 
     fn message(&mut self, id: ConnectionId, message: Upstream) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let context = connection.context.clone();
         let waiting = connection.progress == Progress::Waiting;
         match message {
@@ -381,17 +425,24 @@ impl Group {
                 // The inspector is not served yet: every question is answered as to somebody without the password.
                 match ProtocolJson::of(&false) {
                     Ok(value) => {
-                        let reply = InspectReply { op: "authenticated".to_owned(), id: inspect.id, value };
+                        let reply = InspectReply {
+                            op: "authenticated".to_owned(),
+                            id: inspect.id,
+                            value,
+                        };
                         self.send_message(id, &Downstream::Inspect(reply));
                     }
                     Err(error) => tracing::error!(%error, "an answer could not be written"),
                 }
             }
             // Without a registered client these have no meaning.
-            Upstream::ChangeDesiredQueries(_) | Upstream::DeleteClients(_) | Upstream::Inspect(_) => {}
+            Upstream::ChangeDesiredQueries(_)
+            | Upstream::DeleteClients(_)
+            | Upstream::Inspect(_) => {}
             Upstream::Push(push) => self.push(id, context, push),
             Upstream::AckMutationResponses(ack) => {
-                self.effects.push(Effect::CleanResults(context, ack.client_id, ack.id));
+                self.effects
+                    .push(Effect::CleanResults(context, ack.client_id, ack.id));
             }
             Upstream::Ping => self.send_message(id, &Downstream::Pong),
             Upstream::Pull(pull) => self.pull(id, &pull),
@@ -420,7 +471,9 @@ impl Group {
     }
 
     fn reauthenticated(&mut self, id: ConnectionId, auth: super::ConnectionAuth) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let mut context = (*connection.context).clone();
         context.auth = auth;
         connection.context = Arc::new(context);
@@ -440,7 +493,10 @@ impl Group {
 
     fn store_clock(&mut self) {
         let ttl_clock_ms = self.clock_ms();
-        self.writes.push(GroupWrite::Clock { ttl_clock_ms, now_ms: self.now_ms as i64 });
+        self.writes.push(GroupWrite::Clock {
+            ttl_clock_ms,
+            now_ms: self.now_ms as i64,
+        });
         self.clock_stored_at = self.now_ms;
     }
 
@@ -457,15 +513,46 @@ impl Group {
         if self.now_ms >= self.clock_stored_at + CLOCK_INTERVAL_MS && self.running_since.is_some() {
             self.store_clock();
         }
+        self.end_expired_tokens();
         let clock = self.clock_ms();
         let expired = |h: &String| self.record.expires_at_ms(h).is_some_and(|at| at <= clock);
         if self.queries.keys().any(expired) {
             self.sync_needed = true;
         }
         let due = self.now_ms >= self.transformed_at + TRANSFORM_INTERVAL_MS;
-        let context = self.connections.values().map(|c| c.context.clone()).next_back();
+        let context = self
+            .connections
+            .values()
+            .map(|c| c.context.clone())
+            .next_back();
         if let Some(context) = context.filter(|_| due && self.rules.has_query_endpoint()) {
             self.prepare_queries(&context, Prepare::Again);
+        }
+    }
+
+    fn end_expired_tokens(&mut self) {
+        let now = self.now_ms as f64 / 1000.0;
+        let over = |c: &Connection| {
+            let expiry = c
+                .context
+                .auth
+                .claims
+                .as_ref()
+                .and_then(|claims| claims.get("exp"))
+                .and_then(Json::as_f64);
+            expiry.is_some_and(|expiry| expiry < now)
+        };
+        let ended: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| over(c))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.fail(
+                id,
+                ErrorBody::new(ErrorKind::AuthInvalidated, "the token has expired"),
+            );
         }
     }
 
@@ -484,12 +571,26 @@ impl Group {
         let rebind = self.claims != context.auth.claims;
         self.claims = context.auth.claims.clone();
         let again = what == Prepare::Again || rebind;
+        // A new connection may have other rights at the app than those before it.
+        let fresh = self.now_ms < self.transformed_at + TRANSFORM_CACHE_MS
+            && self.token == context.auth.token;
+        let ask_again = again || (what == Prepare::Connected && !fresh);
+        self.token = context.auth.token.clone();
         let mut named = Vec::new();
-        let definitions: Vec<(String, QueryDefinition)> =
-            self.record.queries.iter().map(|(h, d)| (h.clone(), d.clone())).collect();
+        let definitions: Vec<(String, QueryDefinition)> = self
+            .record
+            .queries
+            .iter()
+            .map(|(h, d)| (h.clone(), d.clone()))
+            .collect();
         for (hash, definition) in definitions {
             let query = self.queries.entry(hash.clone()).or_default();
-            if query.pending || (!again && (query.prepared.is_some() || query.failed.is_some())) {
+            let known = query.prepared.is_some() || query.failed.is_some();
+            let renew = match definition {
+                QueryDefinition::Ast(_) => again,
+                QueryDefinition::Named { .. } => ask_again,
+            };
+            if query.pending || (known && !renew) {
                 continue;
             }
             match definition {
@@ -505,7 +606,8 @@ impl Group {
                     named.push(NamedQuery { hash, name, args });
                 }
                 QueryDefinition::Named { name, .. } => {
-                    let message = "this server has no query endpoint, so queries by name cannot be answered";
+                    let message =
+                        "this server has no query endpoint, so queries by name cannot be answered";
                     self.prepared(&hash, &name, Err(message.to_owned()));
                 }
             }
@@ -513,7 +615,11 @@ impl Group {
         if !named.is_empty() || (what == Prepare::Connected && self.rules.validates(context)) {
             self.transformed_at = self.now_ms;
             let context = context.clone();
-            self.effects.push(Effect::Transform { context, queries: named, background: what == Prepare::Again });
+            self.effects.push(Effect::Transform {
+                context,
+                queries: named,
+                background: what == Prepare::Again,
+            });
         }
     }
 
@@ -523,7 +629,11 @@ impl Group {
                 let query = self.queries.entry(hash.to_owned()).or_default();
                 query.failed = None;
                 query.pending = false;
-                if query.prepared.as_ref().is_none_or(|p| p.key != prepared.key) {
+                if query
+                    .prepared
+                    .as_ref()
+                    .is_none_or(|p| p.key != prepared.key)
+                {
                     query.prepared = Some(Arc::new(prepared));
                 }
                 self.sync_needed = true;
@@ -545,17 +655,27 @@ impl Group {
         }
         let wants = |c: &Connection| {
             let key = (c.context.client_id.clone(), hash.clone());
-            c.progress != Progress::Waiting && self.record.desires.get(&key).is_some_and(|d| d.active)
+            c.progress != Progress::Waiting
+                && self.record.desires.get(&key).is_some_and(|d| d.active)
         };
-        let told: Vec<ConnectionId> = self.connections.iter().filter(|(_, c)| wants(c)).map(|(id, _)| *id).collect();
+        let told: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| wants(c))
+            .map(|(id, _)| *id)
+            .collect();
         for id in told {
             self.send_message(id, &Downstream::TransformError(vec![error.clone()]));
         }
     }
 
     fn transformed(&mut self, answer: Transformed) {
-        let asked: BTreeSet<String> =
-            self.queries.iter().filter(|(_, q)| q.pending).map(|(h, _)| h.clone()).collect();
+        let asked: BTreeSet<String> = self
+            .queries
+            .iter()
+            .filter(|(_, q)| q.pending)
+            .map(|(h, _)| h.clone())
+            .collect();
         match answer.outcome {
             Ok(queries) => {
                 for (hash, outcome) in queries {
@@ -591,7 +711,11 @@ impl Group {
             PoolEvent::Point(point) => self.point(point),
             PoolEvent::Synced(synced) => self.synced(synced),
             PoolEvent::PermissionsChanged => {
-                let context = self.connections.values().map(|c| c.context.clone()).next_back();
+                let context = self
+                    .connections
+                    .values()
+                    .map(|c| c.context.clone())
+                    .next_back();
                 if let Some(context) = context {
                     self.prepare_queries(&context, Prepare::Again);
                     self.sync_needed = true;
@@ -599,7 +723,13 @@ impl Group {
             }
             PoolEvent::Broken { instance, message } => {
                 let served = |s: &&crate::cvr::GotSpan| s.instance == instance && s.until.is_none();
-                let hashes: Vec<String> = self.record.spans.iter().filter(served).map(|s| s.hash.clone()).collect();
+                let hashes: Vec<String> = self
+                    .record
+                    .spans
+                    .iter()
+                    .filter(served)
+                    .map(|s| s.hash.clone())
+                    .collect();
                 for hash in hashes {
                     self.query_failed(errored(&hash, "", message.clone()));
                 }
@@ -622,12 +752,20 @@ impl Group {
         extras: &Extras,
         rows: Option<&crate::queries::PokeBody>,
     ) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.progress == Progress::Current && connection.outbound.congested() {
             connection.progress = Progress::Lagging;
             return;
         }
-        let frames = super::poke::frames(connection.cookie, to, extras, rows, connection.context.protocol);
+        let frames = super::poke::frames(
+            connection.cookie,
+            to,
+            extras,
+            rows,
+            connection.context.protocol,
+        );
         connection.cookie = Some(to);
         connection.poked = true;
         let outbound = connection.outbound.clone();
@@ -636,26 +774,44 @@ impl Group {
 
     pub(super) fn current_connections(&self) -> Vec<ConnectionId> {
         let current = |c: &Connection| c.progress == Progress::Current;
-        self.connections.iter().filter(|(_, c)| current(c)).map(|(id, _)| *id).collect()
+        self.connections
+            .iter()
+            .filter(|(_, c)| current(c))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// The instances that are in use, for tests and inspection.
     pub fn instances(&self) -> BTreeSet<InstanceId> {
-        self.record.spans.iter().filter(|s| s.until.is_none()).map(|s| s.instance).collect()
+        self.record
+            .spans
+            .iter()
+            .filter(|s| s.until.is_none())
+            .map(|s| s.instance)
+            .collect()
     }
 
     pub(super) fn definition(query: &QueryText) -> QueryDefinition {
         match query {
-            QueryText::Ast(ast) => QueryDefinition::Ast(serde_json::to_string(ast).unwrap_or_default()),
+            QueryText::Ast(ast) => {
+                QueryDefinition::Ast(serde_json::to_string(ast).unwrap_or_default())
+            }
             QueryText::Named { name, args } => {
                 let args: Vec<&str> = args.iter().map(|a| a.as_str()).collect();
-                QueryDefinition::Named { name: name.clone(), args: format!("[{}]", args.join(",")) }
+                QueryDefinition::Named {
+                    name: name.clone(),
+                    args: format!("[{}]", args.join(",")),
+                }
             }
         }
     }
 
     pub(super) fn down(hash: &str, put: bool) -> DownQueryOp {
         let hash = hash.to_owned();
-        if put { DownQueryOp::Put { hash } } else { DownQueryOp::Del { hash } }
+        if put {
+            DownQueryOp::Put { hash }
+        } else {
+            DownQueryOp::Del { hash }
+        }
     }
 }

@@ -4,8 +4,8 @@
 //! `registry` finds or starts the task of a group.
 
 mod actor;
-mod connection;
 mod connect;
+mod connection;
 mod desires;
 mod group;
 mod outbound;

@@ -53,8 +53,20 @@ struct Gauge {
 /// Makes both sides; `limit` is the number of waiting bytes from which the connection counts as congested.
 pub fn outbound(limit: usize) -> (Outbound, Drain) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let gauge = Arc::new(Gauge { limit, ..Gauge::default() });
-    (Outbound { queue: sender, gauge: gauge.clone() }, Drain { queue: receiver, gauge })
+    let gauge = Arc::new(Gauge {
+        limit,
+        ..Gauge::default()
+    });
+    (
+        Outbound {
+            queue: sender,
+            gauge: gauge.clone(),
+        },
+        Drain {
+            queue: receiver,
+            gauge,
+        },
+    )
 }
 
 impl Outbound {
@@ -81,7 +93,8 @@ impl Outbound {
         }
         self.gauge.watched.store(true, Ordering::Release);
         // It may have drained between the two lines; then nobody would tell.
-        self.gauge.bytes.load(Ordering::Acquire) > 0 || !self.gauge.watched.swap(false, Ordering::AcqRel)
+        self.gauge.bytes.load(Ordering::Acquire) > 0
+            || !self.gauge.watched.swap(false, Ordering::AcqRel)
     }
 }
 

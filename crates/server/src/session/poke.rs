@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::extract::ws::Utf8Bytes;
 use landfall_protocol::{
-    Cookie, DownQueryOp, Downstream, MutationOp, PokeBuilder, PokeEnd, PokeStart, StateVersion, chunk_frames,
-    part_message,
+    Cookie, DownQueryOp, Downstream, MutationOp, PokeBuilder, PokeEnd, PokeStart, StateVersion,
+    chunk_frames, part_message,
 };
 
 use super::outbound::Frame;
@@ -51,7 +51,9 @@ impl Extras {
             ops.iter().for_each(|op| builder.desired(client, op));
         }
         self.got.iter().for_each(|op| builder.got(op));
-        self.results.iter().for_each(|op| builder.mutation_result(op));
+        self.results
+            .iter()
+            .for_each(|op| builder.mutation_result(op));
         builder.finish()
     }
 }
@@ -72,7 +74,12 @@ pub(super) fn frames(
     let cookie_text = cookie(to).as_str().to_owned();
     let poke_id = rows.map_or_else(|| cookie_text.clone(), |r| r.poke_id.clone());
     let base_cookie = extras.base.or(base).map(|b| cookie(b).as_str().to_owned());
-    let start = PokeStart { poke_id: poke_id.clone(), base_cookie, schema_versions: None, timestamp: None };
+    let start = PokeStart {
+        poke_id: poke_id.clone(),
+        base_cookie,
+        schema_versions: None,
+        timestamp: None,
+    };
     let own = extras.bodies(&poke_id);
     let shared: &[Utf8Bytes] = rows.map_or(&[], |r| &r.parts);
 
@@ -80,9 +87,16 @@ pub(super) fn frames(
     if protocol >= BINARY_SINCE {
         let shared = shared.iter().map(|part| body_of(part));
         let bodies: Vec<&str> = own.iter().map(String::as_str).chain(shared).collect();
-        frames.extend(chunk_frames(&bodies).into_iter().map(|f| Frame::Binary(f.into())));
+        frames.extend(
+            chunk_frames(&bodies)
+                .into_iter()
+                .map(|f| Frame::Binary(f.into())),
+        );
     } else {
-        frames.extend(own.iter().map(|body| Frame::Text(part_message(body).into())));
+        frames.extend(
+            own.iter()
+                .map(|body| Frame::Text(part_message(body).into())),
+        );
         frames.extend(shared.iter().cloned().map(Frame::Text));
     }
     let end = PokeEnd::new(poke_id, cookie_text);
@@ -92,7 +106,9 @@ pub(super) fn frames(
 
 /// The body of a complete text part.
 fn body_of(part: &str) -> &str {
-    part.strip_prefix(PART_PREFIX).and_then(|p| p.strip_suffix(']')).unwrap_or("{}")
+    part.strip_prefix(PART_PREFIX)
+        .and_then(|p| p.strip_suffix(']'))
+        .unwrap_or("{}")
 }
 
 #[cfg(test)]
@@ -100,10 +116,18 @@ mod tests {
     use super::*;
 
     fn check(protocol: u32, extras: Extras, rows: Option<PokeBody>) -> Vec<String> {
-        let frames = frames(Some(CvrVersion::at(5)), CvrVersion::at(6), &extras, rows.as_ref(), protocol);
+        let frames = frames(
+            Some(CvrVersion::at(5)),
+            CvrVersion::at(6),
+            &extras,
+            rows.as_ref(),
+            protocol,
+        );
         let text = |frame: Frame| match frame {
             Frame::Text(text) => text.to_string(),
-            Frame::Binary(bytes) => format!("{} {}", bytes[0], String::from_utf8_lossy(&bytes[1..])),
+            Frame::Binary(bytes) => {
+                format!("{} {}", bytes[0], String::from_utf8_lossy(&bytes[1..]))
+            }
             Frame::Close(_) => "close".to_owned(),
         };
         frames.into_iter().map(text).collect()
@@ -111,11 +135,17 @@ mod tests {
 
     fn rows() -> Option<PokeBody> {
         let part = r#"["pokePart",{"pokeID":"06","rowsPatch":[]}]"#;
-        Some(PokeBody { poke_id: "06".into(), parts: vec![part.into()] })
+        Some(PokeBody {
+            poke_id: "06".into(),
+            parts: vec![part.into()],
+        })
     }
 
     fn extras() -> Extras {
-        Extras { lmids: vec![("c".into(), 1)], ..Extras::default() }
+        Extras {
+            lmids: vec![("c".into(), 1)],
+            ..Extras::default()
+        }
     }
 
     #[test]
@@ -142,9 +172,19 @@ mod tests {
 
     #[test]
     fn starting_afresh_keeps_the_real_base() {
-        let afresh = Extras { clear: true, base: Some(CvrVersion::at(2)), ..Extras::default() };
+        let afresh = Extras {
+            clear: true,
+            base: Some(CvrVersion::at(2)),
+            ..Extras::default()
+        };
         let frames = check(51, afresh, rows());
-        assert_eq!(frames[0], r#"["pokeStart",{"pokeID":"06","baseCookie":"02"}]"#);
-        assert_eq!(frames[1], r#"["pokePart",{"pokeID":"06","rowsPatch":[{"op":"clear"}]}]"#);
+        assert_eq!(
+            frames[0],
+            r#"["pokeStart",{"pokeID":"06","baseCookie":"02"}]"#
+        );
+        assert_eq!(
+            frames[1],
+            r#"["pokePart",{"pokeID":"06","rowsPatch":[{"op":"clear"}]}]"#
+        );
     }
 }

@@ -52,7 +52,10 @@ pub struct Registry {
 impl Registry {
     /// An empty registry.
     pub fn new(context: Arc<SessionContext>) -> Arc<Self> {
-        Arc::new(Registry { context, groups: Mutex::default() })
+        Arc::new(Registry {
+            context,
+            groups: Mutex::default(),
+        })
     }
 
     /// The group with this name, started if need be.
@@ -64,7 +67,12 @@ impl Registry {
         let (inbox, events) = mpsc::channel(INBOX);
         let handle = GroupHandle { inbox };
         groups.insert(id.to_owned(), handle.clone());
-        tokio::spawn(actor::run(Arc::from(id), self.clone(), self.context.clone(), events));
+        tokio::spawn(actor::run(
+            Arc::from(id),
+            self.clone(),
+            self.context.clone(),
+            events,
+        ));
         handle
     }
 

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use landfall_protocol::{ErrorBody, ErrorKind, ErroredQuery, Json, MutationOp, MutationOutcome, MutationRef};
+use landfall_protocol::{
+    ErrorBody, ErrorKind, ErroredQuery, Json, MutationOp, MutationOutcome, MutationRef,
+};
 
 use super::connection::{ConnectionId, Progress};
 use super::group::{Effect, Group, SyncInFlight, errored};
 use super::poke::Extras;
 use crate::cvr::{CvrVersion, GotSpan, GroupWrite, InstanceId, SentResult};
-use crate::queries::{CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PreparedQuery, SyncedEvent};
+use crate::queries::{
+    CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PreparedQuery, SyncedEvent,
+};
 
 /// A query whose span ends, and the instance that serves a query from now on.
 type SpanChange = (Option<String>, Option<(String, InstanceId)>);
@@ -17,16 +21,25 @@ type SpanChange = (Option<String>, Option<(String, InstanceId)>);
 impl Group {
     /// Starts a sync if something is to be synced and none is under way.
     pub(super) fn maybe_sync(&mut self) {
-        if !self.sync_needed || self.has_ended() || self.in_flight.is_some() || (self.connections.is_empty() && !self.attached) {
+        if !self.sync_needed
+            || self.has_ended()
+            || self.in_flight.is_some()
+            || (self.connections.is_empty() && !self.attached)
+        {
             return;
         }
         // A group that comes back from storage joins with everything it had got; that must be known first.
-        let unsettled = |(h, q): (&String, &super::group::Query)| q.pending && self.record.got(h).is_some();
+        let unsettled =
+            |(h, q): (&String, &super::group::Query)| q.pending && self.record.got(h).is_some();
         if !self.attached && self.queries.iter().any(unsettled) {
             return;
         }
-        let behind: Vec<ConnectionId> =
-            self.connections.iter().filter(|(_, c)| c.progress == Progress::Behind).map(|(id, _)| *id).collect();
+        let behind: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.progress == Progress::Behind)
+            .map(|(id, _)| *id)
+            .collect();
         let wanted = self.wanted_queries();
         let joined = self.joined_queries();
         let keys = |q: &BTreeMap<String, Arc<PreparedQuery>>| -> BTreeMap<String, Arc<[u8]>> {
@@ -41,16 +54,31 @@ impl Group {
         let first_catch_up = self.attached && !behind.is_empty() && !same;
         self.sync_needed = first_catch_up;
         let queries = if first_catch_up { joined } else { wanted };
-        let catch_ups = behind.into_iter().map(|id| self.catch_up_request(id)).collect();
-        let list = queries.iter().map(|(h, p)| (h.clone(), p.clone())).collect();
+        let catch_ups = behind
+            .into_iter()
+            .map(|id| self.catch_up_request(id))
+            .collect();
+        let list = queries
+            .iter()
+            .map(|(h, p)| (h.clone(), p.clone()))
+            .collect();
         self.in_flight = Some(SyncInFlight { queries });
         self.flush_writes();
-        let for_current = self.connections.values().any(|c| c.progress == Progress::Current);
-        self.effects.push(Effect::Sync { queries: list, catch_ups, for_current });
+        let for_current = self
+            .connections
+            .values()
+            .any(|c| c.progress == Progress::Current);
+        self.effects.push(Effect::Sync {
+            queries: list,
+            catch_ups,
+            for_current,
+        });
     }
 
     fn is_expired(&self, hash: &str) -> bool {
-        self.record.expires_at_ms(hash).is_some_and(|at| at <= self.clock_ms())
+        self.record
+            .expires_at_ms(hash)
+            .is_some_and(|at| at <= self.clock_ms())
     }
 
     fn wanted_queries(&self) -> BTreeMap<String, Arc<PreparedQuery>> {
@@ -62,7 +90,10 @@ impl Group {
     }
 
     fn joined_queries(&self) -> BTreeMap<String, Arc<PreparedQuery>> {
-        self.queries.iter().filter_map(|(h, q)| Some((h.clone(), q.joined.clone()?))).collect()
+        self.queries
+            .iter()
+            .filter_map(|(h, q)| Some((h.clone(), q.joined.clone()?)))
+            .collect()
     }
 
     fn catch_up_request(&mut self, id: ConnectionId) -> CatchUpRequest {
@@ -70,8 +101,16 @@ impl Group {
             c.progress = Progress::CatchingUp;
             c.cookie
         });
-        let had = cookie.map(|c| self.record.instances_at(c)).unwrap_or_default();
-        CatchUpRequest { connection: id, since: cookie.map(|c| c.state), had: had.into_iter().collect() }
+        let had = cookie
+            .map(|c| self.record.instances_at(c))
+            .unwrap_or_default();
+        let recorded = cookie.is_none_or(|c| c >= self.record.pruned_below);
+        CatchUpRequest {
+            connection: id,
+            since: cookie.map(|c| c.state),
+            had: had.into_iter().collect(),
+            recorded,
+        }
     }
 
     /// Forgets queries whose time is over and that have no rows (any more).
@@ -85,7 +124,9 @@ impl Group {
     }
 
     pub(super) fn synced(&mut self, event: SyncedEvent) {
-        let Some(request) = self.in_flight.take() else { return };
+        let Some(request) = self.in_flight.take() else {
+            return;
+        };
         let first = !std::mem::replace(&mut self.attached, true);
         let mut got = Vec::new();
         let mut failed = Vec::new();
@@ -104,16 +145,32 @@ impl Group {
             self.close_and_open(close, open, version);
         }
         self.results = event.results;
-        let results = if first { self.reconcile_results(version) } else { Vec::new() };
+        let results = if first {
+            self.reconcile_results(version)
+        } else {
+            Vec::new()
+        };
         self.lmids = event.lmids;
         if changed || !results.is_empty() {
             self.write(GroupWrite::Version(version));
         }
         self.version = version;
         self.drop_expired();
+        if let Some(below) = self.record.prunable() {
+            self.write(GroupWrite::Prune(below));
+        }
 
-        let lmids = if first { self.lmids.clone().into_iter().collect() } else { Vec::new() };
-        let extras = Extras { lmids, got, results, ..Extras::default() };
+        let lmids = if first {
+            self.lmids.clone().into_iter().collect()
+        } else {
+            Vec::new()
+        };
+        let extras = Extras {
+            lmids,
+            got,
+            results,
+            ..Extras::default()
+        };
         if !extras.is_empty() || event.rows.is_some() {
             for id in self.current_connections() {
                 self.poke(id, version, &extras, event.rows.as_deref());
@@ -138,7 +195,9 @@ impl Group {
         let mut changes: Vec<SpanChange> = Vec::new();
         let mut served = BTreeSet::new();
         for (hash, outcome) in &event.queries {
-            let Some(prepared) = request.queries.get(hash) else { continue };
+            let Some(prepared) = request.queries.get(hash) else {
+                continue;
+            };
             let old = self.record.got(hash);
             match outcome {
                 Ok(instance) => {
@@ -154,11 +213,20 @@ impl Group {
                 Err(message) => failed.push(errored(hash, "", message.clone())),
             }
         }
-        for query in self.queries.iter_mut().filter(|(h, _)| !served.contains(*h)) {
+        for query in self
+            .queries
+            .iter_mut()
+            .filter(|(h, _)| !served.contains(*h))
+        {
             query.1.joined = None;
         }
-        let open: BTreeSet<String> =
-            self.record.spans.iter().filter(|s| s.until.is_none()).map(|s| s.hash.clone()).collect();
+        let open: BTreeSet<String> = self
+            .record
+            .spans
+            .iter()
+            .filter(|s| s.until.is_none())
+            .map(|s| s.hash.clone())
+            .collect();
         for hash in open.difference(&served) {
             got.push(Group::down(hash, false));
             changes.push((Some(hash.clone()), None));
@@ -176,20 +244,37 @@ impl Group {
             self.write(GroupWrite::Close(hash, version));
         }
         if let Some((hash, instance)) = open {
-            self.write(GroupWrite::Open(GotSpan { hash, instance, from: version, until: None }));
+            self.write(GroupWrite::Open(GotSpan {
+                hash,
+                instance,
+                from: version,
+                until: None,
+            }));
         }
     }
 
     /// What happened to results while nobody watched.
     fn reconcile_results(&mut self, version: CvrVersion) -> Vec<MutationOp> {
-        let told: BTreeSet<(String, u64)> =
-            self.record.results.iter().filter(|(_, r)| r.del.is_none()).map(|(k, _)| k.clone()).collect();
+        let told: BTreeSet<(String, u64)> = self
+            .record
+            .results
+            .iter()
+            .filter(|(_, r)| r.del.is_none())
+            .map(|(k, _)| k.clone())
+            .collect();
         let present: BTreeSet<(String, u64)> = self.results.keys().cloned().collect();
         let mut ops = Vec::new();
         for key in present.difference(&told) {
             let put = self.results.get(key).and_then(|text| result_put(key, text));
             ops.extend(put);
-            self.write(GroupWrite::Result(key.0.clone(), key.1, SentResult { put: version, del: None }));
+            self.write(GroupWrite::Result(
+                key.0.clone(),
+                key.1,
+                SentResult {
+                    put: version,
+                    del: None,
+                },
+            ));
         }
         for key in told.difference(&present) {
             ops.push(result_del(key));
@@ -200,13 +285,18 @@ impl Group {
 
     fn take_back(&mut self, key: &(String, u64), version: CvrVersion) {
         if let Some(sent) = self.record.results.get(key).cloned() {
-            let sent = SentResult { del: Some(version), ..sent };
+            let sent = SentResult {
+                del: Some(version),
+                ..sent
+            };
             self.write(GroupWrite::Result(key.0.clone(), key.1, sent));
         }
     }
 
     fn caught_up(&mut self, id: ConnectionId, reply: CatchUpReply) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let (cookie, landfall) = (connection.cookie, connection.context.landfall);
         let (extras, rows): (Extras, Option<Arc<PokeBody>>) = match reply {
             CatchUpReply::Rows(rows) => (self.configuration_since(cookie), rows),
@@ -216,7 +306,14 @@ impl Group {
                     self.write(GroupWrite::Version(self.version));
                 }
                 let extras = self.configuration_since(None);
-                (Extras { clear: true, base: cookie, ..extras }, rows)
+                (
+                    Extras {
+                        clear: true,
+                        base: cookie,
+                        ..extras
+                    },
+                    rows,
+                )
             }
             CatchUpReply::Afresh(_) => {
                 let message = "what this client has is not recorded any more";
@@ -240,7 +337,11 @@ impl Group {
         let news = |version: CvrVersion| since.is_none_or(|s| version > s);
         for ((client, hash), desire) in &self.record.desires {
             if news(desire.version) && (desire.active || since.is_some()) {
-                extras.desired.entry(client.clone()).or_default().push(Group::down(hash, desire.active));
+                extras
+                    .desired
+                    .entry(client.clone())
+                    .or_default()
+                    .push(Group::down(hash, desire.active));
             }
         }
         let hashes: BTreeSet<&String> = self.record.spans.iter().map(|s| &s.hash).collect();
@@ -257,9 +358,13 @@ impl Group {
         for (key, sent) in &self.record.results {
             match sent.del {
                 None if news(sent.put) => {
-                    extras.results.extend(self.results.get(key).and_then(|text| result_put(key, text)));
+                    extras
+                        .results
+                        .extend(self.results.get(key).and_then(|text| result_put(key, text)));
                 }
-                Some(del) if since.is_some() && news(del) && !news(sent.put) => extras.results.push(result_del(key)),
+                Some(del) if since.is_some() && news(del) && !news(sent.put) => {
+                    extras.results.push(result_del(key))
+                }
                 _ => {}
             }
         }
@@ -278,7 +383,14 @@ impl Group {
                 Some(text) => {
                     results.extend(result_put(&key, &text));
                     self.results.insert(key.clone(), text);
-                    self.write(GroupWrite::Result(key.0, key.1, SentResult { put: version, del: None }));
+                    self.write(GroupWrite::Result(
+                        key.0,
+                        key.1,
+                        SentResult {
+                            put: version,
+                            del: None,
+                        },
+                    ));
                 }
                 None => {
                     self.results.remove(&key);
@@ -289,7 +401,11 @@ impl Group {
         }
         self.version = version;
         self.lmids.extend(event.lmids.iter().cloned());
-        let extras = Extras { lmids: event.lmids, results, ..Extras::default() };
+        let extras = Extras {
+            lmids: event.lmids,
+            results,
+            ..Extras::default()
+        };
         for id in self.current_connections() {
             self.poke(id, version, &extras, event.rows.as_deref());
         }
@@ -297,7 +413,10 @@ impl Group {
 }
 
 fn reference(key: &(String, u64)) -> MutationRef {
-    MutationRef { client_id: key.0.clone(), id: key.1 }
+    MutationRef {
+        client_id: key.0.clone(),
+        id: key.1,
+    }
 }
 
 fn result_del(key: &(String, u64)) -> MutationOp {
@@ -308,7 +427,12 @@ fn result_del(key: &(String, u64)) -> MutationOp {
 fn result_put(key: &(String, u64), text: &str) -> Option<MutationOp> {
     let result = Json::parse(text).and_then(|json| json.read());
     match result {
-        Ok(result) => Some(MutationOp::Put { mutation: MutationOutcome { id: reference(key), result } }),
+        Ok(result) => Some(MutationOp::Put {
+            mutation: MutationOutcome {
+                id: reference(key),
+                result,
+            },
+        }),
         Err(error) => {
             tracing::warn!(client = %key.0, mutation = key.1, %error, "a mutation result cannot be read");
             None

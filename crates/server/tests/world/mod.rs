@@ -78,7 +78,12 @@ pub fn client_schema() -> Json {
 
 enum Database {
     Embedded(PathBuf),
-    Postgres { client: Box<tokio_postgres::Client>, name: String, admin: String, url: String },
+    Postgres {
+        client: Box<tokio_postgres::Client>,
+        name: String,
+        admin: String,
+        url: String,
+    },
 }
 
 /// A database and a server over it.
@@ -101,7 +106,11 @@ impl World {
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), permissions.to_string()).expect("written");
         let path = file.path().display().to_string();
-        let flags: Vec<&str> = flags.iter().copied().chain(["--permissions", &path]).collect();
+        let flags: Vec<&str> = flags
+            .iter()
+            .copied()
+            .chain(["--permissions", &path])
+            .collect();
         let mut world = World::with(backend, &flags).await;
         world.permissions = Some(file);
         world
@@ -113,13 +122,23 @@ impl World {
             Backend::Embedded => {
                 let path = dir.path().join("app.db");
                 let sqlite = rusqlite::Connection::open(&path).expect("SQLite file");
-                sqlite.execute_batch(&format!("PRAGMA journal_mode = WAL; {SQLITE_TABLES} {ROWS}")).expect("tables");
+                sqlite
+                    .execute_batch(&format!(
+                        "PRAGMA journal_mode = WAL; {SQLITE_TABLES} {ROWS}"
+                    ))
+                    .expect("tables");
                 Database::Embedded(path)
             }
             Backend::Postgres => Database::postgres().await,
         };
         let flags = flags.iter().map(|f| (*f).to_owned()).collect();
-        let mut world = World { dir, database, flags, running: None, permissions: None };
+        let mut world = World {
+            dir,
+            database,
+            flags,
+            running: None,
+            permissions: None,
+        };
         world.start().await;
         world
     }
@@ -136,9 +155,21 @@ impl World {
         let upstream = self.address();
         let replica = self.dir.path().join("replica.db").display().to_string();
         let cvr = self.dir.path().join("cvr.db").display().to_string();
-        let fixed = ["--host", "127.0.0.1", "--port", "0", "--upstream-db", &upstream, "--replica-file", &replica];
-        let words: Vec<&str> =
-            fixed.into_iter().chain(["--cvr-db", &cvr]).chain(self.flags.iter().map(String::as_str)).collect();
+        let fixed = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--upstream-db",
+            &upstream,
+            "--replica-file",
+            &replica,
+        ];
+        let words: Vec<&str> = fixed
+            .into_iter()
+            .chain(["--cvr-db", &cvr])
+            .chain(self.flags.iter().map(String::as_str))
+            .collect();
         let flags = Flags::parse_words(&words).expect("flags");
         let config = config::resolve(&flags, &|_| None).expect("configuration");
         let started = tokio::time::timeout(Duration::from_secs(60), server::start(config)).await;
@@ -161,9 +192,13 @@ impl World {
             Database::Embedded(path) => {
                 let sqlite = rusqlite::Connection::open(path).expect("SQLite file");
                 sqlite.busy_timeout(PATIENCE).expect("time-out");
-                sqlite.execute_batch(&format!("BEGIN IMMEDIATE; {statements}; COMMIT")).expect("statements");
+                sqlite
+                    .execute_batch(&format!("BEGIN IMMEDIATE; {statements}; COMMIT"))
+                    .expect("statements");
             }
-            Database::Postgres { client, .. } => client.batch_execute(statements).await.expect("statements"),
+            Database::Postgres { client, .. } => {
+                client.batch_execute(statements).await.expect("statements")
+            }
         }
     }
 
@@ -172,9 +207,13 @@ impl World {
         match &self.database {
             Database::Embedded(path) => {
                 let sqlite = rusqlite::Connection::open(path).expect("SQLite file");
-                sqlite.query_row(query, [], |row| row.get(0)).expect("one row")
+                sqlite
+                    .query_row(query, [], |row| row.get(0))
+                    .expect("one row")
             }
-            Database::Postgres { client, .. } => client.query_one(query, &[]).await.expect("one row").get(0),
+            Database::Postgres { client, .. } => {
+                client.query_one(query, &[]).await.expect("one row").get(0)
+            }
         }
     }
 
@@ -187,9 +226,13 @@ impl World {
                 let rows = statement.query_map([], |row| row.get(0)).expect("rows");
                 rows.collect::<Result<_, _>>().expect("texts")
             }
-            Database::Postgres { client, .. } => {
-                client.query(query, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect()
-            }
+            Database::Postgres { client, .. } => client
+                .query(query, &[])
+                .await
+                .expect("rows")
+                .iter()
+                .map(|row| row.get(0))
+                .collect(),
         }
     }
 
@@ -214,14 +257,26 @@ impl World {
     /// Stops everything and removes the database.
     pub async fn end(mut self) {
         self.stop().await;
-        if let Database::Postgres { client, name, admin, .. } = self.database {
+        if let Database::Postgres {
+            client,
+            name,
+            admin,
+            ..
+        } = self.database
+        {
             drop(client);
             let admin = connect(&admin).await;
-            let slots = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
-                 WHERE database = '{name}' AND NOT active");
+            let slots = format!(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+                 WHERE database = '{name}' AND NOT active"
+            );
             for _ in 0..50 {
                 admin.batch_execute(&slots).await.expect("slots");
-                if admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.is_ok() {
+                if admin
+                    .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+                    .await
+                    .is_ok()
+                {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -232,7 +287,9 @@ impl World {
 }
 
 async fn connect(url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("Postgres");
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .expect("Postgres");
     tokio::spawn(connection);
     client
 }
@@ -242,12 +299,23 @@ impl Database {
         let admin_url = std::env::var("LANDFALL_TEST_POSTGRES_URL").expect("checked before");
         let admin = connect(&admin_url).await;
         let name = format!("landfall_{}", rand::random::<u64>());
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("database");
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("database");
         let mut url = url::Url::parse(&admin_url).expect("URL");
         url.set_path(&name);
         let client = connect(url.as_str()).await;
-        client.batch_execute(&format!("{POSTGRES_TABLES} {ROWS}")).await.expect("tables");
-        Database::Postgres { client: Box::new(client), name, admin: admin_url, url: url.to_string() }
+        client
+            .batch_execute(&format!("{POSTGRES_TABLES} {ROWS}"))
+            .await
+            .expect("tables");
+        Database::Postgres {
+            client: Box::new(client),
+            name,
+            admin: admin_url,
+            url: url.to_string(),
+        }
     }
 }
 
@@ -302,7 +370,10 @@ impl ClientBuilder {
     }
 
     fn desire(&mut self, op: Json) {
-        self.init["desiredQueriesPatch"].as_array_mut().expect("a list").push(op);
+        self.init["desiredQueriesPatch"]
+            .as_array_mut()
+            .expect("a list")
+            .push(op);
     }
 
     pub async fn open(self) -> Client {
@@ -318,9 +389,25 @@ impl ClientBuilder {
         let encoded = base64::engine::general_purpose::STANDARD.encode(header.to_string());
         let protocol = utf8_percent_encode(&encoded, NON_ALPHANUMERIC).to_string();
         let url = format!("{}?{}", self.url, query.join("&"));
-        let client = self.params.iter().find(|(n, _)| n == "clientID").map(|(_, v)| v.clone()).unwrap_or_default();
-        let group = self.params.iter().find(|(n, _)| n == "clientGroupID").map(|(_, v)| v.clone());
-        Client::connect(&url, Some(&protocol), &self.headers, client, group.unwrap_or_default()).await
+        let client = self
+            .params
+            .iter()
+            .find(|(n, _)| n == "clientID")
+            .map(|(_, v)| v.clone())
+            .unwrap_or_default();
+        let group = self
+            .params
+            .iter()
+            .find(|(n, _)| n == "clientGroupID")
+            .map(|(_, v)| v.clone());
+        Client::connect(
+            &url,
+            Some(&protocol),
+            &self.headers,
+            client,
+            group.unwrap_or_default(),
+        )
+        .await
     }
 }
 
@@ -334,7 +421,12 @@ pub struct Poke {
 
 impl Poke {
     fn list(&self, name: &str) -> Vec<Json> {
-        self.parts.iter().filter_map(|p| p[name].as_array()).flatten().cloned().collect()
+        self.parts
+            .iter()
+            .filter_map(|p| p[name].as_array())
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// `put:table:id` and `del:table:id`, sorted.
@@ -345,21 +437,33 @@ impl Poke {
     }
 
     pub fn puts(&self) -> Vec<Json> {
-        self.list("rowsPatch").into_iter().filter(|op| op["op"] == "put").map(|op| op["value"].clone()).collect()
+        self.list("rowsPatch")
+            .into_iter()
+            .filter(|op| op["op"] == "put")
+            .map(|op| op["value"].clone())
+            .collect()
     }
 
     /// `put:hash` and `del:hash`.
     pub fn got(&self) -> Vec<String> {
-        self.list("gotQueriesPatch").iter().map(query_name).collect()
+        self.list("gotQueriesPatch")
+            .iter()
+            .map(query_name)
+            .collect()
     }
 
     pub fn desired(&self, client: &str) -> Vec<String> {
-        let patches = self.parts.iter().filter_map(|p| p["desiredQueriesPatches"][client].as_array());
+        let patches = self
+            .parts
+            .iter()
+            .filter_map(|p| p["desiredQueriesPatches"][client].as_array());
         patches.flatten().map(query_name).collect()
     }
 
     pub fn lmid(&self, client: &str) -> Option<u64> {
-        self.parts.iter().find_map(|p| p["lastMutationIDChanges"][client].as_u64())
+        self.parts
+            .iter()
+            .find_map(|p| p["lastMutationIDChanges"][client].as_u64())
     }
 
     pub fn results(&self) -> Vec<Json> {
@@ -373,11 +477,19 @@ fn row_name(op: &Json) -> String {
         "put" => &op["value"]["id"],
         _ => &op["id"]["id"],
     };
-    format!("{kind}:{}:{}", op["tableName"].as_str().unwrap_or_default(), id.as_str().unwrap_or_default())
+    format!(
+        "{kind}:{}:{}",
+        op["tableName"].as_str().unwrap_or_default(),
+        id.as_str().unwrap_or_default()
+    )
 }
 
 fn query_name(op: &Json) -> String {
-    format!("{}:{}", op["op"].as_str().unwrap_or_default(), op["hash"].as_str().unwrap_or_default())
+    format!(
+        "{}:{}",
+        op["op"].as_str().unwrap_or_default(),
+        op["hash"].as_str().unwrap_or_default()
+    )
 }
 
 /// How a connection ended.
@@ -418,10 +530,21 @@ impl Client {
             let name: axum::http::HeaderName = name.parse().expect("name");
             map.insert(name, value.parse().expect("header"));
         }
-        let (socket, response) = tokio_tungstenite::connect_async(request).await.expect("upgrade");
+        let (socket, response) = tokio_tungstenite::connect_async(request)
+            .await
+            .expect("upgrade");
         let header = response.headers().get("sec-websocket-protocol");
         let protocol = header.map(|v| v.to_str().expect("text").to_owned());
-        Client { socket, protocol, client, group, cookie: None, rows: BTreeMap::new(), has_got: BTreeSet::new(), others: Vec::new() }
+        Client {
+            socket,
+            protocol,
+            client,
+            group,
+            cookie: None,
+            rows: BTreeMap::new(),
+            has_got: BTreeSet::new(),
+            others: Vec::new(),
+        }
     }
 
     pub async fn send(&mut self, message: Json) {
@@ -429,18 +552,26 @@ impl Client {
     }
 
     pub async fn send_text(&mut self, text: String) {
-        self.socket.send(Message::Text(text.into())).await.expect("sent");
+        self.socket
+            .send(Message::Text(text.into()))
+            .await
+            .expect("sent");
     }
 
     /// The next message, or how the connection ended.
     pub async fn next(&mut self) -> Result<Json, Closed> {
         loop {
-            let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
+            let frame = tokio::time::timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("a message in time");
             match frame {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(serde_json::from_str(&text).expect("JSON"));
+                }
                 Some(Ok(Message::Binary(bytes))) => {
                     assert_eq!(bytes[0], 0, "a poke chunk");
-                    let bodies: Json = serde_json::from_slice(&bytes[1..]).expect("one frame holds all of a small poke");
+                    let bodies: Json = serde_json::from_slice(&bytes[1..])
+                        .expect("one frame holds all of a small poke");
                     return Ok(json!(["chunk", bodies]));
                 }
                 Some(Ok(Message::Close(frame))) => {
@@ -449,7 +580,12 @@ impl Client {
                     return Err(Closed { code, reason });
                 }
                 Some(Ok(_)) => {}
-                None | Some(Err(_)) => return Err(Closed { code: None, reason: String::new() }),
+                None | Some(Err(_)) => {
+                    return Err(Closed {
+                        code: None,
+                        reason: String::new(),
+                    });
+                }
             }
         }
     }
@@ -460,7 +596,10 @@ impl Client {
             return self.others.remove(at)[1].clone();
         }
         loop {
-            let message = self.next().await.unwrap_or_else(|closed| panic!("{kind} expected, got {closed:?}"));
+            let message = self
+                .next()
+                .await
+                .unwrap_or_else(|closed| panic!("{kind} expected, got {closed:?}"));
             if message[0] == kind {
                 return message[1].clone();
             }
@@ -476,10 +615,16 @@ impl Client {
     /// The error that ends the connection.
     pub async fn error(&mut self) -> Json {
         loop {
-            let message = self.next().await.unwrap_or_else(|closed| panic!("an error expected, got {closed:?}"));
+            let message = self
+                .next()
+                .await
+                .unwrap_or_else(|closed| panic!("an error expected, got {closed:?}"));
             match message[0].as_str() {
                 Some("error") => {
-                    assert!(message[1]["origin"].is_string(), "every error has an origin: {message}");
+                    assert!(
+                        message[1]["origin"].is_string(),
+                        "every error has an origin: {message}"
+                    );
                     return message[1].clone();
                 }
                 Some("pokeStart") => {
@@ -501,7 +646,10 @@ impl Client {
     /// The next poke, applied.
     pub async fn poke(&mut self) -> Poke {
         loop {
-            let message = self.next().await.unwrap_or_else(|closed| panic!("a poke expected, got {closed:?}"));
+            let message = self
+                .next()
+                .await
+                .unwrap_or_else(|closed| panic!("a poke expected, got {closed:?}"));
             if message[0] == "pokeStart" {
                 return self.read_poke(&message[1]).await;
             }
@@ -546,15 +694,23 @@ impl Client {
 
     async fn read_poke(&mut self, start: &Json) -> Poke {
         let base = start["baseCookie"].as_str().map(str::to_owned);
-        let mut poke = Poke { base, ..Poke::default() };
+        let mut poke = Poke {
+            base,
+            ..Poke::default()
+        };
         loop {
-            let message = self.next().await.unwrap_or_else(|closed| panic!("inside a poke: {closed:?}"));
+            let message = self
+                .next()
+                .await
+                .unwrap_or_else(|closed| panic!("inside a poke: {closed:?}"));
             match message[0].as_str() {
                 Some("pokePart") => {
                     assert_eq!(message[1]["pokeID"], start["pokeID"]);
                     poke.parts.push(message[1].clone());
                 }
-                Some("chunk") => poke.parts.extend(message[1].as_array().expect("bodies").clone()),
+                Some("chunk") => poke
+                    .parts
+                    .extend(message[1].as_array().expect("bodies").clone()),
                 Some("pokeEnd") => {
                     assert_eq!(message[1]["pokeID"], start["pokeID"]);
                     poke.cookie = message[1]["cookie"].as_str().expect("a cookie").to_owned();
@@ -570,11 +726,21 @@ impl Client {
 
     fn apply(&mut self, poke: &Poke) {
         if self.cookie.is_some() {
-            assert_eq!(poke.base, self.cookie, "a poke continues where the client is");
+            assert_eq!(
+                poke.base, self.cookie,
+                "a poke continues where the client is"
+            );
         }
         let before = poke.base.clone().unwrap_or_default();
-        assert!(poke.cookie >= before, "cookies do not go back: {before} → {}", poke.cookie);
-        assert!(poke.cookie > before || poke.parts.is_empty(), "what is new comes with a new cookie: {poke:?}");
+        assert!(
+            poke.cookie >= before,
+            "cookies do not go back: {before} → {}",
+            poke.cookie
+        );
+        assert!(
+            poke.cookie > before || poke.parts.is_empty(),
+            "what is new comes with a new cookie: {poke:?}"
+        );
         self.cookie = Some(poke.cookie.clone());
         if poke.list("rowsPatch").iter().any(|op| op["op"] == "clear") {
             self.has_got.clear();
@@ -605,7 +771,10 @@ impl Client {
 
     /// Names of all rows, `table:id`.
     pub fn have(&self) -> Vec<String> {
-        self.rows.keys().map(|(table, id)| format!("{table}:{id}")).collect()
+        self.rows
+            .keys()
+            .map(|(table, id)| format!("{table}:{id}"))
+            .collect()
     }
 
     pub fn row(&self, table: &str, id: &str) -> Option<&Json> {
@@ -613,7 +782,8 @@ impl Client {
     }
 
     pub async fn desire(&mut self, ops: Json) {
-        self.send(json!(["changeDesiredQueries", {"desiredQueriesPatch": ops}])).await;
+        self.send(json!(["changeDesiredQueries", {"desiredQueriesPatch": ops}]))
+            .await;
     }
 
     pub async fn push(&mut self, mutations: Json) {
