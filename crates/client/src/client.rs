@@ -20,7 +20,7 @@ use crate::server_link::ServerLink;
 use crate::tabs::Tabs;
 use crate::visible::Visible;
 use crate::writes::Write;
-use landfall_protocol::Json;
+use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::{Ast, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +75,9 @@ impl Client {
         let schema = Schema::from_json(&options.schema_json)
             .map_err(|e| ClientError::Schema(e.to_string()))?;
         let schema = Arc::new(schema);
+        if let Some(url) = &options.cache_url {
+            check_cache_url(url).map_err(|e| ClientError::CacheUrl(e.to_string()))?;
+        }
         let mut random = Random::new(options.entropy);
         let client_id = options.client_id.unwrap_or_else(|| random.id());
         let limits = options.limits;
@@ -364,7 +367,7 @@ impl Client {
                 result: Err(error),
             });
         }
-        self.write_queue(now_ms);
+        self.write_rest_of_queue(now_ms);
         let actions =
             self.link
                 .connection

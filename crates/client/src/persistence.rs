@@ -536,6 +536,14 @@ impl Client {
         self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
     }
 
+    /// The last chance: also behind a write that is under way. If that one fails, storage refuses this one as well,
+    /// since ids are stored without gaps.
+    pub(crate) fn write_rest_of_queue(&mut self, now: f64) {
+        self.persistence.is_writing = false;
+        self.persistence.retry_at = None;
+        self.write_queue(now);
+    }
+
     fn tell_durable(&mut self, call: Option<CallId>, result: Result<(), String>) {
         if let Some(call) = call {
             self.effects.push(Effect::MutationDurable { call, result });
