@@ -2,6 +2,8 @@
 // The build replaces the two constants.
 const PRECACHED = __PRECACHED__;
 const CACHE = `tracker-${__VERSION__}`;
+// The files are the same whoever asks: a `Vary` header must not hide them.
+const stored = request => caches.match(request, { cacheName: CACHE, ignoreVary: true });
 
 self.addEventListener('install', event => {
   event.waitUntil(caches.open(CACHE).then(cache => cache.addAll(PRECACHED)).then(() => self.skipWaiting()));
@@ -21,8 +23,8 @@ self.addEventListener('fetch', event => {
   if (request.method !== 'GET' || url.origin !== self.location.origin || url.pathname.startsWith('/sync')) return;
   if (request.mode === 'navigate') {
     // Fresh page when there is a network, the stored one when there is none.
-    event.respondWith(fetch(request).catch(() => caches.match('/', { cacheName: CACHE })));
+    event.respondWith(fetch(request).catch(() => stored('/')));
     return;
   }
-  event.respondWith(caches.match(request, { cacheName: CACHE }).then(stored => stored ?? fetch(request)));
+  event.respondWith(stored(request).then(response => response ?? fetch(request)));
 });
