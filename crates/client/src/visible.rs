@@ -202,13 +202,27 @@ impl Visible {
     fn change_in_bulk(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
         let mut tables: Vec<TableId> = changes.iter().map(|(key, _)| key.0).collect();
         tables.dedup();
+        // An empty table takes its rows, which come in key order, at once.
+        let empty: Vec<TableId> = tables
+            .iter()
+            .copied()
+            .filter(|table| self.source.len(*table) == 0)
+            .collect();
+        let mut first: BTreeMap<TableId, Vec<Row>> = BTreeMap::new();
         for (key, new) in changes {
+            if empty.contains(&key.0) {
+                first.entry(key.0).or_default().extend(new);
+                continue;
+            }
             let change = SourceChange {
                 table: key.0,
                 old: self.row(&key),
                 new,
             };
             self.source.apply(&change);
+        }
+        for (table, rows) in &first {
+            self.source.load(*table, rows);
         }
         if !self.shown {
             return;
