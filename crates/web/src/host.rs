@@ -14,7 +14,7 @@ use crate::timer::Timer;
 use js_sys::Function;
 use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
 
@@ -34,7 +34,8 @@ pub(crate) struct Host {
     storage: Rc<Storage>,
     has_private_storage: bool,
     storage_name: String,
-    sockets: RefCell<BTreeMap<SocketId, Socket>>,
+    // One, or two for a moment: a list is smaller than a map, in code too.
+    sockets: RefCell<Vec<(SocketId, Socket)>>,
     // `None` before the start and after the end.
     page: RefCell<Option<PageConnections>>,
     weak: Weak<Host>,
@@ -155,7 +156,7 @@ impl Host {
             } => self.open_socket(socket, &url, &protocol),
             Effect::SendText { socket, text } => self.send(socket, &text),
             Effect::CloseSocket { socket, code } => {
-                if let Some(open) = self.sockets.borrow_mut().remove(&socket) {
+                if let Some(open) = self.forget_socket(socket) {
                     open.close(code);
                 }
             }
@@ -173,24 +174,27 @@ impl Host {
 
     fn open_socket(&self, socket: SocketId, url: &str, protocol: &str) {
         let weak = self.weak.clone();
-        let opened = Socket::open(url, protocol, move |event| {
-            tell(
-                &weak,
-                match event {
-                    SocketEvent::Opened => Event::SocketOpened { socket },
-                    SocketEvent::Text(text) => Event::SocketText { socket, text },
-                    SocketEvent::Binary(bytes) => Event::SocketBinary { socket, bytes },
-                    SocketEvent::Closed { code, reason } => Event::SocketClosed {
+        let opened = Socket::open(url, protocol, move |event| match event {
+            SocketEvent::Opened => tell(&weak, Event::SocketOpened { socket }),
+            SocketEvent::Text(text) => tell(&weak, Event::SocketText { socket, text }),
+            SocketEvent::Binary(bytes) => tell(&weak, Event::SocketBinary { socket, bytes }),
+            SocketEvent::Closed { code, reason } => {
+                if let Some(host) = weak.upgrade() {
+                    host.forget_socket(socket);
+                }
+                tell(
+                    &weak,
+                    Event::SocketClosed {
                         socket,
                         code,
                         reason,
                     },
-                },
-            );
+                );
+            }
         });
         match opened {
             Ok(open) => {
-                self.sockets.borrow_mut().insert(socket, open);
+                self.sockets.borrow_mut().push((socket, open));
             }
             Err(reason) => self.event(Event::SocketClosed {
                 socket,
@@ -200,8 +204,16 @@ impl Host {
         }
     }
 
+    fn forget_socket(&self, socket: SocketId) -> Option<Socket> {
+        let mut sockets = self.sockets.borrow_mut();
+        let place = sockets.iter().position(|(id, _)| *id == socket)?;
+        Some(sockets.swap_remove(place).1)
+    }
+
     fn send(&self, socket: SocketId, text: &str) {
-        if let Some(open) = self.sockets.borrow().get(&socket)
+        let sockets = self.sockets.borrow();
+        let open = sockets.iter().find(|(id, _)| *id == socket);
+        if let Some((_, open)) = open
             && let Err(reason) = open.send(text)
         {
             // Only a socket that is still opening refuses; the client sends on open ones.

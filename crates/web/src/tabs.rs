@@ -3,7 +3,6 @@
 use crate::panic::{Held, guarded, hold};
 use crate::socket::describe;
 use js_sys::{Function, Object, Promise, Reflect};
-use std::collections::BTreeMap;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use web_sys::{AbortController, BroadcastChannel, MessageEvent};
@@ -54,7 +53,7 @@ impl Drop for Channel {
 /// The locks that a client holds or waits for. Dropping it gives them all back.
 pub struct Locks {
     manager: LockManager,
-    by_name: BTreeMap<String, Lock>,
+    by_name: Vec<(String, Lock)>,
 }
 
 // Aborting ends the wait, and also the holding: the promise that holds the lock settles on the signal.
@@ -73,13 +72,13 @@ impl Locks {
         let manager = NAVIGATOR.with(|navigator| navigator.as_ref().and_then(Navigator::locks))?;
         Some(Locks {
             manager,
-            by_name: BTreeMap::new(),
+            by_name: Vec::new(),
         })
     }
 
     /// Asks for an exclusive lock; `granted` is called when it is held. Asking twice changes nothing.
     pub fn request(&mut self, name: &str, granted: impl Fn(()) + 'static) -> Result<(), String> {
-        if self.by_name.contains_key(name) {
+        if self.by_name.iter().any(|(known, _)| known == name) {
             return Ok(());
         }
         let ending = AbortController::new().map_err(|error| describe(&error))?;
@@ -101,13 +100,13 @@ impl Locks {
             ending,
             _on_grant: on_grant,
         };
-        self.by_name.insert(name.to_owned(), lock);
+        self.by_name.push((name.to_owned(), lock));
         Ok(())
     }
 
     /// Gives a lock back, or stops waiting for it.
     pub fn release(&mut self, name: &str) {
-        self.by_name.remove(name);
+        self.by_name.retain(|(known, _)| known != name);
     }
 }
 
