@@ -73,6 +73,21 @@ async fn a_dropped_socket_reports_nothing() {
     assert_eq!(*heard.0.borrow(), []);
 }
 
+// The client lets go of a socket when it hears of its end, from within the socket's own callback.
+#[wasm_bindgen_test]
+async fn a_socket_may_be_dropped_by_its_own_event() {
+    let (heard, listener) = Heard::new();
+    let slot = Rc::new(RefCell::new(None));
+    let own = slot.clone();
+    let socket = Socket::open("ws://127.0.0.1:9/sync", "e30%3D", move |event| {
+        drop(own.take());
+        listener(event);
+    });
+    slot.replace(Some(socket.unwrap()));
+    heard.wait_for(1).await;
+    assert!(slot.borrow().is_none());
+}
+
 #[wasm_bindgen_test]
 async fn a_channel_reaches_the_others_of_its_name() {
     let (one, on_one) = Heard::new();
