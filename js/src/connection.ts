@@ -1,5 +1,4 @@
 /** What the application sees of the connection. */
-import {StateSource} from './state-source.js';
 
 /** The names of the connection's states. */
 export const ConnectionStatus = {
@@ -39,30 +38,4 @@ export interface Connection {
   readonly state: ConnectionSource;
   /** Brings a new token, if one is given, and goes on from `needs-auth` and `error`. */
   connect(options?: {readonly auth?: string | null | undefined}): Promise<void>;
-}
-
-/** The connection of one client; `connectCore` passes a token on. */
-export class ClientConnection implements Connection {
-  readonly state = new StateSource<ConnectionState>({name: 'connecting'});
-  readonly #connectCore: (auth: string | undefined) => void;
-
-  constructor(connectCore: (auth: string | undefined) => void) {
-    this.#connectCore = connectCore;
-  }
-
-  async connect(options: {readonly auth?: string | null | undefined} = {}): Promise<void> {
-    const {name} = this.state.current;
-    const changed = name === 'needs-auth' || name === 'error' ? this.#nextState() : undefined;
-    this.#connectCore(options.auth ?? undefined);
-    await changed;
-  }
-
-  #nextState(): Promise<void> {
-    return new Promise(resolve => {
-      const stop = this.state.subscribe(() => {
-        stop();
-        resolve();
-      });
-    });
-  }
 }

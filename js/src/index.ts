@@ -57,7 +57,7 @@ export type {
   MutatorResultSuccessDetails,
   PromiseWithServerResult,
 } from './mutate/mutator-result.js';
-export type {MutationError, MutationOutcome, PendingMutation, PendingMutations} from './mutations.js';
+export type {PendingMutation, PendingMutations} from './pending-mutation.js';
 export type {
   AnyTransaction,
   ClientTransaction,

@@ -1,45 +1,9 @@
 /** The mutations of a client: the promises of calls made here, and the list of what is not confirmed yet. */
-import type {Source} from './connection.js';
+import type {MutationError, MutationOutcome} from './core/mutation-outcome.js';
 import type {ReadonlyJSONValue} from './json.js';
 import type {MutatorResult, MutatorResultDetails, MutatorResultErrorDetails} from './mutate/mutator-result.js';
+import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import {StateSource} from './state-source.js';
-
-/** An error as the core keeps it. */
-export interface MutationError {
-  readonly type: 'app' | 'zero';
-  readonly message: string;
-  readonly detailsJson?: string;
-}
-
-/** How a mutation ended, as the core reports it. */
-export type MutationOutcome =
-  | {readonly type: 'confirmed'}
-  | {readonly type: 'failed'; readonly error: MutationError}
-  | {readonly type: 'uncertain'};
-
-/** A mutation that the server has not confirmed. */
-export interface PendingMutation {
-  /** The client that made it: another tab, an earlier session, or this one. */
-  readonly clientID: string;
-  readonly id: number;
-  /** The mutator's name. */
-  readonly name: string;
-  readonly args: ReadonlyJSONValue | undefined;
-  /**
-   * `pending`: it will be sent, or its answer is awaited. `failed`: refused, and rolled back.
-   * `uncertain`: it was sent, and the server forgot this client before it answered.
-   */
-  readonly state: 'pending' | 'failed' | 'uncertain';
-  /** Why it failed, for people. */
-  readonly reason?: string;
-  readonly error?: MutatorResultErrorDetails['error'];
-}
-
-/** The mutations that are not confirmed, oldest first; failed and uncertain ones stay until they are cleared. */
-export interface PendingMutations extends Source<readonly PendingMutation[]> {
-  /** Forgets a failed or uncertain mutation that the user has seen. */
-  clear(mutation: Pick<PendingMutation, 'clientID' | 'id'>): void;
-}
 
 type Settle = (details: MutatorResultDetails) => void;
 

@@ -2,7 +2,8 @@
 import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
 import {loadBindings} from './core/load.js';
 import {shapeOf} from './core/view-tree.js';
-import {ClientConnection, type Connection} from './connection.js';
+import {ClientConnection} from './client-connection.js';
+import type {Connection} from './connection.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
 import {dropDatabase} from './drop-database.js';
 import type {ReadonlyJSONValue} from './json.js';
@@ -16,7 +17,8 @@ import {
   type ZeroMutate,
 } from './mutate/mutator-registry.js';
 import type {MutatorResult} from './mutate/mutator-result.js';
-import {MutationCalls, PendingMutationList, type PendingMutations, refusedMutation} from './mutations.js';
+import {MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
+import type {PendingMutations} from './pending-mutation.js';
 import type {AnyQuery, HumanReadable, Query} from './query/query.js';
 import {asQueryInternals, type QueryInternals} from './query/internals.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
@@ -30,7 +32,8 @@ import {reportError} from './state-source.js';
 import {storageName} from './storage-name.js';
 import {version} from './version.js';
 import {HeldView, Views} from './view.js';
-import {checkOptions, type CommonOptions, serverURL, type ZeroOptions} from './zero-options.js';
+import {checkOptions, serverURL} from './check-options.js';
+import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
 type Args = ReadonlyJSONValue | undefined;
 type AnyOptions = CommonOptions & {

@@ -241,7 +241,7 @@ mod tests {
         let types = format!(
             "// Written by the test `the_types_of_typescript_are_current` in crates/web; do not edit.\n\
              import type {{ConnectionState}} from '../connection.js';\n\
-             import type {{MutationError, MutationOutcome}} from '../mutations.js';\n\n\
+             import type {{MutationError, MutationOutcome}} from './mutation-outcome.js';\n\n\
              /** What the core asks of TypeScript. */\n\
              export {}\n",
             Outgoing::decl().replace(" | {", "\n  | {")

@@ -1,6 +1,6 @@
 // Written by the test `the_types_of_typescript_are_current` in crates/web; do not edit.
 import type {ConnectionState} from '../connection.js';
-import type {MutationError, MutationOutcome} from '../mutations.js';
+import type {MutationError, MutationOutcome} from './mutation-outcome.js';
 
 /** What the core asks of TypeScript. */
 export type HostEffect = { "type": "flush" }

@@ -1,0 +1,52 @@
+import type {Schema} from './schema/schema.js';
+import type {CommonOptions} from './zero-options.js';
+
+/** Throws for options that make no sense, with Zero's messages where Zero has one. */
+export function checkOptions(options: CommonOptions & {readonly schema: Schema}): void {
+  if (options.auth && !options.userID) {
+    throw new Error('ZeroOptions.userID is required when auth is set.');
+  }
+  if (options.userID === '') {
+    throw new Error('ZeroOptions.userID must not be empty.');
+  }
+  for (const name of ['hiddenTabDisconnectDelay', 'disconnectTimeoutMs', 'pingTimeoutMs', 'queryChangeThrottleMs'] as const) {
+    const value = options[name];
+    if (value !== undefined && !(value >= 0)) {
+      throw new Error(`ZeroOptions.${name} must not be negative.`);
+    }
+  }
+  if (options.kvStore !== undefined && options.kvStore !== 'idb' && options.kvStore !== 'mem') {
+    throw new Error("ZeroOptions.kvStore must be 'idb' or 'mem'.");
+  }
+}
+
+/** The server's URL without a trailing slash, or `null`. */
+export function serverURL(options: CommonOptions): string | null {
+  const given = options.cacheURL ?? options.server;
+  if (given === undefined || given === null) {
+    return null;
+  }
+  const fail = (must: string): never => {
+    throw new Error(`ZeroOptions.server must ${must} (got "${given}").`);
+  };
+  if (!/^https?:\/\//.test(given)) {
+    fail('use the "http" or "https" scheme');
+  }
+  const url = parseURL(given) ?? fail('be a valid URL');
+  const path = url.pathname.replace(/\/$/, '');
+  if (path.split('/').length > 2) {
+    fail('have at most one path component');
+  }
+  if (url.search !== '' || url.hash !== '') {
+    fail('not have a query or hash');
+  }
+  return url.origin + path;
+}
+
+function parseURL(text: string): URL | undefined {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}
