@@ -186,6 +186,28 @@ async fn a_killed_walsender_is_replaced() {
     db.drop().await;
 }
 
+/// The slot was taken to be ahead of the replica, which compared it with the position it had started from.
+#[tokio::test]
+async fn a_connection_cut_after_a_confirmation_is_no_reason_to_copy_anew() {
+    let db = Database::new(ISSUES).await;
+    let mut following = db.start().await;
+    let confirmed = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE database = current_database()";
+    let before = db.text(confirmed).await;
+    db.sql("INSERT INTO issue VALUES ('c', 'confirmed')").await;
+    following.step().await;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while db.text(confirmed).await == before {
+        assert!(std::time::Instant::now() < deadline, "nothing is confirmed");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    db.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active").await;
+    db.sql("INSERT INTO issue VALUES ('d', 'after')").await;
+    let step = following.step().await;
+    assert_eq!((step.reset.clone(), step.changes.len()), (Reset::None, 1));
+    following.stop().await;
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn a_lost_slot_or_a_changed_table_is_copied_anew_in_place() {
     let db = Database::new(ISSUES).await;

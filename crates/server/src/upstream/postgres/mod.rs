@@ -116,7 +116,6 @@ struct Follower {
 struct Following {
     writer: ReplicaWriter,
     replica: Replica,
-    state: ReplicaState,
     tables: Vec<PublishedTable>,
 }
 
@@ -213,12 +212,11 @@ impl Follower {
         let client = self.address.connect().await?;
         let publications =
             setup::prepare(&client, &self.names, &self.settings.publications).await?;
-        self.check_slot(&client, &following.state, &publications)
-            .await?;
         let state = following
             .writer
             .state()?
             .ok_or_else(|| ReplicaError::Damaged("its state is gone".to_owned()))?;
+        self.check_slot(&client, &state, &publications).await?;
         let config = self
             .address
             .replication(&state.slot, &publications, state.confirmed);
@@ -328,7 +326,6 @@ impl Follower {
         Ok(Some(Following {
             writer,
             replica,
-            state,
             tables,
         }))
     }
@@ -368,7 +365,6 @@ impl Follower {
         Ok(Following {
             writer,
             replica,
-            state: loaded.state,
             tables: loaded.tables,
         })
     }
@@ -403,9 +399,8 @@ impl Follower {
             .writer
             .commit(&following.replica, state.version, state.confirmed)?;
         following.writer.sync(state.confirmed)?;
-        following.state = state;
         following.tables = loaded.tables;
-        setup::drop_unused_slots(&client, &self.names, &following.state.slot).await
+        setup::drop_unused_slots(&client, &self.names, &state.slot).await
     }
 
     fn set_tables(&self, tables: &[PublishedTable], schema: Arc<crate::replica::ReplicaSchema>) {
