@@ -77,6 +77,7 @@ pub struct Running {
     pub address: SocketAddr,
     /// Its query pool.
     pub pool: PoolHandle,
+    registry: Arc<Registry>,
     upstream: Arc<dyn Upstream>,
     stopping: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -139,8 +140,9 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         pusher,
     };
     let (stopping, stopped) = watch::channel(false);
+    let registry = Registry::new(Arc::new(session));
     let context = HttpContext {
-        registry: Registry::new(Arc::new(session)),
+        registry: registry.clone(),
         tokens,
         pool: pool.clone(),
         mode: mode(&config),
@@ -157,6 +159,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     Ok(Running {
         address,
         pool,
+        registry,
         upstream,
         stopping,
         serving,
@@ -174,6 +177,12 @@ impl Running {
         {
             tracing::warn!("some connections did not end in time");
             self.serving.abort();
+        }
+        if tokio::time::timeout(GRACE, self.registry.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some client groups did not end in time");
         }
         self.pool.stop();
         if tokio::time::timeout(GRACE, self.upstream.shutdown())

@@ -6,6 +6,7 @@
 //! Never here: sockets, pipelines, an opinion on when to write.
 
 mod group;
+mod group_rows;
 mod sqlite;
 
 pub use group::{Desire, GotSpan, GroupRecord, GroupWrite, QueryDefinition, SentResult};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use landfall_protocol::{ErrorBody, ErrorKind};
 use tokio::sync::mpsc;
 
-use super::group::{Effect, Group, GroupEvent, Transformed};
+use super::group::{Effect, Group, GroupEvent};
+use super::prepare::Transformed;
 pub use super::registry::GroupHandle;
 use super::registry::{Registry, SessionContext};
 use crate::clock;

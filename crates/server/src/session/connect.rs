@@ -8,9 +8,10 @@ use landfall_protocol::{
 
 use super::connection::{ConnectionContext, ConnectionId, Progress};
 use super::desires::DesiredPatches;
-use super::group::{Group, Prepare};
+use super::group::Group;
 use super::outbound::Frame;
 use super::poke::{Extras, cookie, frames};
+use super::prepare::Prepare;
 use crate::cvr::{CvrVersion, GroupWrite};
 
 impl Group {

@@ -7,8 +7,9 @@ use landfall_protocol::{
 };
 
 use super::connection::ConnectionId;
-use super::group::{Effect, Group, errored};
+use super::group::{Effect, Group};
 use super::poke::Extras;
+use super::prepare::errored;
 use crate::cvr::{CvrVersion, Desire, GroupWrite};
 
 /// How long a query stays after nobody wants it, if the client does not say.

@@ -10,11 +10,13 @@ mod desires;
 mod group;
 mod outbound;
 mod poke;
+mod prepare;
 mod registry;
 mod sync;
 
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
-pub use group::{Effect, Group, GroupEvent, NamedQuery, Rules, Transformed, TransformedQueries};
+pub use group::{Effect, Group, GroupEvent, Rules};
 pub use outbound::{Drain, Frame, Outbound, outbound};
+pub use prepare::{NamedQuery, Transformed, TransformedQueries};
 pub use registry::{Registry, SessionContext};

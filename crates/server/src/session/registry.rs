@@ -88,6 +88,18 @@ impl Registry {
         }
     }
 
+    /// Ends all groups; returns when what they know is stored.
+    pub async fn shutdown(&self) {
+        let groups: Vec<GroupHandle> = self.groups.lock().values().cloned().collect();
+        for group in &groups {
+            // A group that has ended needs no telling.
+            let _ = group.inbox.send(GroupEvent::Stop).await;
+        }
+        for group in groups {
+            group.inbox.closed().await;
+        }
+    }
+
     /// Number of running groups.
     pub fn len(&self) -> usize {
         self.groups.lock().len()

@@ -8,8 +8,9 @@ use landfall_protocol::{
 };
 
 use super::connection::{ConnectionId, Progress};
-use super::group::{Effect, Group, SyncInFlight, errored};
+use super::group::{Effect, Group, SyncInFlight};
 use super::poke::Extras;
+use super::prepare::errored;
 use crate::cvr::{CvrVersion, GotSpan, GroupWrite, InstanceId, SentResult};
 use crate::queries::{
     CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PreparedQuery, SyncedEvent,
