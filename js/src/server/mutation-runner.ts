@@ -108,7 +108,8 @@ export class MutationRunner<TTransaction> {
     const {name, args} = this.#mutation;
     try {
       return await this.#attempt(async tx => {
-        await callback(tx, name, args[0]);
+        // A missing argument travels as null; the page's own run of the mutator had undefined.
+        await callback(tx, name, args[0] ?? undefined);
         return {};
       });
     } catch (error) {

@@ -131,6 +131,14 @@ describe('mutations', () => {
     expect((await state()).counters).toEqual({'w-u1-c1': 1});
   });
 
+  test('without an argument have undefined, as in the page', async () => {
+    const seen: unknown[] = [];
+    await push(body({id: 1, name: 'counter.none'}), {
+      handler: transact => transact(async (_tx, _name, args) => void seen.push(args)),
+    });
+    expect(seen).toEqual([undefined]);
+  });
+
   test('that come again are answered as processed and change nothing', async () => {
     await push(body(add(1), add(2)));
     const again = results(await push(body(add(1), add(2), add(3))));
