@@ -61,10 +61,13 @@ pub async fn prepare(
     names: &Names,
     configured: &[String],
 ) -> Result<Vec<String>, UpstreamError> {
-    client
-        .batch_execute(&tables(names))
-        .await
-        .map_err(|error| explain("create our schemas", &error))?;
+    if !is_prepared(client, names).await? {
+        client
+            .batch_execute(&tables(names))
+            .await
+            .map_err(|error| explain("create our schemas", &error))?;
+    }
+    warn_of_strays(client, names).await?;
     let (app, shard) = (quote(&names.app), quote(&names.shard));
     let metadata = names.metadata_publication();
     if !publication_exists(client, &metadata).await? {
@@ -80,6 +83,40 @@ pub async fn prepare(
     publications.extend(user_publications(client, names, configured).await?);
     set_identities(client, &publications).await?;
     Ok(publications)
+}
+
+/// Postgres puts new tables into the schema that has the role's name, which may be ours: those are not synced.
+async fn warn_of_strays(client: &Client, names: &Names) -> Result<(), UpstreamError> {
+    let rows = client
+        .query(
+            "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname <> 'permissions' ORDER BY 1",
+            &[&names.app],
+        )
+        .await?;
+    for row in rows {
+        let table: String = row.get(0);
+        tracing::warn!(%table, schema = %names.app,
+            "the table is in our own schema and is not synced; the role's search path may lead there: use public");
+    }
+    Ok(())
+}
+
+/// Whether our tables are there: then a reconnect runs no DDL.
+async fn is_prepared(client: &Client, names: &Names) -> Result<bool, UpstreamError> {
+    let (app, shard) = (quote(&names.app), quote(&names.shard));
+    let tables = [
+        format!("{app}.permissions"),
+        format!("{shard}.clients"),
+        format!("{shard}.mutations"),
+    ];
+    let row = client
+        .query_one(
+            "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name",
+            &[&tables.as_slice()],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 fn tables(names: &Names) -> String {

@@ -16,7 +16,7 @@ use crate::upstream::UpstreamError;
 /// Row changes after which a batch of transactions is committed even if more are waiting.
 const BATCH_CHANGES: usize = 2_000;
 /// Age at which a batch is committed even if more transactions are waiting.
-const BATCH_AGE: Duration = Duration::from_millis(100);
+const BATCH_AGE: Duration = Duration::from_millis(20);
 /// How often what was committed is synced and confirmed.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Seconds between the Unix epoch and that of Postgres.
