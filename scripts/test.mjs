@@ -33,7 +33,7 @@ await command(async () => {
     await step('lint', () => run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings']));
     await step('rust', () => run('cargo', ['test', '--locked', '--workspace', '--quiet'], { env }));
     await step('wasm32 cores', () => run('cargo', [
-      'test', '--locked', '--target', 'wasm32-unknown-unknown', '--no-run', ...CORES.flatMap(name => ['-p', name]), '--lib',
+      'check', '--locked', '--target', 'wasm32-unknown-unknown', '--lib', ...CORES.flatMap(name => ['-p', name]),
     ]));
     await step('web', () => run('wasm-pack', ['test', '--headless', '--chrome', '--mode', 'no-install', 'crates/web'], {
       env: { ...process.env, CHROMEDRIVER: which('chromedriver'), WASM_BINDGEN_TEST_TIMEOUT: '120' },
