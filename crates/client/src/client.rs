@@ -21,17 +21,17 @@ use crate::tabs::Tabs;
 use crate::visible::Visible;
 use crate::writes::Write;
 use landfall_protocol::{Json, check_cache_url};
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The application's endpoints, as told to the server.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub(crate) query_url: Option<String>,
-    pub(crate) query_headers: BTreeMap<String, String>,
+    pub(crate) query_headers: SortedMap<String, String>,
     pub(crate) mutate_url: Option<String>,
-    pub(crate) mutate_headers: BTreeMap<String, String>,
+    pub(crate) mutate_headers: SortedMap<String, String>,
 }
 
 /// The Landfall client without I/O.

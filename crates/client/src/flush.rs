@@ -2,8 +2,9 @@
 //!
 //! This module writes bytes and words. Which rows and operations there are is decided by the views.
 
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{ColumnType, Row, Schema, TableId, ValueRef};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// What changed for JavaScript, for all views together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +49,9 @@ pub(crate) fn encode_rows(schema: &Schema, rows: &[(u32, TableId, Row)]) -> Vec<
     if rows.is_empty() {
         return Vec::new();
     }
-    let mut by_table: BTreeMap<TableId, Vec<(u32, &Row)>> = BTreeMap::new();
+    let mut by_table: SortedMap<TableId, Vec<(u32, &Row)>> = SortedMap::new();
     for (handle, table, row) in rows {
-        by_table.entry(*table).or_default().push((*handle, row));
+        by_table.get_or_default(*table).push((*handle, row));
     }
     let mut batch = Batch::default();
     batch.word(by_table.len() as u32);

@@ -10,7 +10,7 @@ use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::{Purpose, RETRY_MS, from_outcome, from_queue};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 
 /// How often storage is asked before the tab goes on in memory.
 const ATTEMPTS: u32 = 3;
@@ -36,7 +36,7 @@ impl Client {
         };
         let (new_group, new_client) = (self.random.id(), self.random.id());
         if self.persistence.disabled {
-            self.finish_restart(now, new_group, new_client, &BTreeMap::new());
+            self.finish_restart(now, new_group, new_client, &SortedMap::new());
             return;
         }
         self.persistence.restart = Some(Restart {
@@ -76,7 +76,7 @@ impl Client {
             return;
         };
         if let Ok(StoreReply::GroupStarted(started)) = result {
-            let known: BTreeMap<MutationKey, (u64, u64)> = started
+            let known: SortedMap<MutationKey, (u64, u64)> = started
                 .reissued
                 .iter()
                 .map(|r| {
@@ -103,7 +103,12 @@ impl Client {
         // for a later session; sending it from here as well could carry it out twice.
         self.persistence.disabled = true;
         self.mutations.forget_stored();
-        self.finish_restart(now, restart.new_group, restart.new_client, &BTreeMap::new());
+        self.finish_restart(
+            now,
+            restart.new_group,
+            restart.new_client,
+            &SortedMap::new(),
+        );
     }
 
     /// Another tab was told first that the server has forgotten the group, and has begun a new one in storage.
@@ -153,7 +158,7 @@ impl Client {
             self.persistence.disabled = true;
             self.mutations.forget_stored();
             let group = self.random.id();
-            self.finish_restart(now, group, new_client, &BTreeMap::new());
+            self.finish_restart(now, group, new_client, &SortedMap::new());
             return;
         };
         let group = match loaded.head.group_id.is_empty() {
@@ -168,7 +173,7 @@ impl Client {
         }
         self.tell_missed_outcomes(&queue, &ended);
         self.mutations.forget_stored();
-        self.finish_restart(now, group, new_client, &BTreeMap::new());
+        self.finish_restart(now, group, new_client, &SortedMap::new());
         self.mutations.replace_ended(ended);
         for mutation in queue {
             let owner = mutation.client_id.clone();
@@ -208,7 +213,7 @@ impl Client {
         now: f64,
         new_group: String,
         new_client: String,
-        known: &BTreeMap<MutationKey, (u64, u64)>,
+        known: &SortedMap<MutationKey, (u64, u64)>,
     ) {
         self.persistence.restart = None;
         let old_client = self.client_id.clone();

@@ -36,5 +36,5 @@ pub use effect::{
 pub use error::ClientError;
 pub use event::{Event, StoreRequestId};
 pub use flush::Flush;
-pub use options::{Limits, Options};
+pub use options::{Headers, Limits, Options};
 pub use request::{QuerySource, ViewRequest, WriteOp};

@@ -7,7 +7,7 @@
 
 use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
 use landfall_protocol::CrudOp;
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
 /// Names a mutation: the client that made it and its number there.
 pub(crate) type MutationKey = (String, u64);
@@ -99,9 +99,9 @@ pub(crate) struct Settled {
 pub(crate) struct Mutations {
     pending: Vec<Mutation>,
     /// Last mutation id of each client that the applied pokes have named.
-    confirmed: BTreeMap<String, u64>,
+    confirmed: SortedMap<String, u64>,
     /// Highest id of each client that was sent on this connection.
-    sent: BTreeMap<String, u64>,
+    sent: SortedMap<String, u64>,
     /// Failed and uncertain mutations that the application has not cleared.
     ended: Vec<MutationInfo>,
     next_id: u64,
@@ -120,7 +120,7 @@ impl Mutations {
     /// What storage held. Rows that were confirmed before they were written are left out.
     pub(crate) fn load(
         &mut self,
-        confirmed: BTreeMap<String, u64>,
+        confirmed: SortedMap<String, u64>,
         queue: Vec<Mutation>,
         ended: Vec<MutationInfo>,
     ) {
@@ -157,7 +157,7 @@ impl Mutations {
             .find(|m| m.id == key.1 && m.client_id == key.0)
     }
 
-    pub(crate) fn confirmed(&self) -> &BTreeMap<String, u64> {
+    pub(crate) fn confirmed(&self) -> &SortedMap<String, u64> {
         &self.confirmed
     }
 
@@ -236,8 +236,8 @@ impl Mutations {
     /// Which of the pending ones a poke with these last mutation ids and results ends, and how.
     pub(crate) fn settled_by(
         &self,
-        confirmed: &BTreeMap<String, u64>,
-        results: &BTreeMap<MutationKey, Outcome>,
+        confirmed: &SortedMap<String, u64>,
+        results: &SortedMap<MutationKey, Outcome>,
     ) -> Vec<Settled> {
         self.pending
             .iter()
@@ -257,9 +257,9 @@ impl Mutations {
     }
 
     /// Takes a poke's last mutation ids as applied; ended mutations leave the queue.
-    pub(crate) fn apply(&mut self, confirmed: &BTreeMap<String, u64>, settled: &[Settled]) {
+    pub(crate) fn apply(&mut self, confirmed: &SortedMap<String, u64>, settled: &[Settled]) {
         for (client, last) in confirmed {
-            let known = self.confirmed.entry(client.clone()).or_insert(0);
+            let known = self.confirmed.get_or_insert_with(client.clone(), || 0);
             *known = (*known).max(*last);
         }
         let confirmed = &self.confirmed;
@@ -317,7 +317,7 @@ impl Mutations {
                 keys.push(((*client).to_owned(), id));
             }
         }
-        let wanted: BTreeSet<MutationKey> = keys.into_iter().collect();
+        let wanted: SortedSet<MutationKey> = keys.into_iter().collect();
         self.pending
             .iter()
             .map(Mutation::key)
@@ -346,7 +346,7 @@ impl Mutations {
         &mut self,
         old_client: &str,
         new_client: &str,
-        known: &BTreeMap<MutationKey, (u64, u64)>,
+        known: &SortedMap<MutationKey, (u64, u64)>,
     ) -> Vec<Mutation> {
         self.confirmed.clear();
         self.sent.clear();
@@ -443,7 +443,7 @@ mod tests {
         let ids = |keys: Vec<MutationKey>| keys.into_iter().map(|k| k.1).collect::<Vec<_>>();
         assert_eq!(ids(queue.take_unsent(&["a"])), [1, 2, 3]);
         assert_eq!(ids(queue.take_unsent(&["a"])), [0u64; 0]);
-        queue.apply(&BTreeMap::from([("a".into(), 1)]), &[]);
+        queue.apply(&SortedMap::from([("a".into(), 1)]), &[]);
         queue.forget_sent();
         own(&mut queue);
         assert_eq!(ids(queue.take_unsent(&["a"])), [2, 3, 4]);
@@ -476,10 +476,10 @@ mod tests {
                 details: None,
             },
         };
-        let confirmed = BTreeMap::from([("a".to_owned(), 2)]);
+        let confirmed = SortedMap::from([("a".to_owned(), 2)]);
         let settled = queue.settled_by(
             &confirmed,
-            &BTreeMap::from([(("a".to_owned(), 1), failed.clone())]),
+            &SortedMap::from([(("a".to_owned(), 1), failed.clone())]),
         );
         let outcomes: Vec<_> = settled.iter().map(|s| s.outcome.clone()).collect();
         assert_eq!(outcomes, [failed, Outcome::Confirmed]);
@@ -499,7 +499,7 @@ mod tests {
         queue.pending[0].attempted = true;
         queue.insert(mutation("dead", 1, Stored::At(1)));
         queue.insert(mutation("alive", 1, Stored::At(9)));
-        let known = BTreeMap::from([
+        let known = SortedMap::from([
             (("dead".to_owned(), 1), (1, 1)),
             (("a".to_owned(), 2), (2, 4)),
         ]);

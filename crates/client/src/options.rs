@@ -1,6 +1,9 @@
 //! What a client is made with: [`Options`].
 
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
+
+/// HTTP headers by name.
+pub type Headers = SortedMap<String, String>;
 
 /// Everything that a client must be told once.
 #[derive(Clone, Debug)]
@@ -16,11 +19,11 @@ pub struct Options {
     /// The application's query endpoint, if not the server's own setting.
     pub query_url: Option<String>,
     /// Headers for the query endpoint.
-    pub query_headers: BTreeMap<String, String>,
+    pub query_headers: Headers,
     /// The application's mutate endpoint, if not the server's own setting.
     pub mutate_url: Option<String>,
     /// Headers for the mutate endpoint.
-    pub mutate_headers: BTreeMap<String, String>,
+    pub mutate_headers: Headers,
     /// This client's id, if the host has made it: 18 characters of `0-9a-v`, never used before.
     pub client_id: Option<String>,
     /// Randomness for ids and jitter. Must be fresh for every client: ids come from it.
@@ -77,9 +80,9 @@ impl Options {
             user_id: None,
             auth: None,
             query_url: None,
-            query_headers: BTreeMap::new(),
+            query_headers: Headers::new(),
             mutate_url: None,
-            mutate_headers: BTreeMap::new(),
+            mutate_headers: Headers::new(),
             client_id: None,
             entropy,
             limits: Limits::default(),

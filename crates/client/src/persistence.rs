@@ -17,7 +17,8 @@ use landfall_store::{
     Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StoreFailure, StoreOp, StoreReply,
     StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot, plan_fold,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use std::collections::VecDeque;
 
 /// Pause before a failed write of the queue is tried again.
 pub(crate) const RETRY_MS: f64 = 5_000.0;
@@ -34,7 +35,7 @@ pub(crate) enum Purpose {
     Open,
     /// A poke; on success these results are acknowledged to the server.
     Poke {
-        acks: BTreeMap<String, u64>,
+        acks: SortedMap<String, u64>,
         outcomes: Vec<StoredOutcome>,
     },
     Queue(Vec<(MutationKey, Option<CallId>)>),
@@ -46,7 +47,7 @@ pub(crate) enum Purpose {
         new_client: String,
     },
     /// What dead tabs left; these are known to be dead when it is asked.
-    ReadQueue(BTreeSet<String>),
+    ReadQueue(SortedSet<String>),
     LoadForFold,
     Fold,
     /// Nothing follows from it.
@@ -57,7 +58,7 @@ pub(crate) enum Purpose {
 #[derive(Debug, Default)]
 pub(crate) struct Persistence {
     next_request: u32,
-    open: BTreeMap<StoreRequestId, Purpose>,
+    open: SortedMap<StoreRequestId, Purpose>,
     pub(crate) to_write: VecDeque<MutationKey>,
     is_writing: bool,
     is_folding: bool,
@@ -68,7 +69,7 @@ pub(crate) struct Persistence {
     remark_at: Option<f64>,
     mark_failures: u32,
     /// Mutations whose failure to be stored was told.
-    told: BTreeSet<MutationKey>,
+    told: SortedSet<MutationKey>,
     /// There is no storage: everything lives in memory.
     pub(crate) disabled: bool,
     /// A new group is being begun: nothing is written meanwhile.
@@ -303,7 +304,7 @@ impl Client {
     fn on_queue_read(
         &mut self,
         now: f64,
-        dying: BTreeSet<String>,
+        dying: SortedSet<String>,
         result: Result<StoreReply, StoreFailure>,
     ) {
         let Ok(StoreReply::Queue(queue)) = result else {
@@ -353,7 +354,7 @@ impl Client {
             .collect();
         let queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
         let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
-        let owners: BTreeSet<String> = queue
+        let owners: SortedSet<String> = queue
             .iter()
             .map(|mutation| mutation.client_id.clone())
             .collect();
@@ -385,10 +386,10 @@ impl Client {
             .iter()
             .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
             .collect::<Vec<_>>();
-        let mut acks: BTreeMap<String, u64> = BTreeMap::new();
+        let mut acks: SortedMap<String, u64> = SortedMap::new();
         for (client, id) in &poke.result_changes {
             if *client == self.client_id || self.tabs.dead().contains(client) {
-                let last = acks.entry(client.clone()).or_insert(*id);
+                let last = acks.get_or_insert_with(client.clone(), || *id);
                 *last = (*last).max(*id);
             }
         }
@@ -417,7 +418,7 @@ impl Client {
 
     fn on_poke_stored(
         &mut self,
-        acks: BTreeMap<String, u64>,
+        acks: SortedMap<String, u64>,
         outcomes: Vec<StoredOutcome>,
         result: Result<StoreReply, StoreFailure>,
     ) {
@@ -435,7 +436,7 @@ impl Client {
     }
 
     /// Storage has lost what this client builds on: it gets everything.
-    fn store_snapshot(&mut self, acks: BTreeMap<String, u64>, outcomes: Vec<StoredOutcome>) {
+    fn store_snapshot(&mut self, acks: SortedMap<String, u64>, outcomes: Vec<StoredOutcome>) {
         let Some(cookie) = self.cookie.clone() else {
             return;
         };
@@ -559,9 +560,9 @@ impl Client {
         self.persistence.is_writing = false;
         match result {
             Ok(reply) => {
-                let sequences: BTreeMap<u64, u64> = match reply {
+                let sequences: SortedMap<u64, u64> = match reply {
                     StoreReply::Queued { sequences } => sequences.into_iter().collect(),
-                    _ => BTreeMap::new(),
+                    _ => SortedMap::new(),
                 };
                 for (key, call) in keys {
                     if let Some(sequence) = sequences.get(&key.1) {
@@ -605,14 +606,14 @@ impl Client {
             .link
             .mode
             .is_some_and(|mode| mode.mutations == MutationMode::Crud);
-        let mut through: BTreeMap<String, u64> = BTreeMap::new();
+        let mut through: SortedMap<String, u64> = SortedMap::new();
         let mut frozen = Vec::new();
         let mut keys = Vec::new();
         for mutation in self.mutations.pending() {
             if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
                 continue;
             }
-            let last = through.entry(mutation.client_id.clone()).or_insert(0);
+            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
             *last = (*last).max(mutation.id);
             if !mutation.attempted || self.persistence.mark_failures > 0 {
                 keys.push(mutation.key());

@@ -11,8 +11,8 @@ use landfall_ivm::Layer;
 use landfall_protocol::{
     DownQueryOp, MutationOp, MutationResult, PokeEnd, PokePart, PokeStart, RowOp,
 };
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Names, Row, Schema};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// One poke, or several merged: what the server says happened between two cookies.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,11 +26,11 @@ pub(crate) struct Poke {
     /// Rows that are now like this, or absent.
     pub(crate) rows: Layer,
     /// Last mutation id of clients.
-    pub(crate) confirmed: BTreeMap<String, u64>,
+    pub(crate) confirmed: SortedMap<String, u64>,
     /// How mutations ended that did not simply succeed.
-    pub(crate) results: BTreeMap<MutationKey, Outcome>,
+    pub(crate) results: SortedMap<MutationKey, Outcome>,
     /// Mutations whose stored result appeared or went away: acknowledged up to the largest of each client.
-    pub(crate) result_changes: BTreeSet<MutationKey>,
+    pub(crate) result_changes: SortedSet<MutationKey>,
     /// Changes of the queries that are answered.
     pub(crate) got: Vec<QueryChange>,
     /// Changes of the queries that this client is known to want.
@@ -202,7 +202,7 @@ impl Pokes {
     pub(crate) fn take_merged(
         &mut self,
         cookie: Option<&str>,
-        confirmed: &BTreeMap<String, u64>,
+        confirmed: &SortedMap<String, u64>,
     ) -> Result<Option<Poke>, PokeError> {
         let mut merged: Option<Poke> = None;
         for poke in std::mem::take(&mut self.finished) {
@@ -255,7 +255,7 @@ impl Pokes {
 fn check_confirmed(
     poke: &Poke,
     merged: Option<&Poke>,
-    known: &BTreeMap<String, u64>,
+    known: &SortedMap<String, u64>,
 ) -> Result<(), PokeError> {
     for (client, to) in &poke.confirmed {
         let before = merged
@@ -399,7 +399,7 @@ mod tests {
         /// The merged patch at this cookie, as text.
         #[track_caller]
         fn check(&mut self, at: Option<&str>, expected: &str) -> &mut Self {
-            let known = BTreeMap::from([("me".to_owned(), 3)]);
+            let known = SortedMap::from([("me".to_owned(), 3)]);
             let shown = match self.pokes.take_merged(at, &known) {
                 Ok(None) => "nothing".to_owned(),
                 Ok(Some(poke)) => show(&poke),

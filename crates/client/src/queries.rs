@@ -7,7 +7,7 @@
 use crate::effect::ViewId;
 use landfall_protocol::Json;
 use landfall_zql::ast::Ast;
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
 /// How a query is named to the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ pub(crate) enum QueryChange {
 #[derive(Debug)]
 struct Wanted {
     text: QueryText,
-    users: BTreeSet<ViewId>,
+    users: SortedSet<ViewId>,
     ttl: f64,
     status: Status,
     /// Failed, and not yet asked for again.
@@ -79,15 +79,15 @@ fn rank(ttl: f64) -> f64 {
 /// The wanted queries of this client.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
-    wanted: BTreeMap<String, Wanted>,
+    wanted: SortedMap<String, Wanted>,
     /// Hash of each open view or preload.
-    by_view: BTreeMap<ViewId, String>,
+    by_view: SortedMap<ViewId, String>,
     /// What pokes said this client desires at the server.
-    desired: BTreeSet<String>,
+    desired: SortedSet<String>,
     /// What was told on this connection, with the TTL told.
-    told: BTreeMap<String, f64>,
+    told: SortedMap<String, f64>,
     /// What the server has answered completely, as of the client's cookie.
-    got: BTreeSet<String>,
+    got: SortedSet<String>,
     heard_on_this_connection: bool,
     /// When the differences are to be sent.
     send_at: Option<f64>,
@@ -95,11 +95,11 @@ pub(crate) struct Queries {
 
 impl Queries {
     /// The got set that storage held.
-    pub(crate) fn load(&mut self, got: BTreeSet<String>) {
+    pub(crate) fn load(&mut self, got: SortedSet<String>) {
         self.got = got;
     }
 
-    pub(crate) fn got(&self) -> &BTreeSet<String> {
+    pub(crate) fn got(&self) -> &SortedSet<String> {
         &self.got
     }
 
@@ -114,21 +114,18 @@ impl Queries {
     ) -> Status {
         self.by_view.insert(view, hash.to_owned());
         let heard = self.heard_on_this_connection && self.got.contains(hash);
-        let wanted = self
-            .wanted
-            .entry(hash.to_owned())
-            .or_insert_with(|| Wanted {
-                text,
-                users: BTreeSet::new(),
-                ttl,
-                status: if heard {
-                    Status::Complete
-                } else {
-                    Status::Unknown
-                },
-                failed: false,
-                again: false,
-            });
+        let wanted = self.wanted.get_or_insert_with(hash.to_owned(), || Wanted {
+            text,
+            users: SortedSet::new(),
+            ttl,
+            status: if heard {
+                Status::Complete
+            } else {
+                Status::Unknown
+            },
+            failed: false,
+            again: false,
+        });
         wanted.users.insert(view);
         if rank(ttl) > rank(wanted.ttl) {
             wanted.ttl = ttl;
@@ -453,7 +450,7 @@ mod tests {
     #[test]
     fn complete_needs_the_got_entry_and_a_poke_on_this_connection() {
         let mut queries = Queries::default();
-        queries.load(BTreeSet::from(["a".to_owned()]));
+        queries.load(SortedSet::from(["a".to_owned()]));
         assert_eq!(
             queries.want(ViewId(1), "a", text("a"), 5.0, 0.0),
             Status::Unknown

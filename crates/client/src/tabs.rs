@@ -7,8 +7,8 @@ use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::mutations::{Mutation, Stored};
 use landfall_protocol::{CrudOp, DeleteClients, Upstream};
+use landfall_zql::sorted_map::SortedSet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 const RECOVERY_LOCK: &str = "recovery";
 
@@ -20,15 +20,15 @@ fn client_lock(client: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Tabs {
     /// Clients whose lock this tab waits for.
-    watched: BTreeSet<String>,
+    watched: SortedSet<String>,
     /// Clients whose lock was granted to this tab: they are gone. What they stored last is being read.
-    dying: BTreeSet<String>,
+    dying: SortedSet<String>,
     /// Clients that are gone, and all that they stored is known here.
-    dead: BTreeSet<String>,
+    dead: SortedSet<String>,
     /// Dead clients whose mutations are all confirmed: the server may forget them.
-    drained: BTreeSet<String>,
+    drained: SortedSet<String>,
     /// Dead clients that the server was asked to forget on this connection.
-    asked: BTreeSet<String>,
+    asked: SortedSet<String>,
     recovery: Recovery,
 }
 
@@ -54,11 +54,11 @@ impl Tabs {
         }
     }
 
-    pub(crate) fn dead(&self) -> &BTreeSet<String> {
+    pub(crate) fn dead(&self) -> &SortedSet<String> {
         &self.dead
     }
 
-    pub(crate) fn dying(&self) -> &BTreeSet<String> {
+    pub(crate) fn dying(&self) -> &SortedSet<String> {
         &self.dying
     }
 
@@ -225,7 +225,7 @@ impl Client {
     }
 
     /// The stored queue was read: everything that the dying left is known.
-    pub(crate) fn bury(&mut self, dying: BTreeSet<String>) {
+    pub(crate) fn bury(&mut self, dying: SortedSet<String>) {
         for client in dying {
             if self.tabs.dying.remove(&client) {
                 self.tabs.dead.insert(client);
@@ -269,7 +269,7 @@ impl Client {
         if self.tabs.recovery != Recovery::Held || !self.link.connection.is_connected() {
             return;
         }
-        let left: BTreeSet<&str> = self
+        let left: SortedSet<&str> = self
             .mutations
             .pending()
             .iter()

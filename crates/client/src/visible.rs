@@ -8,8 +8,8 @@ use crate::rebase::{RowKey, VisibleRows};
 use crate::row_handles::RowHandles;
 use crate::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{Branch, LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Row, Schema, TableId};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// From this many changes on a transaction may be a bulk change.
@@ -25,7 +25,7 @@ struct OpenView {
 pub(crate) struct Visible {
     schema: Arc<Schema>,
     source: MemorySource,
-    views: BTreeMap<ViewId, OpenView>,
+    views: SortedMap<ViewId, OpenView>,
     handles: RowHandles,
     ops: ViewOps,
     /// Views show rows; before that they are open but empty.
@@ -37,7 +37,7 @@ impl Visible {
         Visible {
             source: MemorySource::new(schema.clone()),
             schema,
-            views: BTreeMap::new(),
+            views: SortedMap::new(),
             handles: RowHandles::default(),
             ops: ViewOps::default(),
             shown: false,
@@ -46,9 +46,9 @@ impl Visible {
 
     /// The rows that storage held. Views show them after [`Visible::show`].
     pub(crate) fn load(&mut self, rows: Vec<(TableId, Row)>) {
-        let mut by_table: BTreeMap<TableId, Vec<Row>> = BTreeMap::new();
+        let mut by_table: SortedMap<TableId, Vec<Row>> = SortedMap::new();
         for (table, row) in rows {
-            by_table.entry(table).or_default().push(row);
+            by_table.get_or_default(table).push(row);
         }
         for (table, rows) in &by_table {
             self.source.load(*table, rows);
@@ -208,10 +208,10 @@ impl Visible {
             .copied()
             .filter(|table| self.source.len(*table) == 0)
             .collect();
-        let mut first: BTreeMap<TableId, Vec<Row>> = BTreeMap::new();
+        let mut first: SortedMap<TableId, Vec<Row>> = SortedMap::new();
         for (key, new) in changes {
             if empty.contains(&key.0) {
-                first.entry(key.0).or_default().extend(new);
+                first.get_or_default(key.0).extend(new);
                 continue;
             }
             let change = SourceChange {

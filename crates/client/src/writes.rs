@@ -6,9 +6,9 @@ use crate::error::ClientError;
 use crate::rebase::RowKey;
 use crate::request::WriteOp;
 use landfall_protocol::{CrudKind, CrudOp, Json};
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Names, Row, Schema, TableId, TableSchema, ValueRef};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// A write, checked against the schema.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Write {
                 table: table.to_owned(),
             })?;
         let table = &schema[id];
-        let fields: BTreeMap<String, &RawValue> =
+        let fields: SortedMap<String, &RawValue> =
             serde_json::from_str(row_json).map_err(|error| {
                 ClientError::Value(format!(
                     "a write to \"{}\" needs an object of columns: {error}",
@@ -128,7 +128,7 @@ fn check_given(
     table: &TableSchema,
     op: WriteOp,
     given: &[usize],
-    fields: &BTreeMap<String, &RawValue>,
+    fields: &SortedMap<String, &RawValue>,
 ) -> Result<(), ClientError> {
     for &column in &table.primary_key {
         let name = &table.columns[column].name;
@@ -169,9 +169,9 @@ fn check_nulls(table: &TableSchema, given: &[usize], row: &Row) -> Result<(), Cl
 /// The key columns as an object with client names.
 fn key_object(
     table: &TableSchema,
-    fields: &BTreeMap<String, &RawValue>,
+    fields: &SortedMap<String, &RawValue>,
 ) -> Result<Json, ClientError> {
-    let key: BTreeMap<&str, &&RawValue> = table
+    let key: SortedMap<&str, &&RawValue> = table
         .primary_key
         .iter()
         .map(|&column| table.columns[column].name.as_str())
@@ -184,9 +184,9 @@ fn crud_op(
     table: &TableSchema,
     op: WriteOp,
     given: &[usize],
-    fields: &BTreeMap<String, &RawValue>,
+    fields: &SortedMap<String, &RawValue>,
 ) -> Result<CrudOp, ClientError> {
-    let value: BTreeMap<&str, &&RawValue> = given
+    let value: SortedMap<&str, &&RawValue> = given
         .iter()
         .map(|&index| &table.columns[index])
         .filter_map(|column| {

@@ -671,7 +671,7 @@ fn split_columns(
 
 /// The bound as a row of the table; columns that it does not name are NULL.
 fn start_row(
-    bound: &std::collections::BTreeMap<String, Literal>,
+    bound: &landfall_zql::sorted_map::SortedMap<String, Literal>,
     table: &TableSchema,
 ) -> Result<Row, BuildError> {
     let mut values = vec![ValueRef::Null; table.columns.len()];

@@ -3,15 +3,15 @@
 use crate::error::ProtocolError;
 use crate::json::present;
 use landfall_zql::schema::Schema;
+use landfall_zql::sorted_map::SortedMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Tables by server name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSchema {
     /// Tables by server name.
-    pub tables: BTreeMap<String, ClientTable>,
+    pub tables: SortedMap<String, ClientTable>,
 }
 
 /// One table of a [`ClientSchema`].
@@ -19,7 +19,7 @@ pub struct ClientSchema {
 #[serde(deny_unknown_fields)]
 pub struct ClientTable {
     /// Columns by server name.
-    pub columns: BTreeMap<String, ClientColumn>,
+    pub columns: SortedMap<String, ClientColumn>,
     /// Server names of the key columns. Clients below version 41 may leave it out.
     #[serde(
         rename = "primaryKey",

@@ -5,9 +5,9 @@
 use crate::json::{Json, present};
 use crate::mutation::MutationRef;
 use crate::number::JsNumber;
+use landfall_zql::sorted_map::SortedMap;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::collections::BTreeMap;
 
 /// What an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ pub struct BackoffError {
     /// Not later than after this many milliseconds.
     pub max_backoff_ms: Option<JsNumber>,
     /// To be added to the URL until an attempt succeeds.
-    pub reconnect_params: Option<BTreeMap<String, String>>,
+    pub reconnect_params: Option<SortedMap<String, String>>,
     /// Absent only in messages of other servers.
     pub origin: Option<Origin>,
 }
@@ -286,7 +286,7 @@ struct Fields {
     #[serde(default, deserialize_with = "present")]
     max_backoff_ms: Option<JsNumber>,
     #[serde(default, deserialize_with = "present")]
-    reconnect_params: Option<BTreeMap<String, String>>,
+    reconnect_params: Option<SortedMap<String, String>>,
     #[serde(rename = "mutationIDs", default, deserialize_with = "present")]
     mutation_ids: Option<Vec<MutationRef>>,
     #[serde(rename = "queryIDs", default, deserialize_with = "present")]

@@ -4,8 +4,8 @@ use crate::client_schema::ClientSchema;
 use crate::delete_clients::DeleteClients;
 use crate::json::present;
 use crate::queries_patch::UpQueryOp;
+use landfall_zql::sorted_map::SortedMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// What a client wants and what it is.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct InitConnection {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "present"
     )]
-    pub user_push_headers: Option<BTreeMap<String, String>>,
+    pub user_push_headers: Option<SortedMap<String, String>>,
     /// Where the application's query endpoint is; must match the server's settings.
     #[serde(
         rename = "userQueryURL",
@@ -56,7 +56,7 @@ pub struct InitConnection {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "present"
     )]
-    pub user_query_headers: Option<BTreeMap<String, String>>,
+    pub user_query_headers: Option<SortedMap<String, String>>,
     /// The clients of the group that are alive in this browser; every other one is deleted.
     /// Our clients never send it: a list made before a new tab opened would delete that tab's queries.
     #[serde(

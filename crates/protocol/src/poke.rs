@@ -9,11 +9,11 @@ use crate::mutation::MutationOp;
 use crate::number::JsNumber;
 use crate::pull::counters;
 use crate::queries_patch::DownQueryOp;
+use landfall_zql::sorted_map::SortedMap;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// A poke begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,13 +62,13 @@ pub struct PokePart<'a> {
     #[serde(
         rename = "lastMutationIDChanges",
         default,
-        skip_serializing_if = "BTreeMap::is_empty",
+        skip_serializing_if = "SortedMap::is_empty",
         deserialize_with = "counters"
     )]
-    pub last_mutation_id_changes: BTreeMap<String, u64>,
+    pub last_mutation_id_changes: SortedMap<String, u64>,
     /// Changes to what clients of the group want, by client.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub desired_queries_patches: BTreeMap<String, Vec<DownQueryOp>>,
+    #[serde(default, skip_serializing_if = "SortedMap::is_empty")]
+    pub desired_queries_patches: SortedMap<String, Vec<DownQueryOp>>,
     /// Changes to the queries whose rows are all there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub got_queries_patch: Vec<DownQueryOp>,

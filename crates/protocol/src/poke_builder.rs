@@ -6,8 +6,8 @@
 
 use crate::mutation::MutationOp;
 use crate::queries_patch::DownQueryOp;
+use landfall_zql::sorted_map::SortedMap;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A part is closed after this many changes.
@@ -21,8 +21,8 @@ pub struct PokeBuilder {
     poke_id: String,
     bodies: Vec<String>,
     changes: usize,
-    last_mutation_ids: BTreeMap<String, u64>,
-    desired: BTreeMap<String, String>,
+    last_mutation_ids: SortedMap<String, u64>,
+    desired: SortedMap<String, String>,
     got: String,
     rows: String,
     results: String,
@@ -35,8 +35,8 @@ impl PokeBuilder {
             poke_id: poke_id.into(),
             bodies: Vec::new(),
             changes: 0,
-            last_mutation_ids: BTreeMap::new(),
-            desired: BTreeMap::new(),
+            last_mutation_ids: SortedMap::new(),
+            desired: SortedMap::new(),
             got: String::new(),
             rows: String::new(),
             results: String::new(),
@@ -51,7 +51,11 @@ impl PokeBuilder {
 
     /// What `client` is known to want changes.
     pub fn desired(&mut self, client: &str, op: &DownQueryOp) {
-        push_item(self.desired.entry(client.to_owned()).or_default(), op);
+        push_item(
+            self.desired
+                .get_or_insert_with(client.to_owned(), Default::default),
+            op,
+        );
         self.count();
     }
 

@@ -2,8 +2,8 @@
 
 use crate::json::nullable;
 use crate::number::SafeInteger;
+use landfall_zql::sorted_map::SortedMap;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
 
 /// The question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,14 +31,14 @@ pub struct PullResponse {
     pub request_id: String,
     /// Last mutation ids that changed, by client.
     #[serde(rename = "lastMutationIDChanges", deserialize_with = "counters")]
-    pub last_mutation_id_changes: BTreeMap<String, u64>,
+    pub last_mutation_id_changes: SortedMap<String, u64>,
 }
 
 /// Reads a map from clients to mutation ids.
 pub(crate) fn counters<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<BTreeMap<String, u64>, D::Error> {
-    let counters = BTreeMap::<String, SafeInteger>::deserialize(deserializer)?;
+) -> Result<SortedMap<String, u64>, D::Error> {
+    let counters = SortedMap::<String, SafeInteger>::deserialize(deserializer)?;
     Ok(counters
         .into_iter()
         .map(|(client, SafeInteger(id))| (client, id))

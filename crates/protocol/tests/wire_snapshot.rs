@@ -4,7 +4,7 @@
 //! it: say in `PROTOCOL.md` what changed and why that is so, and only then take over the new snapshot.
 
 use landfall_protocol::*;
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 
 const SNAPSHOT: &str = include_str!("wire_snapshot.txt");
 
@@ -25,7 +25,7 @@ fn reference() -> MutationRef {
 
 /// Every message with every field.
 fn upstream() -> Vec<Upstream> {
-    let headers = || Some(BTreeMap::from([("x-a".to_owned(), "b".to_owned())]));
+    let headers = || Some(SortedMap::from([("x-a".to_owned(), "b".to_owned())]));
     let column = |ty| ClientColumn { ty };
     let columns = [
         ("a", ClientColumnType::String),
@@ -73,7 +73,7 @@ fn upstream() -> Vec<Upstream> {
         Upstream::InitConnection(InitConnection {
             desired_queries_patch: patch.clone(),
             client_schema: Some(ClientSchema {
-                tables: BTreeMap::from([("t".to_owned(), table)]),
+                tables: SortedMap::from([("t".to_owned(), table)]),
             }),
             deleted: Some(deleted.clone()),
             user_push_url: Some("u".into()),
@@ -199,8 +199,8 @@ fn downstream() -> Vec<Downstream<'static>> {
         }),
         Downstream::PokePart(PokePart {
             poke_id: "1".into(),
-            last_mutation_id_changes: BTreeMap::from([("c".to_owned(), 1)]),
-            desired_queries_patches: BTreeMap::from([("c".to_owned(), ops())]),
+            last_mutation_id_changes: SortedMap::from([("c".to_owned(), 1)]),
+            desired_queries_patches: SortedMap::from([("c".to_owned(), ops())]),
             got_queries_patch: ops(),
             rows_patch: vec![
                 RowOp::Put {
@@ -242,7 +242,7 @@ fn downstream() -> Vec<Downstream<'static>> {
         Downstream::Pull(PullResponse {
             cookie: Some("00".into()),
             request_id: "r".into(),
-            last_mutation_id_changes: BTreeMap::from([("c".to_owned(), 1)]),
+            last_mutation_id_changes: SortedMap::from([("c".to_owned(), 1)]),
         }),
         Downstream::Error(ErrorBody::rehome("m")),
         Downstream::Error(ErrorBody::PushFailed(PushFailed {

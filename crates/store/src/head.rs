@@ -2,7 +2,7 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 
 /// Where the store stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Head {
     /// What the stored rows are; `None` before the first poke.
     pub cookie: Option<String>,
     /// Last confirmed mutation ids, by client.
-    pub last_mutation_ids: BTreeMap<String, u64>,
+    pub last_mutation_ids: SortedMap<String, u64>,
     /// The first log record that is there, if there is one.
     pub log_first: u64,
     /// The number that the next log record gets.
@@ -52,7 +52,7 @@ impl Head {
         Self {
             group_id,
             cookie: None,
-            last_mutation_ids: BTreeMap::new(),
+            last_mutation_ids: SortedMap::new(),
             log_first: 0,
             log_next: 0,
             log_bytes: 0,

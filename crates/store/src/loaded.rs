@@ -117,8 +117,7 @@ impl QuerySets {
             match change {
                 QueryChange::Put { hash } => {
                     self.desired
-                        .entry(client_id.clone())
-                        .or_default()
+                        .get_or_default(client_id.clone())
                         .insert(hash.clone());
                 }
                 QueryChange::Del { hash } => {

@@ -2,11 +2,11 @@
 
 use crate::error::StoreFailure;
 use crate::request::{Mode, Read, ReadResult, StoreName, StoreReply, StoreRequest, WriteOp};
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use landfall_zql::sorted_map::SortedMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Values = BTreeMap<StoreName, BTreeMap<Vec<u8>, Vec<u8>>>;
+// Keys are mostly added at the end: pages, records of the log and mutations are numbered.
+type Values = SortedMap<StoreName, SortedMap<Vec<u8>, Vec<u8>>>;
 
 /// A store in memory. A clone is another handle on the same data, as another tab would have.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ impl MemoryStore {
     }
 
     /// The stored values of one store, by key; for tests that look at bytes.
-    pub fn values(&self, store: StoreName) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    pub fn values(&self, store: StoreName) -> SortedMap<Vec<u8>, Vec<u8>> {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.get(&store).cloned().unwrap_or_default()
     }
@@ -43,7 +43,7 @@ impl MemoryStore {
     /// Sets one value; for tests that damage bytes.
     pub fn set_value(&self, store: StoreName, key: Vec<u8>, value: Vec<u8>) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.entry(store).or_default().insert(key, value);
+        values.get_or_default(store).insert(key, value);
     }
 
     /// A copy that shares nothing with this one: what a crash would leave.
@@ -67,12 +67,9 @@ fn read_from(values: &Values, read: &Read) -> ReadResult {
             limit,
         } => {
             let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-            let upper = until.clone().map_or(Bound::Unbounded, Bound::Excluded);
-            let empty = matches!(&upper, Bound::Excluded(until) if until <= from);
             let range = values
                 .get(store)
-                .filter(|_| !empty)
-                .map(|store| store.range((Bound::Included(from.clone()), upper)));
+                .map(|store| store.range(from, until.as_ref()));
             ReadResult::Values(
                 range
                     .into_iter()
@@ -88,16 +85,13 @@ fn read_from(values: &Values, read: &Read) -> ReadResult {
 fn apply(values: &mut Values, write: WriteOp) {
     match write {
         WriteOp::Put { store, key, value } => {
-            values.entry(store).or_default().insert(key, value);
+            values.get_or_default(store).insert(key, value);
         }
         WriteOp::Delete { store, key } => {
-            values.entry(store).or_default().remove(&key);
+            values.get_or_default(store).remove(&key);
         }
         WriteOp::DeleteRange { store, from, until } => {
-            values
-                .entry(store)
-                .or_default()
-                .retain(|key, _| *key < from || *key >= until);
+            values.get_or_default(store).remove_range(&from, &until);
         }
         WriteOp::Clear { store } => {
             values.remove(&store);

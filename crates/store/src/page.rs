@@ -5,9 +5,9 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, Schema, TableId};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A page is closed when it has reached this size.
 pub const PAGE_BYTES: usize = 512 << 10;
@@ -180,9 +180,9 @@ impl PageWriter {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct QuerySets {
     /// What each client of the group is known to want.
-    pub desired: BTreeMap<String, BTreeSet<String>>,
+    pub desired: SortedMap<String, SortedSet<String>>,
     /// The queries whose rows are all there.
-    pub got: BTreeSet<String>,
+    pub got: SortedSet<String>,
 }
 
 impl QuerySets {
@@ -217,6 +217,6 @@ impl QuerySets {
     }
 }
 
-fn hashes(reader: &mut Reader<'_>) -> Result<BTreeSet<String>, FormatError> {
+fn hashes(reader: &mut Reader<'_>) -> Result<SortedSet<String>, FormatError> {
     Ok(reader.list(Reader::text)?.into_iter().collect())
 }

@@ -6,8 +6,8 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Row, Schema, TableId};
-use std::collections::BTreeMap;
 
 /// What a poke, or several merged ones, changes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -75,7 +75,7 @@ pub struct LogRecord {
     /// The cookie that it leads to.
     pub cookie: String,
     /// Last mutation ids that it confirms.
-    pub last_mutation_ids: BTreeMap<String, u64>,
+    pub last_mutation_ids: SortedMap<String, u64>,
     /// The changes.
     pub patch: Patch,
 }

@@ -17,7 +17,7 @@ use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{NewMutation, QueuedMutation, StoredOutcome};
 use landfall_zql::Schema;
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 use std::sync::Arc;
 
 /// A request for one client group.
@@ -105,7 +105,7 @@ pub struct AppendPoke {
     /// The changes, as received.
     pub patch: Patch,
     /// Last mutation ids that it confirms: these mutations leave the queue.
-    pub last_mutation_ids: BTreeMap<String, u64>,
+    pub last_mutation_ids: SortedMap<String, u64>,
     /// Mutations among them that failed. Name and arguments are taken from the queue where they are still there.
     pub outcomes: Vec<StoredOutcome>,
 }
@@ -116,7 +116,7 @@ pub struct WriteSnapshot {
     /// What the rows are.
     pub cookie: String,
     /// All last mutation ids that are known.
-    pub last_mutation_ids: BTreeMap<String, u64>,
+    pub last_mutation_ids: SortedMap<String, u64>,
     /// The server's rows, without the effects of pending mutations.
     pub pages: EncodedPages,
     /// Desired and got queries.

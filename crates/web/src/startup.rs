@@ -1,8 +1,7 @@
 //! What JavaScript says once, when it starts a client.
 
-use landfall_client::{Limits, Options};
+use landfall_client::{Headers, Limits, Options};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// The parsed options: those of the client, and what only the host needs.
 pub(crate) struct Startup {
@@ -39,11 +38,11 @@ struct Given {
     #[serde(default, rename = "queryURL")]
     query_url: Option<String>,
     #[serde(default)]
-    query_headers: BTreeMap<String, String>,
+    query_headers: Headers,
     #[serde(default, rename = "mutateURL")]
     mutate_url: Option<String>,
     #[serde(default)]
-    mutate_headers: BTreeMap<String, String>,
+    mutate_headers: Headers,
     #[serde(default)]
     ping_timeout_ms: Option<f64>,
     #[serde(default)]

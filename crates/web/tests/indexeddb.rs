@@ -9,9 +9,9 @@ use landfall_store::{
     StoreOp, StoreReply, StoreRequest, WriteQueue,
 };
 use landfall_web::Database;
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Row, Schema, TableId, ValueRef};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -101,7 +101,7 @@ fn poke(base: Option<&str>, cookie: &str, rows: Vec<RowChange>) -> StoreRequest 
             rows,
             ..Patch::default()
         },
-        last_mutation_ids: BTreeMap::new(),
+        last_mutation_ids: SortedMap::new(),
         outcomes: Vec::new(),
     }))
 }

@@ -1,6 +1,6 @@
 //! A query as data: the JSON form that client and server exchange. Decoding is strict and bounded in depth.
 
-use std::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -78,7 +78,7 @@ pub enum Direction {
 #[serde(deny_unknown_fields)]
 pub struct Bound {
     /// Values of some columns; the others count as NULL.
-    pub row: BTreeMap<String, Literal>,
+    pub row: SortedMap<String, Literal>,
     /// Whether a row at this very place is left out.
     pub exclusive: bool,
 }

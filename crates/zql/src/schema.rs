@@ -1,7 +1,7 @@
 //! Tables, columns and primary keys, under their client and their server names.
 
+use crate::sorted_map::SortedMap;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Index;
 
@@ -201,14 +201,14 @@ pub struct Schema {
 
 #[derive(Deserialize)]
 struct SchemaJson {
-    tables: BTreeMap<String, TableJson>,
+    tables: SortedMap<String, TableJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TableJson {
     server_name: Option<String>,
-    columns: BTreeMap<String, ColumnJson>,
+    columns: SortedMap<String, ColumnJson>,
     primary_key: Vec<String>,
 }
 
@@ -278,7 +278,7 @@ impl Schema {
 
     /// The `clientSchema` of the wire: server names, everything sorted, no white space.
     pub fn client_schema_json(&self) -> String {
-        let tables: BTreeMap<&str, &TableSchema> = self
+        let tables: SortedMap<&str, &TableSchema> = self
             .tables
             .iter()
             .map(|table| (table.server_name.as_str(), table))
@@ -288,7 +288,7 @@ impl Schema {
             separate(&mut out, at);
             quote(name, &mut out);
             out.push_str(":{\"columns\":{");
-            let columns: BTreeMap<&str, ColumnType> = table
+            let columns: SortedMap<&str, ColumnType> = table
                 .columns
                 .iter()
                 .map(|column| (column.server_name.as_str(), column.ty))

@@ -163,7 +163,10 @@ fn query(
             alias,
             condition,
             related,
-            start: start.map(|(row, exclusive)| Bound { row, exclusive }),
+            start: start.map(|(row, exclusive)| Bound {
+                row: row.into_iter().collect(),
+                exclusive,
+            }),
             limit,
             order_by,
         })

@@ -11,8 +11,8 @@ use crate::queue::{QueuedMutation, StoredOutcome};
 use crate::request::{
     AppendPoke, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
 };
+use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 /// The queue rows of mutations that failed: they know what was called.
 pub(super) fn outcome_reads(outcomes: &[StoredOutcome]) -> impl Iterator<Item = Read> {
@@ -182,10 +182,10 @@ fn put_pages(head: &mut Head, pages: &EncodedPages, queries: &QuerySets) -> Vec<
 }
 
 /// Raises last mutation ids and removes what they confirm from the queue.
-fn confirm(head: &mut Head, last_mutation_ids: &BTreeMap<String, u64>) -> Vec<WriteOp> {
+fn confirm(head: &mut Head, last_mutation_ids: &SortedMap<String, u64>) -> Vec<WriteOp> {
     let mut writes = Vec::new();
     for (client_id, &id) in last_mutation_ids {
-        let known = head.last_mutation_ids.entry(client_id.clone()).or_default();
+        let known = head.last_mutation_ids.get_or_default(client_id.clone());
         *known = id.max(*known);
         writes.push(WriteOp::DeleteRange {
             store: StoreName::Queue,

@@ -6,7 +6,7 @@ use crate::head::Head;
 use crate::key;
 use crate::queue::{ClientRecord, QueuedMutation};
 use crate::request::{Decision, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue};
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 
 /// What is not confirmed, in the group's order. A mutation may have been stored after its confirmation was.
 pub(super) fn pending(
@@ -14,7 +14,7 @@ pub(super) fn pending(
     mut queue: Vec<QueuedMutation>,
     clients: &[ClientRecord],
 ) -> Vec<QueuedMutation> {
-    let attempted: BTreeMap<&str, u64> = clients
+    let attempted: SortedMap<&str, u64> = clients
         .iter()
         .map(|client| (client.client_id.as_str(), client.attempted))
         .collect();
@@ -114,13 +114,13 @@ pub(super) fn mark_attempted(
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
     // A client may be named twice; the highest id counts.
-    let mut records: BTreeMap<&str, ClientRecord> = BTreeMap::new();
+    let mut records: SortedMap<&str, ClientRecord> = SortedMap::new();
     for (client_id, through) in &mark.through {
         // Without a record its mutations count as attempted anyway.
         let Some(stored) = results.maybe(StoreName::Clients, ClientRecord::decode)? else {
             continue;
         };
-        let record = records.entry(client_id).or_insert(stored);
+        let record = records.get_or_insert_with(client_id, || stored);
         record.attempted = record.attempted.max(*through);
     }
     let mut writes: Vec<WriteOp> = records

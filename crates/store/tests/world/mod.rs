@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs)]
 
 use landfall_store::*;
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,7 +88,7 @@ pub fn poke(base: Option<&str>, cookie: &str, patch: Patch) -> AppendPoke {
         base: base.map(str::to_owned),
         cookie: cookie.into(),
         patch,
-        last_mutation_ids: BTreeMap::new(),
+        last_mutation_ids: SortedMap::new(),
         outcomes: Vec::new(),
     }
 }
@@ -107,7 +108,7 @@ pub fn confirm(
 ) {
     let base = loaded(store).head.cookie;
     let poke = AppendPoke {
-        last_mutation_ids: BTreeMap::from([(client_id.to_owned(), id)]),
+        last_mutation_ids: SortedMap::from([(client_id.to_owned(), id)]),
         outcomes,
         ..poke(base.as_deref(), cookie, Patch::default())
     };
@@ -154,7 +155,7 @@ pub fn pending(store: &MemoryStore) -> Vec<(String, u64, bool)> {
 pub struct Model {
     pub rows: BTreeMap<(TableId, Key), Row>,
     pub desired: BTreeSet<(String, String)>,
-    pub got: BTreeSet<String>,
+    pub got: SortedSet<String>,
 }
 
 impl Model {
@@ -228,8 +229,7 @@ impl Model {
         };
         for (client_id, hash) in &self.desired {
             sets.desired
-                .entry(client_id.clone())
-                .or_default()
+                .get_or_default(client_id.clone())
                 .insert(hash.clone());
         }
         sets
