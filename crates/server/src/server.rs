@@ -129,7 +129,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     let rules = Arc::new(ServerRules {
         pool: pool.clone(),
         replica,
-        policy,
+        policy: policy.clone(),
         endpoints: endpoints.clone(),
     });
     let session = SessionContext {
@@ -147,6 +147,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         pool: pool.clone(),
         mode: mode(&config),
         dev: config.dev,
+        policy: policy.clone(),
         max_payload_bytes: config.max_payload_bytes,
         max_buffered_bytes: config.max_buffered_bytes,
         admin_password: config.admin_password.clone(),

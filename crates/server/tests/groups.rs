@@ -12,10 +12,12 @@ use world::{Backend, Client, World, issue_op};
 
 scenarios!(
     a_group_that_is_not_known_any_more_starts_afresh,
+    what_is_not_recorded_any_more_is_sent_afresh,
     clients_that_are_gone_are_forgotten,
     pull_answers_cookie_and_confirmations,
     a_slow_client_holds_up_nobody,
     changes_during_a_long_hydration_are_not_lost,
+    a_new_column_reaches_the_clients,
     clients_equal_sql_whatever_happens,
 );
 
@@ -67,6 +69,48 @@ async fn a_group_that_is_not_known_any_more_starts_afresh(backend: Backend) {
         Some(1),
         "confirmations are known to the database, not to the record"
     );
+    world.end().await;
+}
+
+async fn what_is_not_recorded_any_more_is_sent_afresh(backend: Backend) {
+    let mut world = World::new(backend).await;
+    let mut client = world.client("g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    client
+        .crud(
+            1,
+            json!([issue_op("update", json!({"id": "i1", "title": "mine"}))]),
+        )
+        .await;
+    client.confirmed(1).await;
+    let (cookie, rows) = client.vanish();
+    world.stop().await;
+    let records = rusqlite::Connection::open(world.dir.path().join("cvr.db")).expect("records");
+    records
+        .execute_batch("DELETE FROM members; DELETE FROM instances")
+        .expect("deleted");
+    drop(records);
+    world.sql("DELETE FROM issue WHERE id = 'i2'").await;
+    world.start().await;
+    let mut zero = world.client("g", "z").zero().cookie(&cookie).open().await;
+    assert_eq!(zero.error().await["kind"], "ClientNotFound");
+    let mut client = world.client("g", "c").cookie(&cookie).open().await;
+    client.rows = rows;
+    let poke = client.poke().await;
+    assert_eq!(poke.base.as_deref(), Some(cookie.as_str()));
+    assert_eq!(
+        poke.parts[0]["rowsPatch"],
+        json!([{"op": "clear"}]),
+        "{poke:?}"
+    );
+    assert_eq!(
+        (poke.lmid("c"), poke.desired("c"), poke.got()),
+        (Some(1), vec!["put:h".into()], vec!["put:h".into()])
+    );
+    while client.row("issue", "i2").is_some() {
+        client.poke().await;
+    }
+    assert_eq!(client.have(), ["issue:i1", "issue:i3"]);
     world.end().await;
 }
 
@@ -201,6 +245,32 @@ async fn changes_during_a_long_hydration_are_not_lost(backend: Backend) {
             "changed"
         );
     }
+    world.end().await;
+}
+
+async fn a_new_column_reaches_the_clients(backend: Backend) {
+    let world = World::new(backend).await;
+    let mut client = world.client("g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    world
+        .sql("ALTER TABLE issue ADD COLUMN note TEXT; UPDATE issue SET note = 'n' WHERE id = 'i1'")
+        .await;
+    assert_eq!(client.error().await["kind"], "Rehome");
+    let (cookie, rows) = client.vanish();
+    let mut client = world.client("g", "c").cookie(&cookie).open().await;
+    client.rows = rows;
+    while client.row("issue", "i1").expect("there")["note"] != "n" {
+        client.poke().await;
+    }
+    assert_eq!(
+        client.row("issue", "i2").expect("there")["note"],
+        Json::Null,
+        "every row has the new column"
+    );
+    world
+        .sql("UPDATE issue SET note = 'm' WHERE id = 'i2'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["put:issue:i2"]);
     world.end().await;
 }
 

@@ -153,7 +153,7 @@ async fn accept(
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
     };
     let id = context.next_connection();
-    if context.dev {
+    if context.policy.is_open() {
         tracing::warn!(
             connection = id,
             "DEVELOPMENT MODE: this client may read and write without permissions"

@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::auth::TokenVerifier;
+use crate::auth::{Policy, TokenVerifier};
 use crate::config::Secret;
 use crate::queries::PoolHandle;
 use crate::session::Registry;
@@ -39,6 +39,8 @@ pub struct HttpContext {
     pub mode: ServerMode,
     /// Development mode.
     pub dev: bool,
+    /// Who may read and write what.
+    pub policy: Arc<Policy>,
     /// Largest message from a client.
     pub max_payload_bytes: usize,
     /// Bytes that may wait for one connection.

@@ -204,24 +204,26 @@ impl Group {
             cookie: (self.version != CvrVersion::EMPTY)
                 .then(|| cookie(self.version).as_str().to_owned()),
             request_id: pull.request_id.clone(),
-            last_mutation_id_changes: self.lmids.clone(),
+            last_mutation_id_changes: self.lmids.clone().into_iter().collect(),
         }
     }
 }
 
 fn remember_addresses(connection: &mut super::connection::Connection, init: &InitConnection) {
     let mut context = (*connection.context).clone();
-    let list = |headers: &Option<std::collections::BTreeMap<String, String>>| {
-        headers
-            .iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
-    };
+    let text = |(name, value): (&String, &String)| (name.clone(), value.clone());
+    let push_headers = init
+        .user_push_headers
+        .iter()
+        .flat_map(|headers| headers.iter());
+    let query_headers = init
+        .user_query_headers
+        .iter()
+        .flat_map(|headers| headers.iter());
     context.push_url = init.user_push_url.clone();
-    context.push_headers = list(&init.user_push_headers);
+    context.push_headers = push_headers.map(text).collect();
     context.query_url = init.user_query_url.clone();
-    context.query_headers = list(&init.user_query_headers);
+    context.query_headers = query_headers.map(text).collect();
     connection.context = Arc::new(context);
 }
 
