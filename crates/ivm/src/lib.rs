@@ -4,6 +4,7 @@
 //! Knows neither wire messages nor JavaScript, and does no I/O: rows come from a [`Source`].
 
 mod branch;
+mod build;
 mod change;
 mod condition;
 mod connection;
