@@ -20,10 +20,12 @@ use super::HttpContext;
 use super::socket::{self, Session};
 use super::stall::Progress;
 use crate::clock;
-use crate::session::{ConnectionContext, GroupEvent, outbound};
+use crate::session::{ConnectionContext, GroupEvent, GroupHandle, Outbound, outbound};
 
 /// The version of our extension to the protocol.
 const EXTENSION: u32 = 1;
+/// How often a group may end while a connection joins it.
+const JOIN_ATTEMPTS: usize = 5;
 
 pub(super) async fn upgrade(
     State(context): State<Arc<HttpContext>>,
@@ -90,17 +92,20 @@ async fn connected(
         Err(body) => refuse(&mut socket, body).await,
         Ok(connection) => {
             let (out, drain) = outbound(context.max_buffered_bytes);
-            let (reply, verdict) = oneshot::channel();
-            let attach = GroupEvent::Attach {
-                context: Box::new(connection.clone()),
-                outbound: out.clone(),
-                base_cookie: connect.params.base_cookie.clone(),
-                reply,
+            let joined = join(
+                &context,
+                &connection,
+                &out,
+                connect.params.base_cookie.as_ref(),
+            )
+            .await;
+            let (group, verdict) = match joined {
+                Some(joined) => joined,
+                None => {
+                    return refuse(&mut socket, ErrorBody::rehome("the client group is moving"))
+                        .await;
+                }
             };
-            let group = context.registry.join(&connection.group_id, attach).await;
-            let verdict = verdict
-                .await
-                .unwrap_or_else(|_| Err(ErrorBody::rehome("the client group is moving")));
             if let Err(body) = verdict {
                 return refuse(&mut socket, body).await;
             }
@@ -123,6 +128,29 @@ async fn connected(
             socket::run(session, socket, drain).await;
         }
     }
+}
+
+/// Hands the connection to its group. A group that ends just then is replaced by a new one.
+async fn join(
+    context: &HttpContext,
+    connection: &ConnectionContext,
+    out: &Outbound,
+    base_cookie: Option<&String>,
+) -> Option<(GroupHandle, Result<(), ErrorBody>)> {
+    for _ in 0..JOIN_ATTEMPTS {
+        let (reply, verdict) = oneshot::channel();
+        let attach = GroupEvent::Attach {
+            context: Box::new(connection.clone()),
+            outbound: out.clone(),
+            base_cookie: base_cookie.cloned(),
+            reply,
+        };
+        let group = context.registry.join(&connection.group_id, attach).await;
+        if let Ok(verdict) = verdict.await {
+            return Some((group, verdict));
+        }
+    }
+    None
 }
 
 fn greeting(session: &Session) -> Downstream<'static> {

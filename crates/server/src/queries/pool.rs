@@ -17,6 +17,9 @@ use crate::replica::Replica;
 /// How often an idle worker looks round.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// How long to wait before a replica that cannot be read is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 enum Command {
     Sync(SyncRequest),
     Forget(Arc<str>),
@@ -157,12 +160,15 @@ fn run(mut worker: Worker, commands: &Receiver<Command>, gauges: &Gauges) {
 }
 
 fn step(worker: &mut Worker, command: Option<Command>) {
-    worker.follow();
     match command {
         Some(Command::Sync(request)) => worker.sync(request),
         Some(Command::Forget(group)) => worker.forget(&group),
-        Some(Command::Stop) => worker.stop(),
+        Some(Command::Stop) => return worker.stop(),
         Some(Command::Wake) | None => {}
     }
-    worker.work();
+    match worker.follow() {
+        true => worker.work(),
+        // What waits stays; whatever keeps the replica from being read needs a moment to pass.
+        false => std::thread::sleep(PAUSE),
+    }
 }

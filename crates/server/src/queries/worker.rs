@@ -25,6 +25,8 @@ use crate::replica::{Advance, Lagged, Reader, Replica, ReplicaError, Reset, Subs
 const LINGER: Duration = Duration::from_secs(60);
 /// Changes that are pushed one by one; beyond, pipelines are read anew.
 const MAX_PUSHED: usize = 20_000;
+/// How long the reader tries to stand at the end of a step.
+const ALIGN: Duration = Duration::from_secs(1);
 /// How often records that nobody refers to are removed.
 const SWEEP: Duration = Duration::from_secs(600);
 
@@ -47,6 +49,11 @@ pub(super) struct Worker {
     pub(super) replica: Replica,
     pub(super) reader: Reader,
     moves: Subscription,
+    /// Where the last step that was taken from `moves` ends.
+    position: StateVersion,
+    /// Steps that were taken and not applied yet, since the reader stood between two.
+    taken: Vec<Arc<Advance>>,
+    requests: VecDeque<SyncRequest>,
     pub(super) cvr: Arc<dyn CvrStore>,
     on_permissions: OnPermissions,
     gauges: Arc<Gauges>,
@@ -74,12 +81,15 @@ impl Worker {
         on_permissions: OnPermissions,
         gauges: Arc<Gauges>,
     ) -> Result<Self, WorkerError> {
-        let moves = replica.subscribe();
+        let (position, moves) = replica.subscribe_at();
         let reader = replica.reader()?;
         let mut worker = Worker {
             replica: replica.clone(),
             reader,
             moves,
+            position,
+            taken: Vec::new(),
+            requests: VecDeque::new(),
             cvr,
             on_permissions,
             gauges,
@@ -93,11 +103,9 @@ impl Worker {
             durable: 0,
         };
         worker.check_generation()?;
-        worker.read_permissions();
         // What the reader already sees is no news to anyone.
-        if worker.moves.take_until(worker.reader.version()).is_err() {
-            worker.moves = replica.subscribe();
-        }
+        worker.start_at_newest()?;
+        worker.read_permissions();
         worker.publish_gauges();
         Ok(worker)
     }
@@ -135,7 +143,7 @@ impl Worker {
 
     /// Whether there is something to do without being asked.
     pub(super) fn is_busy(&self) -> bool {
-        !self.hydrating.is_empty()
+        !self.hydrating.is_empty() || !self.requests.is_empty()
     }
 
     /// Nothing to do: the replica's log may be reset meanwhile.
@@ -145,31 +153,80 @@ impl Worker {
         }
     }
 
-    /// Moves to the newest version of the replica, point by point.
-    pub(super) fn follow(&mut self) {
-        let newest = match self.reader.advance() {
-            Ok(newest) => newest,
-            Err(error) => return tracing::warn!(%error, "the replica cannot be read now"),
-        };
-        match self.moves.take_until(newest) {
-            Ok(advances) if advances.iter().any(|a| a.reset == Reset::Schema) => {
-                tracing::info!("the schema changed");
-                self.restart();
+    /// Moves the reader to the end of a step. False if it cannot be read now.
+    ///
+    /// In an embedded file another process may commit at any time, so the reader can see into the middle of a step.
+    /// What is read there would be counted twice; right after a step is known, the next try sees its end.
+    fn move_reader(&mut self) -> Result<bool, Lagged> {
+        let begun = Instant::now();
+        loop {
+            let newest = match self.reader.advance() {
+                Ok(newest) => newest,
+                Err(error) => {
+                    tracing::warn!(%error, "the replica cannot be read now");
+                    return Ok(false);
+                }
+            };
+            self.taken.extend(self.moves.take_until(newest)?);
+            self.position = self
+                .taken
+                .last()
+                .map_or(self.position, |advance| advance.to);
+            if self.position == newest {
+                return Ok(true);
             }
-            Ok(advances) => self.steps(&advances),
+            if begun.elapsed() > ALIGN {
+                tracing::warn!("other processes write faster than the replica can be followed");
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Forgets where it was, and stands at the newest version.
+    fn start_at_newest(&mut self) -> Result<(), ReplicaError> {
+        (self.position, self.moves) = self.replica.subscribe_at();
+        self.taken.clear();
+        loop {
+            match self.move_reader() {
+                Ok(true) => break,
+                // A reader that fails says so itself; one that is only unlucky tries again.
+                Ok(false) => {
+                    self.reader.advance()?;
+                }
+                Err(Lagged) => (self.position, self.moves) = self.replica.subscribe_at(),
+            }
+        }
+        // Their effects are in every hydration from here on.
+        self.taken.clear();
+        Ok(())
+    }
+
+    /// Moves to the newest version of the replica, point by point. False if it cannot be read now.
+    pub(super) fn follow(&mut self) -> bool {
+        match self.move_reader() {
+            Ok(true) => {
+                let advances = std::mem::take(&mut self.taken);
+                if advances.iter().any(|a| a.reset == Reset::Schema) {
+                    tracing::info!("the schema changed");
+                    self.restart();
+                } else {
+                    self.steps(&advances);
+                }
+            }
+            Ok(false) => return false,
             Err(Lagged) => {
                 tracing::warn!("the query pool fell behind; every query is read anew");
                 metrics::counter!("landfall_pool_lagged_total").increment(1);
-                self.moves = self.replica.subscribe();
-                // Between the two lines the replica may have moved: both must start from one version.
                 self.restart();
             }
         }
         self.publish_gauges();
+        true
     }
 
     fn steps(&mut self, advances: &[Arc<Advance>]) {
         let Some(last) = advances.last() else { return };
+        let mut failures = self.note(advances);
         let large = advances.iter().map(|a| a.changes.len()).sum::<usize>() > MAX_PUSHED;
         let Worker {
             reader,
@@ -181,7 +238,6 @@ impl Worker {
         let mut source = Rewound::new(reader, advances);
         for advance in advances {
             let mut deltas: BTreeMap<InstanceId, Deltas> = BTreeMap::new();
-            mark_reset(advance, instances, by_table);
             for change in &advance.changes {
                 for id in by_table.get(&change.table).into_iter().flatten() {
                     let Some(instance) = instances.get_mut(id).filter(|i| i.is_alive()) else {
@@ -202,14 +258,8 @@ impl Worker {
             }
             points.push(deltas);
         }
-        let mut failures = Vec::new();
         for (advance, deltas) in advances.iter().zip(points) {
             let mut steps = self.apply(advance.to, deltas);
-            for instance in self.instances.values_mut() {
-                if let Err(error) = instance.note(advance) {
-                    failures.push((instance.id, error));
-                }
-            }
             if advance.to == last.to {
                 steps.extend(self.rebuild_broken(advance.to, &mut failures));
             }
@@ -221,6 +271,21 @@ impl Worker {
         for (id, error) in failures {
             self.fail(id, &error);
         }
+    }
+
+    /// Tells instances what is coming, in order and before anything is pushed: where a table's changes are not known
+    /// one by one, what came before them cannot be taken back either.
+    fn note(&mut self, advances: &[Arc<Advance>]) -> Vec<(InstanceId, InstanceError)> {
+        let mut failures = Vec::new();
+        for advance in advances {
+            mark_reset(advance, &mut self.instances, &self.by_table);
+            for instance in self.instances.values_mut() {
+                if let Err(error) = instance.note(advance) {
+                    failures.push((instance.id, error));
+                }
+            }
+        }
+        failures
     }
 
     fn apply(
@@ -320,9 +385,10 @@ impl Worker {
     /// Ends all groups and pipelines; clients reconnect and catch up from what is stored.
     pub(super) fn restart(&mut self) {
         self.groups.tell_all(|| PoolEvent::Restarted);
-        for waiting in self.waiting.drain(..) {
+        let waiting = self.waiting.drain(..).map(|waiting| waiting.request);
+        for request in waiting.chain(self.requests.drain(..)) {
             // The group may have ended meanwhile.
-            let _ = waiting.request.events.send(PoolEvent::Restarted);
+            let _ = request.events.send(PoolEvent::Restarted);
         }
         self.freeze_all();
         self.groups = Groups::default();
@@ -331,14 +397,8 @@ impl Worker {
             tracing::error!(%error, "the client view records cannot be checked");
         }
         self.read_permissions();
-        match self.reader.advance() {
-            Ok(version) => {
-                // Their effects are in every hydration from here on.
-                if self.moves.take_until(version).is_err() {
-                    self.moves = self.replica.subscribe();
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the replica cannot be read now"),
+        if let Err(error) = self.start_at_newest() {
+            tracing::warn!(%error, "the replica cannot be read now");
         }
         self.publish_gauges();
     }
@@ -371,6 +431,10 @@ impl Worker {
 
     /// Takes a group's request in; it is answered when all of its queries are read.
     pub(super) fn sync(&mut self, request: SyncRequest) {
+        self.requests.push_back(request);
+    }
+
+    fn admit(&mut self, request: SyncRequest) {
         let queries: Vec<_> = request
             .queries
             .iter()
@@ -410,6 +474,9 @@ impl Worker {
 
     /// One slice of what is to be read.
     pub(super) fn work(&mut self) {
+        while let Some(request) = self.requests.pop_front() {
+            self.admit(request);
+        }
         if let Some(id) = self.hydrating.pop_front() {
             match self.hydrate(id) {
                 Ok(Slice::More) => self.hydrating.push_back(id),
@@ -496,6 +563,7 @@ impl Worker {
     }
 
     pub(super) fn forget(&mut self, group: &Arc<str>) {
+        self.requests.retain(|request| request.group != *group);
         self.waiting.retain(|w| w.request.group != *group);
         for id in self.groups.remove(group) {
             self.release(id);
