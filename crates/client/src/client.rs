@@ -21,6 +21,7 @@ use crate::tabs::Tabs;
 use crate::visible::Visible;
 use crate::writes::Write;
 use landfall_protocol::{Json, check_cache_url};
+use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
 use std::sync::Arc;
@@ -182,8 +183,8 @@ impl Client {
     /// Opens a view: the flush among the effects shows what is local now, later flushes keep it current.
     pub fn view(&mut self, now_ms: f64, request: ViewRequest) -> Result<ViewId, ClientError> {
         self.check_open()?;
-        let ast: Ast = serde_json::from_str(&request.ast_json)
-            .map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast =
+            json::from_str(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         let server_ast = map_ast(&ast, &self.schema, To::Server)
             .map_err(|e| ClientError::Query(e.to_string()))?;
         let wanted = match request.source {
@@ -191,7 +192,7 @@ impl Client {
             QuerySource::Ast => Some((hash_of_ast(&ast), None)),
             QuerySource::Named { name, args_json } => {
                 let args: Vec<Json> =
-                    serde_json::from_str(&args_json).map_err(|e| ClientError::Arguments {
+                    json::from_str(&args_json).map_err(|e| ClientError::Arguments {
                         name: name.clone(),
                         reason: e.to_string(),
                     })?;
@@ -250,8 +251,7 @@ impl Client {
     /// Runs a query once on the visible state: a detached flush.
     pub fn run(&mut self, ast_json: &str) -> Result<Flush, ClientError> {
         self.check_open()?;
-        let ast: Ast =
-            serde_json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         self.visible.run(&ast, None)
     }
 
@@ -265,7 +265,7 @@ impl Client {
         args_json: &str,
     ) -> Result<CallId, ClientError> {
         self.check_open()?;
-        serde_json::from_str::<Vec<Json>>(args_json).map_err(|e| ClientError::Arguments {
+        json::from_str::<Vec<Json>>(args_json).map_err(|e| ClientError::Arguments {
             name: name.to_owned(),
             reason: e.to_string(),
         })?;
@@ -303,8 +303,7 @@ impl Client {
             .rebase
             .branch(tx)
             .ok_or(ClientError::TransactionClosed(tx))?;
-        let ast: Ast =
-            serde_json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         self.visible.run(&ast, Some(branch))
     }
 

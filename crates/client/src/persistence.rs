@@ -17,6 +17,7 @@ use landfall_store::{
     Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StoreFailure, StoreOp, StoreReply,
     StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot, plan_fold,
 };
+use landfall_zql::json;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 
@@ -129,7 +130,7 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         call: None,
         ops: queued
             .ops
-            .and_then(|json| serde_json::from_str(&json).ok())
+            .and_then(|json| json::from_str(&json).ok())
             .unwrap_or_default(),
         attempted: queued.attempted,
         stored: Stored::At(queued.sequence),
@@ -142,7 +143,7 @@ pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
     let outcome = match stored.ending {
         Ending::Uncertain => Outcome::Uncertain,
         Ending::Failed { error } => Outcome::Failed {
-            error: serde_json::from_str(&error).unwrap_or(MutationError {
+            error: json::from_str(&error).unwrap_or(MutationError {
                 source: crate::ErrorSource::Zero,
                 message: error,
                 details: None,

@@ -16,7 +16,7 @@ use landfall_protocol::{
     PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
     UpdateAuth, Upstream, close_reaction, decode_downstream, reaction,
 };
-use std::collections::BTreeMap;
+use landfall_zql::sorted_map::SortedMap;
 
 /// Most mutations in one message.
 const PUSH_BATCH: usize = 100;
@@ -205,8 +205,7 @@ impl Client {
             client_schema: self
                 .cookie
                 .is_none()
-                .then(|| ClientSchema::of(&self.schema).ok())
-                .flatten(),
+                .then(|| ClientSchema::of(&self.schema)),
             deleted: (!dead.is_empty()).then(|| DeleteClients {
                 client_ids: Some(dead),
                 ..DeleteClients::default()
@@ -498,7 +497,7 @@ impl Client {
                 size,
             ));
         }
-        let args: Vec<Json> = Json::parse(mutation.args_json.clone())
+        let args: Vec<Json> = Json::parse(&mutation.args_json)
             .and_then(|json| json.read())
             .unwrap_or_default();
         let size = mutation.args_json.len();
@@ -595,7 +594,7 @@ impl Client {
     }
 
     /// Tells the server that results up to these ids are safe in storage.
-    pub(crate) fn acknowledge(&mut self, acks: BTreeMap<String, u64>) {
+    pub(crate) fn acknowledge(&mut self, acks: SortedMap<String, u64>) {
         if !self.link.connection.is_connected() {
             return;
         }
@@ -628,6 +627,6 @@ fn auth_reason(refusal: AuthRefusal) -> AuthReason {
     }
 }
 
-fn non_empty(headers: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+fn non_empty(headers: &SortedMap<String, String>) -> Option<SortedMap<String, String>> {
     (!headers.is_empty()).then(|| headers.clone())
 }

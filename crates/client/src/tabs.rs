@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::mutations::{Mutation, Stored};
 use landfall_protocol::{CrudOp, DeleteClients, Upstream};
+use landfall_zql::json;
 use landfall_zql::sorted_map::SortedSet;
 use serde::{Deserialize, Serialize};
 
@@ -73,23 +74,49 @@ impl Tabs {
 
 /// What tabs tell each other. Tagged from outside, since JSON that passes through unread cannot be buffered.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Announced")]
 enum Announcement {
     /// A tab has started.
-    #[serde(rename_all = "camelCase")]
-    Hello { group: String, client: String },
+    Hello(Hello),
     /// A mutation is in storage.
-    #[serde(rename_all = "camelCase")]
-    Mutation {
-        group: String,
-        client: String,
-        id: u64,
-        sequence: u64,
-        name: String,
-        args_json: String,
-        created_ms: f64,
-        ops: Vec<CrudOp>,
-    },
+    Mutation(StoredMutation),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    group: String,
+    client: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredMutation {
+    group: String,
+    client: String,
+    id: u64,
+    sequence: u64,
+    name: String,
+    args_json: String,
+    created_ms: f64,
+    ops: Vec<CrudOp>,
+}
+
+#[derive(Deserialize)]
+struct Announced {
+    hello: Option<Hello>,
+    mutation: Option<StoredMutation>,
+}
+
+impl TryFrom<Announced> for Announcement {
+    type Error = &'static str;
+
+    fn try_from(announced: Announced) -> Result<Self, Self::Error> {
+        match (announced.hello, announced.mutation) {
+            (Some(hello), None) => Ok(Self::Hello(hello)),
+            (None, Some(mutation)) => Ok(Self::Mutation(mutation)),
+            _ => Err("an announcement of another kind"),
+        }
+    }
 }
 
 impl Client {
@@ -103,7 +130,7 @@ impl Client {
     pub(crate) fn say_hello(&mut self) {
         if let Some(group) = self.group_id.clone() {
             let client = self.client_id.clone();
-            self.announce(&Announcement::Hello { group, client });
+            self.announce(&Announcement::Hello(Hello { group, client }));
         }
     }
 
@@ -125,7 +152,7 @@ impl Client {
         let Some(group) = self.group_id.clone() else {
             return;
         };
-        self.announce(&Announcement::Mutation {
+        self.announce(&Announcement::Mutation(StoredMutation {
             group,
             client: mutation.client_id.clone(),
             id: mutation.id,
@@ -134,7 +161,7 @@ impl Client {
             args_json: mutation.args_json.clone(),
             created_ms: mutation.created_ms,
             ops: mutation.ops.clone(),
-        });
+        }));
     }
 
     fn announce(&mut self, announcement: &Announcement) {
@@ -149,7 +176,7 @@ impl Client {
 
     /// A message of another tab.
     pub(crate) fn on_announced(&mut self, text: &str) {
-        let announcement = match serde_json::from_str(text) {
+        let announcement = match json::from_str(text) {
             Ok(announcement) => announcement,
             // A tab with newer code may say more.
             Err(error) => {
@@ -161,12 +188,12 @@ impl Client {
             }
         };
         match announcement {
-            Announcement::Hello { group, client } => {
+            Announcement::Hello(Hello { group, client }) => {
                 if self.group_id.as_deref() == Some(&group) {
                     self.watch(&client);
                 }
             }
-            Announcement::Mutation {
+            Announcement::Mutation(StoredMutation {
                 group,
                 client,
                 id,
@@ -175,7 +202,7 @@ impl Client {
                 args_json,
                 created_ms,
                 ops,
-            } => {
+            }) => {
                 if self.group_id.as_deref() != Some(&group) || client == self.client_id {
                     return;
                 }

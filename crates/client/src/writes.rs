@@ -6,6 +6,7 @@ use crate::error::ClientError;
 use crate::rebase::RowKey;
 use crate::request::WriteOp;
 use landfall_protocol::{CrudKind, CrudOp, Json};
+use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Names, Row, Schema, TableId, TableSchema, ValueRef};
 use serde_json::value::RawValue;
@@ -38,13 +39,12 @@ impl Write {
                 table: table.to_owned(),
             })?;
         let table = &schema[id];
-        let fields: SortedMap<String, &RawValue> =
-            serde_json::from_str(row_json).map_err(|error| {
-                ClientError::Value(format!(
-                    "a write to \"{}\" needs an object of columns: {error}",
-                    table.name
-                ))
-            })?;
+        let fields: SortedMap<String, &RawValue> = json::from_str(row_json).map_err(|error| {
+            ClientError::Value(format!(
+                "a write to \"{}\" needs an object of columns: {error}",
+                table.name
+            ))
+        })?;
         let mut given = Vec::with_capacity(fields.len());
         for name in fields.keys() {
             given.push(

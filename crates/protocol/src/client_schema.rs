@@ -1,8 +1,7 @@
 //! The tables a client believes in, as it tells the server while it has no cookie.
 
-use crate::error::ProtocolError;
 use crate::json::present;
-use landfall_zql::schema::Schema;
+use landfall_zql::schema::{ColumnType, Schema, TableSchema};
 use landfall_zql::sorted_map::SortedMap;
 use serde::{Deserialize, Serialize};
 
@@ -57,9 +56,13 @@ pub enum ClientColumnType {
 
 impl ClientSchema {
     /// The wire form of a schema.
-    pub fn of(schema: &Schema) -> Result<Self, ProtocolError> {
-        serde_json::from_str(&schema.client_schema_json())
-            .map_err(|error| ProtocolError::from_json(&error))
+    pub fn of(schema: &Schema) -> Self {
+        let tables = schema.tables.iter();
+        Self {
+            tables: tables
+                .map(|table| (table.server_name.clone(), ClientTable::of(table)))
+                .collect(),
+        }
     }
 
     /// Whether both say the same; the order of key columns does not matter.
@@ -78,6 +81,34 @@ impl ClientSchema {
     }
 }
 
+impl ClientTable {
+    fn of(table: &TableSchema) -> Self {
+        let server_name = |at: &usize| table.columns[*at].server_name.clone();
+        let mut key: Vec<String> = table.primary_key.iter().map(server_name).collect();
+        key.sort_unstable();
+        let columns = table.columns.iter();
+        Self {
+            columns: columns
+                .map(|column| (column.server_name.clone(), ClientColumn::of(column.ty)))
+                .collect(),
+            primary_key: Some(key),
+        }
+    }
+}
+
+impl ClientColumn {
+    fn of(ty: ColumnType) -> Self {
+        let ty = match ty {
+            ColumnType::String => ClientColumnType::String,
+            ColumnType::Number => ClientColumnType::Number,
+            ColumnType::Boolean => ClientColumnType::Boolean,
+            ColumnType::Null => ClientColumnType::Null,
+            ColumnType::Json => ClientColumnType::Json,
+        };
+        Self { ty }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +119,16 @@ mod tests {
     fn round_trip() {
         let schema: ClientSchema = serde_json::from_str(ISSUE).expect("a schema");
         assert_eq!(serde_json::to_string(&schema).expect("writes"), ISSUE);
+    }
+
+    #[test]
+    fn is_what_the_schema_is_hashed_by() {
+        let schema = Schema::from_json(
+            r#"{"tables":{"b":{"serverName":"z","columns":{"id":{"type":"string","serverName":"x"},"a":{"type":"json"},"n":{"type":"null"},"on":{"type":"boolean"}},"primaryKey":["on","id"]},"issue":{"serverName":"a","columns":{"id":{"type":"number"}},"primaryKey":["id"]}}}"#,
+        )
+        .expect("a schema");
+        let text = serde_json::to_string(&ClientSchema::of(&schema)).expect("writes");
+        assert_eq!(text, schema.client_schema_json());
     }
 
     #[test]

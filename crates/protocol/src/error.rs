@@ -2,6 +2,7 @@
 //!
 //! Not to be mixed up with [`crate::ErrorBody`], which is the error *message* of the protocol.
 
+use landfall_zql::json::JsonError;
 use thiserror::Error;
 
 /// A message that does not follow the protocol.
@@ -31,29 +32,10 @@ pub enum ProtocolError {
     NotUtf8,
 }
 
-impl ProtocolError {
-    pub(crate) fn from_json(error: &serde_json::Error) -> Self {
-        Self::Malformed(without_values(&error.to_string()))
+impl From<JsonError> for ProtocolError {
+    fn from(error: JsonError) -> Self {
+        Self::Malformed(error.to_string())
     }
-}
-
-/// The parser quotes the value that it did not expect, which may be a token or private data; only its kind is kept.
-fn without_values(message: &str) -> String {
-    for prefix in ["invalid type: ", "invalid value: "] {
-        let Some(found) = message.strip_prefix(prefix) else {
-            continue;
-        };
-        let Some((value, expected)) = found.rsplit_once(", expected ") else {
-            continue;
-        };
-        let kind = value
-            .split(['"', '`'])
-            .next()
-            .unwrap_or_default()
-            .trim_end();
-        return format!("{prefix}{kind}, expected {expected}");
-    }
-    message.to_owned()
 }
 
 /// A cookie or version text that is not acceptable.
@@ -105,33 +87,4 @@ pub enum CacheUrlError {
     /// A query or a fragment.
     #[error("the server address must have neither query nor fragment")]
     QueryOrFragment,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_hold_no_values() {
-        for (text, message) in [
-            (
-                r#""top, expected secret""#,
-                "invalid type: string, expected u64 at line 1 column 22",
-            ),
-            (
-                "[1]",
-                "invalid type: sequence, expected u64 at line 1 column 0",
-            ),
-            (
-                "-77",
-                "invalid value: integer, expected u64 at line 1 column 3",
-            ),
-        ] {
-            let error = serde_json::from_str::<u64>(text).expect_err("no u64");
-            assert_eq!(
-                ProtocolError::from_json(&error).to_string(),
-                format!("malformed message: {message}")
-            );
-        }
-    }
 }

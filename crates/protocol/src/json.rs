@@ -1,7 +1,7 @@
 //! JSON values that pass through unread, and the rules for fields that all messages share.
 
 use crate::error::ProtocolError;
-use crate::strict;
+use landfall_zql::json;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -15,18 +15,16 @@ pub const MAX_DEPTH: usize = 120;
 pub struct Json(Box<RawValue>);
 
 impl Json {
-    /// Takes JSON text over after checking that it is one well-formed value.
-    pub fn parse(text: impl Into<String>) -> Result<Self, ProtocolError> {
-        RawValue::from_string(text.into())
-            .map(Self)
-            .map_err(|error| ProtocolError::from_json(&error))
+    /// Copies JSON text after checking that it is one well-formed value.
+    pub fn parse(text: impl AsRef<str>) -> Result<Self, ProtocolError> {
+        Ok(json::from_str(text.as_ref())?)
     }
 
     /// The JSON text of a value of ours.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, ProtocolError> {
         serde_json::value::to_raw_value(value)
             .map(Self)
-            .map_err(|error| ProtocolError::from_json(&error))
+            .map_err(|error| ProtocolError::Malformed(error.to_string()))
     }
 
     /// The text.
@@ -36,7 +34,7 @@ impl Json {
 
     /// Reads the value as a `T`; structures from objects only.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
-        strict::from_str(self.as_str()).map_err(|error| ProtocolError::from_json(&error))
+        Ok(json::from_str(self.as_str())?)
     }
 }
 

@@ -35,7 +35,6 @@ mod queries_patch;
 mod reaction;
 mod row_key;
 mod sec_protocol;
-mod strict;
 mod tagged;
 mod transform_error;
 mod update_auth;

@@ -489,7 +489,7 @@ mod tests {
             "[]",
         ] {
             assert!(
-                crate::strict::from_str::<MutationResult>(text).is_err(),
+                landfall_zql::json::from_str::<MutationResult>(text).is_err(),
                 "{text}"
             );
         }

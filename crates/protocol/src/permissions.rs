@@ -7,8 +7,8 @@
 
 use crate::error::ProtocolError;
 use crate::json::{check_depth, present};
-use crate::strict;
 use landfall_zql::ast::Condition;
+use landfall_zql::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -116,7 +116,7 @@ impl Permissions {
     /// Reads the compiled form.
     pub fn decode(text: &str) -> Result<Self, ProtocolError> {
         check_depth(text)?;
-        strict::from_str(text).map_err(|error| ProtocolError::from_json(&error))
+        Ok(json::from_str(text)?)
     }
 
     /// The rules under which rows of a table may be read; none if it is closed.

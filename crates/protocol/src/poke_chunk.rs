@@ -5,6 +5,7 @@
 
 use crate::error::ProtocolError;
 use crate::poke::PokePart;
+use landfall_zql::json;
 
 /// The largest frame a sender makes, including its first byte.
 pub const CHUNK_BYTES: usize = 1 << 20;
@@ -75,7 +76,7 @@ impl ChunkAssembler {
             return Ok(Vec::new());
         }
         let text = std::str::from_utf8(&self.bytes).map_err(|_| ProtocolError::NotUtf8)?;
-        serde_json::from_str(text).map_err(|error| ProtocolError::from_json(&error))
+        Ok(json::from_str(text)?)
     }
 }
 

@@ -6,8 +6,8 @@ use crate::error::HandshakeError;
 use crate::init_connection::InitConnection;
 use crate::json::check_depth;
 use crate::percent::{base64, from_base64, unescape};
-use crate::strict;
 use crate::upstream::{Upstream, decode_upstream};
+use landfall_zql::json::from_str;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -93,8 +93,7 @@ impl SecProtocol {
         let bytes = from_base64(&text).ok_or_else(|| refused("not base64"))?;
         let json = String::from_utf8(bytes).map_err(|_| refused("not UTF-8"))?;
         check_depth(&json).map_err(|error| refused(&error.to_string()))?;
-        let read: Read<'_> =
-            strict::from_str(&json).map_err(|_| refused("not the expected JSON"))?;
+        let read: Read<'_> = from_str(&json).map_err(|_| refused("not the expected JSON"))?;
         let init_connection = match read.init_connection_message {
             None => None,
             Some(message) => match decode_upstream(message.get()) {

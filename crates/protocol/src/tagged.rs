@@ -1,7 +1,7 @@
 //! `[type, body]`: reads the type, then the body straight into the right message, without a copy in between.
 
 use crate::error::ProtocolError;
-use crate::strict::Strict;
+use landfall_zql::json::read_with;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,33 +21,18 @@ pub(crate) fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
         .ok_or_else(|| A::Error::custom("a message is an array of its type and its body"))
 }
 
-/// Reads one message, structures from objects only.
-pub(crate) fn decode_strictly<'de, M: Messages<'de>>(text: &'de str) -> Result<M, ProtocolError> {
-    decode_with(text, |seed, json| seed.deserialize(Strict(json)))
-}
-
 /// Reads one message.
 pub(crate) fn decode<'de, M: Messages<'de>>(text: &'de str) -> Result<M, ProtocolError> {
-    decode_with(text, |seed, json| seed.deserialize(json))
-}
-
-type Json<'de> = serde_json::Deserializer<serde_json::de::StrRead<'de>>;
-
-fn decode_with<'de, M: Messages<'de>>(
-    text: &'de str,
-    read: impl FnOnce(Message<'_, M>, &mut Json<'de>) -> serde_json::Result<M>,
-) -> Result<M, ProtocolError> {
     let mut unknown = None;
-    let mut json = serde_json::Deserializer::from_str(text);
     let seed = Message {
         unknown: &mut unknown,
         messages: PhantomData,
     };
-    let message = read(seed, &mut json).and_then(|message| json.end().map(|()| message));
+    let message = read_with(text, |reader| seed.deserialize(reader));
     match (message, unknown) {
         (_, Some(kind)) => Err(ProtocolError::UnknownType(kind)),
         (Ok(message), None) => Ok(message),
-        (Err(error), None) => Err(ProtocolError::from_json(&error)),
+        (Err(error), None) => Err(error.into()),
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Upstream {
 /// Reads a message from a client.
 pub fn decode_upstream(text: &str) -> Result<Upstream, ProtocolError> {
     check_depth(text)?;
-    tagged::decode_strictly(text)
+    tagged::decode(text)
 }
 
 impl<'de> Messages<'de> for Upstream {

@@ -1,8 +1,13 @@
 //! A query as data: the JSON form that client and server exchange. Decoding is strict and bounded in depth.
 
-use crate::sorted_map::SortedMap;
+mod decode;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::json::{self, JsonError};
+use crate::sorted_map::SortedMap;
+use decode::present;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// A query. Names are the client's until the AST is mapped for the server.
@@ -85,7 +90,11 @@ pub struct Bound {
 
 /// What a row must satisfy. An empty `and` is true, an empty `or` is false.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    try_from = "decode::ConditionFields"
+)]
 pub enum Condition {
     /// A comparison.
     Simple {
@@ -113,25 +122,21 @@ pub enum Condition {
         /// Which of the two.
         op: ExistsOperator,
         /// Hint: evaluate from the subquery's side.
-        #[serde(
-            default,
-            skip_serializing_if = "Option::is_none",
-            deserialize_with = "present"
-        )]
+        #[serde(skip_serializing_if = "Option::is_none")]
         flip: Option<bool>,
         /// Hint: the subquery has one row at most.
-        #[serde(
-            default,
-            skip_serializing_if = "Option::is_none",
-            deserialize_with = "present"
-        )]
+        #[serde(skip_serializing_if = "Option::is_none")]
         scalar: Option<bool>,
     },
 }
 
 /// One side of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    try_from = "decode::OperandFields"
+)]
 pub enum Operand {
     /// A constant.
     Literal {
@@ -163,7 +168,7 @@ pub enum Anchor {
 }
 
 /// A member's name, or the names on the way to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Path {
     /// One name.
@@ -173,36 +178,22 @@ pub enum Path {
 }
 
 /// A comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the wire names say it")]
 pub enum SimpleOperator {
-    #[serde(rename = "=")]
     Equal,
-    #[serde(rename = "!=")]
     NotEqual,
-    #[serde(rename = "IS")]
     Is,
-    #[serde(rename = "IS NOT")]
     IsNot,
-    #[serde(rename = "<")]
     Less,
-    #[serde(rename = ">")]
     Greater,
-    #[serde(rename = "<=")]
     LessOrEqual,
-    #[serde(rename = ">=")]
     GreaterOrEqual,
-    #[serde(rename = "LIKE")]
     Like,
-    #[serde(rename = "NOT LIKE")]
     NotLike,
-    #[serde(rename = "ILIKE")]
     ILike,
-    #[serde(rename = "NOT ILIKE")]
     NotILike,
-    #[serde(rename = "IN")]
     In,
-    #[serde(rename = "NOT IN")]
     NotIn,
 }
 
@@ -239,8 +230,14 @@ impl SimpleOperator {
     }
 }
 
+impl Serialize for SimpleOperator {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// Whether the subquery must have a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ExistsOperator {
     /// It must.
     #[serde(rename = "EXISTS")]
@@ -288,59 +285,12 @@ pub enum System {
 
 /// Positional equality of columns of a parent and a child row; both lists have the same length, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    try_from = "Fields",
-    into = "Fields"
-)]
+#[serde(rename_all = "camelCase", try_from = "decode::CorrelationFields")]
 pub struct Correlation {
     /// Columns of the parent.
     pub parent_field: Vec<String>,
     /// Columns of the child.
     pub child_field: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Fields {
-    parent_field: Vec<String>,
-    child_field: Vec<String>,
-}
-
-impl TryFrom<Fields> for Correlation {
-    type Error = &'static str;
-
-    fn try_from(
-        Fields {
-            parent_field,
-            child_field,
-        }: Fields,
-    ) -> Result<Self, Self::Error> {
-        if parent_field.is_empty() || parent_field.len() != child_field.len() {
-            return Err(
-                "a correlation needs as many parent fields as child fields, and at least one",
-            );
-        }
-        Ok(Correlation {
-            parent_field,
-            child_field,
-        })
-    }
-}
-
-impl From<Correlation> for Fields {
-    fn from(
-        Correlation {
-            parent_field,
-            child_field,
-        }: Correlation,
-    ) -> Self {
-        Fields {
-            parent_field,
-            child_field,
-        }
-    }
 }
 
 /// A constant: a scalar, a list of scalars that are not null (for `IN`), or, in a bound only, any JSON value.
@@ -368,7 +318,7 @@ impl Serialize for Literal {
             Literal::Number(value) => serialize_number(*value, serializer),
             Literal::String(value) => serializer.serialize_str(value),
             Literal::Array(values) => serializer.collect_seq(values),
-            Literal::Json(text) => serde_json::from_str::<serde_json::Value>(text)
+            Literal::Json(text) => json::from_str::<&RawValue>(text)
                 .map_err(serde::ser::Error::custom)?
                 .serialize(serializer),
         }
@@ -390,12 +340,6 @@ fn serialize_number<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S
     serializer.serialize_f64(value)
 }
 
-impl<'de> Deserialize<'de> for Literal {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_json::Value::deserialize(deserializer).map(Literal::from)
-    }
-}
-
 impl From<serde_json::Value> for Literal {
     fn from(value: serde_json::Value) -> Self {
         use serde_json::Value as Json;
@@ -414,20 +358,13 @@ impl From<serde_json::Value> for Literal {
     }
 }
 
-/// An optional member that is absent or has a value: the wire never has null for "absent".
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 /// Why a JSON text is not a query.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AstError {
     /// Not JSON, a wrong shape, an unknown member, or nested too deeply.
     #[error("the query is not valid: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// A literal where it cannot stand.
     #[error("the query is not valid: {0}")]
     Operand(&'static str),
@@ -440,7 +377,7 @@ impl Ast {
     /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
     /// list with null or lists, as literal.
     pub fn from_json(json: &str) -> Result<Ast, AstError> {
-        let ast: Ast = serde_json::from_str(json)?;
+        let ast: Ast = json::from_str(json)?;
         ast.check()?;
         Ok(ast)
     }

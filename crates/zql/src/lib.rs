@@ -4,6 +4,7 @@
 
 pub mod ast;
 pub mod hash;
+pub mod json;
 mod like;
 pub mod name_mapping;
 pub mod normalize;

@@ -9,10 +9,10 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use serde::de::IgnoredAny;
 use thiserror::Error;
 use triomphe::ThinArc;
 
+use crate::json::is_json;
 use crate::value::ValueRef;
 
 const TAG_SHIFT: u32 = 29;
@@ -299,9 +299,9 @@ fn validate_number(slice: &[u8], column: usize) -> Result<(), RowError> {
 }
 
 fn validate_json(text: &str, column: usize) -> Result<(), RowError> {
-    match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) if text != "null" => Ok(()),
-        _ => Err(RowError::Json(column)),
+    match is_json(text) && text != "null" {
+        true => Ok(()),
+        false => Err(RowError::Json(column)),
     }
 }
 

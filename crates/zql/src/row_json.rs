@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::json::{JsonError, read_with};
 use crate::row::{Row, RowBuilder};
 use crate::schema::{ColumnType, Key, TableSchema};
 use crate::value::{Value, ValueRef, write_json};
@@ -31,7 +32,7 @@ pub enum RowJsonError {
         /// The table.
         table: String,
         /// What the parser says.
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// A value that the column cannot hold.
     #[error("column {column:?} of table {table:?} holds a {expected}, not a {found}")]
@@ -115,20 +116,18 @@ impl TableSchema {
         json: &'de str,
         names: Names,
     ) -> Result<Vec<Option<Parsed<'de>>>, RowJsonError> {
-        let mut reader = serde_json::Deserializer::from_str(json);
         let mut cells = Cells {
             table: self,
             names,
             values: vec![None; self.columns.len()],
             wrong: None,
         };
-        cells
-            .deserialize(&mut reader)
-            .and_then(|()| reader.end())
-            .map_err(|source| RowJsonError::Json {
+        read_with(json, |reader| cells.deserialize(reader)).map_err(|source| {
+            RowJsonError::Json {
                 table: self.name.clone(),
                 source,
-            })?;
+            }
+        })?;
         match cells.wrong {
             None => Ok(cells.values),
             Some(wrong) => Err(wrong),

@@ -1,6 +1,5 @@
 //! Tables, columns and primary keys, under their client and their server names.
 
-use crate::sorted_map::SortedMap;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::ops::Index;
@@ -9,7 +8,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::hash::{base36, h64};
+use crate::json::{self, JsonError};
 use crate::row::Row;
+use crate::sorted_map::SortedMap;
 use crate::value::{ValueRef, compare};
 
 /// A table's place in its [`Schema`].
@@ -143,7 +144,7 @@ impl PartialOrd for Key {
 pub enum SchemaError {
     /// The JSON text is not a schema.
     #[error("the schema is not valid: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// A primary key is empty.
     #[error("table {table:?} is missing a primary key")]
     NoPrimaryKey {
@@ -244,7 +245,7 @@ impl Schema {
     /// # Errors
     /// JSON of another shape, and what [`Schema::new`] refuses.
     pub fn from_json(json: &str) -> Result<Schema, SchemaError> {
-        let SchemaJson { tables } = serde_json::from_str(json)?;
+        let SchemaJson { tables } = json::from_str(json)?;
         let tables = tables
             .into_iter()
             .map(|(name, table)| table.build(name))

@@ -5,7 +5,7 @@ use crate::error_body::{EndpointFailure, ErrorBody, Origin, PushFailed, Reason};
 use crate::json::{Json, nullable};
 use crate::mutation::MutationRef;
 use crate::push::{LegacyPushError, LegacyPushErrorKind, PushResponse, PushedMutation};
-use crate::strict;
+use landfall_zql::json;
 use serde::{Deserialize, Serialize};
 
 /// What the mutate endpoint answered.
@@ -50,22 +50,20 @@ pub(super) fn stated<'de, D: serde::Deserializer<'de>>(
 impl MutateResponse {
     /// Reads an answer with status 200, in its present or one of its old forms.
     pub fn decode(text: &str) -> Result<Self, ProtocolError> {
-        let parse = |error: serde_json::Error| ProtocolError::from_json(&error);
-        let Kind { kind } = strict::from_str(text).map_err(parse)?;
+        let Kind { kind } = json::from_str(text)?;
         match kind.as_deref() {
             Some("MutateResponse") => {
-                let MutateResponseBody { user_id, mutations } =
-                    strict::from_str(text).map_err(parse)?;
+                let MutateResponseBody { user_id, mutations } = json::from_str(text)?;
                 Ok(Self::Mutations { user_id, mutations })
             }
-            Some("PushFailed") => match strict::from_str(text).map_err(parse)? {
+            Some("PushFailed") => match json::from_str(text)? {
                 ErrorBody::PushFailed(failed) => Ok(Self::Failed(failed)),
                 _ => Err(ProtocolError::Malformed("not a PushFailed".to_owned())),
             },
             Some(_) => Err(ProtocolError::Malformed(
                 "unknown kind of answer".to_owned(),
             )),
-            None => match strict::from_str(text).map_err(parse)? {
+            None => match json::from_str(text)? {
                 PushResponse::Mutations { mutations } => Ok(Self::Mutations {
                     user_id: None,
                     mutations,

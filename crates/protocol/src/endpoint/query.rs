@@ -4,9 +4,9 @@ use super::mutate::stated;
 use crate::error::ProtocolError;
 use crate::error_body::{ErrorBody, TransformFailed};
 use crate::json::{Json, present};
-use crate::strict;
 use crate::transform_error::{ErroredQuery, ErroredQueryKind};
 use landfall_zql::ast::Ast;
+use landfall_zql::json;
 use serde::{Deserialize, Serialize};
 
 /// One query to be turned into an AST.
@@ -28,10 +28,10 @@ pub fn encode_request(queries: &[TransformQuery]) -> String {
 
 /// Reads the body of a request; for application servers in Rust and for tests.
 pub fn decode_request(text: &str) -> Result<Vec<TransformQuery>, ProtocolError> {
-    match serde_json::from_str::<(String, Vec<TransformQuery>)>(text) {
+    match json::from_str::<(String, Vec<TransformQuery>)>(text) {
         Ok((kind, queries)) if kind == "transform" => Ok(queries),
         Ok((kind, _)) => Err(ProtocolError::UnknownType(kind.chars().take(40).collect())),
-        Err(error) => Err(ProtocolError::from_json(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -122,9 +122,8 @@ impl QueryResponse {
     /// Reads an answer with status 200, in its present or one of its old forms.
     pub fn decode(text: &str) -> Result<Self, ProtocolError> {
         crate::json::check_depth(text)?;
-        let parse = |error: serde_json::Error| ProtocolError::from_json(&error);
         if text.trim_start().starts_with('[') {
-            let (kind, body): (String, Json) = strict::from_str(text).map_err(parse)?;
+            let (kind, body): (String, Json) = json::from_str(text)?;
             return match kind.as_str() {
                 "transformed" => Ok(Self::Queries {
                     user_id: None,
@@ -134,14 +133,13 @@ impl QueryResponse {
                 _ => Err(ProtocolError::UnknownType(kind.chars().take(40).collect())),
             };
         }
-        let Kind { kind } = strict::from_str(text).map_err(parse)?;
+        let Kind { kind } = json::from_str(text)?;
         match kind.as_str() {
             "QueryResponse" => {
-                let QueryResponseBody { user_id, queries } =
-                    strict::from_str(text).map_err(parse)?;
+                let QueryResponseBody { user_id, queries } = json::from_str(text)?;
                 Ok(Self::Queries { user_id, queries })
             }
-            "TransformFailed" => failed(&strict::from_str(text).map_err(parse)?),
+            "TransformFailed" => failed(&json::from_str(text)?),
             _ => Err(ProtocolError::Malformed(
                 "unknown kind of answer".to_owned(),
             )),

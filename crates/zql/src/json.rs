@@ -1,0 +1,672 @@
+//! Reads JSON texts into everything that implements serde's `Deserialize`.
+//!
+//! Differs from `serde_json` in three ways.
+//! It is small: one kind of input, and what does not depend on the type that is read is written once, which makes a
+//! module for browsers about a hundred kilobytes lighter.
+//! It is strict: structures are read from objects only, and variants of enums from their bare names only.
+//! And its errors never quote values, so that they can be logged.
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
+};
+use std::borrow::Cow;
+use std::fmt;
+
+/// How deeply values may nest. What passes through unread, or is skipped, may nest without bound.
+const MAX_DEPTH: u8 = 128;
+
+/// The name by which `serde_json::value::RawValue` asks for the text of a value.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// Why a text is not JSON, or not the JSON that was asked for.
+#[derive(Debug)]
+pub struct JsonError(Box<Reason>);
+
+#[derive(Debug)]
+struct Reason {
+    message: String,
+    /// Where reading stopped, once that is known.
+    at: Option<usize>,
+}
+
+impl JsonError {
+    #[cold]
+    fn new(message: impl Into<String>) -> Self {
+        Self(Box::new(Reason {
+            message: message.into(),
+            at: None,
+        }))
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match self.0.at {
+            Some(at) => write!(f, " at byte {at}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+impl de::Error for JsonError {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+
+    #[cold]
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(format!(
+            "invalid type: {}, expected {expected}",
+            kind_of(&found)
+        ))
+    }
+
+    #[cold]
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(format!(
+            "invalid value: {}, expected {expected}",
+            kind_of(&found)
+        ))
+    }
+
+    // The name of the variant comes from outside, and may be a value that stands where a name should be.
+    #[cold]
+    fn unknown_variant(_: &str, _: &'static [&'static str]) -> Self {
+        Self::new("unknown variant")
+    }
+}
+
+fn kind_of(value: &Unexpected<'_>) -> &'static str {
+    match value {
+        Unexpected::Bool(_) => "boolean",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "integer",
+        Unexpected::Float(_) => "floating point",
+        Unexpected::Char(_) | Unexpected::Str(_) => "string",
+        Unexpected::Unit | Unexpected::Option => "null",
+        Unexpected::Seq => "sequence",
+        Unexpected::Map => "map",
+        _ => "value",
+    }
+}
+
+/// Reads the one value that a text holds.
+///
+/// # Errors
+/// The text is not JSON, holds more than one value, is not a `T`, or nests deeper than 128 levels.
+pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, JsonError> {
+    read_with(text, |reader| T::deserialize(reader))
+}
+
+/// Reads the one value that a text holds in a way of the caller's.
+///
+/// # Errors
+/// As [`from_str`].
+pub fn read_with<'de, T>(
+    text: &'de str,
+    read: impl FnOnce(&mut JsonReader<'de>) -> Result<T, JsonError>,
+) -> Result<T, JsonError> {
+    let mut reader = JsonReader {
+        text,
+        at: 0,
+        depth: 0,
+    };
+    let value = read(&mut reader);
+    let end = reader.finish(value.is_ok());
+    match (value, end) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Err(mut error), _) | (Ok(_), Err(mut error)) => {
+            error.0.at.get_or_insert(reader.at);
+            Err(error)
+        }
+    }
+}
+
+/// Whether a text is one JSON value.
+pub fn is_json(text: &str) -> bool {
+    read_with(text, |reader| reader.skip().map(drop)).is_ok()
+}
+
+/// The place in a text up to which it has been read.
+pub struct JsonReader<'de> {
+    text: &'de str,
+    at: usize,
+    depth: u8,
+}
+
+impl<'de> JsonReader<'de> {
+    /// The next byte that is no white space; 0 at the end.
+    fn peek(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
+                Some(byte) => return *byte,
+                None => return 0,
+            }
+        }
+    }
+
+    /// Takes the next byte that is no white space if it is this one.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == byte;
+        self.at += usize::from(found);
+        found
+    }
+
+    fn finish(&mut self, complete: bool) -> Result<(), JsonError> {
+        self.peek();
+        match complete && self.at < self.text.len() {
+            true => Err(JsonError::new("trailing characters")),
+            false => Ok(()),
+        }
+    }
+
+    /// An error about what comes next.
+    #[cold]
+    fn unexpected(&mut self, expected: &dyn Expected) -> JsonError {
+        let found = match self.peek() {
+            0 if self.at >= self.text.len() => {
+                return JsonError::new("the text ends too early");
+            }
+            b'"' => Unexpected::Str(""),
+            b'{' => Unexpected::Map,
+            b'[' => Unexpected::Seq,
+            b'n' => Unexpected::Unit,
+            b't' | b'f' => Unexpected::Bool(true),
+            b'-' | b'0'..=b'9' => Unexpected::Float(0.0),
+            _ => return JsonError::new("not JSON"),
+        };
+        de::Error::invalid_type(found, expected)
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(JsonError::new("not JSON"))
+    }
+
+    fn enter(&mut self) -> Result<(), JsonError> {
+        if self.depth == MAX_DEPTH {
+            return Err(JsonError::new("recursion limit exceeded"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Reads a number that stands here: its text, and whether it is an integer.
+    fn number(&mut self) -> Result<(&'de str, bool), JsonError> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut at = start + usize::from(bytes[start] == b'-');
+        let digits = |at: &mut usize| {
+            let first = *at;
+            while bytes.get(*at).is_some_and(u8::is_ascii_digit) {
+                *at += 1;
+            }
+            *at > first
+        };
+        let whole = at;
+        let mut good = digits(&mut at) && (bytes[whole] != b'0' || at == whole + 1);
+        let mut integer = true;
+        if bytes.get(at) == Some(&b'.') {
+            integer = false;
+            at += 1;
+            good &= digits(&mut at);
+        }
+        if let Some(b'e' | b'E') = bytes.get(at) {
+            integer = false;
+            at += 1;
+            at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
+            good &= digits(&mut at);
+        }
+        self.at = at;
+        match good {
+            true => Ok((&self.text[start..at], integer)),
+            false => Err(JsonError::new("invalid number")),
+        }
+    }
+
+    /// Goes through a string that begins here; gives what is between its quotes, and whether that has escapes.
+    fn quoted(&mut self) -> Result<(&'de str, bool), JsonError> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escapes = false;
+        loop {
+            at += plain_characters(&bytes[at..]);
+            self.at = at;
+            match bytes.get(at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok((&self.text[start..at], escapes));
+                }
+                Some(b'\\') => {
+                    escapes = true;
+                    at += match bytes.get(at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') if hex(bytes, at + 2).is_some() => 6,
+                        _ => return Err(JsonError::new("invalid escape")),
+                    };
+                }
+                Some(_) => return Err(JsonError::new("control character in a string")),
+                None => return Err(JsonError::new("the text ends too early")),
+            }
+        }
+    }
+
+    /// Reads a string that begins here; borrows it unless it has escapes.
+    fn string(&mut self) -> Result<Cow<'de, str>, JsonError> {
+        match self.quoted()? {
+            (text, false) => Ok(Cow::Borrowed(text)),
+            (text, true) => unescape(text).map(Cow::Owned),
+        }
+    }
+
+    /// Goes through a key and the colon behind it.
+    fn skip_key(&mut self) -> Result<(), JsonError> {
+        if self.peek() != b'"' {
+            return Err(JsonError::new("key must be a string"));
+        }
+        self.quoted()?;
+        self.colon()
+    }
+
+    fn colon(&mut self) -> Result<(), JsonError> {
+        match self.take(b':') {
+            true => Ok(()),
+            false => Err(JsonError::new("expected `:`")),
+        }
+    }
+
+    /// Goes through the next value, without recursion, and gives its text.
+    fn skip(&mut self) -> Result<&'de str, JsonError> {
+        let mut closing = Vec::new();
+        self.peek();
+        let start = self.at;
+        loop {
+            match self.peek() {
+                b'{' => {
+                    self.at += 1;
+                    if !self.take(b'}') {
+                        closing.push(b'}');
+                        self.skip_key()?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.at += 1;
+                    if !self.take(b']') {
+                        closing.push(b']');
+                        continue;
+                    }
+                }
+                b'"' => drop(self.quoted()?),
+                b'-' | b'0'..=b'9' => drop(self.number()?),
+                b't' => self.word("true")?,
+                b'f' => self.word("false")?,
+                b'n' => self.word("null")?,
+                _ => return Err(self.unexpected(&"a value")),
+            }
+            while let Some(&close) = closing.last() {
+                if self.take(b',') {
+                    if close == b'}' {
+                        self.skip_key()?;
+                    }
+                    break;
+                }
+                if !self.take(close) {
+                    return Err(JsonError::new("expected `,` or a closing bracket"));
+                }
+                closing.pop();
+            }
+            if closing.is_empty() {
+                return Ok(&self.text[start..self.at]);
+            }
+        }
+    }
+}
+
+/// How many bytes at the beginning of a text are neither a quote, a backslash nor a control character.
+fn plain_characters(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    let mut at = 0;
+    for word in bytes.chunks_exact(8) {
+        let word = word
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        // In the lowest byte that matches, and in none below it, the highest bit is set.
+        let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = (below(word, b' ') | is(b'"') | is(b'\\')) & (ONES << 7);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+    let rest = &bytes[at..];
+    at + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+fn hex(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.iter().try_fold(0, |sum, &byte| {
+        Some(sum << 4 | char::from(byte).to_digit(16)?)
+    })
+}
+
+/// Resolves the escapes of a string in which all are well-formed.
+fn unescape(text: &str) -> Result<String, JsonError> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let (simple, length) = match escape.as_bytes()[0] {
+            b'b' => ('\u{8}', 1),
+            b'f' => ('\u{c}', 1),
+            b'n' => ('\n', 1),
+            b'r' => ('\r', 1),
+            b't' => ('\t', 1),
+            b'u' => unescape_unicode(escape.as_bytes())
+                .ok_or_else(|| JsonError::new("lone surrogate in a string"))?,
+            other => (char::from(other), 1),
+        };
+        out.push(simple);
+        rest = &escape[length..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Reads `uXXXX`, or `uXXXX\uXXXX` when the first is half a character; gives the character and the length.
+fn unescape_unicode(escape: &[u8]) -> Option<(char, usize)> {
+    let first = hex(escape, 1)?;
+    if let Some(character) = char::from_u32(first) {
+        return Some((character, 5));
+    }
+    let second = escape
+        .get(5..7)
+        .filter(|next| next == b"\\u")
+        .and_then(|_| hex(escape, 7))?;
+    let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
+    let character = char::decode_utf16(pair).next()?.ok()?;
+    Some((character, 11))
+}
+
+impl<'de> Deserializer<'de> for &mut JsonReader<'de> {
+    type Error = JsonError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        match self.peek() {
+            b'"' => self.deserialize_str(visitor),
+            b'{' => self.deserialize_map(visitor),
+            b'[' => self.deserialize_seq(visitor),
+            b't' | b'f' => self.deserialize_bool(visitor),
+            b'n' => self.deserialize_unit(visitor),
+            _ => self.deserialize_f64(visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if self.peek() != b'"' {
+            return Err(self.unexpected(&visitor));
+        }
+        match self.string()? {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if !matches!(self.peek(), b'-' | b'0'..=b'9') {
+            return Err(self.unexpected(&visitor));
+        }
+        let (text, integer) = self.number()?;
+        if integer && text != "-0" {
+            if let Ok(value) = text.parse() {
+                return visitor.visit_u64(value);
+            }
+            if let Ok(value) = text.parse() {
+                return visitor.visit_i64(value);
+            }
+        }
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => visitor.visit_f64(value),
+            _ => Err(JsonError::new("number out of range")),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        let value = match self.peek() {
+            b't' => true,
+            b'f' => false,
+            _ => return Err(self.unexpected(&visitor)),
+        };
+        self.word(if value { "true" } else { "false" })?;
+        visitor.visit_bool(value)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if self.peek() != b'n' {
+            return Err(self.unexpected(&visitor));
+        }
+        self.word("null")?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if self.peek() != b'n' {
+            return visitor.visit_some(self);
+        }
+        self.word("null")?;
+        visitor.visit_none()
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if self.peek() != b'[' {
+            return Err(self.unexpected(&visitor));
+        }
+        let mut inside = Inside::enter(self, b']')?;
+        let value = visitor.visit_seq(&mut inside)?;
+        inside.leave()?;
+        Ok(value)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        if self.peek() != b'{' {
+            return Err(self.unexpected(&visitor));
+        }
+        let mut inside = Inside::enter(self, b'}')?;
+        let value = visitor.visit_map(&mut inside)?;
+        inside.leave()?;
+        Ok(value)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, JsonError> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, JsonError> {
+        if self.peek() != b'"' {
+            return Err(self.unexpected(&visitor));
+        }
+        let name = self.string()?;
+        visitor.visit_enum((&*name).into_deserializer())
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, JsonError> {
+        match name {
+            RAW_VALUE => visitor.visit_map(RawText(Some(self.skip()?))),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.skip()?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, JsonError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        self.deserialize_f64(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i128 u8 u128 f32 char bytes byte_buf unit_struct tuple_struct
+    }
+}
+
+/// The elements of an array or the members of an object that is being read.
+struct Inside<'r, 'de> {
+    reader: &'r mut JsonReader<'de>,
+    closing: u8,
+    first: bool,
+    closed: bool,
+}
+
+impl<'r, 'de> Inside<'r, 'de> {
+    fn enter(reader: &'r mut JsonReader<'de>, closing: u8) -> Result<Self, JsonError> {
+        reader.enter()?;
+        Ok(Self {
+            reader,
+            closing,
+            first: true,
+            closed: false,
+        })
+    }
+
+    /// Whether another element or member comes.
+    fn more(&mut self) -> Result<bool, JsonError> {
+        if self.closed {
+            return Ok(false);
+        }
+        if self.reader.take(self.closing) {
+            self.closed = true;
+            self.reader.depth -= 1;
+            return Ok(false);
+        }
+        match std::mem::take(&mut self.first) || self.reader.take(b',') {
+            true => Ok(true),
+            false => Err(JsonError::new("expected `,` or a closing bracket")),
+        }
+    }
+
+    fn leave(&mut self) -> Result<(), JsonError> {
+        match self.more()? {
+            true => Err(JsonError::new("more elements than expected")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<'de> SeqAccess<'de> for &mut Inside<'_, 'de> {
+    type Error = JsonError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, JsonError> {
+        match self.more()? {
+            true => seed.deserialize(&mut *self.reader).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+impl<'de> MapAccess<'de> for &mut Inside<'_, 'de> {
+    type Error = JsonError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, JsonError> {
+        if !self.more()? {
+            return Ok(None);
+        }
+        if self.reader.peek() != b'"' {
+            return Err(JsonError::new("key must be a string"));
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, JsonError> {
+        self.reader.colon()?;
+        seed.deserialize(&mut *self.reader)
+    }
+}
+
+/// The text of a value as `RawValue` wants it: a map from its name to the text.
+struct RawText<'de>(Option<&'de str>);
+
+impl<'de> MapAccess<'de> for RawText<'de> {
+    type Error = JsonError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, JsonError> {
+        if self.0.is_none() {
+            return Ok(None);
+        }
+        seed.deserialize(BorrowedStrDeserializer::new(RAW_VALUE))
+            .map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, JsonError> {
+        let text = self.0.take().unwrap_or_default();
+        seed.deserialize(BorrowedStrDeserializer::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests;
