@@ -7,6 +7,7 @@
 
 use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
 use landfall_protocol::CrudOp;
+use landfall_zql::sort::{sort, sort_by_key};
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
 /// Names a mutation: the client that made it and its number there.
@@ -228,7 +229,7 @@ impl Mutations {
         if self.pending.is_sorted_by_key(Mutation::order) {
             return false;
         }
-        self.pending.sort_by_key(Mutation::order);
+        sort_by_key(&mut self.pending, Mutation::order);
         self.revision += 1;
         true
     }
@@ -307,7 +308,7 @@ impl Mutations {
                 .filter(|m| m.client_id == *client && m.id > start)
                 .map(|m| m.id)
                 .collect();
-            ids.sort_unstable();
+            sort(&mut ids);
             // A gap would be refused; it closes when the missing one is announced or loaded.
             for (expected, id) in (start + 1..).zip(ids) {
                 if id != expected {
@@ -375,7 +376,7 @@ impl Mutations {
             mutation.attempted = false;
             self.pending.push(mutation);
         }
-        self.pending.sort_by_key(|mutation| mutation.id);
+        sort_by_key(&mut self.pending, |mutation| mutation.id);
         self.revision += 1;
         self.next_id = last + 1;
         uncertain

@@ -5,6 +5,7 @@ use crate::flush::op;
 use crate::row_handles::RowHandles;
 use landfall_ivm::{Entry, Pipeline, Relationship, Role, Step, ViewDelta};
 use landfall_zql::TableId;
+use landfall_zql::sort::sort_by_key;
 
 /// The tables of the rows of a view, level by level.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ impl TableShape {
 
     fn level(table: TableId, relationships: &[Relationship]) -> Self {
         let mut shown: Vec<&Relationship> = relationships.iter().filter(|r| is_shown(r)).collect();
-        shown.sort_by_key(|relationship| relationship.index);
+        sort_by_key(&mut shown, |relationship| relationship.index);
         let lists = shown
             .into_iter()
             .map(|outer| {

@@ -7,6 +7,7 @@ use crate::rebase::RowKey;
 use crate::request::WriteOp;
 use landfall_protocol::{CrudKind, CrudOp, Json};
 use landfall_zql::json;
+use landfall_zql::sort::sort;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Names, Row, Schema, TableId, TableSchema, ValueRef};
 use serde_json::value::RawValue;
@@ -56,7 +57,7 @@ impl Write {
                     })?,
             );
         }
-        given.sort_unstable();
+        sort(&mut given);
         if op == WriteOp::Delete {
             given.retain(|column| table.primary_key.contains(column));
         }

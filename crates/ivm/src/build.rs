@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use landfall_zql::ast::{Ast, Condition, CorrelatedSubquery, ExistsOperator, Literal, System};
 use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Predicate;
+use landfall_zql::sort::{sort, sort_by_key};
 use landfall_zql::{ColumnType, Row, Schema, TableId, TableSchema, ValueRef};
 
 use crate::change::{Relationship, Role};
@@ -30,7 +31,7 @@ impl Pipeline {
             indexes: Vec::new(),
         };
         let level = builder.level(ast, None)?;
-        builder.indexes.sort();
+        sort(&mut builder.indexes);
         builder.indexes.dedup();
         Ok(Pipeline {
             operators: builder.operators,
@@ -304,7 +305,7 @@ impl Builder<'_> {
     }
 
     fn plan_index(&mut self, table: TableId, mut constrained: Vec<usize>, order: &Order) {
-        constrained.sort_unstable();
+        sort(&mut constrained);
         constrained.dedup();
         // A pinned primary key is one look-up: no index of its own.
         if self.schema[table]
@@ -321,7 +322,7 @@ impl Builder<'_> {
 
 fn pinned(filter: &Predicate) -> Constraint {
     let mut pinned = filter.equalities();
-    pinned.sort_by_key(|(column, _)| *column);
+    sort_by_key(&mut pinned, |(column, _)| *column);
     pinned.dedup_by_key(|(column, _)| *column);
     pinned
 }
@@ -394,7 +395,7 @@ fn split_columns(
         .for_each(|entry| names.extend(entry.correlation.parent_field.clone()));
     let mut split = columns(&names, table)?;
     split.extend(partition.unwrap_or_default());
-    split.sort_unstable();
+    sort(&mut split);
     split.dedup();
     Ok(split)
 }

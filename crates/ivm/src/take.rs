@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_zql::ordering::Order;
+use landfall_zql::sort::sort;
 use landfall_zql::{Key, Row, ValueRef};
 
 use crate::change::{Change, Output};
@@ -36,7 +37,7 @@ struct Kept {
 impl Take {
     pub fn new(input: OpId, limit: u32, partition: Option<&[usize]>, order: Order) -> Take {
         let mut partition = partition.unwrap_or_default().to_vec();
-        partition.sort_unstable();
+        sort(&mut partition);
         partition.dedup();
         Take {
             input,

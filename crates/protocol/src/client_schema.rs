@@ -2,6 +2,7 @@
 
 use crate::json::present;
 use landfall_zql::schema::{ColumnType, Schema, TableSchema};
+use landfall_zql::sort::sort;
 use landfall_zql::sorted_map::SortedMap;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ impl ClientSchema {
         let mut copy = self.clone();
         for table in copy.tables.values_mut() {
             if let Some(key) = &mut table.primary_key {
-                key.sort_unstable();
+                sort(key);
             }
         }
         copy
@@ -85,7 +86,7 @@ impl ClientTable {
     fn of(table: &TableSchema) -> Self {
         let server_name = |at: &usize| table.columns[*at].server_name.clone();
         let mut key: Vec<String> = table.primary_key.iter().map(server_name).collect();
-        key.sort_unstable();
+        sort(&mut key);
         let columns = table.columns.iter();
         Self {
             columns: columns

@@ -5,6 +5,7 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use landfall_zql::sort::sort_by;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, Schema, TableId};
 use std::cmp::Ordering;
@@ -56,7 +57,7 @@ impl Page {
 
     /// The pages in their order; fails if they overlap.
     pub(crate) fn sort(mut pages: Vec<Self>, schema: &Schema) -> Result<Vec<Self>, FormatError> {
-        pages.sort_by(|a, b| match (a.rows.first(), b.rows.first()) {
+        sort_by(&mut pages, |a, b| match (a.rows.first(), b.rows.first()) {
             (Some(a), Some(b)) => compare(schema, a, b),
             (a, b) => a.is_some().cmp(&b.is_some()),
         });

@@ -13,6 +13,7 @@ pub mod predicate;
 pub mod row;
 pub mod row_json;
 pub mod schema;
+pub mod sort;
 pub mod sorted_map;
 pub mod static_parameters;
 pub mod value;

@@ -16,6 +16,7 @@ use crate::ast::{
     System,
 };
 use crate::hash::{base36, h64};
+use crate::sort::sort_by;
 use crate::value::{ValueRef, write_json};
 
 /// The normal form.
@@ -47,7 +48,7 @@ fn normal(ast: &Ast, ties: Ties) -> Ast {
         related.map(|one| subquery(one, ties)).collect::<Vec<_>>()
     });
     if let Some(related) = &mut related {
-        related.sort_by(|a, b| alias(a).cmp(alias(b)));
+        sort_by(related, |a, b| alias(a).cmp(alias(b)));
     }
     Ast {
         condition: ast
@@ -136,9 +137,14 @@ fn sorted(condition: Condition, ties: Ties) -> Condition {
         let conditions = conditions.into_iter();
         let mut conditions: Vec<_> = conditions.map(|one| sorted(one, ties)).collect();
         match ties {
-            Ties::AsWritten => conditions.sort_by(compare_conditions),
+            Ties::AsWritten => sort_by(&mut conditions, compare_conditions),
             Ties::ByText => {
-                conditions.sort_by_cached_key(condition_json);
+                let keyed = conditions
+                    .into_iter()
+                    .map(|one| (condition_json(&one), one));
+                let mut keyed: Vec<(String, Condition)> = keyed.collect();
+                sort_by(&mut keyed, |a, b| a.0.cmp(&b.0));
+                conditions = keyed.into_iter().map(|(_, one)| one).collect();
                 conditions.dedup();
             }
         }

@@ -10,6 +10,7 @@ use crate::ast::{Condition, Literal, Operand, Path, SimpleOperator};
 use crate::like::LikePattern;
 use crate::row::Row;
 use crate::schema::{Column, ColumnType, TableSchema};
+use crate::sort::sort_by;
 use crate::value::{Value, ValueRef, compare};
 
 /// A condition over the rows of one table.
@@ -310,7 +311,7 @@ impl Outcome {
             .iter()
             .map(|member| scalar(op, member))
             .collect::<Result<Vec<_>, _>>()?;
-        values.sort_by(|a, b| compare(a.as_ref(), b.as_ref()));
+        sort_by(&mut values, |a, b| compare(a.as_ref(), b.as_ref()));
         values.dedup_by(|a, b| compare(a.as_ref(), b.as_ref()).is_eq());
         let negated = op == SimpleOperator::NotIn;
         Ok(match values.len() {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::hash::{base36, h64};
 use crate::json::{self, JsonError};
 use crate::row::Row;
+use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
 use crate::value::{ValueRef, compare};
 
@@ -229,7 +230,7 @@ impl Schema {
     /// Names that are used twice, primary keys that are empty, name a column twice, an unknown one, or one that cannot
     /// identify a row, and tables with more columns than a row can have.
     pub fn new(mut tables: Vec<TableSchema>) -> Result<Schema, SchemaError> {
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut tables, |a, b| a.name.cmp(&b.name));
         for table in &mut tables {
             table.sort_columns()?;
             table.check()?;
@@ -305,7 +306,7 @@ impl Schema {
                 .iter()
                 .map(|at| table.columns[*at].server_name.as_str())
                 .collect();
-            key.sort_unstable();
+            sort(&mut key);
             for (at, name) in key.into_iter().enumerate() {
                 separate(&mut out, at);
                 quote(name, &mut out);
@@ -345,7 +346,7 @@ impl TableSchema {
             return Ok(());
         }
         let names = self.key_names()?;
-        self.columns.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut self.columns, |a, b| a.name.cmp(&b.name));
         self.primary_key = names.iter().filter_map(|name| self.column(name)).collect();
         Ok(())
     }
@@ -433,7 +434,7 @@ impl TableJson {
 
 fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), SchemaError> {
     let mut sorted: Vec<&str> = names.collect();
-    sorted.sort_unstable();
+    sort(&mut sorted);
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(SchemaError::DuplicateName {
             name: pair[0].to_owned(),

@@ -1,7 +1,7 @@
 //! Values of the query language: borrowed from a packed row, or owned.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// A value inside a row, or a literal. `Json` is JSON text without insignificant white space.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,20 +105,50 @@ pub fn write_json(value: ValueRef<'_>, out: &mut String) {
 }
 
 fn write_number(number: f64, out: &mut String) {
-    let size = number.abs();
     // Writing to a String cannot fail.
     let _ = if !number.is_finite() {
         out.write_str("null")
-    } else if size == 0.0 {
-        out.write_str("0")
-    } else if size >= 1e21 {
-        let text = format!("{number:e}");
-        out.write_str(&text.replacen('e', "e+", 1))
-    } else if size < 1e-6 {
-        write!(out, "{number:e}")
+    } else if number.fract() == 0.0 && number.abs() < 1e15 {
+        write!(out, "{}", number as i64)
     } else {
-        write!(out, "{number}")
+        write_digits(zmij::Buffer::new().format_finite(number), out)
     };
+}
+
+/// Lays the digits of a number out as JavaScript does; `text` has them in any notation.
+fn write_digits(text: &str, out: &mut String) -> fmt::Result {
+    let (sign, size) = match text.strip_prefix('-') {
+        Some(size) => ("-", size),
+        None => ("", text),
+    };
+    let (mantissa, exponent) = size.split_once('e').unwrap_or((size, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    let digits = all.trim_start_matches('0');
+    // The number is 0.digits times ten to the power of `point`.
+    let point =
+        exponent.parse().unwrap_or(0) + whole.len() as i32 - (all.len() - digits.len()) as i32;
+    let digits = digits.trim_end_matches('0');
+    let count = digits.len() as i32;
+    match point {
+        1..=21 if count <= point => {
+            let zeros = (point - count) as usize;
+            write!(out, "{sign}{digits}{:0<zeros$}", "")
+        }
+        1..=21 => {
+            let (whole, fraction) = digits.split_at(point as usize);
+            write!(out, "{sign}{whole}.{fraction}")
+        }
+        -5..=0 => {
+            let zeros = -point as usize;
+            write!(out, "{sign}0.{:0<zeros$}{digits}", "")
+        }
+        _ => {
+            let (first, rest) = digits.split_at(1);
+            let dot = if rest.is_empty() { "" } else { "." };
+            write!(out, "{sign}{first}{dot}{rest}e{:+}", point - 1)
+        }
+    }
 }
 
 fn write_string(text: &str, out: &mut String) {

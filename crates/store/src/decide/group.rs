@@ -8,6 +8,7 @@ use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutc
 use crate::request::{
     Decision, GroupStarted, Read, Reissued, StartGroup, StoreName, StoreReply, WriteOp,
 };
+use landfall_zql::sort::sort_by;
 
 /// Renews the record of a client. One that the others have forgotten stays so until it writes: a new record would
 /// begin its ids at 1 again.
@@ -126,7 +127,9 @@ pub(super) fn start(
             mutation,
         });
     }
-    outcomes.sort_by(|a, b| (&a.client_id, a.id).cmp(&(&b.client_id, b.id)));
+    sort_by(&mut outcomes, |a, b| {
+        (&a.client_id, a.id).cmp(&(&b.client_id, b.id))
+    });
     let mut writes = [
         StoreName::Log,
         StoreName::Pages,

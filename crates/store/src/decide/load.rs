@@ -11,6 +11,7 @@ use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::{Decision, Open, Read, StoreName, StoreReply};
 use crate::stored_schema;
 use landfall_zql::Schema;
+use landfall_zql::sort::sort_by;
 use std::sync::Arc;
 
 /// All that is stored, the head left out.
@@ -67,7 +68,7 @@ pub(super) fn open(
         None => {
             let record = ClientRecord::new(open.client_id.clone(), open.now);
             loaded.clients.push(record.clone());
-            loaded.clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+            sort_by(&mut loaded.clients, |a, b| a.client_id.cmp(&b.client_id));
             record
         }
     };

@@ -6,6 +6,7 @@ use crate::head::Head;
 use crate::key;
 use crate::queue::{ClientRecord, QueuedMutation};
 use crate::request::{Decision, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue};
+use landfall_zql::sort::sort_by_key;
 use landfall_zql::sorted_map::SortedMap;
 
 /// What is not confirmed, in the group's order. A mutation may have been stored after its confirmation was.
@@ -25,7 +26,7 @@ pub(super) fn pending(
             .get(mutation.client_id.as_str())
             .is_none_or(|&through| mutation.id <= through);
     }
-    queue.sort_by_key(|mutation| mutation.sequence);
+    sort_by_key(&mut queue, |mutation| mutation.sequence);
     queue
 }
 
