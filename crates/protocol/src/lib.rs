@@ -74,7 +74,7 @@ pub use reaction::{
     Action, AuthRefusal, Backoff, ConnectionReaction, Reaction, close_reaction, reaction,
 };
 pub use row_key::row_key;
-pub use sec_protocol::{EncodedProtocol, MAX_HEADER_LENGTH, SecProtocol};
+pub use sec_protocol::{EncodedProtocol, MAX_HEADER_LENGTH, ReceivedProtocol, SecProtocol};
 pub use transform_error::{ErroredQuery, ErroredQueryKind};
 pub use update_auth::UpdateAuth;
 pub use upstream::{Upstream, decode_upstream};

@@ -6,7 +6,6 @@ use crate::error::HandshakeError;
 use crate::init_connection::InitConnection;
 use crate::json::check_depth;
 use crate::percent::{base64, from_base64, unescape};
-use crate::upstream::{Upstream, decode_upstream};
 use landfall_zql::json::from_str;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +14,7 @@ use std::fmt;
 /// The longest header a client sends unless told otherwise, in characters.
 pub const MAX_HEADER_LENGTH: usize = 8192;
 
-/// What the header holds.
+/// What a client puts into the header.
 #[derive(Clone, PartialEq, Default)]
 pub struct SecProtocol {
     /// The first message, if it fits; else it follows as text.
@@ -28,6 +27,27 @@ impl fmt::Debug for SecProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecProtocol")
             .field("init_connection", &self.init_connection)
+            .field("auth_token", &self.auth_token.as_ref().map(|_| "…"))
+            .finish()
+    }
+}
+
+/// What a server finds in the header.
+///
+/// The first message stays text: the server looks at the client's version and greets it before it reads the message, and
+/// answers a malformed one as it answers any other, so that the client hears what is wrong.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct ReceivedProtocol {
+    /// The text of the first message, to be read by [`decode_upstream`](crate::decode_upstream), unless it follows.
+    pub first_message: Option<String>,
+    /// The user's token.
+    pub auth_token: Option<String>,
+}
+
+impl fmt::Debug for ReceivedProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedProtocol")
+            .field("first_message", &self.first_message)
             .field("auth_token", &self.auth_token.as_ref().map(|_| "…"))
             .finish()
     }
@@ -85,7 +105,9 @@ impl SecProtocol {
             value,
         }
     }
+}
 
+impl ReceivedProtocol {
     /// Reads the value of the header.
     pub fn decode(value: &str) -> Result<Self, HandshakeError> {
         let refused = |reason: &str| HandshakeError::Protocol(reason.to_owned());
@@ -94,16 +116,10 @@ impl SecProtocol {
         let json = String::from_utf8(bytes).map_err(|_| refused("not UTF-8"))?;
         check_depth(&json).map_err(|error| refused(&error.to_string()))?;
         let read: Read<'_> = from_str(&json).map_err(|_| refused("not the expected JSON"))?;
-        let init_connection = match read.init_connection_message {
-            None => None,
-            Some(message) => match decode_upstream(message.get()) {
-                Ok(Upstream::InitConnection(init)) => Some(init),
-                Ok(_) => return Err(refused("the message in it is no initConnection")),
-                Err(error) => return Err(refused(&error.to_string())),
-            },
-        };
         Ok(Self {
-            init_connection,
+            first_message: read
+                .init_connection_message
+                .map(|message| message.get().to_owned()),
             auth_token: read.auth_token,
         })
     }
@@ -125,6 +141,7 @@ fn encode(init_connection: Option<&InitConnection>, auth_token: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{Upstream, decode_upstream};
     use proptest::prelude::*;
 
     const SMALL: &str = "eyJpbml0Q29ubmVjdGlvbk1lc3NhZ2UiOlsiaW5pdENvbm5lY3Rpb24iLHsiZGVzaXJlZFF1ZXJpZXNQYXRjaCI6W119XSwiYXV0aFRva2VuIjoidG9rIn0%3D";
@@ -136,11 +153,35 @@ mod tests {
         }
     }
 
+    fn received(sent: &SecProtocol) -> ReceivedProtocol {
+        ReceivedProtocol {
+            first_message: sent
+                .init_connection
+                .clone()
+                .map(|init| Upstream::InitConnection(init).encode()),
+            auth_token: sent.auth_token.clone(),
+        }
+    }
+
     #[test]
     fn known_values() {
         for (protocol, value) in [(small(), SMALL), (SecProtocol::default(), "e30%3D")] {
             assert_eq!(protocol.encode(), value);
-            assert_eq!(SecProtocol::decode(value), Ok(protocol));
+            assert_eq!(ReceivedProtocol::decode(value), Ok(received(&protocol)));
+        }
+    }
+
+    #[test]
+    fn a_malformed_first_message_is_left_to_be_answered() {
+        for message in [
+            r#"["initConnection",{"desiredQueriesPatch":[],"later":1}]"#,
+            r#"["somethingNew",{}]"#,
+        ] {
+            let json = format!(r#"{{"initConnectionMessage":{message}}}"#);
+            let received = ReceivedProtocol::decode(&base64(json.as_bytes()));
+            let text = received.expect("it decodes").first_message;
+            assert_eq!(text.as_deref(), Some(message));
+            assert!(decode_upstream(message).is_err());
         }
     }
 
@@ -151,10 +192,10 @@ mod tests {
         let cut = small().encode_within(SMALL.len() - 1);
         assert!(!cut.holds_init_connection && !cut.too_long);
         assert_eq!(
-            SecProtocol::decode(&cut.value),
-            Ok(SecProtocol {
-                init_connection: None,
-                ..small()
+            ReceivedProtocol::decode(&cut.value),
+            Ok(ReceivedProtocol {
+                first_message: None,
+                ..received(&small())
             })
         );
         assert!(small().encode_within(3).too_long);
@@ -169,11 +210,6 @@ mod tests {
             "%",
             "e30%3D%3D%3D",
             &encoded("[]"),
-            &encoded(r#"{"initConnectionMessage":["ping",{}]}"#),
-            &encoded(r#"{"initConnectionMessage":["initConnection",{}]}"#),
-            &encoded(
-                r#"{"initConnectionMessage":["initConnection",{"desiredQueriesPatch":[],"x":1}]}"#,
-            ),
             &encoded(&format!(
                 r#"{{"initConnectionMessage":{}{}}}"#,
                 "[".repeat(5000),
@@ -182,7 +218,10 @@ mod tests {
             &encoded(r#"{"authToken":5}"#),
         ] {
             assert!(
-                matches!(SecProtocol::decode(value), Err(HandshakeError::Protocol(_))),
+                matches!(
+                    ReceivedProtocol::decode(value),
+                    Err(HandshakeError::Protocol(_))
+                ),
                 "{value}"
             );
         }
@@ -191,10 +230,10 @@ mod tests {
     #[test]
     fn tokens_are_not_printed() {
         assert!(!format!("{:?}", small()).contains("tok\""));
-        let error = SecProtocol::decode(&base64(
-            br#"{"authToken":"secret","initConnectionMessage":"secret"}"#,
-        ));
-        assert!(!format!("{error:?}").contains("secret"));
+        let received = ReceivedProtocol::decode(&small().encode());
+        assert!(!format!("{received:?}").contains("tok\""));
+        let error = ReceivedProtocol::decode(&base64(br#"{"authToken":["secret"]}"#));
+        assert!(error.is_err() && !format!("{error:?}").contains("secret"));
     }
 
     proptest! {
@@ -203,13 +242,13 @@ mod tests {
             let protocol = SecProtocol { init_connection: None, auth_token: Some(token) };
             let value = protocol.encode();
             prop_assert!(value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'%'));
-            prop_assert_eq!(SecProtocol::decode(&value), Ok(protocol));
+            prop_assert_eq!(ReceivedProtocol::decode(&value), Ok(received(&protocol)));
         }
 
         #[test]
         fn any_value_is_read_or_refused(value: String, bytes: Vec<u8>) {
-            let _ = SecProtocol::decode(&value);
-            let _ = SecProtocol::decode(&base64(&bytes));
+            let _ = ReceivedProtocol::decode(&value);
+            let _ = ReceivedProtocol::decode(&base64(&bytes));
         }
     }
 }

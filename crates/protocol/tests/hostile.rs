@@ -3,7 +3,8 @@
 use landfall_protocol::endpoint::{mutate::MutateResponse, query};
 use landfall_protocol::permissions::Permissions;
 use landfall_protocol::{
-    ChunkAssembler, ProtocolError, SecProtocol, decode_downstream, decode_upstream, parse_connect,
+    ChunkAssembler, ProtocolError, ReceivedProtocol, decode_downstream, decode_upstream,
+    parse_connect,
 };
 use proptest::prelude::*;
 
@@ -23,7 +24,7 @@ fn decode_all(text: &str) {
     let _ = query::QueryResponse::decode(text);
     let _ = query::decode_request(text);
     let _ = Permissions::decode(text);
-    let _ = SecProtocol::decode(text);
+    let _ = ReceivedProtocol::decode(text);
     let _ = parse_connect(text);
 }
 

@@ -3,8 +3,8 @@
 use landfall_protocol::endpoint::query;
 use landfall_protocol::{
     ClientSchema, ConnectParams, Cookie, Downstream, InitConnection, Json, Mutation,
-    MutationResult, QueryText, RowOp, SecProtocol, UpQueryOp, Upstream, decode_downstream,
-    decode_upstream, parse_connect,
+    MutationResult, QueryText, ReceivedProtocol, RowOp, SecProtocol, UpQueryOp, Upstream,
+    decode_downstream, decode_upstream, parse_connect,
 };
 
 fn up(text: &str) -> Upstream {
@@ -29,7 +29,10 @@ fn handshake() {
         init_connection: Some(init.clone()),
         auth_token: Some("tok".into()),
     };
-    assert_eq!(SecProtocol::decode(&protocol.encode()), Ok(protocol));
+    let received = ReceivedProtocol::decode(&protocol.encode()).expect("it decodes");
+    assert_eq!(received.auth_token.as_deref(), Some("tok"));
+    let message = received.first_message.expect("a message");
+    assert_eq!(up(&message), Upstream::InitConnection(init.clone()));
 
     let [UpQueryOp::Put(put)] = init.desired_queries_patch.as_slice() else {
         panic!("one put")

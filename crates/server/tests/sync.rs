@@ -512,6 +512,19 @@ mod unrelated_to_the_upstream {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_first_message_in_the_header_is_answered_as_any_other() {
+        let world = World::new(backend()).await;
+        let kind = async |version: u32, group: &str| {
+            let mut client = world.client(group, "c").version(version);
+            client.init["later"] = json!(1);
+            client.open().await.error().await["kind"].clone()
+        };
+        assert_eq!(kind(51, "g1").await, "InvalidMessage");
+        assert_eq!(kind(53, "g2").await, "VersionNotSupported");
+        world.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_schema_that_does_not_fit_is_refused() {
         let world = World::new(backend()).await;
         let kind = async |schema: serde_json::Value, group: &str| {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use landfall_protocol::close;
 use landfall_protocol::{
     ConnectRequest, Connected, Downstream, ErrorBody, ErrorKind, HandshakeError, JsNumber,
-    SecProtocol, ServerMode, Upstream, check_version, parse_connect,
+    ReceivedProtocol, ServerMode, check_version, parse_connect,
 };
 use tokio::sync::oneshot;
 
@@ -69,10 +69,10 @@ struct Request {
     headers: HeaderMap,
 }
 
-fn parse(request: &Request) -> Result<(ConnectRequest, SecProtocol), HandshakeError> {
+fn parse(request: &Request) -> Result<(ConnectRequest, ReceivedProtocol), HandshakeError> {
     let connect = parse_connect(&request.path)?;
     let protocol = request.protocol.as_deref().unwrap_or_default();
-    Ok((connect, SecProtocol::decode(protocol)?))
+    Ok((connect, ReceivedProtocol::decode(protocol)?))
 }
 
 async fn connected(
@@ -121,8 +121,8 @@ async fn connected(
                 session.out.close(None);
             } else {
                 session.out.text(greeting(&session).encode());
-                if let Some(init) = protocol.init_connection {
-                    session.message(Upstream::InitConnection(init)).await;
+                if let Some(message) = protocol.first_message {
+                    session.text(&message).await;
                 }
             }
             socket::run(session, socket, drain).await;

@@ -73,7 +73,8 @@ impl Session {
         self.out.close(None);
     }
 
-    async fn text(&mut self, text: &str) -> bool {
+    /// Reads a message and hands it to the group. False when the connection is at its end.
+    pub(super) async fn text(&mut self, text: &str) -> bool {
         match decode_upstream(text) {
             Ok(message) => self.message(message).await,
             Err(error) => {
