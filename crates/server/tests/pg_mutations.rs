@@ -102,6 +102,25 @@ async fn writes_their_id_and_their_effects_arrive_in_one_step() {
 }
 
 #[tokio::test]
+async fn values_are_cast_to_the_whole_type_of_their_column() {
+    let schema = "CREATE TYPE public.\"Mood\" AS ENUM ('sad', 'ok');
+        CREATE TABLE item (id text PRIMARY KEY, fixed char(5), codes char(3)[], mood \"Mood\", moods \"Mood\"[],
+            short varchar(4), price numeric(8, 2), raw json, odd \"char\");";
+    let db = Database::new(schema).await;
+    let mut following = db.start().await;
+    let row = r#"{"codes":["abc","d  "],"fixed":"ab   ","id":"1","mood":"ok","moods":["sad","ok"],"odd":"x","price":1.25,"raw":{"b":1,"a":[1,{"d":2,"c":3}]},"short":"four"}"#;
+    assert_eq!(
+        crud(&following, 1, vec![op(CrudKind::Insert, row)]).await,
+        CrudOutcome::Applied
+    );
+    following.step().await;
+    let reader = following.replica().reader().unwrap();
+    assert_eq!(rows(&reader, "item"), [row]);
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn a_mutation_is_applied_at_most_once_and_in_order() {
     let db = Database::new(SCHEMA).await;
     let following = db.start().await;

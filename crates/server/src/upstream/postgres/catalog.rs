@@ -59,7 +59,7 @@ pub struct UniqueIndex {
 
 const COLUMNS: &str = "
 SELECT n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p',
-       a.attname::text, a.atttypid::oid, format_type(a.atttypid, NULL),
+       a.attname::text, a.atttypid::oid, quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
        t.typname::text, t.typtype::text, e.typname::text, e.typtype::text, a.attnotnull
 FROM (SELECT DISTINCT schemaname, tablename, attnames FROM pg_publication_tables WHERE pubname = ANY($1)) p
 JOIN pg_namespace n ON n.nspname = p.schemaname
@@ -67,6 +67,7 @@ JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
                    AND a.attname = ANY(p.attnames)
 JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_namespace tn ON tn.oid = t.typnamespace
 LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem AND t.typelem <> 0
 ORDER BY n.nspname, c.relname, a.attnum";
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use landfall_zql::{Row, RowBuilder};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::types::Value as Cell;
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -354,7 +354,7 @@ impl<'a> Operation<'a> {
                 op.primary_key, table.name
             ))
         })?;
-        let object: serde_json::Map<String, Json> =
+        let object: BTreeMap<String, &RawValue> =
             serde_json::from_str(&op.value).map_err(|_| {
                 Abort::Failed(format!(
                     "the value of a write to {} is not an object",
@@ -366,7 +366,7 @@ impl<'a> Operation<'a> {
             let column = table.column(&name).ok_or_else(|| {
                 Abort::Failed(format!("table {} has no column {name:?}", op.table))
             })?;
-            let text = values::encode(&writable.columns[column].1, &value)
+            let text = values::encode_text(&writable.columns[column].1, value.get())
                 .map_err(|error| Abort::Failed(format!("{}.{name}: {error}", op.table)))?;
             values.insert(column, text);
         }

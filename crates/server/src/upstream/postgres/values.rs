@@ -144,8 +144,20 @@ fn write_element(kind: &Kind, text: Option<&str>, out: &mut String) -> Result<()
     Ok(())
 }
 
+/// The text format of a JSON text for a column, or `None` for NULL.
+/// A JSON column gets the text as it came: the type `json` keeps the order of an object's members.
+pub fn encode_text(kind: &Kind, json: &str) -> Result<Option<String>, ValueError> {
+    if *kind == Kind::Json && json != "null" {
+        return Ok(Some(json.to_owned()));
+    }
+    let value = serde_json::from_str(json).map_err(|_| ValueError::Json {
+        expected: "a value",
+    })?;
+    encode(kind, &value)
+}
+
 /// The text format of a JSON value for a column, or `None` for NULL.
-pub fn encode(kind: &Kind, value: &Json) -> Result<Option<String>, ValueError> {
+fn encode(kind: &Kind, value: &Json) -> Result<Option<String>, ValueError> {
     // In a JSON column the JSON null is SQL NULL, as it is on the wire.
     if value.is_null() {
         return Ok(None);
