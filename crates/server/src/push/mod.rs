@@ -321,8 +321,9 @@ impl Worker {
                 tracing::info!(group = %self.group, client, mutation = id, "mutation denied");
                 Ok(())
             }
-            Ok(CrudOutcome::Failed { .. }) => {
-                tracing::info!(group = %self.group, client, mutation = id, "mutation failed");
+            Ok(CrudOutcome::Failed { reason }) => {
+                // A Zero client is not told the reason, so the log is where a developer finds it.
+                tracing::warn!(group = %self.group, client, mutation = id, reason, "mutation failed");
                 match context.landfall {
                     // The result row says it, and says it only once.
                     true => Ok(()),
