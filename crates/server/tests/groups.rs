@@ -224,6 +224,7 @@ async fn changes_during_a_long_hydration_are_not_lost(backend: Backend) {
                 _ = &mut hydration => break,
                 () = tokio::time::sleep(Duration::from_millis(3)) => {
                     changes += 1;
+                    assert!(changes < 2_800, "the query is never got");
                     let row = changes * 7;
                     world.sql(&format!("UPDATE comment SET body = 'changed' WHERE id = 'n{row}';
                         DELETE FROM comment WHERE id = 'n{}'", row + 1)).await;

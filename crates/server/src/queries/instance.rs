@@ -23,6 +23,8 @@ const SLICE: Duration = Duration::from_millis(8);
 const MAX_ROWS: usize = 2_000_000;
 /// Changes that may wait for a hydration before it starts anew.
 const MAX_PENDING: usize = 20_000;
+/// How often a hydration may start anew for that reason.
+const MAX_RESTARTS: u32 = 8;
 
 /// Members of an instance over the replica's rows.
 pub(super) type InstanceMembers = Members<RowKey, Row>;
@@ -55,6 +57,8 @@ pub(super) struct Hydration {
     waiting: usize,
     /// The pipeline has seen rows of an abandoned hydration and is to be built anew.
     stale: bool,
+    /// How often it was overtaken by changes and began anew.
+    restarts: u32,
 }
 
 /// How a slice of a hydration ended.
@@ -121,7 +125,17 @@ impl Instance {
         };
         hydration.waiting += advance.changes.len();
         if hydration.waiting > MAX_PENDING {
-            return Err(InstanceError::Overrun);
+            let restarts = hydration.restarts + 1;
+            // Read from now on, nothing waits.
+            *hydration = Hydration {
+                stale: true,
+                restarts,
+                ..Hydration::default()
+            };
+            return match restarts {
+                ..=MAX_RESTARTS => Ok(()),
+                _ => Err(InstanceError::Overrun),
+            };
         }
         if !advance.changes.is_empty() {
             hydration.pending.push(advance.clone());
@@ -397,4 +411,74 @@ pub(super) fn tables_of(pipeline: &Pipeline, schema: &Schema) -> Vec<TableId> {
         .map(|(id, _)| id)
         .filter(|id| pipeline.reads(*id))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Reset;
+    use landfall_ivm::MemorySource;
+    use landfall_zql::ValueRef;
+    use landfall_zql::ast::Ast;
+
+    const SCHEMA: &str = r#"{"tables": {"t": {"name": "t", "columns": {"id": {"type": "string"}}, "primaryKey": ["id"]}}}"#;
+
+    fn row(n: usize) -> Row {
+        Row::from_values([ValueRef::String(&format!("r{n:06}"))])
+    }
+
+    fn insert(rows: std::ops::Range<usize>) -> Arc<Advance> {
+        let changes = rows.map(|n| RowChange {
+            table: TableId(0),
+            before: None,
+            after: Some(row(n)),
+        });
+        Arc::new(Advance {
+            from: 1,
+            to: 2,
+            changes: changes.collect(),
+            lmids: Vec::new(),
+            results: Vec::new(),
+            reset: Reset::None,
+            permissions_changed: false,
+        })
+    }
+
+    /// A bulk insert while a query was first read made the query fail.
+    #[test]
+    fn a_hydration_that_is_overtaken_begins_anew() {
+        let schema = Arc::new(Schema::from_json(SCHEMA).expect("schema"));
+        let ast = Ast {
+            table: "t".into(),
+            ..Ast::default()
+        };
+        let pipeline = Pipeline::build(&ast, &schema).expect("builds");
+        let mut instance =
+            Instance::new(InstanceId(1), Arc::new(PreparedQuery::new(&ast)), pipeline);
+        let mut source = MemorySource::new(schema.clone());
+        let rows = MAX_PENDING + 1;
+        instance.note(&insert(0..rows)).expect("begins anew");
+        source.load(TableId(0), &(0..rows).map(row).collect::<Vec<_>>());
+        while instance.hydrate(&source).expect("reads") == Slice::More {}
+        instance.settle(2, Vec::new(), &schema).expect("settles");
+        assert_eq!(instance.members.len(), rows);
+        assert!(instance.members.live().all(|(_, live)| live.count == 1));
+    }
+
+    #[test]
+    fn a_hydration_that_is_always_overtaken_fails() {
+        let schema = Arc::new(Schema::from_json(SCHEMA).expect("schema"));
+        let ast = Ast {
+            table: "t".into(),
+            ..Ast::default()
+        };
+        let pipeline = Pipeline::build(&ast, &schema).expect("builds");
+        let mut instance =
+            Instance::new(InstanceId(1), Arc::new(PreparedQuery::new(&ast)), pipeline);
+        let flood = insert(0..MAX_PENDING + 1);
+        let failed = (0..=MAX_RESTARTS)
+            .map(|_| instance.note(&flood))
+            .find_map(Result::err);
+        assert!(matches!(failed, Some(InstanceError::Overrun)));
+    }
 }
