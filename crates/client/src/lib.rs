@@ -38,3 +38,6 @@ pub use event::{Event, StoreRequestId};
 pub use flush::Flush;
 pub use options::{Headers, Limits, Options};
 pub use request::{QuerySource, ViewRequest, WriteOp};
+
+/// How this crate reads JSON; for hosts that are handed JSON as well.
+pub use landfall_zql::json;

@@ -57,7 +57,8 @@ struct Given {
 
 impl Startup {
     pub(crate) fn parse(options: &str, entropy: &[u8]) -> Result<Startup, String> {
-        let given: Given = landfall_zql::json::from_str(options).map_err(|error| error.to_string())?;
+        let given: Given =
+            landfall_client::json::from_str(options).map_err(|error| error.to_string())?;
         let entropy = entropy
             .try_into()
             .map_err(|_| "32 bytes of entropy are needed".to_owned())?;
