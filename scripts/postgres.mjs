@@ -1,7 +1,7 @@
 // A throw-away Postgres cluster with logical replication, for tests and measurements.
 // Shared by `with-postgres.mjs` and the browser tests; nothing of it outlives the caller.
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -61,12 +61,15 @@ export async function startPostgres() {
   };
   const args = ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
   let server;
-  let log = '';
+  // A file, not a pipe: a caller that blocks its event loop would not drain a pipe, and the server would stop in a write.
+  const logFile = join(folder, 'log');
+  const logTail = () => readFileSync(logFile, 'utf8').slice(-8192);
   const start = async () => {
-    server = spawn(join(bin, 'postgres'), args, { ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-    server.stderr.on('data', text => { log = (log + text).slice(-8192); });
+    const log = openSync(logFile, 'a');
+    server = spawn(join(bin, 'postgres'), args, { ...user, cwd: folder, stdio: ['ignore', 'ignore', log] });
+    closeSync(log);
     for (let attempt = 0; attempt < 300; attempt++) {
-      if (server.exitCode !== null) throw new Error(`postgres stopped with code ${server.exitCode}:\n${log}`);
+      if (server.exitCode !== null) throw new Error(`postgres stopped with code ${server.exitCode}:\n${logTail()}`);
       try {
         execFileSync(join(bin, 'pg_isready'), ['-q', '-h', '127.0.0.1', '-p', String(port)]);
         return;
@@ -74,7 +77,7 @@ export async function startPostgres() {
         await new Promise(resolve => setTimeout(resolve, 50));
       }
     }
-    throw new Error(`postgres did not become ready:\n${log}`);
+    throw new Error(`postgres did not become ready:\n${logTail()}`);
   };
   const end = signal => new Promise(resolve => {
     if (server.exitCode !== null || server.signalCode !== null) return resolve();
