@@ -4,7 +4,8 @@
 //! query needs is allowed; what is tested is the client, not which rows a server selects.
 
 use landfall_protocol::{
-    CrudKind, Downstream, Mutation, SecProtocol, StateVersion, UpQueryOp, Upstream, decode_upstream,
+    CrudKind, Downstream, Mutation, ReceivedProtocol, StateVersion, UpQueryOp, Upstream,
+    decode_upstream,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,11 +193,11 @@ impl Server {
             body["landfall"] = mode.clone();
         }
         self.say(&client, &json!(["connected", body]));
-        let header = SecProtocol::decode(protocol).expect("the handshake value is good");
-        if let Some(init) = header.init_connection {
-            self.take(&client, Upstream::InitConnection(init));
+        let header = ReceivedProtocol::decode(protocol).expect("the handshake value is good");
+        match header.first_message {
+            Some(text) => self.receive(&client, &text),
+            None => self.poke_all(),
         }
-        self.poke_all();
         self.take_out(&client)
     }
 
