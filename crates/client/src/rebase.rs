@@ -12,6 +12,7 @@ use crate::mutations::{Mutation, MutationKey, Mutations};
 use crate::pokes::Poke;
 use landfall_ivm::{Branch, Layer};
 use landfall_protocol::CrudOp;
+use landfall_zql::sorted_map::SortedSet;
 use landfall_zql::{Key, Row, TableId};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -85,7 +86,7 @@ struct Round {
     branch: Branch,
     /// Every key whose visible value may differ from the branch's.
     touched: BTreeSet<RowKey>,
-    replayed: BTreeSet<MutationKey>,
+    replayed: SortedSet<MutationKey>,
     /// Revision of the queue, and the place before which everything is replayed as long as it holds.
     cursor: (u64, usize),
     running: Option<Replay>,
@@ -201,12 +202,8 @@ impl Rebase {
         let mut server = self.shadow.clone();
         if let Some(poke) = &poke {
             if poke.cleared {
-                let known: BTreeSet<RowKey> = rows
-                    .keys()
-                    .into_iter()
-                    .chain(server.keys().cloned())
-                    .collect();
-                server.extend(known.into_iter().map(|key| (key, None)));
+                server.values_mut().for_each(|row| *row = None);
+                server.extend(rows.keys().into_iter().map(|key| (key, None)));
             }
             server.extend(
                 poke.rows
@@ -218,7 +215,7 @@ impl Rebase {
             poke,
             touched: server.keys().cloned().collect(),
             branch: Branch::new(server),
-            replayed: BTreeSet::new(),
+            replayed: SortedSet::new(),
             cursor: (0, 0),
             running: None,
             gate: false,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Row, Schema, TableId};
 
 use crate::error::SourceError;
@@ -25,7 +26,7 @@ pub struct Branch {
     /// What is seen through all layers.
     seen: Layer,
     /// Rows of `seen` in orders that reads asked for; dropped when their table is written.
-    sorted: RefCell<BTreeMap<(TableId, IndexSpec), Index>>,
+    sorted: RefCell<SortedMap<(TableId, IndexSpec), Index>>,
 }
 
 impl Branch {
@@ -160,9 +161,9 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
         {
             let mut sorted = self.branch.sorted.borrow_mut();
             let spec = request.index();
-            let index = sorted
-                .entry((request.table, spec.clone()))
-                .or_insert_with(|| Index::build(spec, self.branch.rows_of(request.table)));
+            let index = sorted.get_or_insert_with((request.table, spec.clone()), || {
+                Index::build(spec, self.branch.rows_of(request.table))
+            });
             scan(index, request, &mut |row| {
                 written.push(row.clone());
                 ControlFlow::Continue(())

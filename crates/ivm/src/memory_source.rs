@@ -1,11 +1,11 @@
 //! Rows in memory: per table a set by primary key, and further indexes while pipelines need them.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use landfall_zql::ast::Direction;
 use landfall_zql::ordering::Order;
+use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
 use crate::error::SourceError;
@@ -16,7 +16,7 @@ use crate::source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange};
 struct Table {
     by_key: Index,
     /// With the number of users of each.
-    indexes: BTreeMap<IndexSpec, (usize, Index)>,
+    indexes: SortedMap<IndexSpec, (usize, Index)>,
 }
 
 /// A [`Source`] in memory.
@@ -43,7 +43,7 @@ impl MemorySource {
             .iter()
             .map(|(id, _)| Table {
                 by_key: Index::new(IndexSpec(key_order(&schema, id))),
-                indexes: BTreeMap::new(),
+                indexes: SortedMap::new(),
             })
             .collect();
         MemorySource { schema, tables }
@@ -97,10 +97,8 @@ impl MemorySource {
             return;
         }
         let Table { by_key, indexes } = &mut self.tables[table.0 as usize];
-        indexes
-            .entry(spec.clone())
-            .or_insert_with(|| (0, Index::build(spec.clone(), by_key.iter())))
-            .0 += 1;
+        let build = || (0, Index::build(spec.clone(), by_key.iter()));
+        indexes.get_or_insert_with(spec.clone(), build).0 += 1;
     }
 
     /// Counts one user of an index less; the last one drops it.

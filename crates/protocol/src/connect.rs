@@ -4,6 +4,7 @@
 
 use crate::error::{CacheUrlError, HandshakeError};
 use crate::percent::{escape, unescape};
+use landfall_zql::write_number;
 use std::fmt::Write;
 
 /// What a client says about itself in the URL. Tokens never stand here.
@@ -80,7 +81,9 @@ impl ConnectParams {
             "baseCookie",
             self.base_cookie.as_deref().unwrap_or_default(),
         );
-        add("ts", &self.ts.to_string());
+        let mut ts = String::new();
+        write_number(self.ts, &mut ts);
+        add("ts", &ts);
         add("lmid", &self.lmid.to_string());
         add("wsid", &self.wsid);
         if let Some(profile_id) = &self.profile_id {

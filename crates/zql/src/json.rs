@@ -202,12 +202,29 @@ impl<'de> JsonReader<'de> {
         Ok(())
     }
 
-    /// Reads a number that stands here: its text, and whether it is an integer.
-    fn number(&mut self) -> Result<(&'de str, bool), JsonError> {
+    /// Reads a number that begins here.
+    fn number(&mut self) -> Result<Number, JsonError> {
+        let (text, integer) = self.digits()?;
+        if integer && text != "-0" {
+            if let Ok(value) = text.parse() {
+                return Ok(Number::Unsigned(value));
+            }
+            if let Ok(value) = text.parse() {
+                return Ok(Number::Signed(value));
+            }
+        }
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Number::Float(value)),
+            _ => Err(JsonError::new("number out of range")),
+        }
+    }
+
+    /// Goes through a number that begins here; gives its text, and whether it is an integer.
+    fn digits(&mut self) -> Result<(&'de str, bool), JsonError> {
         let bytes = self.text.as_bytes();
         let start = self.at;
         let mut at = start + usize::from(bytes[start] == b'-');
-        let digits = |at: &mut usize| {
+        let skip_digits = |at: &mut usize| {
             let first = *at;
             while bytes.get(*at).is_some_and(u8::is_ascii_digit) {
                 *at += 1;
@@ -215,18 +232,18 @@ impl<'de> JsonReader<'de> {
             *at > first
         };
         let whole = at;
-        let mut good = digits(&mut at) && (bytes[whole] != b'0' || at == whole + 1);
+        let mut good = skip_digits(&mut at) && (bytes[whole] != b'0' || at == whole + 1);
         let mut integer = true;
         if bytes.get(at) == Some(&b'.') {
             integer = false;
             at += 1;
-            good &= digits(&mut at);
+            good &= skip_digits(&mut at);
         }
         if let Some(b'e' | b'E') = bytes.get(at) {
             integer = false;
             at += 1;
             at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
-            good &= digits(&mut at);
+            good &= skip_digits(&mut at);
         }
         self.at = at;
         match good {
@@ -310,7 +327,7 @@ impl<'de> JsonReader<'de> {
                     }
                 }
                 b'"' => drop(self.quoted()?),
-                b'-' | b'0'..=b'9' => drop(self.number()?),
+                b'-' | b'0'..=b'9' => drop(self.digits()?),
                 b't' => self.word("true")?,
                 b'f' => self.word("false")?,
                 b'n' => self.word("null")?,
@@ -335,15 +352,18 @@ impl<'de> JsonReader<'de> {
     }
 }
 
+enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
+
 /// How many bytes at the beginning of a text are neither a quote, a backslash nor a control character.
 fn plain_characters(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     let mut at = 0;
-    for word in bytes.chunks_exact(8) {
-        let word = word
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    while let Some(word) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
         // In the lowest byte that matches, and in none below it, the highest bit is set.
         let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
         let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
@@ -430,18 +450,10 @@ impl<'de> Deserializer<'de> for &mut JsonReader<'de> {
         if !matches!(self.peek(), b'-' | b'0'..=b'9') {
             return Err(self.unexpected(&visitor));
         }
-        let (text, integer) = self.number()?;
-        if integer && text != "-0" {
-            if let Ok(value) = text.parse() {
-                return visitor.visit_u64(value);
-            }
-            if let Ok(value) = text.parse() {
-                return visitor.visit_i64(value);
-            }
-        }
-        match text.parse::<f64>() {
-            Ok(value) if value.is_finite() => visitor.visit_f64(value),
-            _ => Err(JsonError::new("number out of range")),
+        match self.number()? {
+            Number::Unsigned(value) => visitor.visit_u64(value),
+            Number::Signed(value) => visitor.visit_i64(value),
+            Number::Float(value) => visitor.visit_f64(value),
         }
     }
 

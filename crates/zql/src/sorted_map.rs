@@ -176,6 +176,19 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.values.drain(start..end);
     }
 
+    /// Keeps only the entries for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(&K, &V) -> bool) {
+        let mut at = 0;
+        while at < self.keys.len() {
+            if keep(&self.keys[at], &self.values[at]) {
+                at += 1;
+            } else {
+                self.keys.remove(at);
+                self.values.remove(at);
+            }
+        }
+    }
+
     /// Removes a key; gives its value.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
@@ -424,6 +437,10 @@ mod tests {
                 prop_assert!(map.range(&key, None).eq(tree.range(key..)));
                 if key <= value {
                     prop_assert!(map.range(&key, Some(&value)).eq(tree.range(key..value)));
+                }
+                if value == 5 {
+                    map.retain(|known, value| (known ^ value) % 3 > 0);
+                    tree.retain(|known, value| (*known ^ *value) % 3 > 0);
                 }
                 if value == 7 {
                     map.remove_range(&key, &value);

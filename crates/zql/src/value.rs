@@ -104,7 +104,8 @@ pub fn write_json(value: ValueRef<'_>, out: &mut String) {
     }
 }
 
-fn write_number(number: f64, out: &mut String) {
+/// Appends a number as JavaScript writes it; `null` for what is not finite.
+pub fn write_number(number: f64, out: &mut String) {
     // Writing to a String cannot fail.
     let _ = if !number.is_finite() {
         out.write_str("null")
