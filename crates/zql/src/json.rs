@@ -143,13 +143,14 @@ impl<'de> JsonReader<'de> {
     /// The next byte that is no white space; 0 at the end.
     fn peek(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at) {
-                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
-                Some(byte) => return *byte,
-                None => return 0,
+        while let Some(&byte) = bytes.get(self.at) {
+            // Mostly there is no white space, and one comparison tells.
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return byte;
             }
+            self.at += 1;
         }
+        0
     }
 
     /// Takes the next byte that is no white space if it is this one.
@@ -259,7 +260,7 @@ impl<'de> JsonReader<'de> {
         let mut at = start;
         let mut escapes = false;
         loop {
-            at += plain_characters(&bytes[at..]);
+            at = end_of_plain_text(bytes, at);
             self.at = at;
             match bytes.get(at) {
                 Some(b'"') => {
@@ -358,24 +359,27 @@ enum Number {
     Float(f64),
 }
 
-/// How many bytes at the beginning of a text are neither a quote, a backslash nor a control character.
-fn plain_characters(bytes: &[u8]) -> usize {
+/// The next place, from `at` on, of a quote, a backslash or a control character; or the end.
+fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
-    let mut at = 0;
-    while let Some(word) = bytes[at..].first_chunk() {
+    while let Some(word) = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*word);
+        let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
         // In the lowest byte that matches, and in none below it, the highest bit is set.
-        let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
-        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        let found = (below(word, b' ') | is(b'"') | is(b'\\')) & (ONES << 7);
+        let found = (word.wrapping_sub(ONES * 0x20) & !word
+            | quote.wrapping_sub(ONES) & !quote
+            | backslash.wrapping_sub(ONES) & !backslash)
+            & ONES << 7;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
-    let rest = &bytes[at..];
-    at + rest.iter().position(special).unwrap_or(rest.len())
+    while bytes.get(at).is_some_and(|byte| !special(byte)) {
+        at += 1;
+    }
+    at
 }
 
 fn hex(bytes: &[u8], at: usize) -> Option<u32> {
