@@ -27,5 +27,5 @@ pub use predicate::{Predicate, PredicateError};
 pub use row::{Row, RowBuilder, RowError};
 pub use row_json::{Names, RowJsonError};
 pub use schema::{Column, ColumnType, Key, Schema, SchemaError, TableId, TableSchema};
-pub use static_parameters::{StaticParameters, bind_static_parameters};
+pub use static_parameters::{StaticParameters, bind_operand, bind_static_parameters};
 pub use value::{Value, ValueRef, compare, join_eq, write_json, write_number};

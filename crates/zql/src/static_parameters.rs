@@ -86,7 +86,8 @@ fn bind_subquery(
     }
 }
 
-fn bind_operand(operand: &Operand, parameters: StaticParameters<'_>) -> Operand {
+/// An operand with a literal in place of a parameter; see [`bind_static_parameters`].
+pub fn bind_operand(operand: &Operand, parameters: StaticParameters<'_>) -> Operand {
     let Operand::Static { anchor, field } = operand else {
         return operand.clone();
     };

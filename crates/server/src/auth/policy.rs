@@ -9,7 +9,7 @@ use landfall_zql::ast::{
     Anchor, Ast, Condition, CorrelatedSubquery, Literal, Operand, Path, System,
 };
 use landfall_zql::predicate::Predicate;
-use landfall_zql::{Row, TableId, TableSchema, ValueRef};
+use landfall_zql::{Row, StaticParameters, TableId, TableSchema, ValueRef, bind_operand};
 use parking_lot::RwLock;
 use serde_json::Value as Json;
 
@@ -211,25 +211,24 @@ impl Binding<'_> {
     }
 
     fn operand(&self, operand: &Operand) -> Operand {
-        let Operand::Static { anchor, field } = operand else {
-            return operand.clone();
+        let Operand::Static {
+            anchor: Anchor::PreMutationRow,
+            field,
+        } = operand
+        else {
+            let parameters = StaticParameters {
+                auth_data: self.claims,
+                pre_mutation_row: None,
+            };
+            return bind_operand(operand, parameters);
         };
         let path: Vec<&str> = match field {
             Path::Name(name) => vec![name],
             Path::Names(names) => names.iter().map(String::as_str).collect(),
         };
-        let value = match anchor {
-            Anchor::AuthData => self.claim(&path),
-            Anchor::PreMutationRow => self.old_value(&path),
-        };
-        Operand::Literal { value }
-    }
-
-    fn claim(&self, path: &[&str]) -> Literal {
-        let found = self
-            .claims
-            .and_then(|claims| path.iter().try_fold(claims, |value, name| value.get(name)));
-        found.map_or(Literal::Null, |value| Literal::from(value.clone()))
+        Operand::Literal {
+            value: self.old_value(&path),
+        }
     }
 
     fn old_value(&self, path: &[&str]) -> Literal {
