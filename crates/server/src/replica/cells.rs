@@ -36,6 +36,24 @@ pub fn pack_cells(
     })
 }
 
+/// A row, or none in place of one with a value that its column cannot carry.
+pub fn carried(row: Result<Row, ReplicaError>) -> Result<Option<Row>, ReplicaError> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(ReplicaError::Value { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a cell is sure to be carried by the column that it was decoded for.
+pub fn is_safe(cell: &Cell) -> bool {
+    match cell {
+        Cell::Integer(value) => (-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(value),
+        Cell::Blob(_) => false,
+        Cell::Null | Cell::Real(_) | Cell::Text(_) => true,
+    }
+}
+
 fn pack<'a>(
     table: &ReplicaTable,
     builder: &mut RowBuilder,
@@ -70,7 +88,7 @@ fn push(ty: ColumnType, cell: CellRef<'_>, builder: &mut RowBuilder) -> Result<(
         (ColumnType::Number, CellRef::Real(value)) => builder.push(ValueRef::Number(value)),
         (ColumnType::Number, CellRef::Integer(value)) => {
             if !(-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(&value) {
-                return Err(format!("the integer {value} beyond 2^53"));
+                return Err("an integer beyond 2^53".to_owned());
             }
             builder.push(ValueRef::Number(value as f64));
         }
@@ -88,10 +106,10 @@ fn push(ty: ColumnType, cell: CellRef<'_>, builder: &mut RowBuilder) -> Result<(
             landfall_zql::write_json(ValueRef::Number(value), &mut text);
             push_json(&text, builder)?;
         }
-        (_, CellRef::Integer(value)) => return Err(format!("the integer {value}")),
-        (_, CellRef::Real(value)) => return Err(format!("the number {value}")),
+        (_, CellRef::Integer(_)) => return Err("an integer".to_owned()),
+        (_, CellRef::Real(_)) => return Err("a number".to_owned()),
         (_, CellRef::Text(_)) => return Err("text".to_owned()),
-        (_, CellRef::Blob(_)) => return Err("a blob".to_owned()),
+        (_, CellRef::Blob(_)) => return Err("a value of another type".to_owned()),
     }
     Ok(())
 }

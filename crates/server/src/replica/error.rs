@@ -7,14 +7,14 @@ pub enum ReplicaError {
     /// SQLite refused.
     #[error("replica: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// A stored value does not fit its column's type; only queries that meet the row fail.
+    /// A stored value does not fit its column's type. Its row is left out of every query until that is mended.
     #[error("{table}.{column} holds {found}, which a {expected} column cannot carry")]
     Value {
         /// Server name of the table.
         table: String,
         /// The column.
         column: String,
-        /// What was found.
+        /// What kind of thing was found; never the value.
         found: String,
         /// The type of the column, as clients name it.
         expected: &'static str,

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
 use super::layout::{Layout, ROW_VERSION, version_cell};
 use super::{
-    IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, quote,
-    read_row, sql, to_cell,
+    IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, carried,
+    quote, read_row, sql, to_cell,
 };
 
 /// How long a reader waits for the step of a version that it already sees.
@@ -118,13 +118,13 @@ impl Reader {
         Ok(())
     }
 
-    /// The row with this row key.
+    /// The row with this row key, unless it holds a value that its column cannot carry.
     pub fn row(&self, table: TableId, key: &Key) -> Result<Option<Row>, ReplicaError> {
         let table = self.table(table)?;
         let mut statement = self.conn.prepare_cached(&sql::select_by_key(table))?;
         let mut rows = statement.query(params_from_iter(key.0.iter().map(to_cell)))?;
         match rows.next()? {
-            Some(row) => Ok(Some(read_row(table, row, 0, &mut RowBuilder::default())?)),
+            Some(row) => carried(read_row(table, row, 0, &mut RowBuilder::default())),
             None => Ok(None),
         }
     }

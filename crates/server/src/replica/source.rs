@@ -11,7 +11,9 @@ use landfall_zql::{ColumnType, Key, Row, RowBuilder, Schema, TableId, ValueRef, 
 use rusqlite::params_from_iter;
 use rusqlite::types::Value as Cell;
 
-use super::{IndexWish, Reader, ReplicaError, ReplicaTable, quote, read_row, sql, to_cell};
+use super::{
+    IndexWish, Reader, ReplicaError, ReplicaTable, carried, quote, read_row, sql, to_cell,
+};
 
 impl Source for Reader {
     fn schema(&self) -> &Schema {
@@ -52,7 +54,9 @@ impl Reader {
             let mut statement = self.connection().prepare_cached(&text)?;
             let mut rows = statement.query(params_from_iter(parameters))?;
             while let Some(row) = rows.next()? {
-                let row = read_row(table, row, 0, &mut builder)?;
+                let Some(row) = carried(read_row(table, row, 0, &mut builder))? else {
+                    continue;
+                };
                 if sink(&row).is_break() {
                     return Ok(());
                 }

@@ -7,10 +7,11 @@ use landfall_zql::{ColumnType, Row, RowBuilder, TableId};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
+use super::cells::is_safe;
 use super::layout::{ROW_VERSION, SHARED_TABLES, version_cell};
 use super::{
-    Replica, ReplicaError, ReplicaSchema, ReplicaTable, StateVersion, StepBuilder, indexes,
-    pack_cells, quote, sql,
+    LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, StateVersion, StepBuilder,
+    carried, indexes, pack_cells, quote, sql,
 };
 
 /// Layout of the file; another one is loaded anew.
@@ -51,6 +52,7 @@ pub(crate) struct ReplicaWriter {
     builder: RowBuilder,
     step: StepBuilder,
     new_schema: Option<Arc<ReplicaSchema>>,
+    left_out: LeftOut,
     /// The version before the open transaction.
     version: StateVersion,
 }
@@ -108,6 +110,7 @@ impl ReplicaWriter {
             builder: RowBuilder::default(),
             step: StepBuilder::default(),
             new_schema: None,
+            left_out: LeftOut::default(),
             version: 0,
         })
     }
@@ -205,6 +208,11 @@ impl ReplicaWriter {
         cells: Vec<Cell>,
         version: StateVersion,
     ) -> Result<(), ReplicaError> {
+        if !cells.iter().all(is_safe) {
+            let schema = self.schema.clone();
+            let row = self.pack(find(&schema, table)?, &cells);
+            self.left_out.carried(row)?;
+        }
         let statements = self.statements_of(table)?;
         let version = Cell::Integer(version_cell(version));
         self.conn
@@ -268,23 +276,21 @@ impl ReplicaWriter {
                 .prepare_cached(&statements.update)?
                 .execute(params_from_iter(parameters))?;
             let before = before.map(|before| self.pack(facts, &before));
-            self.note(table, before, Some(after));
-            return Ok(());
+            return self.note(table, before, Some(after));
         }
         if before.is_some() {
             self.conn
                 .prepare_cached(&statements.delete)?
                 .execute(params_from_iter(&lookup))?;
             let before = before.map(|before| self.pack(facts, &before));
-            self.note(table, before, None);
+            self.note(table, before, None)?;
         }
         let displaced = self.get(facts, &key)?;
         let displaced = displaced.map(|row| self.pack(facts, &row));
         self.conn
             .prepare_cached(&self.statements[table.0 as usize].insert)?
             .execute(params_from_iter(cells.iter().chain([&version])))?;
-        self.note(table, displaced, Some(after));
-        Ok(())
+        self.note(table, displaced, Some(after))
     }
 
     /// Removes the row with this key, if it is there.
@@ -298,8 +304,7 @@ impl ReplicaWriter {
             .prepare_cached(&self.statements_of(table)?.delete)?
             .execute(params_from_iter(key))?;
         let before = self.pack(facts, &before);
-        self.note(table, Some(before), None);
-        Ok(())
+        self.note(table, Some(before), None)
     }
 
     /// Empties a table.
@@ -497,20 +502,17 @@ impl ReplicaWriter {
         pack_cells(table, cells, &mut self.builder)
     }
 
-    /// Notes a change. A row that cannot be packed resets its table: the queries that meet it report it.
+    /// Notes a change of a row; one that cannot be carried is as if it were not there.
     fn note(
         &mut self,
         table: TableId,
         before: Option<Result<Row, ReplicaError>>,
         after: Option<Result<Row, ReplicaError>>,
-    ) {
-        match (before.transpose(), after.transpose()) {
-            (Ok(before), Ok(after)) => self.step.change(&self.schema, table, before, after),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "a change cannot be carried row by row");
-                self.step.reset(table);
-            }
-        }
+    ) -> Result<(), ReplicaError> {
+        let before = before.map_or(Ok(None), carried)?;
+        let after = after.map_or(Ok(None), |after| self.left_out.carried(after))?;
+        self.step.change(&self.schema, table, before, after);
+        Ok(())
     }
 
     fn statements_of(&self, table: TableId) -> Result<&Statements, ReplicaError> {

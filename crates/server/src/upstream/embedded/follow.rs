@@ -12,8 +12,8 @@ use super::change_log::{self, SCHEMA_ENTRY};
 use super::tables::{self, MAX_KEY, UserTable};
 use super::witness::Witness;
 use crate::replica::{
-    Advance, Layout, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset, StateVersion,
-    StepBuilder, read_row, select_by_key,
+    Advance, Layout, LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset,
+    StateVersion, StepBuilder, carried, read_row, select_by_key,
 };
 use crate::upstream::UpstreamError;
 
@@ -79,6 +79,7 @@ pub struct Follower {
     /// Has no transaction between two steps.
     new: Connection,
     version: StateVersion,
+    left_out: LeftOut,
 }
 
 impl Follower {
@@ -104,6 +105,7 @@ impl Follower {
             old,
             new,
             version,
+            left_out: LeftOut::default(),
         })
     }
 
@@ -163,7 +165,10 @@ impl Follower {
         let advance = if version - self.version > MAX_ENTRIES {
             self.collect_resets(version)?
         } else {
-            self.collect(version)?
+            let mut left_out = std::mem::take(&mut self.left_out);
+            let collected = self.collect(version, &mut left_out);
+            self.left_out = left_out;
+            collected?
         };
         self.hand_out(advance, None);
         Ok(())
@@ -195,21 +200,21 @@ impl Follower {
     }
 
     /// The step from the old snapshot to the new one.
-    fn collect(&self, version: StateVersion) -> Result<Advance, UpstreamError> {
+    fn collect(
+        &self,
+        version: StateVersion,
+        left_out: &mut LeftOut,
+    ) -> Result<Advance, UpstreamError> {
         let mut step = StepBuilder::default();
         let mut builder = RowBuilder::default();
         for entry in self.entries(version)? {
             if let Some(table) = self.schema.table_by_name(&entry.table) {
                 let key = &entry.key[..table.row_key.len()];
-                let before = read(&self.old, table, key, &mut builder);
-                let after = read(&self.new, table, key, &mut builder);
-                match (before, after) {
-                    (Ok(before), Ok(after)) => step.change(&self.schema, table.id, before, after),
-                    (Err(ReplicaError::Value { .. }), _) | (_, Err(ReplicaError::Value { .. })) => {
-                        step.reset(table.id)
-                    }
-                    (Err(error), _) | (_, Err(error)) => return Err(error.into()),
-                }
+                let before = read(&self.old, table, key, &mut builder).transpose();
+                let after = read(&self.new, table, key, &mut builder).transpose();
+                let before = before.map_or(Ok(None), carried)?;
+                let after = after.map_or(Ok(None), |row| left_out.carried(row))?;
+                step.change(&self.schema, table.id, before, after);
             } else {
                 self.own_entry(&entry, &mut step)?;
             }

@@ -208,12 +208,10 @@ fn load_row(
         )));
     }
     let mut cells = Vec::with_capacity(row.len());
-    for ((at, kind), text) in plan.columns.iter().zip(row) {
+    for ((_, kind), text) in plan.columns.iter().zip(row) {
         cells.push(match text {
             None => Cell::Null,
-            Some(text) => {
-                values::decode(kind, text).map_err(|error| plan::misread(table, *at, &error))?
-            }
+            Some(text) => values::decode(kind, text).unwrap_or_else(|_| plan::misfit(text)),
         });
     }
     plan.load(writer, cells, version)

@@ -106,10 +106,10 @@ fn user_plan(
     (target, columns)
 }
 
-/// Names the column whose text could not be decoded; never the text.
-pub fn misread(table: &PublishedTable, column: usize, error: &ValueError) -> UpstreamError {
-    let name = table.columns.get(column).map_or("?", |c| c.name.as_str());
-    UpstreamError::Data(format!("{}.{name} is {error}", table.server_name()))
+/// What a replica's column holds for a text that its kind does not write. It cannot be carried, so the row is left
+/// out of every query; the stream goes on.
+pub fn misfit(text: &str) -> Cell {
+    Cell::Blob(text.as_bytes().to_vec())
 }
 
 impl Plan {
@@ -236,15 +236,23 @@ impl Plan {
         match tuple.get(at) {
             Some(Field::Null) => Ok(Some(Cell::Null)),
             Some(Field::Unchanged) => Ok(None),
-            Some(Field::Text(text)) => values::decode(kind, text)
-                .map(Some)
-                .map_err(|error| misread(&self.table, at, &error)),
+            Some(Field::Text(text)) => match (values::decode(kind, text), &self.target) {
+                (Ok(cell), _) => Ok(Some(cell)),
+                (Err(_), Target::Table { .. }) => Ok(Some(misfit(text))),
+                (Err(error), _) => Err(misread(&self.table, at, &error)),
+            },
             None => Err(UpstreamError::Data(format!(
                 "a row of {} has too few columns",
                 self.table.server_name()
             ))),
         }
     }
+}
+
+/// Names the column whose text could not be decoded; never the text.
+fn misread(table: &PublishedTable, column: usize, error: &ValueError) -> UpstreamError {
+    let name = table.columns.get(column).map_or("?", |c| c.name.as_str());
+    UpstreamError::Data(format!("{}.{name} is {error}", table.server_name()))
 }
 
 fn identify(cells: &[Option<Cell>]) -> Result<(&str, &str, u64), UpstreamError> {

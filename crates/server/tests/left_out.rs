@@ -1,0 +1,60 @@
+//! A value that its column cannot carry leaves its row out of every query, and nothing else.
+
+mod world;
+
+use serde_json::json;
+use world::{Backend, World};
+
+async fn a_value_that_cannot_be_carried_leaves_out_its_row_only(backend: Backend) {
+    let mut world = World::new(backend).await;
+    world.stop().await;
+    world
+        .sql(
+            "CREATE TABLE big (id TEXT PRIMARY KEY NOT NULL, n BIGINT);
+             INSERT INTO big VALUES ('a', 1), ('b', 2), ('huge', 9007199254740993)",
+        )
+        .await;
+    world.start().await;
+    let all = json!({"table": "big", "orderBy": [["n", "desc"]]});
+    let first = json!({"table": "big", "orderBy": [["n", "desc"]], "limit": 1});
+    let mut client = world.client("g", "c").put("all", all.clone()).open().await;
+    assert_eq!(client.got("all").await.rows(), ["put:big:a", "put:big:b"]);
+    let mut other = world.client("g2", "c2").put("first", first).open().await;
+    assert_eq!(other.got("first").await.rows(), ["put:big:b"]);
+
+    // It leaves, and what it hid appears.
+    world
+        .sql("UPDATE big SET n = 9007199254740993 WHERE id = 'b'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["del:big:b"]);
+    assert_eq!(other.poke().await.rows(), ["del:big:b", "put:big:a"]);
+    // What changes in it meanwhile is no news, and does not stop what is.
+    world
+        .sql("UPDATE big SET n = -9223372036854775808 WHERE id = 'b'; UPDATE big SET n = 3 WHERE id = 'a'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["put:big:a"]);
+    // A mutation that meets it fails by itself.
+    client
+        .crud(1, json!([{"op": "update", "tableName": "big", "primaryKey": ["id"], "value": {"id": "b", "n": 5}}]))
+        .await;
+    let confirmed = client.confirmed(1).await;
+    assert_eq!(confirmed.results().len(), 1);
+    assert!(
+        confirmed.results()[0]
+            .to_string()
+            .contains("big.n holds an integer beyond 2^53"),
+        "{:?}",
+        confirmed.results()
+    );
+    // Mended at the source it is back.
+    world.sql("UPDATE big SET n = 4 WHERE id = 'b'").await;
+    assert_eq!(client.poke().await.rows(), ["put:big:b"]);
+    world
+        .sql("DELETE FROM big WHERE id = 'huge'; DELETE FROM big WHERE id = 'b'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["del:big:b"]);
+    drop((client, other));
+    world.end().await;
+}
+
+scenarios!(a_value_that_cannot_be_carried_leaves_out_its_row_only);
