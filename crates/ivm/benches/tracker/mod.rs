@@ -72,6 +72,9 @@ fn sentence(random: &mut Random, words: usize) -> String {
     words.join(" ")
 }
 
+/// Takes the values of a row.
+type Make<'a> = dyn FnMut(&[(&str, ValueRef<'_>)]) + 'a;
+
 /// All rows, per table in the order of primary keys.
 pub struct Data {
     pub schema: Schema,
@@ -132,12 +135,7 @@ impl Data {
         self.schema.table(name).unwrap()
     }
 
-    fn table(
-        &mut self,
-        name: &str,
-        count: usize,
-        make: &mut dyn FnMut(usize, &mut dyn FnMut(&[(&str, ValueRef<'_>)])),
-    ) {
+    fn table(&mut self, name: &str, count: usize, make: &mut dyn FnMut(usize, &mut Make<'_>)) {
         let id = self.id(name);
         let table = &self.schema[id];
         let mut rows = Vec::with_capacity(count);
