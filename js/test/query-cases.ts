@@ -52,6 +52,9 @@ export const queryCases: {readonly [name: string]: (zql: Zql) => AnyQuery} = {
     zql.issue.related('comments', q => q.orderBy('created', 'desc').limit(10).related('author')).related('owner'),
   'one of many': zql => zql.issue.related('comments', q => q.one()),
   'related through a junction': zql => zql.issue.related('labels', q => q.where('name', 'x')),
+  'the first rows through a junction': zql =>
+    zql.issue.related('labels', q => q.orderBy('name', 'desc').start({name: 'x'}).limit(3)),
+  'one row through a junction': zql => zql.issue.related('labels', q => q.orderBy('name', 'asc').one()),
   'a blanked relationship': zql => zql.issue.related('comments', q => q.where(({or}) => or())),
   'a row that exists': zql => zql.issue.whereExists('comments'),
   'a row that exists in a sub-query, with hints': zql =>

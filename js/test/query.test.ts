@@ -88,10 +88,6 @@ const refused: {readonly [message: string]: () => unknown} = {
   'Relationship names may not start with "zsubq_". That is a reserved prefix.': () => untyped.issue.related('zsubq_x'),
   'Limit must be non-negative': () => zql.issue.limit(-1),
   'Limit must be an integer': () => zql.issue.limit(1.5),
-  'Limit is not supported in junction relationships yet. Junction relationship being limited: labels': () =>
-    zql.issue.related('labels', q => q.limit(1)),
-  'Order by is not supported in junction relationships yet. Junction relationship being ordered: labels': () =>
-    zql.issue.related('labels', q => q.orderBy('name', 'asc')),
   'EXISTS subqueries must not have start (exists("comments") of table "issue")': () =>
     zql.issue.whereExists('comments', q => q.start({id: 'x'})),
   'EXISTS subqueries must not have related (exists("comments") of table "issue")': () =>

@@ -13,6 +13,7 @@ use crate::condition::{Term, Where};
 use crate::connection::{Connection, Overlay};
 use crate::error::BuildError;
 use crate::join::Join;
+use crate::junction_take::JunctionTake;
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline};
 use crate::skip::Skip;
 use crate::source::{Constraint, IndexSpec};
@@ -30,7 +31,7 @@ impl Pipeline {
             downstream: Vec::new(),
             indexes: Vec::new(),
         };
-        let level = builder.level(ast, None)?;
+        let level = builder.level(ast, None, false)?;
         sort(&mut builder.indexes);
         builder.indexes.dedup();
         Ok(Pipeline {
@@ -73,8 +74,14 @@ impl Builder<'_> {
         id
     }
 
-    /// `partition`: the columns by which a parent level joins this one.
-    fn level(&mut self, ast: &Ast, partition: Option<&[usize]>) -> Result<Level, BuildError> {
+    /// `partition`: the columns by which a parent level joins this one. A junction's rows are not shown, and a limit
+    /// of what it leads to counts for the parent.
+    fn level(
+        &mut self,
+        ast: &Ast,
+        partition: Option<&[usize]>,
+        is_junction: bool,
+    ) -> Result<Level, BuildError> {
         let schema = self.schema;
         let id = schema
             .table(&ast.table)
@@ -127,6 +134,7 @@ impl Builder<'_> {
             output = self.add_after(output, Operator::Take(take));
         }
         let related = ast.related.as_deref().unwrap_or_default();
+        let mut far_limit = None;
         for (index, entry) in related.iter().enumerate() {
             // Of two relationships with one name the last one counts.
             let name = entry.subquery.alias.as_deref();
@@ -141,15 +149,28 @@ impl Builder<'_> {
             } else {
                 Role::Result
             };
-            relationships.push(self.relationship(
-                entry,
-                &entry.subquery,
-                id,
-                &mut output,
-                &order,
-                role,
-                index,
-            )?);
+            let is_far =
+                is_junction && far_limit.is_none() && entry.system != Some(System::Permissions);
+            let unlimited;
+            let subquery = match entry.subquery.limit {
+                Some(_) if is_far => {
+                    unlimited = Ast {
+                        limit: None,
+                        ..(*entry.subquery).clone()
+                    };
+                    &unlimited
+                }
+                _ => &entry.subquery,
+            };
+            let relationship =
+                self.relationship(entry, subquery, id, &mut output, &order, role, index)?;
+            if is_far {
+                far_limit = Some((relationship.join, entry.subquery.limit));
+            }
+            relationships.push(relationship);
+        }
+        if let (Some((far, Some(limit))), Some(partition)) = (far_limit, partition) {
+            output = self.junction_take(output, far, limit, partition, &order);
         }
         Ok(Level {
             output,
@@ -181,7 +202,13 @@ impl Builder<'_> {
             })?;
         let parent_columns = columns(&entry.correlation.parent_field, &schema[parent])?;
         let child_columns = columns(&entry.correlation.child_field, &schema[child])?;
-        let level = self.level(subquery, Some(&child_columns))?;
+        let is_junction = role == Role::Hidden;
+        if is_junction && let Some(far) = limit_behind_junctions(subquery) {
+            return Err(BuildError::LimitBehindJunctions {
+                relationship: far.alias.clone().unwrap_or_default(),
+            });
+        }
+        let level = self.level(subquery, Some(&child_columns), is_junction)?;
         self.plan_parent_lookup(*output, &parent_columns);
         let join = Join::new(
             *output,
@@ -206,6 +233,24 @@ impl Builder<'_> {
             },
             relationships: level.relationships,
         })
+    }
+
+    fn junction_take(
+        &mut self,
+        input: OpId,
+        far: JoinId,
+        limit: u32,
+        partition: &[usize],
+        order: &Order,
+    ) -> OpId {
+        let id = self.operators.len();
+        let Operator::Join(join) = &mut self.operators[far.0] else {
+            unreachable!("a JoinId is made for a join")
+        };
+        join.limited_by = Some(id);
+        let far_order = join.child_order().clone();
+        let take = JunctionTake::new(input, far, limit, partition, order.clone(), far_order);
+        self.add_after(input, Operator::JunctionTake(take))
     }
 
     fn term(
@@ -292,6 +337,7 @@ impl Builder<'_> {
                 Operator::Where(condition) => condition.input,
                 Operator::Take(take) => take.input,
                 Operator::Join(join) => join.parent,
+                Operator::JunctionTake(take) => take.input,
             };
         };
         let mut constrained: Vec<usize> = connection
@@ -367,6 +413,16 @@ fn without_subqueries(condition: &Condition) -> Option<Condition> {
             })
         }
     }
+}
+
+/// The subquery with a limit that a junction leads to through a further junction.
+fn limit_behind_junctions(junction: &Ast) -> Option<&Ast> {
+    let related = junction.related.iter().flatten();
+    related
+        .filter(|entry| entry.hidden == Some(true))
+        .flat_map(|entry| entry.subquery.related.iter().flatten())
+        .map(|entry| &*entry.subquery)
+        .find(|far| far.limit.is_some())
 }
 
 fn split_columns(

@@ -13,7 +13,20 @@ pub struct Node {
     pub row: Row,
     /// Children that differ from what the pipeline would give: set when the node leaves *because* of a child, and
     /// its old children are not there any more.
-    pub(crate) replaced: Option<Box<(JoinId, Vec<Node>)>>,
+    pub(crate) replaced: Option<Box<[Children]>>,
+}
+
+/// The children of a node in one of its relationships.
+pub(crate) type Children = (JoinId, Vec<Node>);
+
+impl Node {
+    /// The same node with these children in one of its relationships.
+    pub(crate) fn with_children(mut self, join: JoinId, children: Vec<Node>) -> Node {
+        let mut replaced = self.replaced.map(Vec::from).unwrap_or_default();
+        replaced.push((join, children));
+        self.replaced = Some(replaced.into());
+        self
+    }
 }
 
 impl From<Row> for Node {

@@ -148,10 +148,9 @@ impl Where {
                     Change::Remove(child) => operator.insert(child, &mut children),
                     Change::Edit { .. } | Change::Child { .. } => {}
                 }
-                Some(Change::Remove(Node {
-                    row,
-                    replaced: Some(Box::new((join, children))),
-                }))
+                Some(Change::Remove(
+                    Node::from(row).with_children(join, children),
+                ))
             }
         })
     }

@@ -38,6 +38,12 @@ pub enum BuildError {
         /// The column.
         column: String,
     },
+    /// A limit behind two junctions, one after the other.
+    #[error("relationship {relationship:?} has a limit behind more than one junction table")]
+    LimitBehindJunctions {
+        /// The relationship's name.
+        relationship: String,
+    },
     /// A subquery of `EXISTS` with a part that has no meaning there.
     #[error("EXISTS subqueries must not have {part}")]
     ExistsPart {

@@ -19,6 +19,8 @@ pub(crate) struct Join {
     parent_order: Order,
     child_order: Order,
     in_progress: RefCell<Option<InProgress>>,
+    /// The junction take that decides which of the children are shown.
+    pub limited_by: Option<OpId>,
 }
 
 /// A child's change on its way to one parent after the other: parents behind `position` must not see it yet.
@@ -46,6 +48,7 @@ impl Join {
             parent_order,
             child_order,
             in_progress,
+            limited_by: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod index;
 mod join;
+mod junction_take;
 mod live_query;
 mod memory_source;
 mod pipeline;

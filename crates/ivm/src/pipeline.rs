@@ -10,6 +10,7 @@ use crate::condition::Where;
 use crate::connection::Connection;
 use crate::error::SourceError;
 use crate::join::Join;
+use crate::junction_take::JunctionTake;
 use crate::skip::Skip;
 use crate::source::{Basis, IndexSpec, Sink, Source, SourceChange, Start, same_in};
 use crate::take::Take;
@@ -37,6 +38,7 @@ pub(crate) enum Operator {
     Where(Where),
     Take(Take),
     Join(Join),
+    JunctionTake(JunctionTake),
 }
 
 /// Takes root nodes one by one; `Break` ends the fetch.
@@ -210,12 +212,15 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Rows could not be read.
     pub fn children(self, join: JoinId, node: &Node) -> Result<Vec<Node>, SourceError> {
-        if let Some(replaced) = &node.replaced
-            && replaced.0 == join
-        {
-            return Ok(replaced.1.clone());
+        let replaced = node.replaced.iter().flat_map(|replaced| replaced.iter());
+        if let Some((_, children)) = replaced.into_iter().find(|(of, _)| *of == join) {
+            return Ok(children.clone());
         }
-        self.pipeline.join(join).children(self, &node.row)
+        let join = self.pipeline.join(join);
+        match join.limited_by.map(|id| &self.pipeline.operators[id]) {
+            Some(Operator::JunctionTake(take)) => Ok(take.shown_destinations(&node.row)),
+            _ => join.children(self, &node.row),
+        }
     }
 
     pub(crate) fn source(self) -> &'a dyn Source {
@@ -234,6 +239,7 @@ impl<'a> Reader<'a> {
             Operator::Where(condition) => condition.fetch(self, request, sink),
             Operator::Take(take) => take.fetch(self, request, sink),
             Operator::Join(join) => self.fetch(join.parent, request, sink),
+            Operator::JunctionTake(take) => take.fetch(self, request, sink),
         }
     }
 
@@ -256,6 +262,7 @@ impl<'a> Reader<'a> {
             Operator::Take(take) => take.push(self, to, change, output),
             Operator::Join(join) if is_child => join.push_child(self, to, change, output),
             Operator::Join(_) => self.send(to, change, output),
+            Operator::JunctionTake(take) => take.push(self, to, change, output),
         }
     }
 

@@ -287,9 +287,6 @@ fn random_query(random: &mut Random, schema: &Schema, table: &str, depth: usize)
         {
             if random.chance(35) {
                 let mut subquery = random_query(random, schema, child, depth - 1);
-                // A limit behind a junction counts per junction row: not part of the language.
-                subquery.limit = None;
-                subquery.start = None;
                 subquery.alias = Some((*name).into());
                 let inner = csq(&[*far], &[*key], subquery);
                 let middle = Ast {
@@ -397,8 +394,16 @@ mod oracle {
                     .iter()
                     .flatten()
                     .map(|entry| {
+                        let unlimited;
+                        let subquery = match entry.hidden {
+                            Some(true) => {
+                                unlimited = without_far_limit(&entry.subquery);
+                                &unlimited
+                            }
+                            _ => &entry.subquery,
+                        };
                         let children = run(
-                            &entry.subquery,
+                            subquery,
                             schema,
                             data,
                             Some((&row, &ast.table, &entry.correlation)),
@@ -407,6 +412,10 @@ mod oracle {
                             return children;
                         }
                         let far = &entry.subquery.related.as_ref().unwrap()[0];
+                        let limit = far
+                            .subquery
+                            .limit
+                            .map_or(usize::MAX, |limit| limit as usize);
                         let ids: Vec<Row> = children
                             .into_iter()
                             .flat_map(|child| child.lists.into_iter().next().unwrap())
@@ -423,12 +432,22 @@ mod oracle {
                         );
                         all.into_iter()
                             .filter(|tree| ids.contains(&tree.row))
+                            .take(limit)
                             .collect()
                     })
                     .collect();
                 Tree { row, lists }
             })
             .collect()
+    }
+
+    /// A limit behind a junction counts for the parent, not for each junction row.
+    fn without_far_limit(junction: &Ast) -> Ast {
+        let mut junction = junction.clone();
+        for far in junction.related.iter_mut().flatten() {
+            far.subquery.limit = None;
+        }
+        junction
     }
 
     fn meets(condition: &Condition, table: &str, row: &Row, schema: &Schema, data: &Data) -> bool {
@@ -553,6 +572,24 @@ fn apply(root: &mut Vec<Tree>, delta: &ViewDelta) {
             moved.row = new.clone();
             list.insert(*to as usize, moved);
         }
+    }
+}
+
+/// Whether no list is longer than the query allows.
+fn is_within_limits(ast: &Ast, list: &[Tree]) -> bool {
+    let related: Vec<&Ast> = ast.related.iter().flatten().map(shown_query).collect();
+    let is_within = |tree: &Tree| {
+        let mut lists = related.iter().zip(&tree.lists);
+        lists.all(|(ast, list)| is_within_limits(ast, list))
+    };
+    ast.limit.is_none_or(|limit| list.len() <= limit as usize) && list.iter().all(is_within)
+}
+
+/// The query of the rows that a relationship shows.
+fn shown_query(entry: &CorrelatedSubquery) -> &Ast {
+    match entry.hidden {
+        Some(true) => &entry.subquery.related.as_ref().unwrap()[0].subquery,
+        _ => &entry.subquery,
     }
 }
 
@@ -706,6 +743,7 @@ fn check(seed: u64) {
         }
         for delta in query.take_deltas() {
             apply(&mut shown, &delta);
+            assert!(is_within_limits(&ast, &shown), "limit, {}", about());
         }
         let entries: Vec<Tree> = query.entries().iter().map(tree).collect();
         assert_eq!(entries, expected, "view, {}", about());

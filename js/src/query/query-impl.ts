@@ -62,25 +62,21 @@ class QueryImpl {
   readonly #environment: QueryEnvironment;
   readonly #ast: AST;
   readonly #format: Format;
-  /** The junction relationship whose destination this query describes. */
-  readonly #junction: string | undefined;
 
   constructor(
     environment: QueryEnvironment,
     ast: AST,
     format: Format,
-    junction?: string,
     customQueryID?: CustomQueryID,
   ) {
     this.#environment = environment;
     this.#ast = ast;
     this.#format = format;
-    this.#junction = junction;
     this[queryInternalsTag] = queryInternals(ast, format, customQueryID);
   }
 
   named(customQueryID: CustomQueryID): QueryImpl {
-    return new QueryImpl(this.#environment, this.#ast, this.#format, this.#junction, customQueryID);
+    return new QueryImpl(this.#environment, this.#ast, this.#format, customQueryID);
   }
 
   where(...args: unknown[]): QueryImpl {
@@ -113,7 +109,6 @@ class QueryImpl {
       this.#environment,
       {table: last.destSchema, alias: relationship},
       {singular: last.cardinality === 'one', relationships: {}},
-      second && relationship,
     );
     const {ast, format} = asQueryInternals(subquery(start as unknown as AnyQuery));
     const destination = this.#correlated(last, {...ast, alias: relationship});
@@ -131,9 +126,6 @@ class QueryImpl {
   }
 
   orderBy(column: string, direction: Direction): QueryImpl {
-    if (this.#junction !== undefined) {
-      throw notInJunction(`Order by is not supported in junction relationships yet. Junction relationship being ordered: ${this.#junction}`);
-    }
     this.#checkColumn(column, 'orderBy');
     if (direction !== 'asc' && direction !== 'desc') {
       throw new Error(`orderBy needs a direction, "asc" or "desc", not ${JSON.stringify(direction)}.`);
@@ -147,9 +139,6 @@ class QueryImpl {
     }
     if ((count | 0) !== count) {
       throw new Error('Limit must be an integer');
-    }
-    if (this.#junction !== undefined) {
-      throw notInJunction(`Limit is not supported in junction relationships yet. Junction relationship being limited: ${this.#junction}`);
     }
     return this.#with({limit: count});
   }
@@ -187,7 +176,7 @@ class QueryImpl {
   }
 
   #with(changes: Partial<AST>, format = this.#format): QueryImpl {
-    return new QueryImpl(this.#environment, {...this.#ast, ...changes}, format, this.#junction);
+    return new QueryImpl(this.#environment, {...this.#ast, ...changes}, format);
   }
 
   #table(): TableSchema {
@@ -308,12 +297,6 @@ function requireNotExists(support: EngineSupport, table: string, condition: Cond
       return;
     case 'simple':
   }
-}
-
-function notInJunction(message: string): Error {
-  const error = new Error(message);
-  error.name = 'NotImplementedError';
-  return error;
 }
 
 /** The environment of ordinary queries. */

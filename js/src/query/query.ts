@@ -76,7 +76,7 @@ export type DestinationRow<TTable extends string, S extends Schema, TRelationshi
   TTable,
   S,
   TRelationship
-> extends readonly [{readonly cardinality: 'one'}, ...unknown[]]
+> extends readonly [...unknown[], {readonly cardinality: 'one'}]
   ? PullRow<DestinationTable<TTable, S, TRelationship>, S> | undefined
   : PullRow<DestinationTable<TTable, S, TRelationship>, S>;
 
@@ -147,7 +147,7 @@ export interface Query<
 
   /** Sorts by a column; called again, sorts rows that are equal so far. Ties are broken by the primary key. */
   orderBy<TColumn extends ColumnName<TTable, S>>(column: TColumn, direction: Direction): Query<TTable, S, TReturn>;
-  /** Keeps the first `count` rows. */
+  /** Keeps the first `count` rows; of a relationship, the first `count` of each row. */
   limit(count: number): Query<TTable, S, TReturn>;
   /** Keeps the first row, and makes the result that row or `undefined`. */
   one(): Query<TTable, S, TReturn | undefined>;

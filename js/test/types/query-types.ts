@@ -69,6 +69,14 @@ expectType<Rich['owner']>().toBe<User | undefined>('same');
 expectType<Expand<Rich['comments'][number]['author']>>().toBe<User | undefined>('same');
 expectType<Omit<Expand<Rich['comments'][number]>, 'author'>>().toBe<Comment>('same');
 expectType<Rich['labels']>().toBe<readonly {readonly id: string; readonly name: string}[]>('same');
+const firstLabel = zql.issue.related('labels', q => q.orderBy('name', 'asc').one());
+expectType<QueryRowType<typeof firstLabel>['labels']>().toBe<{readonly id: string; readonly name: string} | undefined>(
+  'same',
+);
+const someLabels = zql.issue.related('labels', q => q.orderBy('name', 'asc').start({name: 'b'}).limit(3));
+expectType<QueryRowType<typeof someLabels>['labels']>().toBe<readonly {readonly id: string; readonly name: string}[]>(
+  'same',
+);
 expectType<Rich['kind']>().toBe<'bug' | 'feature'>('same');
 
 const last = zql.issue.related('comments', q => q.one()).one();

@@ -159,12 +159,13 @@ impl Tables {
             return self.nodes(&related.subquery, format, &constraint);
         }
         let junction = self.table(&related.subquery.table);
-        let hop = &related.subquery.related.as_ref().unwrap()[0];
+        let mut hop = related.subquery.related.as_ref().unwrap()[0].clone();
+        let limit = hop.subquery.limit.take();
         let child = self.table(&hop.subquery.table);
         let order = Order::complete(hop.subquery.order_by.as_deref(), child).unwrap();
         let mut found: Vec<(Row, Json)> = Vec::new();
         for between in self.select(&related.subquery, &constraint)? {
-            for (row, node) in self.children(hop, &between, junction, format)? {
+            for (row, node) in self.children(&hop, &between, junction, format)? {
                 match found.iter_mut().find(|(present, _)| *present == row) {
                     Some((_, present)) => {
                         present["count"] = json!(present["count"].as_u64().unwrap_or(1) + 1);
@@ -174,6 +175,8 @@ impl Tables {
             }
         }
         found.sort_by(|(a, _), (b, _)| order.compare(a, b));
+        // The limit counts for the parent: each destination once.
+        found.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
         Ok(found)
     }
 }
