@@ -1,0 +1,119 @@
+// Engines side by side in one page of headless Chromium: `npm run bench:engine -- --help`.
+import { parseArgs } from 'node:util';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { buildPackage } from '../scripts/build.mjs';
+import { command, Refusal, root, run, say } from '../scripts/tools.mjs';
+import { openPage } from './chromium.mjs';
+import { compare, disagreements, summarize, table } from './figures.mjs';
+
+const here = join(root, 'bench');
+const out = join(here, 'dist');
+const ENGINES = ['landfall', 'zero', 'tanstack', 'rindle'];
+
+const HELP = `npm run bench:engine -- [options]
+  --engines a,b    of ${ENGINES.join(', ')}; all unless given
+  --only a,b       only cases whose names contain one of these, for example hydrate/exists
+  --rounds n       sessions of each engine (3)
+  --repeats n      how often a query is opened again in each session (5)
+  --issues n       issues in the data; three times as many comments (100000)
+  --no-build       takes js/wasm and js/dist as they are
+  --profile        writes a CPU profile of each measured case to bench/dist, for Chromium's developer tools
+  --json file      where the figures go (bench/dist/engine.json)`;
+
+function options() {
+  const { values } = parseArgs({
+    options: {
+      engines: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string', default: '3' },
+      repeats: { type: 'string', default: '5' }, issues: { type: 'string', default: '100000' },
+      'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    process.exit(0);
+  }
+  const list = text => text?.split(',').map(part => part.trim()).filter(Boolean) ?? [];
+  const engines = values.engines ? list(values.engines) : ENGINES;
+  const unknown = engines.filter(name => !ENGINES.includes(name));
+  if (unknown.length) throw new Refusal(`no such engine: ${unknown.join(', ')}; there are ${ENGINES.join(', ')}`);
+  const number = name => {
+    const value = Number(values[name]);
+    if (!Number.isInteger(value) || value < 1) throw new Refusal(`--${name} must be a whole number above 0`);
+    return value;
+  };
+  return {
+    request: {
+      engines, only: list(values.only), rounds: number('rounds'), repeats: number('repeats'), issues: number('issues'),
+      profile: values.profile ?? false,
+    },
+    build: !values['no-build'],
+    json: values.json ?? join(out, 'engine.json'),
+  };
+}
+
+/** The peers are installed for the benchmarks alone; their install scripts, which build native parts, are not run. */
+function installPeers() {
+  if (existsSync(join(here, 'node_modules/.package-lock.json'))) return;
+  say('installing the engines to compare with');
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: here });
+}
+
+async function bundle() {
+  mkdirSync(out, { recursive: true });
+  await build({
+    entryPoints: [join(here, 'page/main.ts')], outfile: join(out, 'page.js'), bundle: true, format: 'esm', target: 'es2022',
+    minify: false, define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'error',
+  });
+  writeFileSync(join(out, 'page.html'), '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>\n');
+  return {
+    'page.html': join(out, 'page.html'),
+    'page.js': join(out, 'page.js'),
+    'landfall_bg.wasm': join(root, 'js/wasm/landfall_bg.wasm'),
+    'rindle_bg.wasm': join(here, 'node_modules/@rindle/wasm/pkg/rindle_bg.wasm'),
+  };
+}
+
+async function profiles(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Profiler.enable');
+  await session.send('Profiler.setSamplingInterval', { interval: 100 });
+  const times = new Map();
+  await page.exposeFunction('benchBegin', async () => {
+    await session.send('Profiler.start');
+  });
+  await page.exposeFunction('benchEnd', async (engine, name) => {
+    const { profile } = await session.send('Profiler.stop');
+    const key = `${engine}.${name.replaceAll(/[^\w]+/g, '-')}`;
+    const times_ = (times.get(key) ?? 0) + 1;
+    times.set(key, times_);
+    writeFileSync(join(out, `${key}.${times_}.cpuprofile`), JSON.stringify(profile));
+  });
+}
+
+await command(async () => {
+  const { request, build: builds, json } = options();
+  installPeers();
+  if (builds) buildPackage();
+  const files = await bundle();
+  const opened = await openPage(files);
+  try {
+    const { page } = opened;
+    page.on('pageerror', error => console.error(String(error)));
+    page.on('console', message => message.type() === 'error' && console.error(message.text()));
+    await page.exposeFunction('benchSay', text => say(text));
+    if (request.profile) await profiles(page);
+    await opened.load();
+    await page.waitForFunction(() => typeof globalThis.bench === 'function');
+    const answer = await page.evaluate(it => globalThis.bench(it), request);
+    const summary = summarize(answer);
+    writeFileSync(json, `${JSON.stringify({ request, chromium: opened.version, summary, answer }, null, 1)}\n`);
+    console.log(`\n${table(summary, compare(summary))}`);
+    const wrong = disagreements(answer);
+    if (wrong.length) throw new Refusal(`the engines do not agree:\n  ${wrong.join('\n  ')}`);
+    say('all engines gave the same results');
+  } finally {
+    await opened.close();
+  }
+});

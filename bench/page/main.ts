@@ -1,0 +1,68 @@
+/** The page: runs what the command asks for, and hands the figures back. */
+import {type Figure, measure, type Plan, type Digests} from './cases.ts';
+import {generate} from './data.ts';
+import {engines} from './engines.ts';
+import {replaceWebSocket} from './fake-server.ts';
+import {writeScript} from './script.ts';
+import {shortenTimers} from './waiting.ts';
+
+export interface Request extends Plan {
+  readonly engines: readonly string[];
+  readonly issues: number;
+  readonly rounds: number;
+  /** Whether `benchBegin` and `benchEnd` are to be called around what is measured. */
+  readonly profile: boolean;
+}
+
+export interface Answer {
+  readonly [engine: string]: {
+    readonly figures: Figure[];
+    readonly digests: Digests[];
+    readonly missing: {readonly [query: string]: string | undefined};
+    failure?: string;
+  };
+}
+
+declare global {
+  /** Provided by the command: profiling, and a word on how far it is. */
+  function benchBegin(engine: string, name: string): Promise<void>;
+  function benchEnd(engine: string, name: string): Promise<void>;
+  function benchSay(text: string): Promise<void>;
+  function bench(request: Request): Promise<Answer>;
+}
+
+replaceWebSocket();
+shortenTimers();
+
+globalThis.bench = async request => {
+  const data = generate(request.issues);
+  const script = writeScript(data);
+  const answer: {[name: string]: Answer[string]} = {};
+  const chosen = request.engines.map(name => engines.find(engine => engine.name === name)!);
+  for (const {name, missing} of chosen) {
+    answer[name] = {figures: [], digests: [], missing};
+  }
+  for (let round = 0; round < request.rounds; round++) {
+    // Another engine goes first in each round.
+    const order = chosen.map((_, i) => chosen[(i + round) % chosen.length]!);
+    for (const engine of order) {
+      const its = answer[engine.name]!;
+      if (its.failure !== undefined) {
+        continue;
+      }
+      await benchSay(`round ${round + 1} of ${request.rounds}: ${engine.name}`);
+      try {
+        const {figures, digests} = await measure(engine, data, script, request, {
+          begin: async name => request.profile && benchBegin(engine.name, name),
+          end: async name => request.profile && benchEnd(engine.name, name),
+        });
+        its.figures.push(...figures);
+        its.digests.push(digests);
+      } catch (error) {
+        its.failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        await benchSay(`${engine.name} failed: ${its.failure}`);
+      }
+    }
+  }
+  return answer;
+};
