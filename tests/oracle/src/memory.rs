@@ -1,0 +1,93 @@
+//! A program over the memory source: what a client does.
+
+use std::sync::Arc;
+
+use landfall_ivm::{Branch, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_zql::{Schema, TableId};
+
+use crate::engine::{Places, Shape, Side};
+use crate::program::{Change, Program};
+use crate::run::{Expected, Failure, Manner, Watched, same};
+
+/// How a run in memory goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryManner {
+    /// As for every source.
+    pub common: Manner,
+    /// Whether the indexes that the pipeline asks for are kept.
+    pub indexes: bool,
+}
+
+/// Runs the program.
+///
+/// # Errors
+/// Something is not the obvious answer.
+pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Result<(), Failure> {
+    let schema = Schema::from_json(&program.schema_json().to_string()).map_err(|error| Failure {
+        step: 0,
+        what: error.to_string(),
+    })?;
+    let schema = Arc::new(schema);
+    let places = Places::new(&program.tables, &schema, Side::Client);
+    let mut source = MemorySource::new(Arc::clone(&schema));
+    for (table, rows) in program.rows.iter().enumerate() {
+        for row in rows {
+            source.apply(&SourceChange {
+                table: places.id(table),
+                old: None,
+                new: Some(places.pack(table, row)),
+            });
+        }
+    }
+    let ast = program.query.clone();
+    let mut watched = Watched::build(program, expected, ast, &schema, places.clone())?;
+    if manner.indexes {
+        for (table, index) in watched.pipeline().indexes() {
+            source.retain_index(*table, index);
+        }
+    }
+    watched.hydrate(&source, manner.common)?;
+    for (at, transaction) in program.transactions.iter().enumerate() {
+        let changes: Vec<SourceChange> = transaction
+            .iter()
+            .map(|change: &Change| places.change(change))
+            .collect();
+        let branch = branch(&schema, &changes);
+        let once = Pipeline::build(&program.query, &schema).map_err(|error| Failure {
+            step: at + 1,
+            what: error.to_string(),
+        })?;
+        let shape = Shape::new(&program.tables, &program.query);
+        let branched = evaluate(&once, &branch.over(&source)).map_err(|error| Failure {
+            step: at + 1,
+            what: error.to_string(),
+        })?;
+        let branched = places.tree(&shape, &branched);
+        same(at + 1, "branch", &branched, &expected.views[at + 1])?;
+        for change in &changes {
+            watched.push(&source, change)?;
+            source.apply(change);
+        }
+        watched.commit(&source)?;
+    }
+    Ok(())
+}
+
+/// The changes as a layer over the state before them.
+pub fn branch(schema: &Schema, changes: &[SourceChange]) -> Branch {
+    let mut branch = Branch::default();
+    for change in changes {
+        write(&mut branch, schema, change);
+    }
+    branch
+}
+
+/// Adds a change to a layer.
+pub fn write(branch: &mut Branch, schema: &Schema, SourceChange { table, old, new }: &SourceChange) {
+    let table: TableId = *table;
+    for (row, value) in [(old, None), (new, new.clone())] {
+        if let Some(row) = row {
+            branch.write(table, schema[table].key_of(row), value);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Runs programs one after another for a time, and makes a readable report of the first that fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use crate::brute::State;
+use crate::generate;
+use crate::program::{Change, Program, apply};
+use crate::run::{Expected, Failure};
+use crate::shrink::shrink;
+use crate::tree;
+
+/// What a test did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Programs.
+    pub programs: u64,
+    /// Transactions.
+    pub transactions: u64,
+    /// Changes of one row.
+    pub changes: u64,
+}
+
+/// A way to run a program against its answers; it must not depend on anything but the program and the seed.
+pub type Runner<'a> = dyn FnMut(u64, &Program, &Expected) -> Result<(), Failure> + 'a;
+
+/// Runs the programs of seeds, from `LANDFALL_TEST_SEED` (1) on, every `stride`th, for `LANDFALL_TEST_SECONDS`.
+///
+/// # Panics
+/// A program fails: with its seed and a smaller program that fails as well.
+pub fn programs(name: &str, seconds: u64, stride: u64, runner: &mut Runner<'_>) -> Tally {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first: u64 = number("LANDFALL_TEST_SEED").unwrap_or(1);
+    let seconds = number("LANDFALL_TEST_SECONDS").unwrap_or(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut tally = Tally::default();
+    let mut seed = first;
+    while Instant::now() < end {
+        one(name, seed, runner, &mut tally);
+        seed += stride;
+    }
+    println!("{name}: {tally:?} from seed {first} to {seed}");
+    tally
+}
+
+fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
+    let program = generate::program(seed);
+    tally.programs += 1;
+    tally.transactions += program.transactions.len() as u64;
+    tally.changes += program.transactions.iter().flatten().count() as u64;
+    let Err(failure) = attempt(seed, &program, runner) else {
+        return;
+    };
+    println!("{name}: seed {seed} fails, making it smaller");
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let small = shrink(&program, &mut |smaller| attempt(seed, smaller, runner).is_err());
+    let last = attempt(seed, &small, runner).err().unwrap_or(failure);
+    std::panic::set_hook(hook);
+    panic!(
+        "{name}: LANDFALL_TEST_SEED={seed} fails; made smaller, in state {}: {}\n{}",
+        last.step,
+        last.what,
+        case(&small, &format!("seed {seed}"))
+    );
+}
+
+/// A panic is a failure like others.
+fn attempt(seed: u64, program: &Program, runner: &mut Runner<'_>) -> Result<(), Failure> {
+    let run = AssertUnwindSafe(|| runner(seed, program, &Expected::new(program)));
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Failure {
+            step: 0,
+            what: format!("panic: {}", text.unwrap_or_default()),
+        })
+    })
+}
+
+/// A program with its obvious answers as a case for a case file; one that has a schema of its own.
+pub fn case(program: &Program, id: &str) -> Json {
+    let row = |change: &Change| {
+        let table = &program.tables[change.table];
+        let json = |row: &Option<Vec<_>>| row.as_ref().map(|row| table.to_json(row));
+        match (json(&change.old), json(&change.new)) {
+            (Some(old), Some(new)) => {
+                json!({"op": "edit", "table": table.name, "oldRow": old, "row": new})
+            }
+            (Some(old), None) => json!({"op": "remove", "table": table.name, "row": old}),
+            (_, new) => json!({"op": "add", "table": table.name, "row": new}),
+        }
+    };
+    let mut data = program.rows.clone();
+    let view = |data: &_| {
+        let state = State {
+            tables: &program.tables,
+            data,
+        };
+        tree::to_json(&program.tables, &program.query, &state.view(&program.query))
+    };
+    let rows = program.tables.iter().zip(&program.rows);
+    let rows: Vec<Json> = rows
+        .flat_map(|(table, rows)| {
+            rows.iter()
+                .map(|row| json!({"table": table.name, "row": table.to_json(row)}))
+        })
+        .collect();
+    let initial = view(&data);
+    let steps: Vec<Json> = program
+        .transactions
+        .iter()
+        .map(|transaction| {
+            let changes: Vec<Json> = transaction.iter().map(row).collect();
+            for change in transaction {
+                apply(&program.tables, &mut data, change);
+            }
+            json!({"changes": changes, "view": view(&data)})
+        })
+        .collect();
+    let ast: Json = serde_json::from_str(&program.query.to_json()).unwrap_or_default();
+    json!({
+        "id": id, "schema": program.schema_json(), "rows": rows, "ast": ast, "format": {},
+        "initial": initial, "steps": steps,
+    })
+}

@@ -1,0 +1,350 @@
+//! Runs a program through the engine over any source, and holds every step against the obvious answer.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+
+use landfall_ivm::{
+    Change as Pushed, LiveQuery, Output, Pipeline, Reader, RowDelta, Source, SourceChange,
+    SourceError, View, ViewDelta,
+};
+use landfall_zql::ast::Ast;
+use landfall_zql::{Row, Schema, TableId};
+
+use crate::brute::State;
+use crate::engine::{Places, Shape};
+use crate::program::{Program, Record, apply};
+use crate::tree::Node;
+
+/// The obvious answers of a program: at first, and after each transaction.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The views.
+    pub views: Vec<Vec<Node>>,
+    /// How often each row is needed, by its debug form.
+    pub needed: Vec<BTreeMap<String, i64>>,
+}
+
+impl Expected {
+    /// Evaluates the query in every state of the program.
+    pub fn new(program: &Program) -> Expected {
+        let mut data = program.rows.clone();
+        let mut expected = Expected {
+            views: Vec::new(),
+            needed: Vec::new(),
+        };
+        for step in 0..=program.transactions.len() {
+            if step > 0 {
+                for change in &program.transactions[step - 1] {
+                    apply(&program.tables, &mut data, change);
+                }
+            }
+            let state = State {
+                tables: &program.tables,
+                data: &data,
+            };
+            expected.views.push(state.view(&program.query));
+            let mut needed = BTreeMap::new();
+            for (table, row) in state.needed(&program.query) {
+                *needed.entry(name(table, &row)).or_default() += 1;
+            }
+            expected.needed.push(needed);
+        }
+        expected
+    }
+}
+
+fn name(table: usize, row: &Record) -> String {
+    // A negative zero is a zero.
+    format!("{table} {row:?}").replace("Number(-0.0)", "Number(0.0)")
+}
+
+/// How a run goes about it; the answers never depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Root rows per slice of the hydration.
+    pub slice: usize,
+}
+
+/// What was not as it should be.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// In which state: 0 is at first, then one per transaction.
+    pub step: usize,
+    /// What.
+    pub what: String,
+}
+
+/// Gives the failure if two things differ.
+pub fn same<T: PartialEq + Debug>(
+    step: usize,
+    about: &str,
+    got: &T,
+    wanted: &T,
+) -> Result<(), Failure> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Failure {
+        step,
+        what: format!("{about}\n  got    {got:?}\n  wanted {wanted:?}"),
+    })
+}
+
+/// A query that is kept current, watched from all sides.
+pub struct Watched<'p> {
+    program: &'p Program,
+    expected: &'p Expected,
+    ast: Ast,
+    schema: Schema,
+    places: Places,
+    shape: Shape,
+    live: LiveQuery,
+    /// What the deltas have made of the first view.
+    shown: Vec<Node>,
+    pipeline: Pipeline,
+    watch: Watch,
+    step: usize,
+}
+
+impl<'p> Watched<'p> {
+    /// Builds the query in the names of `schema`; it shows nothing yet.
+    ///
+    /// # Errors
+    /// The query cannot be built.
+    pub fn build(
+        program: &'p Program,
+        expected: &'p Expected,
+        ast: Ast,
+        schema: &Schema,
+        places: Places,
+    ) -> Result<Watched<'p>, Failure> {
+        let failed = |error: landfall_ivm::BuildError| Failure {
+            step: 0,
+            what: format!("build: {error}"),
+        };
+        let live = LiveQuery::build(&ast, schema).map_err(failed)?;
+        let pipeline = Pipeline::build(&ast, schema).map_err(failed)?;
+        let shape = Shape::new(&program.tables, &program.query);
+        let watch = Watch {
+            view: View::new(&pipeline),
+            counts: BTreeMap::new(),
+            places: places.clone(),
+            shape: shape.clone(),
+            excess: None,
+        };
+        Ok(Watched {
+            program,
+            expected,
+            ast,
+            schema: schema.clone(),
+            places,
+            shape,
+            live,
+            shown: Vec::new(),
+            pipeline,
+            watch,
+            step: 0,
+        })
+    }
+
+    /// The pipeline, for its indexes.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Reads the first result.
+    ///
+    /// # Errors
+    /// It is not the obvious one.
+    pub fn hydrate(&mut self, source: &dyn Source, manner: Manner) -> Result<(), Failure> {
+        while !self.live.hydrate(source, manner.slice).map_err(read(0))? {}
+        self.watch.hydrate(&self.pipeline, source).map_err(read(0))?;
+        self.shown = self.places.tree(&self.shape, self.live.entries());
+        self.check("hydration", source)
+    }
+
+    /// Pushes one change; the source shows the state before it.
+    ///
+    /// # Errors
+    /// The engine fails, or shows too much for a moment.
+    pub fn push(&mut self, source: &dyn Source, change: &SourceChange) -> Result<(), Failure> {
+        let step = self.step + 1;
+        self.live.push(source, change).map_err(read(step))?;
+        self.pipeline
+            .push(source, change, &mut self.watch)
+            .map_err(read(step))?;
+        match self.watch.excess.take() {
+            Some(what) => Err(Failure { step, what }),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a transaction; the source shows the state after it.
+    ///
+    /// # Errors
+    /// View, deltas, needed rows or a fresh hydration are not the obvious ones.
+    pub fn commit(&mut self, source: &dyn Source) -> Result<(), Failure> {
+        self.step += 1;
+        for delta in self.live.take_deltas() {
+            self.apply(&delta)?;
+        }
+        let mut wanted = self.expected.views[self.step].clone();
+        forget_counts(&mut wanted);
+        forget_counts(&mut self.shown);
+        same(self.step, "deltas", &self.shown, &wanted)?;
+        self.check("view", source)?;
+        let fresh = Pipeline::build(&self.ast, &self.schema).map_err(|error| Failure {
+            step: self.step,
+            what: error.to_string(),
+        })?;
+        let mut again = Watch {
+            view: View::new(&fresh),
+            counts: BTreeMap::new(),
+            places: self.places.clone(),
+            shape: self.shape.clone(),
+            excess: None,
+        };
+        again.hydrate(&fresh, source).map_err(read(self.step))?;
+        let wanted = &self.expected.views[self.step];
+        same(self.step, "fresh view", &again.tree(), wanted)?;
+        let wanted = &self.expected.needed[self.step];
+        same(self.step, "fresh rows", &again.counts, wanted)
+    }
+
+    fn check(&self, about: &str, source: &dyn Source) -> Result<(), Failure> {
+        let _ = source;
+        let wanted = &self.expected.views[self.step];
+        let got = self.places.tree(&self.shape, self.live.entries());
+        same(self.step, about, &got, wanted)?;
+        same(self.step, "watched view", &self.watch.tree(), wanted)?;
+        let wanted = &self.expected.needed[self.step];
+        same(self.step, "rows", &self.watch.counts, wanted)
+    }
+
+    fn apply(&mut self, delta: &ViewDelta) -> Result<(), Failure> {
+        let step = self.step;
+        let fail = |what: String| Err(Failure { step, what });
+        let (path, _) = match delta {
+            ViewDelta::Insert { path, position, .. }
+            | ViewDelta::Remove { path, position, .. }
+            | ViewDelta::Replace { path, position, .. }
+            | ViewDelta::Move {
+                path,
+                from: position,
+                ..
+            } => (path, position),
+        };
+        let mut list = &mut self.shown;
+        let mut shape = &self.shape;
+        for (position, index) in path {
+            let Some(node) = list.get_mut(*position as usize) else {
+                return fail(format!("{delta:?} leads nowhere"));
+            };
+            list = &mut node.lists[*index as usize];
+            shape = &shape.lists[*index as usize];
+        }
+        let unpack = |row: &Row| self.places.unpack(shape.table, row);
+        let bare = |entry| {
+            let mut node = vec![self.places.node(shape, entry)];
+            forget_counts(&mut node);
+            node.remove(0)
+        };
+        let place = |position: &u32| *position as usize;
+        match delta {
+            ViewDelta::Insert { position, entry, .. } if place(position) <= list.len() => {
+                list.insert(place(position), bare(entry));
+            }
+            ViewDelta::Remove { position, entry, .. } if place(position) < list.len() => {
+                let mut removed = vec![list.remove(place(position))];
+                forget_counts(&mut removed);
+                same(step, "a removed subtree", &removed[0], &bare(entry))?;
+            }
+            ViewDelta::Replace { position, old, new, .. } if place(position) < list.len() => {
+                let row = &mut list[place(position)].row;
+                same(step, "a replaced row", row, &unpack(old))?;
+                *row = unpack(new);
+            }
+            ViewDelta::Move { from, to, old, new, .. }
+                if place(from) < list.len() && place(to) < list.len() =>
+            {
+                let mut moved = list.remove(place(from));
+                same(step, "a moved row", &moved.row, &unpack(old))?;
+                moved.row = unpack(new);
+                list.insert(place(to), moved);
+            }
+            _ => return fail(format!("{delta:?} names no place of {} rows", list.len())),
+        }
+        Ok(())
+    }
+
+    /// The program that is run.
+    pub fn program(&self) -> &'p Program {
+        self.program
+    }
+}
+
+fn read(step: usize) -> impl Fn(SourceError) -> Failure {
+    move |error| Failure {
+        step,
+        what: format!("read: {error}"),
+    }
+}
+
+fn forget_counts(list: &mut [Node]) {
+    for node in list {
+        node.count = 1;
+        node.lists.iter_mut().for_each(|list| forget_counts(list));
+    }
+}
+
+/// An output that looks after every single change.
+struct Watch {
+    view: View,
+    counts: BTreeMap<String, i64>,
+    places: Places,
+    shape: Shape,
+    excess: Option<String>,
+}
+
+impl Watch {
+    fn tree(&self) -> Vec<Node> {
+        self.places.tree(&self.shape, self.view.entries())
+    }
+
+    fn hydrate(&mut self, pipeline: &Pipeline, source: &dyn Source) -> Result<(), SourceError> {
+        pipeline.fetch(source, None, &mut |reader, node| {
+            self.push(reader, Pushed::Add(node))?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    fn count(&mut self, table: TableId, row: &Row, by: i64) {
+        let table = self.places.table(table);
+        let key = name(table, &self.places.unpack(table, row));
+        let total = self.counts.entry(key.clone()).or_default();
+        *total += by;
+        if *total == 0 {
+            self.counts.remove(&key);
+        }
+    }
+}
+
+impl Output for Watch {
+    fn push(&mut self, reader: Reader<'_>, change: Pushed) -> Result<(), SourceError> {
+        reader.rows_of_change(&change, &mut |table, delta| match delta {
+            RowDelta::Enter(row) => self.count(table, row, 1),
+            RowDelta::Leave(row) => self.count(table, row, -1),
+            RowDelta::Edit { old, new } => {
+                self.count(table, old, -1);
+                self.count(table, new, 1);
+            }
+        })?;
+        self.view.push(reader, change)?;
+        self.view.take_deltas();
+        if self.excess.is_none() {
+            self.excess = self.shape.excess(self.view.entries());
+        }
+        Ok(())
+    }
+}
