@@ -13,7 +13,8 @@ use crate::pipeline::{JoinId, Pipeline, Reader};
 pub struct Entry {
     /// The row.
     pub row: Row,
-    /// How often the row was added: more than once only through a junction that names it more than once.
+    /// How often the row was added: more than once only through a junction that names it more than once, or below
+    /// such a row, whose children come with every reference to it.
     pub count: u32,
     /// One list per `related` entry of the query, in document order.
     pub children: Vec<Vec<Entry>>,
@@ -208,12 +209,53 @@ fn collect(
             collect(reader, link, rest, &child, list)?;
             continue;
         }
-        match find(&link.shape, list, &child.row) {
-            Ok(at) => list[at].count += 1,
-            Err(at) => list.insert(at, entry(reader, &link.shape, child)?),
+        let found = find(&link.shape, list, &child.row);
+        let entry = entry(reader, &link.shape, child)?;
+        match found {
+            Ok(at) => list[at].unite(&link.shape, entry),
+            Err(at) => list.insert(at, entry),
         }
     }
     Ok(())
+}
+
+impl Entry {
+    /// Takes in another reference to the same row with the children that it brings.
+    fn unite(&mut self, shape: &Shape, other: Entry) {
+        self.count += other.count;
+        for link in &shape.links {
+            let list = &mut self.children[link.list];
+            for child in other.children[link.list].iter().cloned() {
+                match find(&link.shape, list, &child.row) {
+                    Ok(at) => list[at].unite(&link.shape, child),
+                    Err(at) => list.insert(at, child),
+                }
+            }
+        }
+    }
+
+    /// Gives one of several references away with its share of the children: all have the same.
+    fn split(&mut self) -> Entry {
+        self.share(self.count)
+    }
+
+    /// Gives the share of one of so many references away.
+    fn share(&mut self, references: u32) -> Entry {
+        let own = self.count / references;
+        self.count -= own;
+        let lists = self.children.iter_mut();
+        Entry {
+            row: self.row.clone(),
+            count: own,
+            children: lists
+                .map(|list| {
+                    list.iter_mut()
+                        .map(|child| child.share(references))
+                        .collect()
+                })
+                .collect(),
+        }
+    }
 }
 
 #[expect(
@@ -240,10 +282,7 @@ impl Cursor<'_> {
     ) -> Result<(), SourceError> {
         match change {
             Change::Add(node) => self.add(shape, list, node),
-            Change::Remove(node) => {
-                self.remove(shape, list, &node.row);
-                Ok(())
-            }
+            Change::Remove(node) => self.remove(shape, list, node),
             Change::Edit { old, new } => {
                 self.edit(shape, list, &old, new);
                 Ok(())
@@ -301,7 +340,10 @@ impl Cursor<'_> {
 
     fn add(&mut self, shape: &Shape, list: &mut Vec<Entry>, node: Node) -> Result<(), SourceError> {
         match find(shape, list, &node.row) {
-            Ok(at) => list[at].count += 1,
+            Ok(at) => {
+                list[at].count += 1;
+                self.children(shape, list, at, &node, Change::Add)?;
+            }
             Err(at) => {
                 let entry = entry(self.reader, shape, node)?;
                 list.insert(at, entry.clone());
@@ -315,19 +357,46 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, shape: &Shape, list: &mut Vec<Entry>, row: &Row) {
-        let found = find(shape, list, row);
-        debug_assert!(found.is_ok(), "a row that leaves is in the view");
-        let Ok(at) = found else { return };
-        list[at].count -= 1;
-        if list[at].count == 0 {
-            let entry = list.remove(at);
-            self.deltas.push(ViewDelta::Remove {
-                path: self.path.clone(),
-                position: position(at),
-                entry,
-            });
+    /// A reference to an entry comes or goes beside others: so do the references to its children.
+    fn children(
+        &mut self,
+        shape: &Shape,
+        list: &mut [Entry],
+        at: usize,
+        node: &Node,
+        change: fn(Node) -> Change,
+    ) -> Result<(), SourceError> {
+        for link in &shape.links {
+            self.path.push((position(at), position(link.list)));
+            for child in self.reader.children(link.hops[0], node)? {
+                let list = &mut list[at].children[link.list];
+                self.descend(link, &link.hops[1..], list, change(child))?;
+            }
+            self.path.pop();
         }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        shape: &Shape,
+        list: &mut Vec<Entry>,
+        node: Node,
+    ) -> Result<(), SourceError> {
+        let found = find(shape, list, &node.row);
+        debug_assert!(found.is_ok(), "a row that leaves is in the view");
+        let Ok(at) = found else { return Ok(()) };
+        if list[at].count > 1 {
+            list[at].count -= 1;
+            return self.children(shape, list, at, &node, Change::Remove);
+        }
+        let entry = list.remove(at);
+        self.deltas.push(ViewDelta::Remove {
+            path: self.path.clone(),
+            position: position(at),
+            entry,
+        });
+        Ok(())
     }
 
     fn edit(&mut self, shape: &Shape, list: &mut Vec<Entry>, old: &Row, new: Row) {
@@ -349,44 +418,40 @@ impl Cursor<'_> {
             return;
         }
         // One reference moves; the others follow with edits of their own.
-        let entry = if list[from].count > 1 {
-            list[from].count -= 1;
-            Entry {
-                row: new.clone(),
-                count: 1,
-                children: list[from].children.clone(),
-            }
-        } else {
+        let is_gone = list[from].count == 1;
+        let entry = if is_gone {
             list.remove(from)
+        } else {
+            list[from].split()
         };
-        let is_gone = entry.row != new;
+        let moved = Entry {
+            row: new.clone(),
+            ..entry.clone()
+        };
         let to = find(shape, list, &new);
-        self.deltas.push(match (is_gone, to) {
-            (true, Err(to)) => ViewDelta::Move {
+        match (is_gone, to) {
+            (true, Err(to)) => self.deltas.push(ViewDelta::Move {
                 path,
                 from: position(from),
                 to: position(to),
                 old: old.clone(),
-                new: new.clone(),
-            },
-            (true, Ok(_)) => ViewDelta::Remove {
+                new,
+            }),
+            (true, Ok(_)) => self.deltas.push(ViewDelta::Remove {
                 path,
                 position: position(from),
-                entry: entry.clone(),
-            },
-            (false, Err(to)) => ViewDelta::Insert {
+                entry,
+            }),
+            (false, Err(to)) => self.deltas.push(ViewDelta::Insert {
                 path,
                 position: position(to),
-                entry: entry.clone(),
-            },
-            (false, Ok(to)) => {
-                list[to].count += 1;
-                return;
-            }
-        });
+                entry: moved.clone(),
+            }),
+            (false, Ok(_)) => {}
+        }
         match to {
-            Ok(to) => list[to].count += 1,
-            Err(to) => list.insert(to, Entry { row: new, ..entry }),
+            Ok(to) => list[to].unite(shape, moved),
+            Err(to) => list.insert(to, moved),
         }
     }
 }

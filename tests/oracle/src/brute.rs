@@ -33,7 +33,7 @@ pub type Needed = Vec<(usize, Record)>;
 impl<'a> State<'a> {
     /// What a query gives.
     pub fn view(self, ast: &Ast) -> Vec<Node> {
-        self.nodes(ast, self.level(ast, None))
+        self.nodes(ast, self.level(ast, None), 1)
     }
 
     /// Every occurrence of a row that a query shows or decides by, but for permissions.
@@ -63,12 +63,24 @@ impl<'a> State<'a> {
     fn meets_all(self, ast: &Ast, of: usize, row: &Record) -> bool {
         let condition = ast.condition.as_ref();
         condition.is_none_or(|condition| self.meets(condition, of, row))
-            && ast.start.as_ref().is_none_or(|start| self.is_from(ast, of, start, row))
+            && ast
+                .start
+                .as_ref()
+                .is_none_or(|start| self.is_from(ast, of, start, row))
     }
 
-    fn belongs(self, parent: Parent<'_>, of: usize, row: &Record, correlation: &Correlation) -> bool {
+    fn belongs(
+        self,
+        parent: Parent<'_>,
+        of: usize,
+        row: &Record,
+        correlation: &Correlation,
+    ) -> bool {
         let own = &self.tables[parent.table];
-        let pairs = correlation.parent_field.iter().zip(&correlation.child_field);
+        let pairs = correlation
+            .parent_field
+            .iter()
+            .zip(&correlation.child_field);
         pairs.into_iter().all(|(above, below)| {
             let above = &parent.row[own.column(above)];
             let below = &row[self.tables[of].column(below)];
@@ -115,8 +127,8 @@ impl<'a> State<'a> {
         }
     }
 
-    fn nodes(self, ast: &Ast, rows: Vec<&Record>) -> Vec<Node> {
-        let nodes = rows.into_iter().map(|row| self.node(ast, row, 1));
+    fn nodes(self, ast: &Ast, rows: Vec<&Record>, count: usize) -> Vec<Node> {
+        let nodes = rows.into_iter().map(|row| self.node(ast, row, count));
         nodes.collect()
     }
 
@@ -125,7 +137,7 @@ impl<'a> State<'a> {
         let related = ast.related.as_deref().unwrap_or_default();
         let lists = related.iter().enumerate().map(|(at, entry)| {
             if counts(related, at) {
-                self.list(Parent { table: of, row }, entry)
+                self.list(Parent { table: of, row }, entry, count)
             } else {
                 Vec::new()
             }
@@ -137,14 +149,17 @@ impl<'a> State<'a> {
         }
     }
 
-    fn list(self, parent: Parent<'_>, entry: &CorrelatedSubquery) -> Vec<Node> {
+    /// The rows of a relationship, once per reference to their parent.
+    fn list(self, parent: Parent<'_>, entry: &CorrelatedSubquery, count: usize) -> Vec<Node> {
         let near = self.level(&entry.subquery, Some((parent, &entry.correlation)));
         if entry.hidden != Some(true) {
-            return self.nodes(&entry.subquery, near);
+            return self.nodes(&entry.subquery, near, count);
         }
         let far = shown(entry);
         let found = self.far_rows(entry, &near);
-        let nodes = found.into_iter().map(|(row, count)| self.node(far, row, count));
+        let nodes = found
+            .into_iter()
+            .map(|(row, leads)| self.node(far, row, leads * count));
         nodes.collect()
     }
 
@@ -152,7 +167,11 @@ impl<'a> State<'a> {
     /// far level's order, from its start, up to its limit.
     fn far_rows(self, entry: &CorrelatedSubquery, near: &[&Record]) -> Vec<(&'a Record, usize)> {
         let junction = self.table(&entry.subquery.table);
-        let hop = &entry.subquery.related.as_ref().expect("a junction leads on")[0];
+        let hop = &entry
+            .subquery
+            .related
+            .as_ref()
+            .expect("a junction leads on")[0];
         let far = &*hop.subquery;
         let of = self.table(&far.table);
         let mut rows: Vec<(&Record, usize)> = Vec::new();
@@ -161,7 +180,10 @@ impl<'a> State<'a> {
                 continue;
             }
             let leads = |from: &&&Record| {
-                let parent = Parent { table: junction, row: from };
+                let parent = Parent {
+                    table: junction,
+                    row: from,
+                };
                 self.belongs(parent, of, row, &hop.correlation)
             };
             let count = near.iter().filter(leads).count();
@@ -176,13 +198,17 @@ impl<'a> State<'a> {
 
     fn meets(self, condition: &Condition, of: usize, row: &Record) -> bool {
         match condition {
-            Condition::And { conditions } => conditions.iter().all(|part| self.meets(part, of, row)),
+            Condition::And { conditions } => {
+                conditions.iter().all(|part| self.meets(part, of, row))
+            }
             Condition::Or { conditions } => conditions.iter().any(|part| self.meets(part, of, row)),
             Condition::CorrelatedSubquery { related, op, .. } => {
                 let unlimited = unlimited(&related.subquery);
                 let parent = Parent { table: of, row };
                 let exists = related.subquery.limit != Some(0)
-                    && !self.level(&unlimited, Some((parent, &related.correlation))).is_empty();
+                    && !self
+                        .level(&unlimited, Some((parent, &related.correlation)))
+                        .is_empty();
                 exists == (*op == ExistsOperator::Exists)
             }
             Condition::Simple { left, right, op } => {
@@ -218,7 +244,11 @@ impl<'a> State<'a> {
             self.need_condition(condition, parent, needed);
         }
         let related = ast.related.as_deref().unwrap_or_default();
-        for (_, entry) in related.iter().enumerate().filter(|(at, _)| counts(related, *at)) {
+        for (_, entry) in related
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| counts(related, *at))
+        {
             if entry.hidden == Some(true) {
                 self.need_junction(entry, parent, needed);
             } else {
@@ -230,7 +260,11 @@ impl<'a> State<'a> {
     /// The rows of a junction, and behind each the far row; of a limited far side only what the window shows.
     fn need_junction(self, entry: &CorrelatedSubquery, parent: Parent<'_>, needed: &mut Needed) {
         let junction = self.table(&entry.subquery.table);
-        let hop = &entry.subquery.related.as_ref().expect("a junction leads on")[0];
+        let hop = &entry
+            .subquery
+            .related
+            .as_ref()
+            .expect("a junction leads on")[0];
         let near = self.level(&entry.subquery, Some((parent, &entry.correlation)));
         let window = self.far_rows(entry, &near);
         let is_limited = hop.subquery.limit.is_some();
@@ -239,7 +273,10 @@ impl<'a> State<'a> {
             ..(*entry.subquery).clone()
         };
         for row in near {
-            let own = Parent { table: junction, row };
+            let own = Parent {
+                table: junction,
+                row,
+            };
             let of = self.table(&hop.subquery.table);
             let behind: Vec<_> = window
                 .iter()

@@ -145,7 +145,9 @@ impl Shape {
         }
         list.iter().find_map(|entry| {
             let lists = entry.children.iter().zip(&self.lists);
-            lists.into_iter().find_map(|(list, shape)| shape.excess(list))
+            lists
+                .into_iter()
+                .find_map(|(list, shape)| shape.excess(list))
         })
     }
 }

@@ -23,10 +23,11 @@ pub struct MemoryManner {
 /// # Errors
 /// Something is not the obvious answer.
 pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Result<(), Failure> {
-    let schema = Schema::from_json(&program.schema_json().to_string()).map_err(|error| Failure {
-        step: 0,
-        what: error.to_string(),
-    })?;
+    let schema =
+        Schema::from_json(&program.schema_json().to_string()).map_err(|error| Failure {
+            step: 0,
+            what: error.to_string(),
+        })?;
     let schema = Arc::new(schema);
     let places = Places::new(&program.tables, &schema, Side::Client);
     let mut source = MemorySource::new(Arc::clone(&schema));
@@ -83,7 +84,11 @@ pub fn branch(schema: &Schema, changes: &[SourceChange]) -> Branch {
 }
 
 /// Adds a change to a layer.
-pub fn write(branch: &mut Branch, schema: &Schema, SourceChange { table, old, new }: &SourceChange) {
+pub fn write(
+    branch: &mut Branch,
+    schema: &Schema,
+    SourceChange { table, old, new }: &SourceChange,
+) {
     let table: TableId = *table;
     for (row, value) in [(old, None), (new, new.clone())] {
         if let Some(row) = row {

@@ -129,7 +129,10 @@ impl Program {
                 change.old = change.old.and_then(|old| find(&old).cloned());
                 if let Some(new) = &change.new
                     && let Some(there) = find(new)
-                    && !change.old.as_ref().is_some_and(|old| table.same_key(old, there))
+                    && !change
+                        .old
+                        .as_ref()
+                        .is_some_and(|old| table.same_key(old, there))
                 {
                     if change.old.is_some() {
                         continue;

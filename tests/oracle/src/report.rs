@@ -56,7 +56,9 @@ fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
     println!("{name}: seed {seed} fails, making it smaller");
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let small = shrink(&program, &mut |smaller| attempt(seed, smaller, runner).is_err());
+    let small = shrink(&program, &mut |smaller| {
+        attempt(seed, smaller, runner).is_err()
+    });
     let last = attempt(seed, &small, runner).err().unwrap_or(failure);
     std::panic::set_hook(hook);
     panic!(

@@ -159,7 +159,9 @@ impl<'p> Watched<'p> {
     /// It is not the obvious one.
     pub fn hydrate(&mut self, source: &dyn Source, manner: Manner) -> Result<(), Failure> {
         while !self.live.hydrate(source, manner.slice).map_err(read(0))? {}
-        self.watch.hydrate(&self.pipeline, source).map_err(read(0))?;
+        self.watch
+            .hydrate(&self.pipeline, source)
+            .map_err(read(0))?;
         self.shown = self.places.tree(&self.shape, self.live.entries());
         self.check("hydration", source)
     }
@@ -252,22 +254,28 @@ impl<'p> Watched<'p> {
         };
         let place = |position: &u32| *position as usize;
         match delta {
-            ViewDelta::Insert { position, entry, .. } if place(position) <= list.len() => {
+            ViewDelta::Insert {
+                position, entry, ..
+            } if place(position) <= list.len() => {
                 list.insert(place(position), bare(entry));
             }
-            ViewDelta::Remove { position, entry, .. } if place(position) < list.len() => {
+            ViewDelta::Remove {
+                position, entry, ..
+            } if place(position) < list.len() => {
                 let mut removed = vec![list.remove(place(position))];
                 forget_counts(&mut removed);
                 same(step, "a removed subtree", &removed[0], &bare(entry))?;
             }
-            ViewDelta::Replace { position, old, new, .. } if place(position) < list.len() => {
+            ViewDelta::Replace {
+                position, old, new, ..
+            } if place(position) < list.len() => {
                 let row = &mut list[place(position)].row;
                 same(step, "a replaced row", row, &unpack(old))?;
                 *row = unpack(new);
             }
-            ViewDelta::Move { from, to, old, new, .. }
-                if place(from) < list.len() && place(to) < list.len() =>
-            {
+            ViewDelta::Move {
+                from, to, old, new, ..
+            } if place(from) < list.len() && place(to) < list.len() => {
                 let mut moved = list.remove(place(from));
                 same(step, "a moved row", &moved.row, &unpack(old))?;
                 moved.row = unpack(new);

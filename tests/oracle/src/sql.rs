@@ -43,7 +43,11 @@ impl Range<'_> {
     }
 
     fn at(&self, column: usize) -> String {
-        format!("x{}.{}", self.alias, quote(&self.of.columns[column].server_name))
+        format!(
+            "x{}.{}",
+            self.alias,
+            quote(&self.of.columns[column].server_name)
+        )
     }
 }
 
@@ -183,7 +187,10 @@ impl<'a> Sql<'a> {
     }
 
     fn terms(self, ast: &Ast, range: Range<'_>, next: &mut usize) -> Vec<String> {
-        let condition = ast.condition.iter().map(|condition| self.condition(condition, range, next));
+        let condition = ast
+            .condition
+            .iter()
+            .map(|condition| self.condition(condition, range, next));
         let mut terms: Vec<String> = condition.collect();
         if let Some(start) = &ast.start {
             terms.push(self.start(ast, range, start));
@@ -206,9 +213,9 @@ impl<'a> Sql<'a> {
             true => String::new(),
             false => format!(" WHERE {}", terms.join(" AND ")),
         };
-        let limit = ast
-            .limit
-            .map_or_else(String::new, |limit| format!(" ORDER BY {order} LIMIT {limit}"));
+        let limit = ast.limit.map_or_else(String::new, |limit| {
+            format!(" ORDER BY {order} LIMIT {limit}")
+        });
         let rows = format!(
             "SELECT {node} AS node, row_number() OVER (ORDER BY {order}) AS place FROM {from}{wanted}{limit}"
         );
@@ -376,7 +383,11 @@ impl<'a> Sql<'a> {
                 if subquery.limit == Some(0) {
                     terms.push("1 = 0".to_owned());
                 }
-                let not = if *op == ExistsOperator::NotExists { "NOT " } else { "" };
+                let not = if *op == ExistsOperator::NotExists {
+                    "NOT "
+                } else {
+                    ""
+                };
                 format!(
                     "{not}EXISTS (SELECT 1 FROM {} AS x{} WHERE {})",
                     quote(&child.of.server_name),
@@ -458,12 +469,17 @@ impl<'a> Sql<'a> {
 
     /// The answer of a statement as a tree.
     pub fn answer(self, ast: &Ast, json: &Json) -> Vec<Node> {
+        self.answer_list(ast, json, 1)
+    }
+
+    /// A list below a row that is there several times: so are its rows.
+    fn answer_list(self, ast: &Ast, json: &Json, count: usize) -> Vec<Node> {
         let list = json.as_array().expect("a list");
-        let nodes = list.iter().map(|node| self.answer_node(ast, node));
+        let nodes = list.iter().map(|node| self.answer_node(ast, node, count));
         nodes.collect()
     }
 
-    fn answer_node(self, ast: &Ast, json: &Json) -> Node {
+    fn answer_node(self, ast: &Ast, json: &Json, above: usize) -> Node {
         let of = self.of(&ast.table);
         let cells = json[0].as_array().expect("cells");
         let row = of.columns.iter().zip(cells).map(|(column, cell)| {
@@ -477,20 +493,22 @@ impl<'a> Sql<'a> {
                 Type::Json => Cell::Json(text.to_owned()),
             }
         });
-        let lists = ast.related.iter().flatten().enumerate().map(|(at, entry)| {
-            let far = shown(entry);
-            self.answer(far, &json[2 + at])
-        });
+        let count = above * json[1].as_u64().expect("a count") as usize;
+        let related = ast.related.iter().flatten().enumerate();
+        let lists = related.map(|(at, entry)| self.answer_list(shown(entry), &json[2 + at], count));
         Node {
             row: row.collect(),
-            count: json[1].as_u64().expect("a count") as usize,
+            count,
             lists: lists.collect(),
         }
     }
 }
 
 fn correlated(parent: Range<'_>, child: Range<'_>, correlation: &Correlation) -> Vec<String> {
-    let pairs = correlation.parent_field.iter().zip(&correlation.child_field);
+    let pairs = correlation
+        .parent_field
+        .iter()
+        .zip(&correlation.child_field);
     pairs
         .map(|(above, below)| format!("{} = {}", child.column(below), parent.column(above)))
         .collect()

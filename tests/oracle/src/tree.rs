@@ -41,7 +41,10 @@ pub fn to_json(tables: &[Table], ast: &Ast, list: &[Node]) -> Json {
         if node.count > 1 {
             json["count"] = node.count.into();
         }
-        let lists = related.iter().enumerate().filter(|(at, _)| counts(related, *at));
+        let lists = related
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| counts(related, *at));
         let lists: Map<String, Json> = lists
             .map(|(at, entry)| {
                 let name = entry.subquery.alias.clone().unwrap_or_default();

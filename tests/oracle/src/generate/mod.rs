@@ -29,11 +29,55 @@ pub(crate) struct World {
 
 /// Characters that sort, fold or count otherwise than they look: astral and combining ones, case pairs, wildcards.
 const TEXTS: &[&str] = &[
-    "", "a", "A", "b", "B", "ab", "aB", "a_b", "a%b", "\\", "é", "e\u{301}", "É", "😀", "😀a", "～", "ß", "SS", "İ",
-    "i\u{307}", "ı", "K", "k", "Σ", "ς", "ΑΣ", "ας", "a\nb", "10", "9", "\u{1F1E6}\u{1F1F9}", "ﬁ", "'", "\"",
+    "",
+    "a",
+    "A",
+    "b",
+    "B",
+    "ab",
+    "aB",
+    "a_b",
+    "a%b",
+    "\\",
+    "é",
+    "e\u{301}",
+    "É",
+    "😀",
+    "😀a",
+    "～",
+    "ß",
+    "SS",
+    "İ",
+    "i\u{307}",
+    "ı",
+    "K",
+    "k",
+    "Σ",
+    "ς",
+    "ΑΣ",
+    "ας",
+    "a\nb",
+    "10",
+    "9",
+    "\u{1F1E6}\u{1F1F9}",
+    "ﬁ",
+    "'",
+    "\"",
 ];
 const NUMBERS: &[f64] = &[
-    0.0, -0.0, 1.0, 2.0, 3.0, -1.0, 0.5, -2.5, 10.0, 1e300, -1e300, 9007199254740991.0, 5e-324,
+    0.0,
+    -0.0,
+    1.0,
+    2.0,
+    3.0,
+    -1.0,
+    0.5,
+    -2.5,
+    10.0,
+    1e300,
+    -1e300,
+    9007199254740991.0,
+    5e-324,
 ];
 const JSONS: &[&str] = &["{\"a\":1}", "[1,\"x\",null]", "\"a\"", "1", "true", "{}"];
 
@@ -65,9 +109,7 @@ impl World {
     fn random(random: &mut Random) -> World {
         let count = *random.pick(&[1, 2, 2, 3, 3, 4, 5]);
         let renamed = random.chance(40);
-        let tables: Vec<Table> = (0..count)
-            .map(|at| table(random, at, renamed))
-            .collect();
+        let tables: Vec<Table> = (0..count).map(|at| table(random, at, renamed)).collect();
         let wide = tables
             .iter()
             .map(|table| table.columns.iter().map(|_| random.chance(35)).collect())

@@ -126,8 +126,6 @@ impl Generator<'_> {
     ) -> CorrelatedSubquery {
         let mut behind = self.query(random, far.child, depth);
         behind.alias = Some(near.name.clone());
-        behind.limit = None;
-        behind.start = None;
         let mut junction = Ast {
             table: self.world.tables[near.child].name.clone(),
             alias: Some(near.name.clone()),
@@ -204,9 +202,8 @@ impl Generator<'_> {
         if random.chance(6) {
             related.system = Some(System::Permissions);
         }
-        let hint = |random: &mut Random, often: usize| {
-            random.chance(often).then(|| random.chance(60))
-        };
+        let hint =
+            |random: &mut Random, often: usize| random.chance(often).then(|| random.chance(60));
         Condition::CorrelatedSubquery {
             related: Box::new(related),
             op: if random.chance(60) {
@@ -238,7 +235,14 @@ impl Generator<'_> {
                 let many = random.below(4);
                 let list = (0..many).map(|_| value(random)).collect();
                 let null = random.chance(4);
-                (op, if null { Literal::Null } else { Literal::Array(list) })
+                (
+                    op,
+                    if null {
+                        Literal::Null
+                    } else {
+                        Literal::Array(list)
+                    },
+                )
             }
             (_, 9..13) => {
                 let op = if random.chance(50) { Op::Is } else { Op::IsNot };

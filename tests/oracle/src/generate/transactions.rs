@@ -117,7 +117,11 @@ impl Writer<'_> {
                     tables: &self.world.tables,
                     data: &self.data,
                 };
-                let ast = if random.chance(50) { self.query } else { &self.wider };
+                let ast = if random.chance(50) {
+                    self.query
+                } else {
+                    &self.wider
+                };
                 let mut ends = Vec::new();
                 self.ends(ast, &state.view(ast), &mut ends);
                 if !ends.is_empty() {
