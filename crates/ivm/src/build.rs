@@ -11,27 +11,39 @@ use landfall_zql::{ColumnType, Row, Schema, TableId, TableSchema, ValueRef};
 use crate::change::{Relationship, Role};
 use crate::condition::{Term, Where};
 use crate::connection::{Connection, Overlay};
+use crate::drive::{Drive, Driver};
 use crate::error::BuildError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline};
+use crate::plan::{Choice, Planner, Shape, Subquery, has_subquery};
 use crate::skip::Skip;
 use crate::source::{Constraint, IndexSpec};
 use crate::take::Take;
 
 impl Pipeline {
-    /// Builds the pipeline of a query. `ast` has the names that `schema` calls `name`.
+    /// Builds the pipeline of a query. `ast` has the names that `schema` calls `name`. What it reads is as the query's
+    /// hints say.
     ///
     /// # Errors
     /// Unknown names, values of the wrong type, and what has no meaning where it stands.
     pub fn build(ast: &Ast, schema: &Schema) -> Result<Pipeline, BuildError> {
+        Pipeline::plan(ast, schema, Choice::Hinted)
+    }
+
+    /// Builds the pipeline of a query, and chooses what it reads.
+    ///
+    /// # Errors
+    /// As [`Pipeline::build`].
+    pub fn plan(ast: &Ast, schema: &Schema, choice: Choice<'_>) -> Result<Pipeline, BuildError> {
         let mut builder = Builder {
             schema,
+            planner: Planner::new(choice),
             operators: Vec::new(),
             downstream: Vec::new(),
             indexes: Vec::new(),
         };
-        let level = builder.level(ast, None, false)?;
+        let level = builder.level(ast, None, Role::Result)?;
         sort(&mut builder.indexes);
         builder.indexes.dedup();
         Ok(Pipeline {
@@ -48,9 +60,21 @@ impl Pipeline {
 
 struct Builder<'a> {
     schema: &'a Schema,
+    planner: Planner<'a>,
     operators: Vec<Operator>,
     downstream: Vec<Downstream>,
     indexes: Vec<(TableId, IndexSpec)>,
+}
+
+/// A level whose operators are being put in place.
+struct Draft {
+    table: TableId,
+    order: Order,
+    /// The last operator so far.
+    output: OpId,
+    relationships: Vec<Relationship>,
+    /// As [`Shape::subqueries`].
+    subqueries: Vec<Option<Subquery>>,
 }
 
 /// The last operator of one level of the query, and what its rows are.
@@ -74,64 +98,96 @@ impl Builder<'_> {
         id
     }
 
-    /// `partition`: the columns by which a parent level joins this one. A junction's rows are not shown, and a limit
-    /// of what it leads to counts for the parent.
+    /// `partition`: the columns by which a parent level joins this one. The limit of what a
+    /// junction leads to counts for the parent.
     fn level(
         &mut self,
         ast: &Ast,
         partition: Option<&[usize]>,
-        is_junction: bool,
+        role: Role,
     ) -> Result<Level, BuildError> {
         let schema = self.schema;
-        let id = schema
-            .table(&ast.table)
-            .ok_or_else(|| BuildError::UnknownTable {
-                table: ast.table.clone(),
-            })?;
+        let id = table_id(schema, &ast.table)?;
         let table = &schema[id];
         let order = Order::complete(ast.order_by.as_deref(), table)?;
-        let filter = match ast.condition.as_ref().and_then(without_subqueries) {
+        let condition = ast.condition.as_ref();
+        let filter = match condition.and_then(without_subqueries) {
             Some(condition) => Predicate::compile(&condition, table)?,
             None => Predicate::always(),
         };
-        let connection = Connection {
+        let pinned = pinned(&filter);
+        let connection = self.add(Operator::Connection(Connection {
             table: id,
             order: order.clone(),
-            pinned: pinned(&filter),
+            pinned: pinned.clone(),
             filter,
             split: split_columns(ast, table, partition)?,
             overlay: RefCell::new(Overlay::default()),
+        }));
+        let mut draft = Draft {
+            table: id,
+            order,
+            output: connection,
+            relationships: Vec::new(),
+            subqueries: Vec::new(),
         };
-        self.plan_indexes(&connection, partition);
-        let mut output = self.add(Operator::Connection(connection));
         if let Some(bound) = &ast.start {
             let row = start_row(&bound.row, table)?;
-            let skip = Skip {
-                input: output,
-                row,
-                exclusive: bound.exclusive,
-                order: order.clone(),
-            };
-            output = self.add_after(output, Operator::Skip(skip));
+            self.append(&mut draft, |input, order| {
+                Operator::Skip(Skip {
+                    input,
+                    row,
+                    exclusive: bound.exclusive,
+                    order,
+                })
+            });
         }
-        let mut relationships = Vec::new();
-        if let Some(condition) = ast
-            .condition
-            .as_ref()
+        let term = condition
             .filter(|condition| has_subquery(condition))
-        {
-            let term = self.term(condition, id, &mut output, &order, &mut relationships)?;
-            output = self.add_after(
-                output,
-                Operator::Where(Where {
-                    input: output,
-                    term,
-                }),
-            );
+            .map(|condition| self.term(&mut draft, condition))
+            .transpose()?;
+        let driver = self.planner.decide(&Shape {
+            schema: table,
+            condition,
+            pinned: &pinned,
+            subqueries: &draft.subqueries,
+        })?;
+        // An EXISTS looks rows up for one parent without a driver, and is driven when all are asked for.
+        let is_exists = role == Role::Exists;
+        let joined_by = partition.unwrap_or_default();
+        let columns = if is_exists {
+            Vec::new()
+        } else {
+            sorted(joined_by)
+        };
+        if driver.is_none() || is_exists {
+            self.plan_read(connection, joined_by);
+        }
+        if let Some(driver) = driver {
+            if !is_exists {
+                self.plan_driver(&driver, connection, &columns);
+            }
+            let resumes = partition.is_none() && ast.limit.is_none();
+            self.append(&mut draft, |input, order| {
+                Operator::Drive(Drive {
+                    input,
+                    driver,
+                    columns,
+                    order,
+                    resumes,
+                    found: RefCell::new(None),
+                })
+            });
+        }
+        if let Some(term) = term {
+            self.append(&mut draft, |input, _| {
+                Operator::Where(Where { input, term })
+            });
         }
         if let Some(limit) = ast.limit {
-            let take = Take::new(output, limit, partition, order.clone());
-            output = self.add_after(output, Operator::Take(take));
+            self.append(&mut draft, |input, order| {
+                Operator::Take(Take::new(input, limit, partition, order))
+            });
         }
         let related = ast.related.as_deref().unwrap_or_default();
         let mut far_limit = None;
@@ -144,13 +200,14 @@ impl Builder<'_> {
             {
                 continue;
             }
-            let role = if entry.hidden == Some(true) {
+            let child_role = if entry.hidden == Some(true) {
                 Role::Hidden
             } else {
                 Role::Result
             };
-            let is_far =
-                is_junction && far_limit.is_none() && entry.system != Some(System::Permissions);
+            let is_far = role == Role::Hidden
+                && far_limit.is_none()
+                && entry.system != Some(System::Permissions);
             let unlimited;
             let subquery = match entry.subquery.limit {
                 Some(_) if is_far => {
@@ -162,67 +219,62 @@ impl Builder<'_> {
                 }
                 _ => &entry.subquery,
             };
-            let relationship =
-                self.relationship(entry, subquery, id, &mut output, &order, role, index)?;
+            let join = self.relationship(&mut draft, entry, subquery, child_role, index)?;
             if is_far {
-                far_limit = Some((relationship.join, entry.subquery.limit));
+                far_limit = Some((join, entry.subquery.limit));
             }
-            relationships.push(relationship);
         }
         if let (Some((far, Some(limit))), Some(partition)) = (far_limit, partition) {
-            output = self.junction_take(output, far, limit, partition, &order);
+            self.junction_take(&mut draft, far, limit, partition);
         }
         Ok(Level {
-            output,
+            output: draft.output,
             table: id,
-            order,
-            relationships,
+            order: draft.order,
+            relationships: draft.relationships,
         })
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call for related, one for EXISTS"
-    )]
+    /// Puts an operator behind the last one of a level.
+    fn append(&mut self, draft: &mut Draft, operator: impl FnOnce(OpId, Order) -> Operator) {
+        let operator = operator(draft.output, draft.order.clone());
+        draft.output = self.add_after(draft.output, operator);
+    }
+
     fn relationship(
         &mut self,
+        draft: &mut Draft,
         entry: &CorrelatedSubquery,
         subquery: &Ast,
-        parent: TableId,
-        output: &mut OpId,
-        order: &Order,
         role: Role,
         index: usize,
-    ) -> Result<Relationship, BuildError> {
+    ) -> Result<JoinId, BuildError> {
         let schema = self.schema;
-        let child = schema
-            .table(&subquery.table)
-            .ok_or_else(|| BuildError::UnknownTable {
-                table: subquery.table.clone(),
-            })?;
-        let parent_columns = columns(&entry.correlation.parent_field, &schema[parent])?;
+        let child = table_id(schema, &subquery.table)?;
+        let parent_columns = columns(&entry.correlation.parent_field, &schema[draft.table])?;
         let child_columns = columns(&entry.correlation.child_field, &schema[child])?;
-        let is_junction = role == Role::Hidden;
-        if is_junction && let Some(far) = limit_behind_junctions(subquery) {
+        if role == Role::Hidden
+            && let Some(far) = limit_behind_junctions(subquery)
+        {
             return Err(BuildError::LimitBehindJunctions {
                 relationship: far.alias.clone().unwrap_or_default(),
             });
         }
-        let level = self.level(subquery, Some(&child_columns), is_junction)?;
-        self.plan_parent_lookup(*output, &parent_columns);
+        let level = self.level(subquery, Some(&child_columns), role)?;
+        self.plan_read(self.connection_below(draft.output), &parent_columns);
         let join = Join::new(
-            *output,
+            draft.output,
             level.output,
             parent_columns,
             child_columns,
-            order.clone(),
+            draft.order.clone(),
             level.order,
         );
-        let id = self.add_after(*output, Operator::Join(join));
-        self.downstream[level.output] = Downstream::Child(id);
-        *output = id;
-        Ok(Relationship {
-            join: JoinId(id),
+        draft.output = self.add_after(draft.output, Operator::Join(join));
+        let join = JoinId(draft.output);
+        self.downstream[level.output] = Downstream::Child(draft.output);
+        draft.relationships.push(Relationship {
+            join,
             name: subquery.alias.clone().unwrap_or_default(),
             index,
             table: level.table,
@@ -232,138 +284,195 @@ impl Builder<'_> {
                 role
             },
             relationships: level.relationships,
-        })
+        });
+        Ok(join)
     }
 
-    fn junction_take(
-        &mut self,
-        input: OpId,
-        far: JoinId,
-        limit: u32,
-        partition: &[usize],
-        order: &Order,
-    ) -> OpId {
+    fn junction_take(&mut self, draft: &mut Draft, far: JoinId, limit: u32, partition: &[usize]) {
         let id = self.operators.len();
         let Operator::Join(join) = &mut self.operators[far.0] else {
             unreachable!("a JoinId is made for a join")
         };
         join.limited_by = Some(id);
         let far_order = join.child_order().clone();
-        let take = JunctionTake::new(input, far, limit, partition, order.clone(), far_order);
-        self.add_after(input, Operator::JunctionTake(take))
+        self.append(draft, |input, order| {
+            let take = JunctionTake::new(input, far, limit, partition, order, far_order);
+            Operator::JunctionTake(take)
+        });
     }
 
-    fn term(
-        &mut self,
-        condition: &Condition,
-        table: TableId,
-        output: &mut OpId,
-        order: &Order,
-        relationships: &mut Vec<Relationship>,
-    ) -> Result<Term, BuildError> {
-        let mut terms = |builder: &mut Self, conditions: &[Condition]| {
+    fn term(&mut self, draft: &mut Draft, condition: &Condition) -> Result<Term, BuildError> {
+        let mut terms = |conditions: &[Condition]| {
             conditions
                 .iter()
-                .map(|part| builder.term(part, table, output, order, relationships))
+                .map(|part| self.term(draft, part))
                 .collect::<Result<_, _>>()
         };
         Ok(match condition {
-            Condition::And { conditions } => Term::And(terms(self, conditions)?),
-            Condition::Or { conditions } => Term::Or(terms(self, conditions)?),
+            Condition::And { conditions } => Term::And(terms(conditions)?),
+            Condition::Or { conditions } => Term::Or(terms(conditions)?),
             Condition::Simple { .. } => {
-                Term::Simple(Predicate::compile(condition, &self.schema[table])?)
+                Term::Simple(Predicate::compile(condition, &self.schema[draft.table])?)
             }
-            Condition::CorrelatedSubquery { related, op, .. } => {
-                let subquery = &related.subquery;
-                if subquery.start.is_some() {
-                    return Err(BuildError::ExistsPart { part: "start" });
-                }
-                if subquery
-                    .related
-                    .as_ref()
-                    .is_some_and(|related| !related.is_empty())
-                {
-                    return Err(BuildError::ExistsPart { part: "related" });
-                }
+            Condition::CorrelatedSubquery {
+                related, op, flip, ..
+            } => {
                 let negated = *op == ExistsOperator::NotExists;
-                if subquery.limit == Some(0) {
+                let Some(join) = self.exists(draft, related)? else {
+                    draft.subqueries.push(None);
                     return Ok(if negated {
                         Term::And(Vec::new())
                     } else {
                         Term::Or(Vec::new())
                     });
-                }
-                // A limit cannot change whether there is a row.
-                let unlimited = Ast {
-                    limit: None,
-                    order_by: None,
-                    ..(**subquery).clone()
                 };
-                let index = relationships.len();
-                let relationship = self.relationship(
-                    related,
-                    &unlimited,
-                    table,
-                    output,
-                    order,
-                    Role::Exists,
-                    index,
-                )?;
-                let join = relationship.join;
-                relationships.push(relationship);
+                draft.subqueries.push(Some(Subquery {
+                    join,
+                    negated,
+                    flip: *flip,
+                }));
                 Term::Exists { join, negated }
             }
         })
     }
 
-    /// Reads that a connection will serve: all its rows in order, and those of one parent.
-    fn plan_indexes(&mut self, connection: &Connection, partition: Option<&[usize]>) {
-        let mut constrained: Vec<usize> = connection
-            .pinned
-            .iter()
-            .map(|(column, _)| *column)
-            .collect();
-        constrained.extend(partition.unwrap_or_default());
-        self.plan_index(connection.table, constrained, &connection.order);
-    }
-
-    /// The parents of a changed child.
-    fn plan_parent_lookup(&mut self, input: OpId, parent_columns: &[usize]) {
-        let mut at = input;
-        let connection = loop {
-            at = match &self.operators[at] {
-                Operator::Connection(connection) => break connection,
-                Operator::Skip(skip) => skip.input,
-                Operator::Where(condition) => condition.input,
-                Operator::Take(take) => take.input,
-                Operator::Join(join) => join.parent,
-                Operator::JunctionTake(take) => take.input,
-            };
+    /// The join with the rows that an EXISTS asks for; `None` when there can be none.
+    fn exists(
+        &mut self,
+        draft: &mut Draft,
+        related: &CorrelatedSubquery,
+    ) -> Result<Option<JoinId>, BuildError> {
+        let subquery = &related.subquery;
+        if subquery.start.is_some() {
+            return Err(BuildError::ExistsPart { part: "start" });
+        }
+        if subquery
+            .related
+            .as_ref()
+            .is_some_and(|related| !related.is_empty())
+        {
+            return Err(BuildError::ExistsPart { part: "related" });
+        }
+        if subquery.limit == Some(0) {
+            return Ok(None);
+        }
+        // A limit cannot change whether there is a row.
+        let unlimited = Ast {
+            limit: None,
+            order_by: None,
+            ..(**subquery).clone()
         };
-        let mut constrained: Vec<usize> = connection
-            .pinned
-            .iter()
-            .map(|(column, _)| *column)
-            .collect();
-        constrained.extend(parent_columns);
-        let (table, order) = (connection.table, connection.order.clone());
-        self.plan_index(table, constrained, &order);
+        let index = draft.relationships.len();
+        self.relationship(draft, related, &unlimited, Role::Exists, index)
+            .map(Some)
     }
 
-    fn plan_index(&mut self, table: TableId, mut constrained: Vec<usize>, order: &Order) {
-        sort(&mut constrained);
-        constrained.dedup();
+    /// What an operator reads; `None` for a connection.
+    fn input_of(&self, operator: OpId) -> Option<OpId> {
+        match &self.operators[operator] {
+            Operator::Connection(_) => None,
+            Operator::Skip(skip) => Some(skip.input),
+            Operator::Drive(drive) => Some(drive.input),
+            Operator::Where(condition) => Some(condition.input),
+            Operator::Take(take) => Some(take.input),
+            Operator::Join(join) => Some(join.parent),
+            Operator::JunctionTake(take) => Some(take.input),
+        }
+    }
+
+    /// The connection at the bottom of a level.
+    fn connection_below(&self, mut operator: OpId) -> OpId {
+        while let Some(input) = self.input_of(operator) {
+            operator = input;
+        }
+        operator
+    }
+
+    /// Indexes for what a driver reads, beginning with the rows of its own level, which it asks `connection` for
+    /// within `columns`.
+    fn plan_driver(&mut self, driver: &Driver, connection: OpId, columns: &[usize]) {
+        match driver {
+            Driver::Any(drivers) => drivers
+                .iter()
+                .for_each(|driver| self.plan_driver(driver, connection, columns)),
+            Driver::Lookups(lookups) => {
+                let mut planned: Vec<Vec<usize>> = Vec::new();
+                for lookup in lookups {
+                    let mut wanted: Vec<usize> = lookup.iter().map(|(column, _)| *column).collect();
+                    wanted.extend(columns);
+                    if !planned.contains(&wanted) {
+                        self.plan_read(connection, &wanted);
+                        planned.push(wanted);
+                    }
+                }
+            }
+            Driver::Children(join) => {
+                let Operator::Join(join) = &self.operators[join.0] else {
+                    unreachable!("a JoinId is made for a join");
+                };
+                let mut parents = join.parent_columns.clone();
+                parents.extend(columns);
+                let within = join
+                    .parent_columns
+                    .iter()
+                    .zip(&join.child_columns)
+                    .filter(|(parent, _)| columns.contains(parent));
+                let within: Vec<usize> = within.map(|(_, child)| *child).collect();
+                let child = join.child;
+                self.plan_read(connection, &parents);
+                self.plan_all(child, &within);
+            }
+        }
+    }
+
+    /// Indexes for a read of a whole level, or of its rows that `within` constrain.
+    fn plan_all(&mut self, level: OpId, within: &[usize]) {
+        let connection = self.connection_below(level);
+        let mut operator = Some(level);
+        while let Some(at) = operator {
+            if let Operator::Drive(drive) = &self.operators[at]
+                && drive.columns == within
+            {
+                let driver = drive.driver.clone();
+                return self.plan_driver(&driver, connection, within);
+            }
+            operator = self.input_of(at);
+        }
+        self.plan_read(connection, within);
+    }
+
+    /// The index for reads of a connection's rows that these columns constrain.
+    fn plan_read(&mut self, connection: OpId, columns: &[usize]) {
+        let Operator::Connection(connection) = &self.operators[connection] else {
+            unreachable!("a level begins with its connection");
+        };
+        let mut constrained = columns.to_vec();
+        constrained.extend(connection.pinned.iter().map(|(column, _)| *column));
+        let constrained = sorted(&constrained);
         // A pinned primary key is one look-up: no index of its own.
-        if self.schema[table]
+        if self.schema[connection.table]
             .primary_key
             .iter()
             .all(|column| constrained.contains(column))
         {
             return;
         }
-        self.indexes
-            .push((table, IndexSpec::new(constrained.into_iter(), order)));
+        let spec = IndexSpec::new(constrained.into_iter(), &connection.order);
+        self.indexes.push((connection.table, spec));
     }
+}
+
+fn sorted(columns: &[usize]) -> Vec<usize> {
+    let mut columns = columns.to_vec();
+    sort(&mut columns);
+    columns.dedup();
+    columns
+}
+
+fn table_id(schema: &Schema, name: &str) -> Result<TableId, BuildError> {
+    schema.table(name).ok_or_else(|| BuildError::UnknownTable {
+        table: name.to_owned(),
+    })
 }
 
 fn pinned(filter: &Predicate) -> Constraint {
@@ -383,16 +492,6 @@ fn columns(names: &[String], table: &TableSchema) -> Result<Vec<usize>, BuildErr
             })
         })
         .collect()
-}
-
-fn has_subquery(condition: &Condition) -> bool {
-    match condition {
-        Condition::Simple { .. } => false,
-        Condition::And { conditions } | Condition::Or { conditions } => {
-            conditions.iter().any(has_subquery)
-        }
-        Condition::CorrelatedSubquery { .. } => true,
-    }
 }
 
 /// The strongest condition without subqueries that every matching row meets; `None` when there is none.

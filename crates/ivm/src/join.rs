@@ -13,9 +13,9 @@ use crate::pipeline::{JoinId, OpId, Reader, Request};
 #[derive(Debug)]
 pub(crate) struct Join {
     pub parent: OpId,
-    child: OpId,
-    parent_columns: Vec<usize>,
-    child_columns: Vec<usize>,
+    pub child: OpId,
+    pub parent_columns: Vec<usize>,
+    pub child_columns: Vec<usize>,
     parent_order: Order,
     child_order: Order,
     in_progress: RefCell<Option<InProgress>>,
@@ -55,6 +55,18 @@ impl Join {
     /// The order of the children.
     pub fn child_order(&self) -> &Order {
         &self.child_order
+    }
+
+    /// The child whose change is on its way from parent to parent.
+    pub fn child_in_progress(&self) -> Option<Row> {
+        let in_progress = self.in_progress.borrow();
+        in_progress
+            .as_ref()
+            .map(|InProgress { change, .. }| match change {
+                Change::Add(node) | Change::Remove(node) => node.row.clone(),
+                Change::Edit { new, .. } => new.clone(),
+                Change::Child { row, .. } => row.clone(),
+            })
     }
 
     /// The children of a parent row, in order.

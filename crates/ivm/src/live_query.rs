@@ -23,13 +23,17 @@ impl LiveQuery {
     /// # Errors
     /// As [`Pipeline::build`].
     pub fn build(ast: &Ast, schema: &landfall_zql::Schema) -> Result<LiveQuery, BuildError> {
-        let pipeline = Pipeline::build(ast, schema)?;
+        Ok(LiveQuery::new(Pipeline::build(ast, schema)?))
+    }
+
+    /// A pipeline that was built, or planned, with a view that shows nothing until it is hydrated.
+    pub fn new(pipeline: Pipeline) -> LiveQuery {
         let view = View::new(&pipeline);
-        Ok(LiveQuery {
+        LiveQuery {
             pipeline,
             view,
             is_hydrated: false,
-        })
+        }
     }
 
     /// The pipeline.

@@ -8,6 +8,7 @@ use landfall_zql::{Row, TableId, ValueRef};
 use crate::change::{Change, Node, Output, Relationship};
 use crate::condition::Where;
 use crate::connection::Connection;
+use crate::drive::Drive;
 use crate::error::SourceError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
@@ -35,6 +36,7 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Operator {
     Connection(Connection),
     Skip(Skip),
+    Drive(Drive),
     Where(Where),
     Take(Take),
     Join(Join),
@@ -236,6 +238,7 @@ impl<'a> Reader<'a> {
         match &self.pipeline.operators[operator] {
             Operator::Connection(connection) => connection.fetch(self, request, sink),
             Operator::Skip(skip) => skip.fetch(self, request, sink),
+            Operator::Drive(drive) => drive.fetch(self, request, sink),
             Operator::Where(condition) => condition.fetch(self, request, sink),
             Operator::Take(take) => take.fetch(self, request, sink),
             Operator::Join(join) => self.fetch(join.parent, request, sink),
@@ -261,7 +264,7 @@ impl<'a> Reader<'a> {
             Operator::Where(condition) => condition.push(self, to, change, output),
             Operator::Take(take) => take.push(self, to, change, output),
             Operator::Join(join) if is_child => join.push_child(self, to, change, output),
-            Operator::Join(_) => self.send(to, change, output),
+            Operator::Drive(_) | Operator::Join(_) => self.send(to, change, output),
             Operator::JunctionTake(take) => take.push(self, to, change, output),
         }
     }

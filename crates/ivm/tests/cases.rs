@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landfall_ivm::{Entry, LiveQuery, MemorySource, SourceChange};
+use landfall_ivm::{Choice, Entry, LiveQuery, MemorySource, Pipeline, SourceChange};
 use landfall_zql::ast::Ast;
 use landfall_zql::{Names, Row, Schema, TableId};
 use serde_json::{Value, json};
@@ -98,7 +98,13 @@ fn render(
     Ok(Value::Array(nodes))
 }
 
-fn run(schema: &Arc<Schema>, file: &Value, case: &Value, with_indexes: bool) -> Result<(), String> {
+fn run(
+    schema: &Arc<Schema>,
+    file: &Value,
+    case: &Value,
+    with_indexes: bool,
+    choice: Choice<'_>,
+) -> Result<(), String> {
     let tables = Tables(Arc::clone(schema));
     let mut source = MemorySource::new(Arc::clone(schema));
     let rows = case
@@ -113,7 +119,8 @@ fn run(schema: &Arc<Schema>, file: &Value, case: &Value, with_indexes: bool) -> 
         });
     }
     let ast = Ast::from_json(&case["ast"].to_string()).map_err(|error| error.to_string())?;
-    let mut query = LiveQuery::build(&ast, schema).map_err(|error| error.to_string())?;
+    let pipeline = Pipeline::plan(&ast, schema, choice).map_err(|error| error.to_string())?;
+    let mut query = LiveQuery::new(pipeline);
     if with_indexes {
         for (table, index) in query.pipeline().indexes() {
             source.retain_index(*table, index);
@@ -167,8 +174,14 @@ fn every_case_gives_the_views_of_the_file() {
     let schema = Arc::new(Schema::from_json(&file["schema"].to_string()).expect("a schema"));
     let mut ran = 0;
     for case in file["cases"].as_array().expect("cases") {
-        for with_indexes in [false, true] {
-            match (run(&schema, &file, case, with_indexes), case.get("error")) {
+        let choices = [Choice::Hinted, Choice::Scan, Choice::Driven]
+            .into_iter()
+            .chain((1..6).map(Choice::Seeded));
+        for (with_indexes, choice) in choices.flat_map(|c| [(false, c), (true, c)]) {
+            match (
+                run(&schema, &file, case, with_indexes, choice),
+                case.get("error"),
+            ) {
                 (Ok(()), None) | (Err(_), Some(_)) => ran += 1,
                 (result, error) => panic!(
                     "case {} {}: {result:?}, not {error:?}",
@@ -177,5 +190,5 @@ fn every_case_gives_the_views_of_the_file() {
             }
         }
     }
-    assert!(ran >= 200, "only {ran} runs");
+    assert!(ran >= 1600, "only {ran} runs");
 }

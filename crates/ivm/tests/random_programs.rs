@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_ivm::{
-    Branch, Change, Entry, LiveQuery, MemorySource, Output, Pipeline, Reader, RowDelta, Source,
-    SourceChange, SourceError, ViewDelta, evaluate,
+    Branch, Change, Choice, Entry, LiveQuery, MemorySource, Output, Pipeline, Reader, RowDelta,
+    Source, SourceChange, SourceError, ViewDelta, evaluate,
 };
 use landfall_zql::ast::{
     Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator, Literal,
@@ -202,7 +202,7 @@ fn random_condition(random: &mut Random, schema: &Schema, table: &str, depth: us
             Condition::CorrelatedSubquery {
                 related: Box::new(csq(edge.2, edge.4, subquery)),
                 op,
-                flip: None,
+                flip: *random.pick(&[None, Some(false), Some(true)]),
                 scalar: None,
             }
         }
@@ -680,6 +680,15 @@ fn random_change(random: &mut Random, schema: &Schema, data: &mut Data) -> Sourc
     }
 }
 
+fn random_choice(random: &mut Random) -> Choice<'static> {
+    match random.below(5) {
+        0 => Choice::Hinted,
+        1 => Choice::Scan,
+        2 => Choice::Driven,
+        _ => Choice::Seeded(random.next()),
+    }
+}
+
 /// One program: data, one query, some transactions.
 fn check(seed: u64) {
     let schema = Arc::new(Schema::from_json(SCHEMA).unwrap());
@@ -696,9 +705,12 @@ fn check(seed: u64) {
     let table = *random.pick(TABLES);
     let ast = random_query(random, &schema, table, 2);
     let context = || format!("seed {seed}: {}", ast.to_json());
-    let mut query =
-        LiveQuery::build(&ast, &schema).unwrap_or_else(|error| panic!("{}: {error}", context()));
-    let counted = Pipeline::build(&ast, &schema).unwrap();
+    let plan = |choice| {
+        Pipeline::plan(&ast, &schema, choice)
+            .unwrap_or_else(|error| panic!("{}: {error}", context()))
+    };
+    let mut query = LiveQuery::new(plan(random_choice(random)));
+    let counted = plan(random_choice(random));
     if random.chance(70) {
         for (table, index) in query.pipeline().indexes() {
             source.retain_index(*table, index);
@@ -728,7 +740,7 @@ fn check(seed: u64) {
             }
         }
         let expected = oracle::run(&ast, &schema, &data, None);
-        let once = Pipeline::build(&ast, &schema).unwrap();
+        let once = plan(random_choice(random));
         let branched: Vec<Tree> = evaluate(&once, &branch.over(&source))
             .unwrap()
             .iter()
@@ -748,7 +760,7 @@ fn check(seed: u64) {
         let entries: Vec<Tree> = query.entries().iter().map(tree).collect();
         assert_eq!(entries, expected, "view, {}", about());
         assert_eq!(shown, expected, "deltas, {}", about());
-        let fresh = Counts::hydrate(&Pipeline::build(&ast, &schema).unwrap(), &source);
+        let fresh = Counts::hydrate(&plan(random_choice(random)), &source);
         assert_eq!(counts, fresh, "rows, {}", about());
     }
 }

@@ -4,6 +4,8 @@
 //! for a value like any other, and that `NOT IN` an empty list is true of everything, NULL included.
 //! Whatever a table cannot answer is an error of [`Predicate::compile`]; evaluation cannot fail.
 
+mod lookups;
+
 use thiserror::Error;
 
 use crate::ast::{Condition, Literal, Operand, Path, SimpleOperator};
@@ -12,6 +14,8 @@ use crate::row::Row;
 use crate::schema::{Column, ColumnType, TableSchema};
 use crate::sort::sort_by;
 use crate::value::{Value, ValueRef, compare};
+
+pub use lookups::Lookup;
 
 /// A condition over the rows of one table.
 #[derive(Clone, Debug)]

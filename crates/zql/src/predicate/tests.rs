@@ -274,3 +274,67 @@ fn always_is_true_of_every_row() {
     );
     assert!(Predicate::always().is_always() && !Predicate::always().is_never());
 }
+
+#[test]
+fn lookups_find_every_row_that_matches() {
+    let check = |json: &str, expected: Option<&[&[(usize, &str)]]>| {
+        let found = Predicate::compile(&condition(json), &table())
+            .unwrap()
+            .lookups();
+        let shown = found.map(|lookups| {
+            let lookup = |lookup: &Lookup| {
+                let part = |(column, value): &(usize, Value)| (*column, format!("{value:?}"));
+                lookup.iter().map(part).collect::<Vec<_>>()
+            };
+            lookups.iter().map(lookup).collect::<Vec<_>>()
+        });
+        let expected = expected.map(|lookups| {
+            let part = |(column, value): &(usize, &str)| (*column, (*value).to_owned());
+            lookups
+                .iter()
+                .map(|lookup| lookup.iter().map(part).collect())
+                .collect()
+        });
+        assert_eq!(shown, expected, "{json}");
+    };
+    let n_is = |n: &str| simple("@n", "=", n);
+    let [id, n, s] = ["id", "n", "s"].map(|name| table().column(name).unwrap());
+    let (one, two) = ("Number(1.0)", "Number(2.0)");
+    check(&n_is("1"), Some(&[&[(n, one)]]));
+    check(&simple("@n", "IS", "1"), Some(&[&[(n, one)]]));
+    check(&simple("@n", "IS", "null"), None);
+    check(&simple("@n", ">", "1"), None);
+    check(
+        &simple("@n", "IN", "[2,1,2]"),
+        Some(&[&[(n, one)], &[(n, two)]]),
+    );
+    check(&simple("@n", "IN", "[]"), Some(&[]));
+    check(&group("and", &[]), None);
+    check(&group("or", &[]), Some(&[]));
+    check(
+        &group("or", &[n_is("1"), simple("@id", "=", "\"7\"")]),
+        Some(&[&[(n, one)], &[(id, "String(\"7\")")]]),
+    );
+    check(
+        &group("or", &[n_is("1"), simple("@id", ">", "\"7\"")]),
+        None,
+    );
+    let a = r#"String("a")"#;
+    let is_a = simple("@s", "=", "\"a\"");
+    check(
+        &group("and", &[simple("@n", "IN", "[1,2]"), is_a.clone()]),
+        Some(&[&[(n, one), (s, a)], &[(n, two), (s, a)]]),
+    );
+    check(
+        &group("and", &[simple("@n", "IN", "[1,2,3,4,5,6,7,8,9]"), is_a]),
+        Some(&[&[(s, a)]]),
+    );
+    check(
+        &group(
+            "and",
+            &[simple("@n", "IN", "[1,2]"), simple("@s", ">", "\"a\"")],
+        ),
+        Some(&[&[(n, one)], &[(n, two)]]),
+    );
+    check(&group("and", &[n_is("1"), n_is("2")]), Some(&[]));
+}
