@@ -2,7 +2,7 @@
 //!
 //! - `brute`: loops over plain records; sees wrong operators.
 //! - `sql`: the query as one statement for SQLite and for Postgres; sees where brute force and engine are wrong alike.
-//! - `run`: the engine over any source. After every transaction: the view, the deltas applied to the view before, the
+//! - `run`: the engine over any source, `memory` and `replica` being the two. After every transaction: the view, the deltas applied to the view before, the
 //!   rows that a server would send, and a hydration from scratch. After every single change: no list longer than its
 //!   limit.
 //! - `shrink`: makes a small program of one that fails.
@@ -18,8 +18,10 @@ pub mod cell;
 pub mod engine;
 pub mod generate;
 pub mod memory;
+pub mod postgres;
 pub mod program;
 pub mod random;
+pub mod replica;
 pub mod report;
 pub mod run;
 pub mod shrink;

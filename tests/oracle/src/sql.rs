@@ -159,7 +159,11 @@ impl<'a> Sql<'a> {
     /// The statement of a query.
     pub fn query(self, ast: &Ast) -> String {
         let mut next = 0;
-        format!("SELECT {}", self.list(ast, None, &mut next))
+        let list = self.list(ast, None, &mut next);
+        match self.dialect {
+            Dialect::Sqlite => format!("SELECT {list}"),
+            Dialect::Postgres => format!("SELECT {list}::text"),
+        }
     }
 
     /// A list as a scalar subquery.
@@ -402,6 +406,17 @@ impl<'a> Sql<'a> {
         let Operand::Literal { value: right } = right else {
             unreachable!("the right side is a literal")
         };
+        let is_null = matches!(left, Operand::Literal { value } if *value == Literal::Null);
+        if is_null && !self.is_sqlite() {
+            // Postgres wants to know of which type a NULL is.
+            let is_true = match op {
+                Op::Is => *right == Literal::Null,
+                Op::IsNot => *right != Literal::Null,
+                Op::NotIn => *right == Literal::Array(Vec::new()),
+                _ => false,
+            };
+            return if is_true { "1 = 1" } else { "1 = 0" }.to_owned();
+        }
         let left = match left {
             Operand::Column { name } => self.operand(range, range.of.column(name)),
             Operand::Literal { value } => self.typed(value),
@@ -422,11 +437,14 @@ impl<'a> Sql<'a> {
         let negation = if not { "NOT " } else { "" };
         if op.is_like() {
             let pattern = self.typed(right);
+            let lower = match self.dialect {
+                Dialect::Sqlite => "oracle_lower",
+                Dialect::Postgres => "pg_temp.oracle_lower",
+            };
             let (left, pattern) = match op {
-                Op::ILike | Op::NotILike => (
-                    format!("oracle_lower({left})"),
-                    format!("oracle_lower({pattern})"),
-                ),
+                Op::ILike | Op::NotILike => {
+                    (format!("{lower}({left})"), format!("{lower}({pattern})"))
+                }
                 _ => (left, pattern),
             };
             return format!("{left} {negation}LIKE {pattern} ESCAPE '\\'");
@@ -462,7 +480,6 @@ impl<'a> Sql<'a> {
         let value = self.cell(&crate::brute::cell(literal));
         match (literal, self.dialect) {
             (Literal::String(_), Dialect::Postgres) => format!("{value}::text COLLATE \"C\""),
-            (Literal::Null, Dialect::Postgres) => format!("{value}::text"),
             _ => value,
         }
     }

@@ -20,4 +20,5 @@ pub use prepare::PreparedQuery;
 pub use request::{
     CatchUpReply, CatchUpRequest, PointEvent, PokeBody, PoolEvent, SyncRequest, SyncedEvent,
 };
+pub use rewound::Rewound;
 pub use worker::WorkerError;

@@ -16,14 +16,14 @@ use crate::replica::{Advance, RowChange};
 type Images = VecDeque<Option<Row>>;
 
 /// A source in an older state.
-pub(super) struct Rewound<'a> {
+pub struct Rewound<'a> {
     newest: &'a dyn Source,
     taken_back: BTreeMap<TableId, BTreeMap<Key, Images>>,
 }
 
 impl<'a> Rewound<'a> {
     /// `newest`, without these advances.
-    pub(super) fn new<'b>(
+    pub fn new<'b>(
         newest: &'a dyn Source,
         advances: impl IntoIterator<Item = &'b Arc<Advance>>,
     ) -> Self {
@@ -46,7 +46,7 @@ impl<'a> Rewound<'a> {
     }
 
     /// Shows the oldest change that is taken back: it has been pushed.
-    pub(super) fn reveal(&mut self, change: &RowChange) {
+    pub fn reveal(&mut self, change: &RowChange) {
         let Some(key) = self.key(change) else { return };
         let Some(table) = self.taken_back.get_mut(&change.table) else {
             return;

@@ -3,6 +3,7 @@
 //! One thread writes our mutations and turns every process's commits into steps. Triggers in the file note the keys
 //! of changed rows, whoever changes them; what rows were and are comes from two snapshots.
 
+mod by_hand;
 mod change_log;
 mod exec;
 mod follow;
@@ -29,6 +30,7 @@ use crate::replica::{is_busy, make_index};
 use follow::Follower;
 use witness::Witness;
 
+pub use by_hand::ByHand;
 pub use exec::exec;
 
 /// How often commits of other processes are looked for.
