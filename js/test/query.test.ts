@@ -1,34 +1,63 @@
-import {existsSync, readFileSync, writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {expect, test} from 'vitest';
-import {createBuilder, escapeLike, type SchemaQuery} from '../src/index.js';
+import {type AnyQuery, createBuilder, escapeLike, type SchemaQuery} from '../src/index.js';
 import {builderFor} from '../src/query/create-builder.js';
 import {asQueryInternals} from '../src/query/internals.js';
 import {clientToServer, mapAST} from '../src/query/map-ast.js';
 import {queryEnvironment} from '../src/query/query-impl.js';
+import {type Description, describedQuery, wideJSON} from './described-query.js';
 import {queryCases} from './query-cases.js';
 import {schema, type TestSchema} from './schema.js';
 
 const zql = createBuilder(schema);
 
-/** The cases as data, for engines in other languages to read; `UPDATE_CASES=1` writes them anew. */
+/** Queries as data, with what the builders of all languages make of them; `UPDATE_CASES=1` writes the latter anew. */
 const casesFile = fileURLToPath(new URL('../../tests/cases/builder.json', import.meta.url));
 
-function recorded(): unknown {
-  const cases = Object.entries(queryCases).map(([name, build]) => {
-    const {ast, format, hash} = asQueryInternals(build(zql));
-    return {name, ast, serverAST: mapAST(ast, clientToServer(schema)), format, hash: hash()};
-  });
-  return JSON.parse(JSON.stringify({schema, cases}));
+interface Cases {
+  readonly cases: readonly {readonly name: string; readonly query: Description}[];
+  readonly refused: readonly {readonly query: Description; readonly error: string}[];
+}
+
+const {cases, refused: refusedCases} = JSON.parse(readFileSync(casesFile, 'utf8')) as Cases;
+
+function built(query: AnyQuery): object {
+  const {ast, format, hash} = asQueryInternals(query);
+  // Queries with parameters have no hash until these are bound.
+  const hasParameters = JSON.stringify(ast).includes('"type":"static"');
+  const serverAST = mapAST(ast, clientToServer(schema));
+  return JSON.parse(JSON.stringify({ast, serverAST, format, hash: hasParameters ? null : hash()}));
 }
 
 test('queries have the ASTs, formats and hashes on record', () => {
-  const now = recorded();
-  if (process.env.UPDATE_CASES || !existsSync(casesFile)) {
-    writeFileSync(casesFile, `${JSON.stringify(now, null, 2)}\n`);
+  const now = cases.map(({name, query}) => ({name, query, ...built(describedQuery(zql, query))}));
+  const document = JSON.parse(JSON.stringify({schema, cases: now, refused: refusedCases}));
+  if (process.env.UPDATE_CASES) {
+    writeFileSync(casesFile, `${wideJSON(document)}\n`);
   }
-  expect(now).toEqual(JSON.parse(readFileSync(casesFile, 'utf8')));
+  expect(document).toEqual(JSON.parse(readFileSync(casesFile, 'utf8')));
 });
+
+test('the descriptions say what the code says', () => {
+  expect(Object.keys(queryCases)).toEqual(cases.map(({name}) => name));
+  for (const {name, query} of cases) {
+    expect(built(queryCases[name]!(zql)), name).toEqual(built(describedQuery(zql, query)));
+  }
+});
+
+test.each(refusedCases)('refused: $error', ({query, error}) => {
+  expect(messageOf(() => describedQuery(zql, query))).toBe(error);
+});
+
+function messageOf(build: () => unknown): string | undefined {
+  try {
+    build();
+  } catch (thrown) {
+    return (thrown as Error).message;
+  }
+  return undefined;
+}
 
 test('every method leaves its query as it was', () => {
   const before = JSON.stringify(asQueryInternals(zql.issue));
@@ -69,42 +98,19 @@ const untyped = zql as any;
 
 const refused: {readonly [message: string]: () => unknown} = {
   'Invalid condition. Too few arguments.': () => untyped.issue.where('open'),
-  'Unknown column "nope" of table "issue" in where': () => untyped.issue.where('nope', 1),
-  'Unknown column "toString" of table "issue" in where': () => untyped.issue.where('toString', 1),
-  'Unknown column "nope" of table "issue" in orderBy': () => untyped.issue.orderBy('nope', 'asc'),
-  'Unknown column "nope" of table "issue" in start': () => untyped.issue.start({nope: 1}),
-  'Unknown column "title" of table "comment" in where': () =>
-    untyped.issue.related('comments', (q: any) => q.where('title', 'x')),
-  'Unknown operator "==" for column "open" of table "issue"': () => untyped.issue.where('open', '==', true),
   'orderBy needs a direction, "asc" or "desc", not "up".': () => untyped.issue.orderBy('id', 'up'),
-  'The IN operator needs an array, not a string.': () => untyped.issue.where('kind', 'IN', 'bug'),
   'A query can compare with text, finite numbers and booleans, not with NaN.': () => zql.issue.where('rank', Number.NaN),
   'A query can compare with text, finite numbers and booleans, not with object.': () =>
     untyped.issue.where('created', '>', new Date(0)),
-  'A query can compare with text, finite numbers and booleans, not with null.': () =>
-    untyped.issue.where('rank', 'IN', [1, null]),
-  'Invalid relationship "nope" of table "issue"': () => untyped.issue.related('nope'),
-  'Invalid relationship "owner" of table "label"': () => untyped.label.whereExists('owner'),
-  'Relationship names may not start with "zsubq_". That is a reserved prefix.': () => untyped.issue.related('zsubq_x'),
   'Limit must be non-negative': () => zql.issue.limit(-1),
   'Limit must be an integer': () => zql.issue.limit(1.5),
-  'EXISTS subqueries must not have start (exists("comments") of table "issue")': () =>
-    zql.issue.whereExists('comments', q => q.start({id: 'x'})),
-  'EXISTS subqueries must not have related (exists("comments") of table "issue")': () =>
-    zql.issue.whereExists('comments', q => q.related('author')),
   'Not a query: expected one made by createBuilder or by a registry of queries.': () =>
     untyped.issue.related('comments', () => ({})),
   'Query is not runnable': () => zql.issue.run(),
 };
 
 test.each(Object.entries(refused))('refused: %s', (message, build) => {
-  let error: unknown;
-  try {
-    build();
-  } catch (thrown) {
-    error = thrown;
-  }
-  expect((error as Error | undefined)?.message).toBe(message);
+  expect(messageOf(build)).toBe(message);
 });
 
 test('1.5 and 2 ** 31 are no limits, 0 and 2 ** 31 - 1 are', () => {

@@ -41,6 +41,14 @@ export const issueRelationships = relationships(issue, ({one, many}) => ({
     {sourceField: ['id'], destField: ['issueID'], destSchema: issueLabel},
     {sourceField: ['labelID'], destField: ['id'], destSchema: label},
   ),
+  mainLabel: one(
+    {sourceField: ['id'], destField: ['issueID'], destSchema: issueLabel},
+    {sourceField: ['labelID'], destField: ['id'], destSchema: label},
+  ),
+}));
+
+export const issueLabelRelationships = relationships(issueLabel, ({many}) => ({
+  same: many({sourceField: ['labelID', 'issueID'], destField: ['labelID', 'issueID'], destSchema: issueLabel}),
 }));
 
 export const commentRelationships = relationships(comment, ({one}) => ({
@@ -50,7 +58,7 @@ export const commentRelationships = relationships(comment, ({one}) => ({
 
 export const schema = createSchema({
   tables: [user, issue, comment, label, issueLabel],
-  relationships: [userRelationships, issueRelationships, commentRelationships],
+  relationships: [userRelationships, issueRelationships, commentRelationships, issueLabelRelationships],
 });
 
 export type TestSchema = typeof schema;

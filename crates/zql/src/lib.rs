@@ -3,6 +3,7 @@
 //! Knows nothing of where rows live, and does no I/O.
 
 pub mod ast;
+pub mod builder;
 pub mod hash;
 pub mod json;
 mod like;

@@ -109,7 +109,8 @@ impl TryFrom<ConditionFields> for Condition {
 }
 
 impl SimpleOperator {
-    fn named(name: &str) -> Option<Self> {
+    /// The operator that the wire calls so.
+    pub fn named(name: &str) -> Option<Self> {
         use SimpleOperator as Op;
         [
             Op::Equal,
