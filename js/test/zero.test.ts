@@ -75,6 +75,23 @@ describe('a client without a server', () => {
     expect(await zero.run(zql.issue.where('id', 'other').one())).toBeUndefined();
   });
 
+  test('shows the same row as the same object, in every view and in every answer', async () => {
+    const zero = start();
+    for (const id of ['i1', 'i2']) {
+      await ran(zero.mutate(mutators.issue.create({id, title: id}) as never));
+    }
+    const asked = await zero.run(zql.issue.orderBy('id', 'asc'));
+    const view = zero.materialize(zql.issue.orderBy('id', 'desc'));
+    expect(view.data[1]).toBe(asked[0]);
+    view.destroy();
+    await new Promise(resolve => setTimeout(resolve, 100));
+    await ran(zero.mutate(mutators.issue.rename({id: 'i2', title: 'new'}) as never));
+    const again = await zero.run(zql.issue.orderBy('id', 'asc'));
+    expect(again[0]).toBe(asked[0]);
+    expect(again[1]).not.toBe(asked[1]);
+    expect(again[1]!.title).toBe('i2 → new');
+  });
+
   test('keeps a live answer current, and the identity of what did not change', async () => {
     const zero = start();
     await zero.ready;

@@ -90,7 +90,7 @@ impl Client {
         let request_part = random.request_part();
         let mut client = Client {
             effects: Vec::new(),
-            visible: Visible::new(schema.clone()),
+            visible: Visible::new(schema.clone(), limits.idle_rows),
             schema,
             limits,
             client_id,
@@ -248,7 +248,8 @@ impl Client {
         Ok(())
     }
 
-    /// Runs a query once on the visible state: a detached flush.
+    /// Runs a query once on the visible state: a snapshot of view 0, to be applied before any flush that comes later
+    /// and after all that came before, also those among the effects that were not taken yet.
     pub fn run(&mut self, ast_json: &str) -> Result<Flush, ClientError> {
         self.check_open()?;
         let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
@@ -297,14 +298,20 @@ impl Client {
         Ok(())
     }
 
-    /// A query of a running mutator, on its branch: a detached flush.
+    /// A query of a running mutator, on its branch; otherwise as [`Client::run`].
     pub fn read(&mut self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
-        let branch = self
-            .rebase
-            .branch(tx)
-            .ok_or(ClientError::TransactionClosed(tx))?;
         let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let branch = self.rebase.branch(tx);
+        let branch = branch.ok_or(ClientError::TransactionClosed(tx))?;
         self.visible.run(&ast, Some(branch))
+    }
+
+    /// As [`Client::read`], for a reader that keeps no rows: the handles count from 0 and mean nothing outside.
+    pub fn read_detached(&self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
+        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let branch = self.rebase.branch(tx);
+        let branch = branch.ok_or(ClientError::TransactionClosed(tx))?;
+        self.visible.run_detached(&ast, Some(branch))
     }
 
     /// A mutator has ended. Everything that follows from it (flush, storage, sending) is in the effects.

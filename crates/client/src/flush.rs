@@ -4,7 +4,6 @@
 
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{ColumnType, Row, Schema, TableId, ValueRef};
-use std::collections::HashMap;
 
 /// What changed for JavaScript, for all views together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,9 +29,12 @@ const KIND_BOOLEAN: u32 = 2;
 const KIND_STRING: u32 = 3;
 const KIND_DICTIONARY: u32 = 4;
 const KIND_JSON: u32 = 5;
+const KIND_INTEGER: u32 = 6;
 
 /// Below this number of rows a dictionary does not pay.
 const DICTIONARY_FROM: usize = 8;
+/// So many distinct strings are always fine; above that, one in four values may be new.
+const DICTIONARY_FREE: usize = 16;
 
 /// Opcodes of the view operations.
 pub(crate) mod op {
@@ -119,18 +121,7 @@ impl Batch {
             return;
         }
         match ty {
-            ColumnType::Number => {
-                self.head(KIND_NUMBER, nulls, values);
-                self.align8();
-                for value in values {
-                    let number = if let ValueRef::Number(number) = value {
-                        *number
-                    } else {
-                        0.0
-                    };
-                    self.bytes.extend_from_slice(&number.to_le_bytes());
-                }
-            }
+            ColumnType::Number => self.numbers(nulls, values),
             ColumnType::Boolean => {
                 self.head(KIND_BOOLEAN, nulls, values);
                 self.bits(values, |value| matches!(value, ValueRef::Bool(true)));
@@ -143,7 +134,7 @@ impl Batch {
                 Some((entries, indices)) => {
                     self.head(KIND_DICTIONARY, nulls, values);
                     self.word(entries.len() as u32);
-                    self.texts(entries.into_iter());
+                    self.texts(entries.iter().copied());
                     for index in indices {
                         self.word(index);
                     }
@@ -157,6 +148,26 @@ impl Batch {
                 self.word(KIND_NULL);
                 self.word(0);
             }
+        }
+    }
+
+    fn numbers(&mut self, nulls: usize, values: &[ValueRef<'_>]) {
+        let numbers = values.iter().map(|value| match value {
+            ValueRef::Number(number) => *number,
+            _ => 0.0,
+        });
+        if numbers
+            .clone()
+            .all(|number| f64::from(number as i32) == number)
+        {
+            self.head(KIND_INTEGER, nulls, values);
+            numbers.for_each(|number| self.word(number as i32 as u32));
+            return;
+        }
+        self.head(KIND_NUMBER, nulls, values);
+        self.align8();
+        for number in numbers {
+            self.bytes.extend_from_slice(&number.to_le_bytes());
         }
     }
 
@@ -179,10 +190,14 @@ impl Batch {
     }
 
     fn texts<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
+        let (length_at, start) = (self.bytes.len(), self.text.len());
+        self.word(0);
         for text in texts {
             self.word(utf16_length(text));
             self.text.push_str(text);
         }
+        let length = (self.text.len() - start) as u32;
+        self.bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
 }
 
@@ -193,12 +208,11 @@ fn text_of(value: ValueRef<'_>) -> &str {
     }
 }
 
+/// Every byte but those that continue a character counts one, the first of four counts two.
 fn utf16_length(text: &str) -> u32 {
-    if text.is_ascii() {
-        text.len() as u32
-    } else {
-        text.encode_utf16().count() as u32
-    }
+    text.bytes()
+        .map(|byte| u32::from(byte & 0xc0 != 0x80) + u32::from(byte >= 0xf0))
+        .sum()
 }
 
 /// The distinct strings and each row's index into them, if few strings repeat.
@@ -207,17 +221,18 @@ fn dictionary<'a>(values: &[ValueRef<'a>]) -> Option<(Vec<&'a str>, Vec<u32>)> {
         return None;
     }
     let limit = values.len() / 4;
-    let mut known: HashMap<&str, u32> = HashMap::new();
+    let mut known: SortedMap<&str, u32> = SortedMap::new();
     let mut entries = Vec::new();
     let mut indices = Vec::with_capacity(values.len());
-    for value in values {
+    for (seen, value) in values.iter().enumerate() {
         let ValueRef::String(text) = *value else {
             indices.push(0);
             continue;
         };
         let index = match known.get(text) {
             Some(&index) => index,
-            None if entries.len() == limit => return None,
+            // A column of names of their own is given up early.
+            None if entries.len() >= limit.min(DICTIONARY_FREE + seen / 4) => return None,
             None => {
                 let index = entries.len() as u32;
                 entries.push(text);

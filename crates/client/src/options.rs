@@ -53,6 +53,8 @@ pub struct Limits {
     pub mutator_deadline_ms: f64,
     /// Longest handshake value that may carry `initConnection`.
     pub max_header_length: usize,
+    /// So many rows that no view shows any more are kept where views are shown, so that showing them again is cheap.
+    pub idle_rows: usize,
 }
 
 impl Default for Limits {
@@ -67,6 +69,7 @@ impl Default for Limits {
             query_throttle_ms: 10.0,
             mutator_deadline_ms: 10_000.0,
             max_header_length: 8_192,
+            idle_rows: 32_768,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::queries::Status;
 use crate::rebase::{RowKey, VisibleRows};
 use crate::row_handles::RowHandles;
 use crate::view_ops::{TableShape, ViewOps};
-use landfall_ivm::{Branch, LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_ivm::{Branch, Entry, LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Row, Schema, TableId};
 use std::sync::Arc;
@@ -33,12 +33,13 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    pub(crate) fn new(schema: Arc<Schema>) -> Self {
+    /// Nothing visible yet. `idle_rows` as in [`crate::Limits`].
+    pub(crate) fn new(schema: Arc<Schema>, idle_rows: usize) -> Self {
         Visible {
             source: MemorySource::new(schema.clone()),
             schema,
             views: SortedMap::new(),
-            handles: RowHandles::default(),
+            handles: RowHandles::keeping(idle_rows),
             ops: ViewOps::default(),
             shown: false,
         }
@@ -102,22 +103,25 @@ impl Visible {
     }
 
     /// Runs a query once, on a branch or on the visible rows.
-    pub(crate) fn run(&self, ast: &Ast, branch: Option<&Branch>) -> Result<Flush, ClientError> {
-        let unusable = |error: &dyn std::fmt::Display| ClientError::Query(error.to_string());
-        let pipeline = Pipeline::build(ast, &self.schema).map_err(|e| unusable(&e))?;
-        let entries = match branch {
-            Some(branch) => evaluate(&pipeline, &branch.over(&self.source)),
-            None => evaluate(&pipeline, &self.source),
-        }
-        .map_err(|e| unusable(&e))?;
-        let mut handles = RowHandles::default();
+    pub(crate) fn run(&mut self, ast: &Ast, branch: Option<&Branch>) -> Result<Flush, ClientError> {
+        let (shape, entries) = self.evaluate(ast, branch)?;
         let mut ops = ViewOps::default();
-        ops.snapshot(
-            &mut handles,
-            ViewId(0),
-            &TableShape::of(&pipeline),
-            &entries,
-        );
+        ops.snapshot(&mut self.handles, ViewId(0), &shape, &entries);
+        self.handles.release_list(&entries);
+        drop(entries);
+        Ok(self.flush_of(ops.take()))
+    }
+
+    /// Runs a query once, for a reader that holds no rows: with handles that count from 0.
+    pub(crate) fn run_detached(
+        &self,
+        ast: &Ast,
+        branch: Option<&Branch>,
+    ) -> Result<Flush, ClientError> {
+        let (shape, entries) = self.evaluate(ast, branch)?;
+        let mut handles = RowHandles::keeping(0);
+        let mut ops = ViewOps::default();
+        ops.snapshot(&mut handles, ViewId(0), &shape, &entries);
         let (fresh, _) = handles.take();
         Ok(Flush {
             rows: encode_rows(&self.schema, &fresh),
@@ -126,12 +130,32 @@ impl Visible {
         })
     }
 
+    fn evaluate(
+        &self,
+        ast: &Ast,
+        branch: Option<&Branch>,
+    ) -> Result<(TableShape, Vec<Entry>), ClientError> {
+        let unusable = |error: &dyn std::fmt::Display| ClientError::Query(error.to_string());
+        let pipeline = Pipeline::build(ast, &self.schema).map_err(|e| unusable(&e))?;
+        let entries = match branch {
+            Some(branch) => evaluate(&pipeline, &branch.over(&self.source)),
+            None => evaluate(&pipeline, &self.source),
+        }
+        .map_err(|e| unusable(&e))?;
+        Ok((TableShape::of(&pipeline), entries))
+    }
+
     /// What changed for JavaScript since the last time.
     pub(crate) fn take_flush(&mut self) -> Flush {
+        let ops = self.ops.take();
+        self.flush_of(ops)
+    }
+
+    fn flush_of(&mut self, ops: Vec<u32>) -> Flush {
         let (fresh, releases) = self.handles.take();
         Flush {
             rows: encode_rows(&self.schema, &fresh),
-            ops: self.ops.take(),
+            ops,
             releases,
         }
     }

@@ -38,7 +38,10 @@ impl Core {
     }
 
     /// The effects that wait: `[json, rows, operations, releases, …]`, or `undefined`.
-    #[wasm_bindgen(unchecked_return_type = "[string, ...(Uint8Array | Uint32Array)[]] | undefined")]
+    /// Without `json` there is one flush and no other effect.
+    #[wasm_bindgen(
+        unchecked_return_type = "[string | undefined, ...(Uint8Array | Uint32Array)[]] | undefined"
+    )]
     pub fn take(&self) -> JsValue {
         self.host.take()
     }
@@ -90,6 +93,7 @@ impl Core {
     }
 
     /// Runs a query once on what is visible: `[rows, operations, releases]`.
+    /// What waits in [`Core::take`] must be taken before, since the answer goes on from it.
     #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
     pub fn run(&self, ast: &str) -> Result<Array, Error> {
         let flush = self.call(|client, _| client.run(ast))?;
@@ -114,7 +118,7 @@ impl Core {
         self.call(|client, _| client.write(TxId(tx), table, op, row))
     }
 
-    /// A query of a running mutator: `[rows, operations, releases]`.
+    /// A query of a running mutator: `[rows, operations, releases]`; as [`Core::run`].
     #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
     pub fn read(&self, tx: u32, ast: &str) -> Result<Array, Error> {
         let flush = self.call(|client, _| client.read(TxId(tx), ast))?;

@@ -130,14 +130,19 @@ impl Outbox {
     }
 
     /// Empties the box: `[json, rows, operations, releases, rows, …]` with three arrays for each flush,
-    /// or `undefined` when there is nothing.
+    /// or `undefined` when there is nothing. Without `json` there is one flush and no other effect.
     pub(crate) fn take(&mut self) -> JsValue {
         if self.is_empty() {
             return JsValue::UNDEFINED;
         }
         let effects = std::mem::take(&mut self.effects);
-        let json = serde_json::to_string(&effects).expect("effects are plain data with text keys");
-        let taken = Array::of1(&JsValue::from_str(&json));
+        let json = match effects.as_slice() {
+            [Outgoing::Flush] => JsValue::UNDEFINED,
+            _ => serde_json::to_string(&effects)
+                .expect("effects are plain data with text keys")
+                .into(),
+        };
+        let taken = Array::of1(&json);
         for flush in std::mem::take(&mut self.flushes) {
             for part in flush_parts(&flush).iter() {
                 taken.push(&part);

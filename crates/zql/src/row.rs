@@ -145,6 +145,11 @@ impl Row {
     pub fn address(&self) -> usize {
         self.bytes().as_ptr().addr()
     }
+
+    /// How many pointers to the same bytes there are.
+    pub fn holders(&self) -> usize {
+        ThinArc::strong_count(&self.0)
+    }
 }
 
 impl PartialEq for Row {

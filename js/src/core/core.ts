@@ -12,7 +12,7 @@ import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
 import {applyOperations, type FlushParts, type ViewStatus} from './flush.js';
 import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
-import {type ListShape, Operands, type Snapshot, ViewTree} from './view-tree.js';
+import {type ListShape, Operands, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
 
 /** How the server hears of a query. */
 export type QuerySource = {readonly type: 'local'} | {readonly type: 'ast'} | {
@@ -74,11 +74,15 @@ interface OpenView {
   status: ViewStatus;
   /** Why the query failed at the server; counts while the status is `error`. */
   failure: QueryErrorDetails | undefined;
-  /** Nobody listens any more, but queued effects may still name it. */
+  /** Changed since it was last published. */
+  changed: boolean;
+  /** Nobody listens any more. */
   dropped: boolean;
 }
 
-type Queued = Exclude<HostEffect, {type: 'flush'}> | {readonly type: 'flush'; readonly parts: FlushParts};
+// A flush is applied to the trees when it is taken, so that rows can be named by what is asked meanwhile;
+// what stays in the queue in its place is that it is to be shown.
+type Queued = ForHost | {readonly type: 'flush'};
 
 const writeOps: {readonly [K in WriteOp]: number} = {insert: 0, upsert: 1, update: 2, delete: 3};
 
@@ -88,7 +92,15 @@ export class Core {
   readonly #layout: readonly TableLayout[];
   readonly #rows: (Row | undefined)[] = [];
   readonly #views = new Map<number, OpenView>();
-  readonly #dropped: number[] = [];
+  readonly #rowOf: RowOf = handle => {
+    const row = this.#rows[handle];
+    if (row === undefined) {
+      throw new RangeError(`A flush names row ${handle}, which was never sent.`);
+    }
+    return row;
+  };
+  // Applied but not published, in the order in which they were first touched.
+  readonly #changed: OpenView[] = [];
   readonly #queue: Queued[] = [];
   #delivering = false;
   #fault: LandfallError | undefined;
@@ -115,7 +127,7 @@ export class Core {
     const id = this.#call(raw =>
       raw.view(JSON.stringify(ast), source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
     );
-    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, dropped: false});
+    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, changed: false, dropped: false});
     this.#deliver();
     return {
       setTTL: ms => this.#run(raw => raw.set_ttl(id, ms)),
@@ -126,7 +138,7 @@ export class Core {
 
   /** The answer to a query on what is visible now. */
   query(ast: AST, shape: ListShape): Snapshot {
-    return this.#decodeDetached(this.#call(raw => raw.run(JSON.stringify(ast))), shape);
+    return this.#answer(shape, raw => raw.run(JSON.stringify(ast)));
   }
 
   /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */
@@ -140,7 +152,7 @@ export class Core {
   }
 
   read(tx: number, ast: AST, shape: ListShape): Snapshot {
-    return this.#decodeDetached(this.#call(raw => raw.read(tx, JSON.stringify(ast))), shape);
+    return this.#answer(shape, raw => raw.read(tx, JSON.stringify(ast)));
   }
 
   settle(tx: number, error: SettleError | undefined): void {
@@ -202,12 +214,15 @@ export class Core {
 
   #dropView(id: number): void {
     const view = this.#views.get(id);
-    if (this.#fault !== undefined || view === undefined || view.dropped) {
+    if (this.#fault !== undefined || view === undefined) {
       return;
     }
     view.dropped = true;
-    this.#dropped.push(id);
-    this.#run(raw => raw.drop_view(id));
+    // What was made before the call may still name the view, what comes after it may not.
+    this.#fetch();
+    this.#call(raw => raw.drop_view(id));
+    this.#views.delete(id);
+    this.#deliver();
   }
 
   #deliver(): void {
@@ -216,44 +231,62 @@ export class Core {
     }
     this.#delivering = true;
     try {
-      for (this.#fetch(); this.#queue.length > 0; this.#fetch()) {
-        this.#carryOut(this.#queue.shift()!);
+      while (this.#fetch() || this.#queue.length > 0) {
+        for (const effect of this.#queue.splice(0)) {
+          this.#carryOut(effect);
+        }
       }
     } catch (error) {
-      // A flush that does not fit what came before it: what is shown can no longer be trusted.
+      // What carries out effects must not throw: nobody knows how far it came.
       this.#panicked(error instanceof Error ? error.message : String(error));
     } finally {
       this.#delivering = false;
     }
-    for (const id of this.#dropped.splice(0)) {
-      this.#views.delete(id);
-    }
   }
 
-  #fetch(): void {
-    if (this.#fault !== undefined) {
-      return;
-    }
-    const taken = this.#call(raw => raw.take());
+  // Takes what waits, if anything: flushes are applied at once, everything else is queued.
+  #fetch(): boolean {
+    const taken = this.#fault === undefined ? this.#call(raw => raw.take()) : undefined;
     if (taken === undefined) {
-      return;
+      return false;
     }
-    let next = 1;
-    for (const effect of JSON.parse(taken[0]) as HostEffect[]) {
-      if (effect.type === 'flush') {
-        this.#queue.push({type: 'flush', parts: taken.slice(next, next + 3) as unknown as FlushParts});
-        next += 3;
+    const [json, ...parts] = taken;
+    try {
+      if (json === undefined) {
+        this.#applyFlush(parts as unknown as FlushParts);
       } else {
-        this.#queue.push(effect);
+        this.#applyEffects(JSON.parse(json) as HostEffect[], parts);
+      }
+    } catch (error) {
+      // A flush that does not fit what came before it: what is shown can no longer be trusted.
+      this.#panicked(error instanceof Error ? error.message : String(error));
+    }
+    return true;
+  }
+
+  #applyEffects(effects: readonly HostEffect[], parts: readonly (Uint8Array | Uint32Array)[]): void {
+    let next = 0;
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'flush':
+          this.#applyFlush(parts.slice(next, next + 3) as unknown as FlushParts);
+          next += 3;
+          break;
+        case 'queryFailed':
+          this.#queryFailed(effect);
+          break;
+        default:
+          this.#queue.push(effect);
       }
     }
   }
 
   #carryOut(effect: Queued): void {
+    if (this.#fault !== undefined) {
+      return;
+    }
     if (effect.type === 'flush') {
-      this.#applyFlush(effect.parts);
-    } else if (effect.type === 'queryFailed') {
-      this.#queryFailed(effect);
+      this.#publish();
     } else {
       this.#host.effect(effect);
     }
@@ -272,33 +305,45 @@ export class Core {
   }
 
   #applyFlush([batch, operations, releases]: FlushParts): void {
-    decodeRowBatch(this.#layout, batch, (handle, row) => {
-      this.#rows[handle] = row;
-    });
-    const touched = new Set<OpenView>();
-    applyOperations(new Operands(operations), handle => this.#rowOf(handle), id => {
-      const view = this.#views.get(id);
-      if (view === undefined) {
-        throw new RangeError(`A flush names view ${id}, which is not open.`);
-      }
-      touched.add(view);
-      return view;
-    });
-    for (const {listener, tree, status, failure, dropped} of touched) {
-      if (!dropped) {
-        listener.publish(tree?.publish(), status, failure);
-      }
+    decodeRowBatch(this.#layout, batch, this.#rows);
+    applyOperations(new Operands(operations), this.#rowOf, id => this.#touch(id));
+    this.#release(releases);
+    this.#queue.push({type: 'flush'});
+  }
+
+  #touch(id: number): OpenView {
+    const view = this.#views.get(id);
+    if (view === undefined) {
+      throw new RangeError(`A flush names view ${id}, which is not open.`);
     }
-    for (const handle of releases) {
+    if (!view.changed) {
+      view.changed = true;
+      this.#changed.push(view);
+    }
+    return view;
+  }
+
+  #release(handles: Uint32Array): void {
+    for (const handle of handles) {
       this.#rows[handle] = undefined;
     }
-    if (touched.size > 0) {
-      this.#host.batch(() => {
-        for (const view of touched) {
-          this.#notify(view);
-        }
-      });
+  }
+
+  // All views first, then all listeners.
+  #publish(): void {
+    const views = this.#changed.splice(0).filter(view => !view.dropped);
+    if (views.length === 0) {
+      return;
     }
+    for (const view of views) {
+      view.changed = false;
+      view.listener.publish(view.tree?.publish(), view.status, view.failure);
+    }
+    this.#host.batch(() => {
+      for (const view of views) {
+        this.#notify(view);
+      }
+    });
   }
 
   // One listener that throws must not keep the others from hearing.
@@ -312,21 +357,18 @@ export class Core {
     }
   }
 
-  #rowOf(handle: number): Row {
-    const row = this.#rows[handle];
-    if (row === undefined) {
-      throw new RangeError(`A flush names row ${handle}, which was never sent.`);
-    }
-    return row;
-  }
-
-  #decodeDetached(parts: FlushParts, shape: ListShape): Snapshot {
-    const rows: Row[] = [];
-    decodeRowBatch(this.#layout, parts[0], (handle, row) => {
-      rows[handle] = row;
-    });
+  #answer(shape: ListShape, ask: (raw: RawCore) => FlushParts): Snapshot {
+    this.#fetch();
+    const [batch, operations, releases] = this.#call(ask);
     const tree = new ViewTree(shape);
-    applyOperations(new Operands(parts[1]), handle => rows[handle]!, () => ({tree, status: 'unknown'}));
+    try {
+      decodeRowBatch(this.#layout, batch, this.#rows);
+      applyOperations(new Operands(operations), this.#rowOf, () => ({tree, status: 'unknown'}));
+      this.#release(releases);
+    } catch (error) {
+      this.#panicked(error instanceof Error ? error.message : String(error));
+      throw this.#fault ?? error;
+    }
     return tree.publish();
   }
 }

@@ -14,30 +14,25 @@ export interface TableLayout {
   readonly primaryKey: readonly string[];
 }
 
-const kind = {allNull: 0, number: 1, boolean: 2, string: 3, dictionary: 4, json: 5} as const;
-const headerBytes = 16;
+const kind = {allNull: 0, number: 1, boolean: 2, string: 3, dictionary: 4, json: 5, integer: 6} as const;
+const headerWords = 4;
+// A string that is cut out of a decoded text keeps that text alive: longer texts are decoded in pieces.
+const textPieceBytes = 32 * 1024;
+const utf8 = new TextDecoder('utf-8', {ignoreBOM: true});
 
-/** Calls `keep` with the handle and the object of each row of the batch. */
-export function decodeRowBatch(
-  layout: readonly TableLayout[],
-  batch: Uint8Array,
-  keep: (handle: number, row: Row) => void,
-): void {
+/** Makes the row objects of a batch and puts each at its handle. */
+export function decodeRowBatch(layout: readonly TableLayout[], batch: Uint8Array, rows: (Row | undefined)[]): void {
   if (batch.length === 0) {
     return;
   }
   const reader = new BatchReader(batch);
   for (let block = 0; block < reader.blocks; block++) {
-    decodeTable(layout, reader, keep);
+    decodeTable(layout, reader, rows);
   }
 }
 
-function decodeTable(
-  layout: readonly TableLayout[],
-  reader: BatchReader,
-  keep: (handle: number, row: Row) => void,
-): void {
-  reader.align(8);
+function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: (Row | undefined)[]): void {
+  reader.align8();
   const table = layout[reader.u32()];
   const count = reader.u32();
   const columnCount = reader.u32();
@@ -57,15 +52,19 @@ function decodeTable(
     for (let c = 0; c < columnCount; c++) {
       row[names[c]!] = columns[c]![i]!;
     }
-    keep(handles[i]!, Object.freeze(row));
+    const handle = handles[i]!;
+    // An array that is written far behind its end would become a map.
+    while (rows.length < handle) {
+      rows.push(undefined);
+    }
+    rows[handle] = Object.freeze(row);
   }
 }
 
 function decodeColumn(reader: BatchReader, count: number): ReadonlyJSONValue[] {
-  reader.align(4);
   const columnKind = reader.u32();
   const hasNulls = reader.u32() === 1;
-  const nulls = hasNulls ? reader.u32s((count + 31) >>> 5) : undefined;
+  const nulls = hasNulls ? reader.bits(count) : undefined;
   const values = decodeValues(reader, columnKind, count, nulls);
   if (nulls !== undefined) {
     for (let i = 0; i < count; i++) {
@@ -87,10 +86,11 @@ function decodeValues(
     case kind.allNull:
       return new Array<null>(count).fill(null);
     case kind.number:
-      reader.align(8);
-      return Array.from(reader.f64s(count));
+      return reader.numbers(count);
+    case kind.integer:
+      return reader.integers(count);
     case kind.boolean:
-      return decodeBooleans(reader.u32s((count + 31) >>> 5), count);
+      return decodeBooleans(reader.bits(count), count);
     case kind.string:
       return reader.strings(count);
     case kind.dictionary:
@@ -112,10 +112,9 @@ function decodeBooleans(bits: Uint32Array, count: number): boolean[] {
 
 function decodeDictionary(reader: BatchReader, count: number): string[] {
   const words = reader.strings(reader.u32());
-  const indices = reader.u32s(count);
   const values = new Array<string>(count);
   for (let i = 0; i < count; i++) {
-    values[i] = words[indices[i]!]!;
+    values[i] = words[reader.u32()]!;
   }
   return values;
 }
@@ -140,57 +139,128 @@ function deepFreeze(value: ReadonlyJSONValue): ReadonlyJSONValue {
 
 class BatchReader {
   readonly blocks: number;
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #text: string;
-  #position = headerBytes;
-  // In UTF-16 code units, as `substring` counts.
+  readonly #words: Uint32Array;
+  readonly #signed: Int32Array;
+  readonly #doubles: Float64Array;
+  readonly #text: Uint8Array;
+  // The whole text, if it is short.
+  readonly #decoded: string | undefined;
+  #word = headerWords;
+  // In bytes; and in the UTF-16 code units of `#decoded`.
   #textPosition = 0;
+  #decodedPosition = 0;
 
   constructor(batch: Uint8Array) {
     // Numbers are read in place, which needs an address that divides by 8.
-    this.#bytes = batch.byteOffset % 8 === 0 ? batch : batch.slice();
-    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
-    this.blocks = this.#view.getUint32(0, true);
-    const textOffset = this.#view.getUint32(4, true);
-    const textLength = this.#view.getUint32(8, true);
-    const text = this.#bytes.subarray(textOffset, textOffset + textLength);
-    this.#text = new TextDecoder('utf-8', {ignoreBOM: true}).decode(text);
+    const bytes = batch.byteOffset % 8 === 0 ? batch : batch.slice();
+    const {buffer, byteOffset, byteLength} = bytes;
+    this.#words = new Uint32Array(buffer, byteOffset, byteLength >>> 2);
+    this.#signed = new Int32Array(buffer, byteOffset, byteLength >>> 2);
+    this.#doubles = new Float64Array(buffer, byteOffset, byteLength >>> 3);
+    const [blocks, textOffset, textLength] = this.#words as unknown as [number, number, number];
+    this.blocks = blocks;
+    this.#text = bytes.subarray(textOffset, textOffset + textLength);
+    this.#decoded = textLength <= textPieceBytes ? utf8.decode(this.#text) : undefined;
   }
 
-  align(bytes: 4 | 8): void {
-    this.#position = (this.#position + bytes - 1) & -bytes;
+  align8(): void {
+    this.#word += this.#word & 1;
   }
 
   u32(): number {
-    const value = this.#view.getUint32(this.#position, true);
-    this.#position += 4;
-    return value;
+    const word = this.#words[this.#word++];
+    if (word === undefined) {
+      throw new RangeError('A row batch ends in the middle.');
+    }
+    return word;
   }
 
   u32s(count: number): Uint32Array {
-    const values = new Uint32Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#position, count);
-    this.#position += 4 * count;
-    return values;
+    const start = this.#skip(count);
+    return this.#words.subarray(start, start + count);
   }
 
-  f64s(count: number): Float64Array {
-    const values = new Float64Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#position, count);
-    this.#position += 8 * count;
-    return values;
+  /** One bit for each of `count` rows. */
+  bits(count: number): Uint32Array {
+    return this.u32s((count + 31) >>> 5);
   }
 
-  /** `count` lengths, then as many strings out of the text block. */
-  strings(count: number): string[] {
-    const lengths = this.u32s(count);
-    const values = new Array<string>(count);
-    let position = this.#textPosition;
+  numbers(count: number): number[] {
+    this.align8();
+    const start = this.#skip(2 * count) >>> 1;
+    const values = new Array<number>(count);
     for (let i = 0; i < count; i++) {
-      const end = position + lengths[i]!;
-      values[i] = this.#text.substring(position, end);
-      position = end;
+      values[i] = this.#doubles[start + i]!;
     }
-    this.#textPosition = position;
     return values;
   }
+
+  integers(count: number): number[] {
+    const start = this.#skip(count);
+    const values = new Array<number>(count);
+    for (let i = 0; i < count; i++) {
+      values[i] = this.#signed[start + i]!;
+    }
+    return values;
+  }
+
+  /** The length of the strings in bytes, `count` lengths, and as many strings out of the text block. */
+  strings(count: number): string[] {
+    const bytes = this.u32();
+    const lengths = this.u32s(count);
+    const start = this.#textPosition;
+    this.#textPosition += bytes;
+    if (this.#decoded !== undefined) {
+      const values = new Array<string>(count);
+      this.#decodedPosition = cut(this.#decoded, this.#decodedPosition, lengths, 0, count, values);
+      return values;
+    }
+    return decodeInPieces(this.#text.subarray(start, start + bytes), lengths);
+  }
+
+  // Steps over words; returns where they begin.
+  #skip(words: number): number {
+    const start = this.#word;
+    this.#word += words;
+    if (this.#word > this.#words.length) {
+      throw new RangeError('A row batch ends in the middle.');
+    }
+    return start;
+  }
+}
+
+// Cuts strings out of a text; returns where the last one ends.
+function cut(text: string, start: number, lengths: Uint32Array, from: number, to: number, values: string[]): number {
+  let position = start;
+  for (let i = from; i < to; i++) {
+    const end = position + lengths[i]!;
+    values[i] = text.substring(position, end);
+    position = end;
+  }
+  return position;
+}
+
+function decodeInPieces(text: Uint8Array, lengths: Uint32Array): string[] {
+  const count = lengths.length;
+  const values = new Array<string>(count);
+  let units = 0;
+  for (let i = 0; i < count; i++) {
+    units += lengths[i]!;
+  }
+  // Only where every character is one byte do the lengths say where a piece ends.
+  const pieceUnits = units === text.length ? textPieceBytes : Infinity;
+  let from = 0;
+  let start = 0;
+  while (from < count) {
+    let to = from;
+    let length = 0;
+    do {
+      length += lengths[to++]!;
+    } while (to < count && length + lengths[to]! <= pieceUnits);
+    const end = to === count ? text.length : start + length;
+    cut(utf8.decode(text.subarray(start, end)), 0, lengths, from, to, values);
+    from = to;
+    start = end;
+  }
+  return values;
 }

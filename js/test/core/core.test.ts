@@ -4,7 +4,7 @@ import {Core, type CoreHost, type ForHost} from '../../src/core/core.js';
 import type {HostEffect} from '../../src/core/effects.js';
 import type {ViewListener} from '../../src/core/core.js';
 
-type Taken = [string, ...(Uint8Array | Uint32Array)[]];
+type Taken = [string | undefined, ...(Uint8Array | Uint32Array)[]];
 
 class FakeRaw {
   static last: FakeRaw;
@@ -12,6 +12,7 @@ class FakeRaw {
   readonly reportPanic: (message: string) => void;
   readonly waiting: Taken[] = [];
   readonly calls: string[] = [];
+  answer: [Uint8Array, Uint32Array, Uint32Array] | undefined;
   onSettle: () => void = () => {};
   #views = 0;
 
@@ -32,6 +33,9 @@ class FakeRaw {
   }
   drop_view(id: number) {
     this.calls.push(`drop ${id}`);
+  }
+  run() {
+    return this.answer;
   }
   settle() {
     this.onSettle();
@@ -127,6 +131,28 @@ describe('a flush', () => {
     raw.giveFlush(0, [6, 1, 2]);
     raw.notify();
     expect(publish).toHaveBeenCalledWith([], 'error', {type: 'app', message: 'no', details: {a: 1}});
+  });
+
+  test('is applied before a query is asked, and shown afterwards', () => {
+    const {core, raw} = start();
+    const publish = vi.fn();
+    core.openView(request, listener({publish}));
+    raw.giveFlush(0, [1, 1, 2, 1, 0]);
+    raw.answer = [new Uint8Array(0), Uint32Array.of(1, 0, 2, 1, 0), Uint32Array.of(0)];
+    expect(core.query(request.ast, request.shape)).toEqual([{id: null}]);
+    expect(publish).not.toHaveBeenCalled();
+    raw.notify();
+    expect(publish).toHaveBeenCalledWith([{id: null}], 'unknown', undefined);
+  });
+
+  test('that is alone comes without text', () => {
+    const {core, raw} = start();
+    const publish = vi.fn();
+    core.openView(request, listener({publish}));
+    raw.giveFlush(0, [1, 1, 2, 1, 0]);
+    raw.waiting[0]![0] = undefined;
+    raw.notify();
+    expect(publish).toHaveBeenCalledOnce();
   });
 
   test('may still name a view that a listener has dropped meanwhile', () => {

@@ -2,7 +2,7 @@
 import {afterAll, describe, expect, test} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, Zero} from '../../src/index.js';
 import type {ReadonlyJSONObject} from '../../src/json.js';
-import {decodeRowBatch, type TableLayout} from '../../src/core/row-batch.js';
+import {decodeRowBatch, type Row, type TableLayout} from '../../src/core/row-batch.js';
 import {schema, type TestSchema} from '../schema.js';
 
 const zql = createBuilder(schema);
@@ -43,6 +43,11 @@ describe('rows come out as they went in', () => {
     ['text outside of ASCII and outside of the basic plane',
       ['', 'é', '日本語', '😀', 'a😀b', '\u0000', '\ufeff', '👩‍👩‍👧', '"\\\n'].map((title, i) => issue(i, {title}))],
     ['JSON of every kind', [1, 'x', '', true, false, null, [], {}, [1, [2, {a: null}]], {ü: '😀'}].map((meta, i) => issue(i, {meta}))],
+    ['long text of one byte a character, decoded in pieces',
+      Array.from({length: 500}, (_, i) => issue(i, {title: `${i}`.repeat(i), ownerID: i % 2 ? null : `owner of ${i}`}))],
+    ['long text of one byte a character beside text that is not', Array.from({length: 500}, (_, i) =>
+      issue(i, {title: 'plain '.repeat(i % 40), ownerID: `ö${i}`.repeat(i % 30)}))],
+    ['whole numbers beside others', [0, 1, -1, 2 ** 31 - 1, -(2 ** 31)].map((rank, i) => issue(i, {rank, created: rank * 2}))],
     ['long text between short', ['short', 'x'.repeat(100_000), '日'.repeat(30_000), 'short'].map((title, i) => issue(i, {title}))],
   ])('%s', async (_, rows) => {
     expect(await through(rows)).toEqual(rows);
@@ -81,15 +86,17 @@ describe('bytes that do not fit', () => {
     new Uint8Array(new Uint32Array([1, 48, 0, 0, table, 1, columns, 0, 5, kind, 0, 0]).buffer);
 
   test('an empty batch has no rows', () => {
-    decodeRowBatch(layout, new Uint8Array(0), () => expect.unreachable());
+    const rows: Row[] = [];
+    decodeRowBatch(layout, new Uint8Array(0), rows);
+    expect(rows).toEqual([]);
   });
 
   test('what fits is decoded, also at an odd address', () => {
     const shifted = new Uint8Array(49);
     shifted.set(batch(0, 1, 0), 1);
-    const rows: unknown[] = [];
-    decodeRowBatch(layout, shifted.subarray(1), (handle, row) => rows.push([handle, row]));
-    expect(rows).toEqual([[5, {id: null}]]);
+    const rows: Row[] = [];
+    decodeRowBatch(layout, shifted.subarray(1), rows);
+    expect(rows).toEqual([...Array(5).fill(undefined), {id: null}]);
   });
 
   test.each([
@@ -97,8 +104,9 @@ describe('bytes that do not fit', () => {
     ['another number of columns', batch(0, 2, 0)],
     ['an unknown kind of column', batch(0, 1, 9)],
     ['an end in the middle', batch(0, 1, 3).subarray(0, 36)],
+    ['an end in the middle of a column', batch(0, 1, 6).subarray(0, 44)],
   ])('%s', (_, bytes) => {
-    expect(() => decodeRowBatch(layout, bytes, () => {})).toThrow(RangeError);
+    expect(() => decodeRowBatch(layout, bytes, [])).toThrow(RangeError);
   });
 });
 

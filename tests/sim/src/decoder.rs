@@ -4,6 +4,9 @@ use landfall_client::Flush;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// How many rows that no view shows the clients keep: few, so that they are given up often.
+pub const IDLE_ROWS: usize = 3;
+
 /// One entry of a view.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -111,18 +114,28 @@ impl Bytes<'_> {
     }
 }
 
-/// The shared text, taken piece by piece in UTF-16 code units as `substring` would.
-struct Text {
-    units: Vec<u16>,
+/// The shared text, taken group by group in bytes, and piece by piece in UTF-16 code units as `substring` would.
+struct Text<'a> {
+    text: &'a str,
     at: usize,
 }
 
-impl Text {
-    fn take(&mut self, length: u32) -> String {
-        let end = self.at + length as usize;
-        let text = String::from_utf16(&self.units[self.at..end]).expect("pieces are whole");
+impl Text<'_> {
+    /// A group: its length in bytes, then the lengths of its pieces.
+    fn take(&mut self, bytes: &mut Bytes<'_>, count: usize) -> Vec<String> {
+        let end = self.at + bytes.word() as usize;
+        let units: Vec<u16> = self.text[self.at..end].encode_utf16().collect();
         self.at = end;
-        text
+        let mut at = 0;
+        let mut piece = |length: u32| {
+            let end = at + length as usize;
+            let text = String::from_utf16(&units[at..end]).expect("pieces are whole");
+            at = end;
+            text
+        };
+        let pieces = bytes.words(count).into_iter().map(&mut piece).collect();
+        assert_eq!(at, units.len(), "a group is as long as it says");
+        pieces
     }
 }
 
@@ -168,11 +181,27 @@ impl Decoder {
     /// Applies a flush of the shared row table.
     pub fn apply(&mut self, flush: &Flush) {
         self.flushes += 1;
+        self.take_rows(flush);
+        self.apply_ops(&flush.ops);
+        self.release_rows(flush);
+    }
+
+    /// The answer of a query that was run once, as JSON. All flushes before it must have been applied.
+    pub fn answer(&mut self, flush: &Flush, ast: &str) -> Value {
+        self.take_rows(flush);
+        let answer = snapshot_json(flush, ast, &self.rows);
+        self.release_rows(flush);
+        answer
+    }
+
+    fn take_rows(&mut self, flush: &Flush) {
         for (handle, row) in decode_rows(&self.layout, &flush.rows) {
             let before = self.rows.insert(handle, row);
             assert!(before.is_none(), "handle {handle} is given out twice");
         }
-        self.apply_ops(&flush.ops);
+    }
+
+    fn release_rows(&mut self, flush: &Flush) {
         for handle in &flush.releases {
             assert!(
                 self.rows.remove(handle).is_some(),
@@ -265,25 +294,29 @@ impl Decoder {
             flush.releases.is_empty(),
             "a detached flush releases nothing"
         );
-        let ast: Value = serde_json::from_str(ast).expect("an AST");
-        let shape = Shape::of(&ast);
         let rows: BTreeMap<u32, Value> =
             decode_rows(&self.layout, &flush.rows).into_iter().collect();
         assert!(
             rows.keys().copied().eq(0..rows.len() as u32),
             "detached handles count from 0"
         );
-        let mut words = Words(flush.ops.iter());
-        assert_eq!(
-            (words.next(), words.next()),
-            (1, 0),
-            "one snapshot for view 0"
-        );
-        words.next();
-        let list = read_list(&mut words, &shape);
-        assert_eq!(words.0.len(), 0, "nothing follows");
-        list_json(&list, &shape, &rows)
+        snapshot_json(flush, ast, &rows)
     }
+}
+
+fn snapshot_json(flush: &Flush, ast: &str, rows: &BTreeMap<u32, Value>) -> Value {
+    let ast: Value = serde_json::from_str(ast).expect("an AST");
+    let shape = Shape::of(&ast);
+    let mut words = Words(flush.ops.iter());
+    assert_eq!(
+        (words.next(), words.next()),
+        (1, 0),
+        "one snapshot for view 0"
+    );
+    words.next();
+    let list = read_list(&mut words, &shape);
+    assert_eq!(words.0.len(), 0, "nothing follows");
+    list_json(&list, &shape, rows)
 }
 
 fn list_json(list: &[Node], shape: &Shape, rows: &BTreeMap<u32, Value>) -> Value {
@@ -354,10 +387,7 @@ fn decode_rows(layout: &[(String, Vec<String>)], bytes: &[u8]) -> Vec<(u32, Valu
     assert_eq!(bytes.word(), 0);
     assert_eq!(offset + length, bytes.bytes.len(), "the text is the end");
     let text = std::str::from_utf8(&bytes.bytes[offset..]).expect("UTF-8");
-    let mut text = Text {
-        units: text.encode_utf16().collect(),
-        at: 0,
-    };
+    let mut text = Text { text, at: 0 };
     let mut rows = Vec::new();
     for _ in 0..tables {
         bytes.align8();
@@ -387,11 +417,11 @@ fn decode_rows(layout: &[(String, Vec<String>)], bytes: &[u8]) -> Vec<(u32, Valu
         );
     }
     assert_eq!(bytes.at, offset, "the text follows the tables");
-    assert_eq!(text.at, text.units.len(), "all text is used");
+    assert_eq!(text.at, text.text.len(), "all text is used");
     rows
 }
 
-fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text, count: usize) -> Vec<Value> {
+fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text<'_>, count: usize) -> Vec<Value> {
     let (kind, has_nulls) = (bytes.word(), bytes.word());
     let bitmap_words = count.div_ceil(32);
     let nulls = if has_nulls == 1 {
@@ -409,18 +439,14 @@ fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text, count: usize) -> Vec<Va
             let bits = bytes.words(bitmap_words);
             (0..count).map(|i| Value::Bool(bit(&bits, i))).collect()
         }
-        3 => bytes
-            .words(count)
+        3 => text
+            .take(bytes, count)
             .into_iter()
-            .map(|length| Value::String(text.take(length)))
+            .map(Value::String)
             .collect(),
         4 => {
             let size = bytes.word() as usize;
-            let entries: Vec<String> = bytes
-                .words(size)
-                .into_iter()
-                .map(|length| text.take(length))
-                .collect();
+            let entries = text.take(bytes, size);
             bytes
                 .words(count)
                 .into_iter()
@@ -428,18 +454,18 @@ fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text, count: usize) -> Vec<Va
                 .collect()
         }
         5 => {
-            let texts: Vec<String> = bytes
-                .words(count)
-                .into_iter()
-                .map(|length| text.take(length))
-                .collect();
             let parse =
                 |text: String| serde_json::from_str(if text.is_empty() { "null" } else { &text });
-            texts
+            text.take(bytes, count)
                 .into_iter()
                 .map(|text| parse(text).expect("JSON"))
                 .collect()
         }
+        6 => bytes
+            .words(count)
+            .into_iter()
+            .map(|word| json!(word as i32))
+            .collect(),
         other => panic!("unknown column kind {other}"),
     };
     values

@@ -54,6 +54,7 @@ impl World {
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&(id as u64).to_le_bytes());
         let mut options = Options::new(self.schema_json.clone(), entropy);
+        options.limits.idle_rows = crate::decoder::IDLE_ROWS;
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());
         let mut tab = Tab::open(options, self.store.clone(), &self.mutators, self.now);
