@@ -28,6 +28,10 @@ test('a schema is plain JSON in the shape that the engine reads', () => {
       {sourceField: ['id'], destField: ['issueID'], destSchema: 'issueLabel', cardinality: 'many'},
       {sourceField: ['labelID'], destField: ['id'], destSchema: 'label', cardinality: 'many'},
     ],
+    mainLabel: [
+      {sourceField: ['id'], destField: ['issueID'], destSchema: 'issueLabel', cardinality: 'one'},
+      {sourceField: ['labelID'], destField: ['id'], destSchema: 'label', cardinality: 'one'},
+    ],
   });
 });
 
