@@ -14,6 +14,7 @@
 )]
 
 pub mod brute;
+pub mod case;
 pub mod cell;
 pub mod engine;
 pub mod generate;

@@ -3,14 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
-
-use crate::brute::State;
+use crate::case;
 use crate::generate;
-use crate::program::{Change, Program, apply};
+use crate::program::Program;
 use crate::run::{Expected, Failure};
 use crate::shrink::shrink;
-use crate::tree;
 
 /// What a test did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +62,7 @@ fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
         "{name}: LANDFALL_TEST_SEED={seed} fails; made smaller, in state {}: {}\n{}",
         last.step,
         last.what,
-        case(&small, &format!("seed {seed}"))
+        case::write(&small, &format!("seed {seed}"))
     );
 }
 
@@ -81,52 +78,5 @@ fn attempt(seed: u64, program: &Program, runner: &mut Runner<'_>) -> Result<(), 
             step: 0,
             what: format!("panic: {}", text.unwrap_or_default()),
         })
-    })
-}
-
-/// A program with its obvious answers as a case for a case file; one that has a schema of its own.
-pub fn case(program: &Program, id: &str) -> Json {
-    let row = |change: &Change| {
-        let table = &program.tables[change.table];
-        let json = |row: &Option<Vec<_>>| row.as_ref().map(|row| table.to_json(row));
-        match (json(&change.old), json(&change.new)) {
-            (Some(old), Some(new)) => {
-                json!({"op": "edit", "table": table.name, "oldRow": old, "row": new})
-            }
-            (Some(old), None) => json!({"op": "remove", "table": table.name, "row": old}),
-            (_, new) => json!({"op": "add", "table": table.name, "row": new}),
-        }
-    };
-    let mut data = program.rows.clone();
-    let view = |data: &_| {
-        let state = State {
-            tables: &program.tables,
-            data,
-        };
-        tree::to_json(&program.tables, &program.query, &state.view(&program.query))
-    };
-    let rows = program.tables.iter().zip(&program.rows);
-    let rows: Vec<Json> = rows
-        .flat_map(|(table, rows)| {
-            rows.iter()
-                .map(|row| json!({"table": table.name, "row": table.to_json(row)}))
-        })
-        .collect();
-    let initial = view(&data);
-    let steps: Vec<Json> = program
-        .transactions
-        .iter()
-        .map(|transaction| {
-            let changes: Vec<Json> = transaction.iter().map(row).collect();
-            for change in transaction {
-                apply(&program.tables, &mut data, change);
-            }
-            json!({"changes": changes, "view": view(&data)})
-        })
-        .collect();
-    let ast: Json = serde_json::from_str(&program.query.to_json()).unwrap_or_default();
-    json!({
-        "id": id, "schema": program.schema_json(), "rows": rows, "ast": ast, "format": {},
-        "initial": initial, "steps": steps,
     })
 }

@@ -1,7 +1,7 @@
 //! What a query gives: rows with lists of related rows, as every engine's answer is written down to be compared.
 
 use landfall_zql::ast::{Ast, CorrelatedSubquery};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::program::{Record, Table, table};
 
@@ -32,29 +32,35 @@ pub fn shown(entry: &CorrelatedSubquery) -> &Ast {
     }
 }
 
-/// A list as the case files write it.
-pub fn to_json(tables: &[Table], ast: &Ast, list: &[Node]) -> Json {
+/// A list as the case files write it: in a format that says which relationships have one row.
+///
+/// # Errors
+/// One of those has several.
+pub fn to_json(tables: &[Table], ast: &Ast, format: &Json, list: &[Node]) -> Result<Json, String> {
     let of = &tables[table(tables, &ast.table)];
     let related = ast.related.as_deref().unwrap_or_default();
-    let nodes = list.iter().map(|node| {
+    let mut nodes = Vec::new();
+    for node in list {
         let mut json = json!({"row": of.to_json(&node.row)});
         if node.count > 1 {
             json["count"] = node.count.into();
         }
-        let lists = related
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| counts(related, *at));
-        let lists: Map<String, Json> = lists
-            .map(|(at, entry)| {
+        for (at, entry) in related.iter().enumerate() {
+            if counts(related, at) {
                 let name = entry.subquery.alias.clone().unwrap_or_default();
-                (name, to_json(tables, shown(entry), &node.lists[at]))
-            })
-            .collect();
-        if !lists.is_empty() {
-            json["related"] = Json::Object(lists);
+                let format = &format["relationships"][&name];
+                let list = to_json(tables, shown(entry), format, &node.lists[at])
+                    .map_err(|what| what.replace("''", &format!("'{name}'")))?;
+                json["related"][name] = list;
+            }
         }
-        json
-    });
-    Json::Array(nodes.collect())
+        nodes.push(json);
+    }
+    if format["singular"] != true {
+        return Ok(Json::Array(nodes));
+    }
+    match nodes.len() {
+        0 | 1 => Ok(nodes.pop().unwrap_or_default()),
+        _ => Err("Singular relationship '' should not have multiple rows".to_owned()),
+    }
 }
