@@ -7,7 +7,9 @@ use crate::queries::Status;
 use crate::rebase::{RowKey, VisibleRows};
 use crate::row_handles::RowHandles;
 use crate::view_ops::{TableShape, ViewOps};
-use landfall_ivm::{Branch, Entry, LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_ivm::{
+    Branch, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps, evaluate,
+};
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Row, Schema, TableId};
 use std::sync::Arc;
@@ -170,9 +172,12 @@ impl Visible {
 
 fn hydrate(query: &mut LiveQuery, source: &MemorySource) {
     let done = query
-        .hydrate(source, usize::MAX)
+        .hydrate(source, &Steps::unlimited())
         .expect("memory can be read");
-    debug_assert!(done, "a hydration without budget goes to the end");
+    debug_assert!(
+        done == Progress::Done,
+        "a hydration without budget goes to the end"
+    );
 }
 
 impl VisibleRows for Visible {

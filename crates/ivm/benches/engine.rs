@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use landfall_ivm::{LiveQuery, MemorySource, SourceChange};
+use landfall_ivm::{LiveQuery, MemorySource, SourceChange, Steps};
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, ValueRef};
 use tracker::{Data, Random};
@@ -28,7 +28,7 @@ fn open(source: &mut MemorySource, ast: &Ast) -> LiveQuery {
         source.retain_index(*table, spec);
     }
     query
-        .hydrate(source, usize::MAX)
+        .hydrate(source, &Steps::unlimited())
         .expect("memory can be read");
     query
 }

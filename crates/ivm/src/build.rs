@@ -54,6 +54,8 @@ impl Pipeline {
             order: level.order,
             relationships: level.relationships,
             indexes: builder.indexes,
+            hydrated: RefCell::new(None),
+            tasks: RefCell::new(Vec::new()),
         })
     }
 }

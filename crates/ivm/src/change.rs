@@ -63,6 +63,27 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The row that changes; of an edited one the new version.
+    pub(crate) fn row(&self) -> &Row {
+        match self {
+            Change::Add(node) | Change::Remove(node) => &node.row,
+            Change::Edit { new, .. } => new,
+            Change::Child { row, .. } => row,
+        }
+    }
+
+    /// What an edit is to those who see only rows that are shown.
+    pub(crate) fn edit(old: Row, was_shown: bool, new: Row, is_shown: bool) -> Option<Change> {
+        match (was_shown, is_shown) {
+            (false, false) => None,
+            (false, true) => Some(Change::Add(new.into())),
+            (true, false) => Some(Change::Remove(old.into())),
+            (true, true) => Some(Change::Edit { old, new }),
+        }
+    }
+}
+
 /// Receives what a pipeline gives out.
 pub trait Output {
     /// Takes one change of the root level. `reader` gives the children of its nodes as they are now; they must be

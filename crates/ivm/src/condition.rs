@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use landfall_zql::Row;
 use landfall_zql::predicate::Predicate;
 
-use crate::change::{Change, Node, Output};
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
 use crate::source::Sink;
@@ -89,30 +89,17 @@ impl Where {
         failure.map_or(Ok(()), Err)
     }
 
-    pub fn push(
-        &self,
-        reader: Reader<'_>,
-        own: OpId,
-        change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
+    pub fn push(&self, reader: Reader<'_>, change: Change) -> Result<Option<Change>, SourceError> {
         let is_met = |row: &Row| self.term.is_met(reader, row, None);
-        let change = match change {
-            Change::Add(node) if is_met(&node.row)? => Change::Add(node),
-            Change::Remove(node) if is_met(&node.row)? => Change::Remove(node),
-            Change::Add(_) | Change::Remove(_) => return Ok(()),
-            Change::Edit { old, new } => match (is_met(&old)?, is_met(&new)?) {
-                (false, false) => return Ok(()),
-                (false, true) => Change::Add(new.into()),
-                (true, false) => Change::Remove(old.into()),
-                (true, true) => Change::Edit { old, new },
-            },
-            Change::Child { row, join, change } => match self.child(reader, row, join, change)? {
-                Some(change) => change,
-                None => return Ok(()),
-            },
-        };
-        reader.send(own, change, output)
+        Ok(match change {
+            Change::Add(node) => is_met(&node.row)?.then_some(Change::Add(node)),
+            Change::Remove(node) => is_met(&node.row)?.then_some(Change::Remove(node)),
+            Change::Edit { old, new } => {
+                let (was, is) = (is_met(&old)?, is_met(&new)?);
+                Change::edit(old, was, new, is)
+            }
+            Change::Child { row, join, change } => self.child(reader, row, join, change)?,
+        })
     }
 
     /// What the change of a row's child is for the row: it may enter or leave by it.

@@ -7,6 +7,7 @@ use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Predicate;
 use landfall_zql::{Row, TableId, ValueRef, join_eq};
 
+use crate::change::Change;
 use crate::error::SourceError;
 use crate::pipeline::{Reader, Request};
 use crate::source::{Constraint, FetchRequest, Sink};
@@ -31,7 +32,7 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    pub fn include(&mut self, old: Option<&Row>, new: Option<&Row>) {
+    fn include(&mut self, old: Option<&Row>, new: Option<&Row>) {
         if let Some(old) = old {
             self.removed = Some(old.clone());
         }
@@ -51,6 +52,7 @@ impl Connection {
         let Some(constraint) = self.constrain(request.constraint) else {
             return Ok(());
         };
+        let asked = request;
         let request = FetchRequest {
             table: self.table,
             constraint: &constraint,
@@ -67,6 +69,11 @@ impl Connection {
         let mut added = added.filter(|row| request.admits(row));
         let mut flow = ControlFlow::Continue(());
         reader.source().fetch(&request, &mut |row| {
+            if asked.pauses(reader, row) {
+                flow = ControlFlow::Break(());
+                return flow;
+            }
+            reader.steps.spend();
             let is_removed = removed
                 .as_ref()
                 .is_some_and(|removed| table.compare_keys(removed, row).is_eq());
@@ -88,6 +95,22 @@ impl Connection {
             let _ = sink(&last);
         }
         Ok(())
+    }
+
+    /// Shows a change from now on; gives what it is to those downstream.
+    pub fn see(&self, old: Option<&Row>, new: Option<&Row>) -> Option<Change> {
+        self.overlay.borrow_mut().include(old, new);
+        let before = old.filter(|row| self.filter.matches(row));
+        let after = new.filter(|row| self.filter.matches(row));
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(row)) => Some(Change::Add(row.clone().into())),
+            (Some(row), None) => Some(Change::Remove(row.clone().into())),
+            (Some(old), Some(new)) => Some(Change::Edit {
+                old: old.clone(),
+                new: new.clone(),
+            }),
+        }
     }
 
     /// The pinned columns and those of a request, or `None` when they contradict each other.

@@ -55,15 +55,22 @@ impl Drive {
         if !constrained.eq(&self.columns) {
             return reader.fetch(self.input, request, sink);
         }
+        let resumes = (self.resumes || request.pause.is_some()) && !request.reverse;
         let rows = match self.found.take() {
-            Some(rows) if self.resumes && request.start.is_some() && !request.reverse => rows,
+            Some(rows) if resumes && request.start.is_some() => rows,
             _ => self.candidates(reader, request)?,
         };
         let first = request.start.map_or(0, |start| {
             rows.partition_point(|row| self.is_before(row, start, request.reverse))
         });
-        let done = rows[first..].iter().try_for_each(sink);
-        if self.resumes && done.is_break() && !request.reverse {
+        let done = rows[first..].iter().try_for_each(|row| {
+            if request.pauses(reader, row) {
+                return ControlFlow::Break(());
+            }
+            reader.steps.spend();
+            sink(row)
+        });
+        if resumes && done.is_break() {
             self.found.replace(Some(rows));
         }
         Ok(())
@@ -93,6 +100,7 @@ impl Drive {
                 Some(constraint) => {
                     let request = Request {
                         constraint: &constraint,
+                        pause: None,
                         ..*request
                     };
                     reader.fetch(self.input, &request, &mut |row| {

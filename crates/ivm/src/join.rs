@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 use landfall_zql::ordering::Order;
 use landfall_zql::{Row, ValueRef, compare};
 
-use crate::change::{Change, Node, Output};
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
+use crate::push::{Parents, Task};
+use crate::source::{Basis, Start};
 
 #[derive(Debug)]
 pub(crate) struct Join {
@@ -128,12 +130,11 @@ impl Join {
         if !self.parent_order.compare(parent, position).is_gt() {
             return;
         }
-        let child = match change {
-            Change::Add(node) | Change::Remove(node) => &node.row,
-            Change::Edit { new, .. } => new,
-            // The child itself is the same row before and after.
-            Change::Child { .. } => return,
-        };
+        // The child itself is the same row before and after.
+        if let Change::Child { .. } = change {
+            return;
+        }
+        let child = change.row();
         let is_parent = self
             .parent_columns
             .iter()
@@ -167,48 +168,74 @@ impl Join {
         children.retain(|other| self.child_order.compare(&other.row, row).is_ne());
     }
 
+    /// Begins to give a child's change to its parents.
     pub fn push_child(
         &self,
         reader: Reader<'_>,
         own: OpId,
         change: Change,
-        output: &mut dyn Output,
+        tasks: &mut Vec<Task>,
     ) -> Result<(), SourceError> {
-        let child = match &change {
-            Change::Add(node) | Change::Remove(node) => &node.row,
-            Change::Edit { new, .. } => new,
-            Change::Child { row, .. } => row,
+        let parents = self.next_parents(reader, change.row(), None)?;
+        if let [first, ..] = parents.rows.as_slice() {
+            let position = first.clone();
+            self.in_progress
+                .replace(Some(InProgress { change, position }));
+            tasks.push(Task::Parents { join: own, parents });
+        }
+        Ok(())
+    }
+
+    /// Gives the change in progress to one more parent. Nothing else is to be done for that parent, so the work may be
+    /// left here: the position says what each parent sees meanwhile.
+    pub fn next_parent(
+        &self,
+        reader: Reader<'_>,
+        own: OpId,
+        mut parents: Parents,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
+        if parents.rows.len() == 0 && parents.more {
+            let at = self.in_progress.borrow().clone();
+            if let Some(InProgress { change, position }) = at {
+                parents = self.next_parents(reader, change.row(), Some(&position))?;
+            }
+        }
+        let Some(parent) = parents.rows.next() else {
+            self.in_progress.take();
+            return Ok(None);
         };
+        let mut in_progress = self.in_progress.borrow_mut();
+        Ok(in_progress.as_mut().map(|in_progress| {
+            in_progress.position = parent.clone();
+            tasks.push(Task::Parents { join: own, parents });
+            Change::Child {
+                row: parent,
+                join: JoinId(own),
+                change: Box::new(in_progress.change.clone()),
+            }
+        }))
+    }
+
+    /// The next parents of a child.
+    fn next_parents(
+        &self,
+        reader: Reader<'_>,
+        child: &Row,
+        after: Option<&Row>,
+    ) -> Result<Parents, SourceError> {
         let Some(constraint) = key(&self.child_columns, child, &self.parent_columns) else {
-            return Ok(());
+            return Parents::collect(|_| Ok(()));
         };
         let request = Request {
             constraint: &constraint,
+            start: after.map(|row| Start {
+                row,
+                basis: Basis::After,
+            }),
             ..Request::default()
         };
-        let mut parents = Vec::new();
-        reader.fetch(self.parent, &request, &mut |row| {
-            parents.push(row.clone());
-            ControlFlow::Continue(())
-        })?;
-        let mut done = Ok(());
-        for parent in parents {
-            *self.in_progress.borrow_mut() = Some(InProgress {
-                change: change.clone(),
-                position: parent.clone(),
-            });
-            let change = Change::Child {
-                row: parent,
-                join: JoinId(own),
-                change: Box::new(change.clone()),
-            };
-            done = reader.send(own, change, output);
-            if done.is_err() {
-                break;
-            }
-        }
-        self.in_progress.take();
-        done
+        Parents::collect(|sink| reader.fetch(self.parent, &request, sink))
     }
 }
 

@@ -303,7 +303,7 @@ impl Stage<'_> {
     }
 
     fn send(&mut self, change: Change) -> Result<(), SourceError> {
-        self.reader.send(self.own, change, self.output)
+        self.reader.send_through(self.own, change, self.output)
     }
 
     fn send_far(&mut self, junction: Row, change: Change) -> Result<(), SourceError> {

@@ -17,9 +17,11 @@ mod live_query;
 mod memory_source;
 mod pipeline;
 mod plan;
+mod push;
 mod rows;
 mod skip;
 mod source;
+mod steps;
 mod take;
 mod view;
 
@@ -32,4 +34,5 @@ pub use pipeline::{JoinId, NodeSink, Pipeline, Reader};
 pub use plan::Choice;
 pub use rows::{RowDelta, RowSink};
 pub use source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange, Start};
+pub use steps::{Progress, Steps};
 pub use view::{Entry, Step, View, ViewDelta};

@@ -7,6 +7,7 @@ use landfall_zql::ast::Ast;
 use crate::error::{BuildError, SourceError};
 use crate::pipeline::Pipeline;
 use crate::source::{Source, SourceChange};
+use crate::steps::{Progress, Steps};
 use crate::view::{Entry, View, ViewDelta};
 
 /// A pipeline with a view of its output.
@@ -51,29 +52,39 @@ impl LiveQuery {
         self.is_hydrated
     }
 
-    /// Reads at most `budget` further root rows; gives whether hydration is complete. No change may be pushed, and
-    /// the source may not change, until it is.
+    /// Reads on until the steps are spent. No change may be pushed, and the source may not change, until it is done.
     ///
     /// # Errors
     /// Rows could not be read.
-    pub fn hydrate(&mut self, source: &dyn Source, budget: usize) -> Result<bool, SourceError> {
+    pub fn hydrate(&mut self, source: &dyn Source, steps: &Steps) -> Result<Progress, SourceError> {
         if self.is_hydrated {
-            return Ok(true);
+            return Ok(Progress::Done);
         }
-        let after = self.view.entries().last().map(|entry| entry.row.clone());
-        let mut left = budget;
         let view = &mut self.view;
-        self.pipeline
-            .fetch(source, after.as_ref(), &mut |reader, node| {
-                if left == 0 {
-                    return Ok(ControlFlow::Break(()));
-                }
-                left -= 1;
-                view.hydrate(reader, node)?;
-                Ok(ControlFlow::Continue(()))
-            })?;
-        self.is_hydrated = left > 0;
-        Ok(self.is_hydrated)
+        let progress = self.pipeline.hydrate(source, steps, &mut |reader, node| {
+            view.hydrate(reader, node)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.is_hydrated = progress == Progress::Done;
+        Ok(progress)
+    }
+
+    /// Begins to push one change; [`LiveQuery::advance`] carries it out.
+    pub fn begin(&mut self, change: &SourceChange) {
+        debug_assert!(
+            self.is_hydrated,
+            "changes are pushed through hydrated queries"
+        );
+        self.pipeline.begin(change);
+    }
+
+    /// Goes on with the change that was begun until the steps are spent; the source still shows the state before it.
+    /// What the view shows is complete when it is done.
+    ///
+    /// # Errors
+    /// Rows could not be read.
+    pub fn advance(&mut self, source: &dyn Source, steps: &Steps) -> Result<Progress, SourceError> {
+        self.pipeline.advance(source, steps, &mut self.view)
     }
 
     /// Pushes one change; the source still shows the state before it.
@@ -81,11 +92,8 @@ impl LiveQuery {
     /// # Errors
     /// Rows could not be read.
     pub fn push(&mut self, source: &dyn Source, change: &SourceChange) -> Result<(), SourceError> {
-        debug_assert!(
-            self.is_hydrated,
-            "changes are pushed through hydrated queries"
-        );
-        self.pipeline.push(source, change, &mut self.view)
+        self.begin(change);
+        self.advance(source, &Steps::unlimited()).map(drop)
     }
 
     /// What has changed in the view since the last call.

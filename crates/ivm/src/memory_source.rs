@@ -199,9 +199,6 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
         if range(row).is_ne() {
             return ControlFlow::Break(());
         }
-        if request.filter.is_some_and(|filter| !filter.matches(row)) {
-            return ControlFlow::Continue(());
-        }
         sink(row)
     };
     // Places are counted in the order of the index, which a reversed request travels backwards.

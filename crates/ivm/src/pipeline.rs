@@ -1,19 +1,22 @@
 //! A query as an arena of operators: hydrated once, then fed with changes. `build.rs` makes it from an AST.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use landfall_zql::ordering::Order;
 use landfall_zql::{Row, TableId, ValueRef};
 
-use crate::change::{Change, Node, Output, Relationship};
+use crate::change::{Node, Output, Relationship};
 use crate::condition::Where;
 use crate::connection::Connection;
 use crate::drive::Drive;
 use crate::error::SourceError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
+use crate::push::Task;
 use crate::skip::Skip;
-use crate::source::{Basis, IndexSpec, Sink, Source, SourceChange, Start, same_in};
+use crate::source::{Basis, IndexSpec, Sink, Source, SourceChange, Start};
+use crate::steps::{Pause, Progress, Steps};
 use crate::take::Take;
 
 /// An operator's place in its pipeline.
@@ -30,6 +33,16 @@ pub(crate) struct Request<'a> {
     pub constraint: &'a [(usize, ValueRef<'a>)],
     pub start: Option<Start<'a>>,
     pub reverse: bool,
+    /// The fetch may stop before its end when the steps are spent.
+    pub pause: Option<&'a Pause>,
+}
+
+impl Request<'_> {
+    /// Whether to stop before this row, because the steps are spent. To be asked by who gives rows of its own.
+    pub fn pauses(&self, reader: Reader<'_>, row: &Row) -> bool {
+        self.pause
+            .is_some_and(|pause| pause.before(row, reader.steps))
+    }
 }
 
 #[derive(Debug)]
@@ -67,6 +80,10 @@ pub struct Pipeline {
     pub(crate) order: Order,
     pub(crate) relationships: Vec<Relationship>,
     pub(crate) indexes: Vec<(TableId, IndexSpec)>,
+    /// Where hydration has got to.
+    pub(crate) hydrated: RefCell<Option<(Row, Basis)>>,
+    /// What is left to do of the change in progress.
+    pub(crate) tasks: RefCell<Vec<Task>>,
 }
 
 impl Pipeline {
@@ -105,10 +122,8 @@ impl Pipeline {
         after: Option<&Row>,
         sink: &mut NodeSink<'_>,
     ) -> Result<(), SourceError> {
-        let reader = Reader {
-            pipeline: self,
-            source,
-        };
+        let steps = Steps::unlimited();
+        let reader = Reader::new(self, source, &steps);
         let request = Request {
             start: after.map(|row| Start {
                 row,
@@ -116,19 +131,53 @@ impl Pipeline {
             }),
             ..Request::default()
         };
-        let mut failure = None;
-        reader.fetch(
-            self.root,
-            &request,
-            &mut |row| match sink(reader, row.clone().into()) {
-                Ok(flow) => flow,
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
+        reader.give(&request, sink)
+    }
+
+    /// Gives further root rows in order, until the steps are spent or the sink breaks; the next call goes on there.
+    /// At least one row is visited. Between two calls the source may not change.
+    ///
+    /// # Errors
+    /// Rows could not be read.
+    pub fn hydrate(
+        &self,
+        source: &dyn Source,
+        steps: &Steps,
+        sink: &mut NodeSink<'_>,
+    ) -> Result<Progress, SourceError> {
+        let reader = Reader::new(self, source, steps);
+        let position = self.hydrated.take();
+        let pause = Pause::default();
+        let request = Request {
+            start: position
+                .as_ref()
+                .map(|(row, basis)| Start { row, basis: *basis }),
+            pause: Some(&pause),
+            ..Request::default()
+        };
+        let mut last = None;
+        reader.give(&request, &mut |reader, node| {
+            let row = node.row.clone();
+            let flow = sink(reader, node)?;
+            if flow.is_break() {
+                last = Some(row);
+            }
+            Ok(flow)
+        })?;
+        let position = match (last, pause.into_next()) {
+            (Some(row), _) => (row, Basis::After),
+            (None, Some(row)) => (row, Basis::At),
+            (None, None) => {
+                for operator in &self.operators {
+                    if let Operator::Drive(drive) = operator {
+                        drive.found.take();
+                    }
                 }
-            },
-        )?;
-        failure.map_or(Ok(()), Err)
+                return Ok(Progress::Done);
+            }
+        };
+        self.hydrated.replace(Some(position));
+        Ok(Progress::More)
     }
 
     /// Pushes one change; the source still shows the state before it.
@@ -141,51 +190,32 @@ impl Pipeline {
         change: &SourceChange,
         output: &mut dyn Output,
     ) -> Result<(), SourceError> {
-        let done = self.push_steps(source, change, output);
-        for (_, connection) in self.connections(change.table) {
-            connection.overlay.take();
-        }
-        done
+        self.begin(change);
+        self.advance(source, &Steps::unlimited(), output).map(drop)
     }
 
-    fn push_steps(
+    pub(crate) fn connections(&self, table: TableId) -> impl Iterator<Item = (OpId, &Connection)> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let found = self.connection_from(from, table)?;
+            from = found.0 + 1;
+            Some(found)
+        })
+    }
+
+    /// The first connection of a table among the operators from this one on.
+    pub(crate) fn connection_from(
         &self,
-        source: &dyn Source,
-        change: &SourceChange,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
-        let reader = Reader {
-            pipeline: self,
-            source,
-        };
-        let (old, new) = (change.old.as_ref(), change.new.as_ref());
-        if let (Some(before), Some(after)) = (old, new)
-            && !self
-                .connections(change.table)
-                .any(|(_, connection)| !same_in(&connection.split, before, after))
-        {
-            return reader.push_to_connections(change.table, old, new, output);
-        }
-        // An edit of a column that joins or partitions by is a removal and then an addition, each for all connections.
-        if old.is_some() {
-            reader.push_to_connections(change.table, old, None, output)?;
-        }
-        if new.is_some() {
-            reader.push_to_connections(change.table, None, new, output)?;
-        }
-        Ok(())
-    }
-
-    fn connections(&self, table: TableId) -> impl Iterator<Item = (OpId, &Connection)> {
-        self.operators
-            .iter()
-            .enumerate()
-            .filter_map(move |(id, operator)| match operator {
-                Operator::Connection(connection) if connection.table == table => {
-                    Some((id, connection))
-                }
+        from: OpId,
+        table: TableId,
+    ) -> Option<(OpId, &Connection)> {
+        let operators = self.operators.iter().enumerate().skip(from);
+        operators
+            .filter_map(|(id, operator)| match operator {
+                Operator::Connection(connection) => Some((id, connection)),
                 _ => None,
             })
+            .find(|(_, connection)| connection.table == table)
     }
 
     pub(crate) fn join(&self, id: JoinId) -> &Join {
@@ -201,9 +231,22 @@ impl Pipeline {
 pub struct Reader<'a> {
     pipeline: &'a Pipeline,
     source: &'a dyn Source,
+    pub(crate) steps: &'a Steps,
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        pipeline: &'a Pipeline,
+        source: &'a dyn Source,
+        steps: &'a Steps,
+    ) -> Reader<'a> {
+        Reader {
+            pipeline,
+            source,
+            steps,
+        }
+    }
+
     /// The pipeline.
     pub fn pipeline(&self) -> &'a Pipeline {
         self.pipeline
@@ -229,6 +272,18 @@ impl<'a> Reader<'a> {
         self.source
     }
 
+    /// Gives the root rows of a request as nodes.
+    fn give(self, request: &Request<'_>, sink: &mut NodeSink<'_>) -> Result<(), SourceError> {
+        let mut failure = None;
+        self.fetch(self.pipeline.root, request, &mut |row| {
+            sink(self, row.clone().into()).unwrap_or_else(|error| {
+                failure = Some(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
     pub(crate) fn fetch(
         self,
         operator: OpId,
@@ -244,54 +299,5 @@ impl<'a> Reader<'a> {
             Operator::Join(join) => self.fetch(join.parent, request, sink),
             Operator::JunctionTake(take) => take.fetch(self, request, sink),
         }
-    }
-
-    /// Passes an operator's change on to whoever is downstream of it.
-    pub(crate) fn send(
-        self,
-        from: OpId,
-        change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
-        let (to, is_child) = match self.pipeline.downstream[from] {
-            Downstream::Output => return output.push(self, change),
-            Downstream::Input(to) => (to, false),
-            Downstream::Child(to) => (to, true),
-        };
-        match &self.pipeline.operators[to] {
-            Operator::Connection(_) => unreachable!("nothing is upstream of a connection"),
-            Operator::Skip(skip) => skip.push(self, to, change, output),
-            Operator::Where(condition) => condition.push(self, to, change, output),
-            Operator::Take(take) => take.push(self, to, change, output),
-            Operator::Join(join) if is_child => join.push_child(self, to, change, output),
-            Operator::Drive(_) | Operator::Join(_) => self.send(to, change, output),
-            Operator::JunctionTake(take) => take.push(self, to, change, output),
-        }
-    }
-
-    fn push_to_connections(
-        self,
-        table: TableId,
-        old: Option<&Row>,
-        new: Option<&Row>,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
-        for (id, connection) in self.pipeline.connections(table) {
-            // From here on this connection shows the change; those after it do not yet.
-            connection.overlay.borrow_mut().include(old, new);
-            let before = old.filter(|row| connection.filter.matches(row));
-            let after = new.filter(|row| connection.filter.matches(row));
-            let change = match (before, after) {
-                (None, None) => continue,
-                (None, Some(row)) => Change::Add(row.clone().into()),
-                (Some(row), None) => Change::Remove(row.clone().into()),
-                (Some(old), Some(new)) => Change::Edit {
-                    old: old.clone(),
-                    new: new.clone(),
-                },
-            };
-            self.send(id, change, output)?;
-        }
-        Ok(())
     }
 }

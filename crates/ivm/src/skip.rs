@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use landfall_zql::Row;
 use landfall_zql::ordering::Order;
 
-use crate::change::{Change, Output};
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::{OpId, Reader, Request};
 use crate::source::{Basis, Sink, Start};
@@ -71,26 +71,15 @@ impl Skip {
         )
     }
 
-    pub fn push(
-        &self,
-        reader: Reader<'_>,
-        own: OpId,
-        change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
-        let change = match change {
-            Change::Add(ref node) | Change::Remove(ref node) if !self.shows(&node.row) => {
-                return Ok(());
+    pub fn push(&self, change: Change) -> Option<Change> {
+        match change {
+            Change::Edit { old, new } => {
+                let (was, is) = (self.shows(&old), self.shows(&new));
+                Change::edit(old, was, new, is)
             }
-            Change::Child { ref row, .. } if !self.shows(row) => return Ok(()),
-            Change::Edit { old, new } => match (self.shows(&old), self.shows(&new)) {
-                (false, false) => return Ok(()),
-                (false, true) => Change::Add(new.into()),
-                (true, false) => Change::Remove(old.into()),
-                (true, true) => Change::Edit { old, new },
-            },
-            other => other,
-        };
-        reader.send(own, change, output)
+            Change::Add(Node { ref row, .. })
+            | Change::Remove(Node { ref row, .. })
+            | Change::Child { ref row, .. } => self.shows(row).then_some(change),
+        }
     }
 }

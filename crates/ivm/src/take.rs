@@ -10,10 +10,12 @@ use landfall_zql::ordering::Order;
 use landfall_zql::sort::sort;
 use landfall_zql::{Key, Row, ValueRef};
 
-use crate::change::{Change, Output};
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::{OpId, Reader, Request};
+use crate::push::Task;
 use crate::source::{Basis, Sink, Start};
+use crate::steps::Pause;
 
 #[derive(Debug)]
 pub(crate) struct Take {
@@ -23,12 +25,14 @@ pub(crate) struct Take {
     partition: Vec<usize>,
     order: Order,
     partitions: RefCell<BTreeMap<Key, Kept>>,
+    /// The partition whose hydration is under way, one slice after the other.
+    growing: RefCell<Option<Kept>>,
     /// A row that is within the bound already but not announced yet.
     hidden: RefCell<Option<Row>>,
 }
 
 /// What a hydrated partition keeps: `size` rows up to `bound`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Kept {
     size: usize,
     bound: Option<Row>,
@@ -45,6 +49,7 @@ impl Take {
             partition,
             order,
             partitions: RefCell::new(BTreeMap::new()),
+            growing: RefCell::new(None),
             hidden: RefCell::new(None),
         }
     }
@@ -102,6 +107,9 @@ impl Take {
                 request.constraint.iter().map(|(_, value)| *value),
             ));
             if !self.partitions.borrow().contains_key(&key) {
+                if request.pause.is_some() {
+                    return self.grow(reader, request, key, sink);
+                }
                 let rows = self.hydrate(reader, request.constraint, key)?;
                 if request.start.is_none() && !request.reverse {
                     // Hydration gave the very rows that are asked for.
@@ -127,6 +135,37 @@ impl Take {
             .borrow()
             .as_ref()
             .is_some_and(|hidden| self.order.compare(hidden, row).is_eq())
+    }
+
+    /// Hydrates a partition row by row as the rows are given; goes on where the slice before stopped.
+    fn grow(
+        &self,
+        reader: Reader<'_>,
+        request: &Request<'_>,
+        key: Key,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        let mut kept = self.growing.take().unwrap_or_default();
+        let mut stopped = false;
+        if kept.size < self.limit {
+            reader.fetch(self.input, request, &mut |row| {
+                kept.size += 1;
+                kept.bound = Some(row.clone());
+                let flow = sink(row);
+                stopped = flow.is_break();
+                if kept.size == self.limit {
+                    return ControlFlow::Break(());
+                }
+                flow
+            })?;
+        }
+        let paused = request.pause.is_some_and(Pause::has_stopped);
+        if stopped || paused {
+            self.growing.replace(Some(kept));
+        } else {
+            self.partitions.borrow_mut().insert(key, kept);
+        }
+        Ok(())
     }
 
     fn hydrate(
@@ -159,13 +198,14 @@ impl Take {
         Ok(rows)
     }
 
+    /// What is to be passed on now; what must follow it is put on `tasks`.
     pub fn push(
         &self,
         reader: Reader<'_>,
         own: OpId,
         change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
         let row = match &change {
             Change::Add(node) | Change::Remove(node) => &node.row,
             Change::Edit { old, .. } => old,
@@ -173,21 +213,25 @@ impl Take {
         };
         // Nobody has asked for this partition: what is in it does not matter.
         let Some(kept) = self.kept(row) else {
-            return Ok(());
+            return Ok(None);
         };
         let stage = Stage {
             take: self,
             reader,
             own,
-            output,
+            tasks,
         };
         match change {
             Change::Add(node) => stage.add(node.row, kept),
-            Change::Remove(node) => stage.remove(Change::Remove(node.clone()), &node.row, kept),
+            Change::Remove(node) => stage.remove(node, kept),
             Change::Edit { old, new } => stage.edit(old, new, kept),
-            Change::Child { ref row, .. } if self.shows(row) => stage.send(change),
-            Change::Child { .. } => Ok(()),
+            Change::Child { ref row, .. } => Ok(self.shows(row).then_some(change)),
         }
+    }
+
+    /// The row that was hidden during a removal is shown from now on.
+    pub fn announce(&self) -> Option<Change> {
+        self.hidden.take().map(|row| Change::Add(row.into()))
     }
 }
 
@@ -196,22 +240,14 @@ struct Stage<'a> {
     take: &'a Take,
     reader: Reader<'a>,
     own: OpId,
-    output: &'a mut dyn Output,
+    tasks: &'a mut Vec<Task>,
 }
 
-impl Stage<'_> {
-    fn send(self, change: Change) -> Result<(), SourceError> {
-        self.reader.send(self.own, change, self.output)
-    }
+type Sent = Result<Option<Change>, SourceError>;
 
-    /// The first rows of the partition of `place`, from `place` on in a direction.
-    fn near(
-        &self,
-        place: &Row,
-        basis: Basis,
-        reverse: bool,
-        count: usize,
-    ) -> Result<Vec<Row>, SourceError> {
+impl Stage<'_> {
+    /// The first row of the partition of `place`, from `place` on in a direction.
+    fn near(&self, place: &Row, basis: Basis, reverse: bool) -> Result<Option<Row>, SourceError> {
         let constraint: Vec<(usize, ValueRef<'_>)> = self
             .take
             .partition
@@ -222,24 +258,21 @@ impl Stage<'_> {
             constraint: &constraint,
             start: Some(Start { row: place, basis }),
             reverse,
+            pause: None,
         };
-        let mut rows = Vec::with_capacity(count);
+        let mut found = None;
         self.reader.fetch(self.take.input, &request, &mut |row| {
-            rows.push(row.clone());
-            if rows.len() < count {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            found = Some(row.clone());
+            ControlFlow::Break(())
         })?;
-        Ok(rows)
+        Ok(found)
     }
 
-    fn add(self, row: Row, Kept { size, bound }: Kept) -> Result<(), SourceError> {
+    fn add(self, row: Row, Kept { size, bound }: Kept) -> Sent {
         let take = self.take;
         let Some(bound) = bound else {
             if take.limit == 0 {
-                return Ok(());
+                return Ok(None);
             }
             take.keep(
                 &row,
@@ -248,7 +281,7 @@ impl Stage<'_> {
                     bound: Some(row.clone()),
                 },
             );
-            return self.send(Change::Add(row.into()));
+            return Ok(Some(Change::Add(row.into())));
         };
         let is_before = take.order.compare(&row, &bound).is_lt();
         if size < take.limit {
@@ -260,20 +293,19 @@ impl Stage<'_> {
                     bound: Some(bound),
                 },
             );
-            return self.send(Change::Add(row.into()));
+            return Ok(Some(Change::Add(row.into())));
         }
         if is_before {
             self.replace_bound(row, size, bound)
         } else {
-            Ok(())
+            Ok(None)
         }
     }
 
     /// The bound row makes room for a row before it, which the input shows already.
-    fn replace_bound(self, row: Row, size: usize, bound: Row) -> Result<(), SourceError> {
+    fn replace_bound(self, row: Row, size: usize, bound: Row) -> Sent {
         let last = self
-            .near(&bound, Basis::After, true, 1)?
-            .pop()
+            .near(&bound, Basis::After, true)?
             .unwrap_or_else(|| row.clone());
         self.take.keep(
             &row,
@@ -282,31 +314,25 @@ impl Stage<'_> {
                 bound: Some(last),
             },
         );
-        self.exchange(Change::Remove(bound.into()), row)
+        self.exchange(bound.into(), row)
     }
 
     /// Removes, then adds; what is to be added is not shown before.
-    fn exchange(self, removal: Change, added: Row) -> Result<(), SourceError> {
-        *self.take.hidden.borrow_mut() = Some(added.clone());
-        let removed = self.reader.send(self.own, removal, self.output);
-        self.take.hidden.take();
-        removed?;
-        self.send(Change::Add(added.into()))
+    fn exchange(self, removed: Node, added: Row) -> Sent {
+        *self.take.hidden.borrow_mut() = Some(added);
+        self.tasks.push(Task::Announce { take: self.own });
+        Ok(Some(Change::Remove(removed)))
     }
 
-    fn remove(
-        self,
-        change: Change,
-        row: &Row,
-        Kept { size, bound }: Kept,
-    ) -> Result<(), SourceError> {
-        let Some(bound) = bound else { return Ok(()) };
+    fn remove(self, node: Node, Kept { size, bound }: Kept) -> Sent {
+        let Some(bound) = bound else { return Ok(None) };
         let take = self.take;
+        let row = &node.row;
         let place = take.order.compare(row, &bound);
         if place == Ordering::Greater {
-            return Ok(());
+            return Ok(None);
         }
-        if let Some(next) = self.near(&bound, Basis::After, false, 1)?.pop() {
+        if let Some(next) = self.near(&bound, Basis::After, false)? {
             take.keep(
                 row,
                 Kept {
@@ -314,10 +340,10 @@ impl Stage<'_> {
                     bound: Some(next.clone()),
                 },
             );
-            return self.exchange(change, next);
+            return self.exchange(node, next);
         }
         let bound = if place == Ordering::Equal {
-            self.near(&bound, Basis::After, true, 1)?.pop()
+            self.near(&bound, Basis::After, true)?
         } else {
             Some(bound)
         };
@@ -328,11 +354,11 @@ impl Stage<'_> {
                 bound,
             },
         );
-        self.send(change)
+        Ok(Some(Change::Remove(node)))
     }
 
-    fn edit(self, old: Row, new: Row, Kept { size, bound }: Kept) -> Result<(), SourceError> {
-        let Some(bound) = bound else { return Ok(()) };
+    fn edit(self, old: Row, new: Row, Kept { size, bound }: Kept) -> Sent {
+        let Some(bound) = bound else { return Ok(None) };
         let take = self.take;
         let keep = |bound: Row| {
             take.keep(
@@ -348,35 +374,33 @@ impl Stage<'_> {
             take.order.compare(&new, &bound),
         );
         match (was, is) {
-            (Ordering::Greater, Ordering::Greater) => Ok(()),
+            (Ordering::Greater, Ordering::Greater) => Ok(None),
             (Ordering::Greater, _) => self.replace_bound(new, size, bound),
             (Ordering::Less, Ordering::Less | Ordering::Equal) => {
-                self.send(Change::Edit { old, new })
+                Ok(Some(Change::Edit { old, new }))
             }
             (Ordering::Equal, Ordering::Equal) => {
                 keep(new.clone());
-                self.send(Change::Edit { old, new })
+                Ok(Some(Change::Edit { old, new }))
             }
             (Ordering::Equal, Ordering::Less) => {
                 // The row before the old place is the last one now; it may be the edited row itself.
                 let last = self
-                    .near(&bound, Basis::At, true, 1)?
-                    .pop()
+                    .near(&bound, Basis::At, true)?
                     .unwrap_or_else(|| new.clone());
                 keep(last);
-                self.send(Change::Edit { old, new })
+                Ok(Some(Change::Edit { old, new }))
             }
             (_, Ordering::Greater) => {
                 // What follows the rows that are kept: the edited row at its new place, or another one before it.
                 let next = self
-                    .near(&bound, Basis::After, false, 1)?
-                    .pop()
+                    .near(&bound, Basis::After, false)?
                     .unwrap_or_else(|| new.clone());
                 keep(next.clone());
                 if take.order.compare(&next, &new).is_eq() {
-                    return self.send(Change::Edit { old, new });
+                    return Ok(Some(Change::Edit { old, new }));
                 }
-                self.exchange(Change::Remove(old.into()), next)
+                self.exchange(old.into(), next)
             }
         }
     }

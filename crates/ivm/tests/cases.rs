@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use landfall_ivm::{Choice, Entry, LiveQuery, MemorySource, Pipeline, SourceChange};
+use landfall_ivm::{
+    Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps,
+};
 use landfall_zql::ast::Ast;
 use landfall_zql::{Names, Row, Schema, TableId};
 use serde_json::{Value, json};
@@ -126,9 +128,10 @@ fn run(
             source.retain_index(*table, index);
         }
     }
-    while !query
-        .hydrate(&source, 1)
+    while query
+        .hydrate(&source, &Steps::new(1))
         .map_err(|error| error.to_string())?
+        == Progress::More
     {}
     let shown = |query: &LiveQuery| {
         render(

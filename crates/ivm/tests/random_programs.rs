@@ -1,8 +1,9 @@
 //! Random data, queries and transactions against a second, obvious implementation.
 //!
-//! Three properties, after every transaction:
+//! Four properties, after every transaction:
 //! - the view equals the query evaluated from scratch by loops over plain rows: sees wrong operators;
 //! - the deltas, applied to the tree before, give the tree after: sees wrong positions;
+//! - work in slices of any size gives the deltas that work without a stop gives: sees what is lost at a stop;
 //! - rows entered minus rows left equals a fresh hydration: sees what a server would send too little or too much.
 
 #![allow(
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_ivm::{
-    Branch, Change, Choice, Entry, LiveQuery, MemorySource, Output, Pipeline, Reader, RowDelta,
-    Source, SourceChange, SourceError, ViewDelta, evaluate,
+    Branch, Change, Choice, Entry, LiveQuery, MemorySource, Output, Pipeline, Progress, Reader,
+    RowDelta, Source, SourceChange, SourceError, Steps, ViewDelta, evaluate,
 };
 use landfall_zql::ast::{
     Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator, Literal,
@@ -709,14 +710,19 @@ fn check(seed: u64) {
         Pipeline::plan(&ast, &schema, choice)
             .unwrap_or_else(|error| panic!("{}: {error}", context()))
     };
-    let mut query = LiveQuery::new(plan(random_choice(random)));
+    let choice = random_choice(random);
+    let mut query = LiveQuery::new(plan(choice));
     let counted = plan(random_choice(random));
     if random.chance(70) {
         for (table, index) in query.pipeline().indexes() {
             source.retain_index(*table, index);
         }
     }
-    while !query.hydrate(&source, 1 + random.below(5)).unwrap() {}
+    // One is hydrated and advanced in slices of a step or some, the other without a stop.
+    let mut through = LiveQuery::new(plan(choice));
+    through.hydrate(&source, &Steps::unlimited()).unwrap();
+    let slice = random.below(5);
+    while query.hydrate(&source, &Steps::new(slice)).unwrap() == Progress::More {}
     let mut counts = Counts::hydrate(&counted, &source);
     let mut shown: Vec<Tree> = query.entries().iter().map(tree).collect();
     assert_eq!(
@@ -749,11 +755,15 @@ fn check(seed: u64) {
         let about = || format!("step {step} {changes:?} on {before:?}, {}", context());
         assert_eq!(branched, expected, "branch, {}", about());
         for change in &changes {
-            query.push(&source, change).unwrap();
+            through.push(&source, change).unwrap();
+            query.begin(change);
+            while query.advance(&source, &Steps::new(slice)).unwrap() == Progress::More {}
             counted.push(&source, change, &mut counts).unwrap();
             source.apply(change);
         }
-        for delta in query.take_deltas() {
+        let deltas = query.take_deltas();
+        assert_eq!(deltas, through.take_deltas(), "slices, {}", about());
+        for delta in deltas {
             apply(&mut shown, &delta);
             assert!(is_within_limits(&ast, &shown), "limit, {}", about());
         }

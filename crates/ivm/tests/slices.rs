@@ -1,0 +1,117 @@
+//! Work in slices: what finds nothing must stop as well, and one change may concern many rows.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use landfall_ivm::{LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps};
+use landfall_zql::ast::Ast;
+use landfall_zql::{Row, Schema, TableId, ValueRef};
+
+const SCHEMA: &str = r#"{"tables":{
+  "a":{"columns":{"id":{"type":"number"},"owner":{"type":"string"}},"primaryKey":["id"]},
+  "b":{"columns":{"id":{"type":"string"},"name":{"type":"string"}},"primaryKey":["id"]}
+}}"#;
+const ISSUES: usize = 1000;
+
+/// A thousand rows of one owner.
+fn source() -> MemorySource {
+    let schema = Schema::from_json(SCHEMA).expect("a schema");
+    let mut source = MemorySource::new(Arc::new(schema));
+    let rows: Vec<Row> = (0..ISSUES)
+        .map(|id| Row::from_values([ValueRef::Number(id as f64), ValueRef::String("o")]))
+        .collect();
+    source.load(TableId(0), &rows);
+    source.load(TableId(1), &[owner("before")]);
+    source
+}
+
+fn owner(name: &str) -> Row {
+    Row::from_values([ValueRef::String("o"), ValueRef::String(name)])
+}
+
+fn query(json: &str) -> Ast {
+    Ast::from_json(json).expect("a query")
+}
+
+/// How many slices of ten steps a hydration takes, and how many rows it gives.
+fn hydration(ast: &str) -> (usize, usize) {
+    let source = source();
+    let mut live = LiveQuery::build(&query(ast), source.schema()).expect("builds");
+    let mut slices = 1;
+    while live.hydrate(&source, &Steps::new(10)).expect("reads") == Progress::More {
+        slices += 1;
+    }
+    (slices, live.entries().len())
+}
+
+#[test]
+fn rows_that_are_only_visited_are_steps() {
+    let nobody = r#"{"type":"simple","left":{"type":"column","name":"owner"},"op":"!=","right":{"type":"literal","value":"o"}}"#;
+    assert_eq!(hydration(r#"{"table":"a"}"#), (ISSUES / 10, ISSUES));
+    assert_eq!(
+        hydration(&format!(r#"{{"table":"a","where":{nobody}}}"#)),
+        (ISSUES / 10, 0)
+    );
+    assert_eq!(
+        hydration(&format!(r#"{{"table":"a","where":{nobody},"limit":5}}"#)),
+        (ISSUES / 10, 0)
+    );
+    assert_eq!(hydration(r#"{"table":"a","limit":25}"#), (3, 25));
+    // Each row and its owner.
+    let related = r#"[{"system":"client","correlation":{"parentField":["owner"],"childField":["id"]},"subquery":{"table":"b","alias":"b"}}]"#;
+    assert_eq!(
+        hydration(&format!(r#"{{"table":"a","related":{related}}}"#)),
+        (ISSUES / 5, ISSUES)
+    );
+}
+
+#[test]
+fn a_sink_that_breaks_is_gone_on_with() {
+    let source = source();
+    for limit in ["", r#","limit":30"#] {
+        let ast = query(&format!(r#"{{"table":"a"{limit}}}"#));
+        let pipeline = Pipeline::build(&ast, source.schema()).expect("builds");
+        let mut ids = Vec::new();
+        let mut progress = Progress::More;
+        while progress == Progress::More {
+            progress = pipeline
+                .hydrate(&source, &Steps::unlimited(), &mut |_, node| {
+                    ids.push(node.row.get(0) == ValueRef::Number(ids.len() as f64));
+                    Ok(ControlFlow::Break(()))
+                })
+                .expect("reads");
+        }
+        assert_eq!(ids.len(), if limit.is_empty() { ISSUES } else { 30 });
+        assert!(ids.into_iter().all(|is_next| is_next));
+    }
+}
+
+#[test]
+fn one_change_under_many_parents_stops_between_them() {
+    let source = source();
+    let ast = query(
+        r#"{"table":"a","related":[{"system":"client","correlation":{"parentField":["owner"],"childField":["id"]},"subquery":{"table":"b","alias":"b"}}]}"#,
+    );
+    let mut live = LiveQuery::build(&ast, source.schema()).expect("builds");
+    live.hydrate(&source, &Steps::unlimited()).expect("reads");
+    live.begin(&SourceChange {
+        table: TableId(1),
+        old: Some(owner("before")),
+        new: Some(owner("after")),
+    });
+    let mut slices = 1;
+    let mut most = 0;
+    let mut shown = 0;
+    while live.advance(&source, &Steps::new(10)).expect("reads") == Progress::More {
+        let after = live.entries().iter();
+        let now = after
+            .filter(|entry| entry.children[0][0].row == owner("after"))
+            .count();
+        most = most.max(now - shown);
+        shown = now;
+        slices += 1;
+    }
+    assert_eq!(live.take_deltas().len(), ISSUES);
+    assert!((ISSUES / 10..ISSUES / 4).contains(&slices), "{slices}");
+    assert!(most <= 10, "{most} in one slice");
+}
