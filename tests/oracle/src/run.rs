@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 use landfall_ivm::{
-    Change as Pushed, LiveQuery, Output, Pipeline, Reader, RowDelta, Source, SourceChange,
-    SourceError, View, ViewDelta,
+    Change as Pushed, LiveQuery, Output, Pipeline, Progress, Reader, RowDelta, Source,
+    SourceChange, SourceError, Steps, View, ViewDelta,
 };
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, Schema, TableId};
@@ -62,7 +62,7 @@ fn name(table: usize, row: &Record) -> String {
 /// How a run goes about it; the answers never depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manner {
-    /// Root rows per slice of the hydration.
+    /// Steps per slice of the hydration.
     pub slice: usize,
 }
 
@@ -158,7 +158,8 @@ impl<'p> Watched<'p> {
     /// # Errors
     /// It is not the obvious one.
     pub fn hydrate(&mut self, source: &dyn Source, manner: Manner) -> Result<(), Failure> {
-        while !self.live.hydrate(source, manner.slice).map_err(read(0))? {}
+        let steps = || Steps::new(manner.slice);
+        while self.live.hydrate(source, &steps()).map_err(read(0))? == Progress::More {}
         self.watch
             .hydrate(&self.pipeline, source)
             .map_err(read(0))?;
