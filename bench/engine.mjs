@@ -6,6 +6,7 @@ import { build } from 'esbuild';
 import { buildPackage } from '../scripts/build.mjs';
 import { command, Refusal, root, run, say } from '../scripts/tools.mjs';
 import { openPage } from './chromium.mjs';
+import { namedModule, profiler } from './profile.mjs';
 import { compare, disagreements, summarize, table } from './figures.mjs';
 
 const here = join(root, 'bench');
@@ -17,16 +18,17 @@ const HELP = `npm run bench:engine -- [options]
   --only a,b       only cases whose names contain one of these, for example hydrate/exists
   --rounds n       sessions of each engine (3)
   --repeats n      how often a query is opened again in each session (5)
+  --limit n        seconds after which an engine's session begins no further case (120)
   --issues n       issues in the data; three times as many comments (100000)
   --no-build       takes js/wasm and js/dist as they are
-  --profile        writes a CPU profile of each measured case to bench/dist, for Chromium's developer tools
+  --profile        prints where the time of each measured case goes, and writes bench/dist/*.cpuprofile for Chromium's developer tools
   --json file      where the figures go (bench/dist/engine.json)`;
 
 function options() {
   const { values } = parseArgs({
     options: {
       engines: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string', default: '3' },
-      repeats: { type: 'string', default: '5' }, issues: { type: 'string', default: '100000' },
+      repeats: { type: 'string', default: '5' }, limit: { type: 'string', default: '120' }, issues: { type: 'string', default: '100000' },
       'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
     },
   });
@@ -46,7 +48,7 @@ function options() {
   return {
     request: {
       engines, only: list(values.only), rounds: number('rounds'), repeats: number('repeats'), issues: number('issues'),
-      profile: values.profile ?? false,
+      limitSeconds: number('limit'), profile: values.profile ?? false,
     },
     build: !values['no-build'],
     json: values.json ?? join(out, 'engine.json'),
@@ -60,56 +62,43 @@ function installPeers() {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: here });
 }
 
-async function bundle() {
+async function bundle(wasm) {
   mkdirSync(out, { recursive: true });
   await build({
     entryPoints: [join(here, 'page/main.ts')], outfile: join(out, 'page.js'), bundle: true, format: 'esm', target: 'es2022',
-    minify: false, define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'error',
+    minify: false, external: ['node:*'], define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'error',
   });
   writeFileSync(join(out, 'page.html'), '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>\n');
   return {
     'page.html': join(out, 'page.html'),
     'page.js': join(out, 'page.js'),
-    'landfall_bg.wasm': join(root, 'js/wasm/landfall_bg.wasm'),
+    'landfall_bg.wasm': wasm,
     'rindle_bg.wasm': join(here, 'node_modules/@rindle/wasm/pkg/rindle_bg.wasm'),
   };
-}
-
-async function profiles(page) {
-  const session = await page.context().newCDPSession(page);
-  await session.send('Profiler.enable');
-  await session.send('Profiler.setSamplingInterval', { interval: 100 });
-  const times = new Map();
-  await page.exposeFunction('benchBegin', async () => {
-    await session.send('Profiler.start');
-  });
-  await page.exposeFunction('benchEnd', async (engine, name) => {
-    const { profile } = await session.send('Profiler.stop');
-    const key = `${engine}.${name.replaceAll(/[^\w]+/g, '-')}`;
-    const times_ = (times.get(key) ?? 0) + 1;
-    times.set(key, times_);
-    writeFileSync(join(out, `${key}.${times_}.cpuprofile`), JSON.stringify(profile));
-  });
 }
 
 await command(async () => {
   const { request, build: builds, json } = options();
   installPeers();
   if (builds) buildPackage();
-  const files = await bundle();
+  const files = await bundle(request.profile ? namedModule(out) : join(root, 'js/wasm/landfall_bg.wasm'));
   const opened = await openPage(files);
   try {
     const { page } = opened;
     page.on('pageerror', error => console.error(String(error)));
     page.on('console', message => message.type() === 'error' && console.error(message.text()));
     await page.exposeFunction('benchSay', text => say(text));
-    if (request.profile) await profiles(page);
+    const profiles = request.profile ? await profiler(page, out) : undefined;
     await opened.load();
     await page.waitForFunction(() => typeof globalThis.bench === 'function');
     const answer = await page.evaluate(it => globalThis.bench(it), request);
+    profiles?.print();
     const summary = summarize(answer);
     writeFileSync(json, `${JSON.stringify({ request, chromium: opened.version, summary, answer }, null, 1)}\n`);
     console.log(`\n${table(summary, compare(summary))}`);
+    for (const [engine, { stopped }] of Object.entries(answer)) {
+      if (stopped) console.log(`${engine}: ${stopped}`);
+    }
     const wrong = disagreements(answer);
     if (wrong.length) throw new Refusal(`the engines do not agree:\n  ${wrong.join('\n  ')}`);
     say('all engines gave the same results');

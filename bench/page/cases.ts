@@ -1,6 +1,6 @@
 /** What is measured, in the order in which it is done in one session of one engine. */
 import type {Data} from './data.ts';
-import {type Engine, type Live, liveNames, type QueryName, type Result, type Session} from './engine.ts';
+import {type Engine, type Live, liveNames, type QueryName, type Session} from './engine.ts';
 import type {Changes, Script} from './script.ts';
 import {collect, pause} from './waiting.ts';
 
@@ -16,6 +16,8 @@ export type Digests = {[moment: string]: string};
 export interface Round {
   readonly figures: readonly Figure[];
   readonly digests: Digests;
+  /** Whether the time was over before the last case. */
+  readonly stopped: boolean;
 }
 
 export interface Plan {
@@ -23,12 +25,14 @@ export interface Plan {
   readonly only: readonly string[];
   /** How often each query is opened again in one session. */
   readonly repeats: number;
+  /** No case begins when a session has lasted this long. */
+  readonly limitSeconds: number;
 }
 
 /** Called around what `--profile` is to see. */
 export interface Watch {
   begin(name: string): Promise<unknown>;
-  end(name: string): Promise<unknown>;
+  end(name: string, ms: number): Promise<unknown>;
 }
 
 export async function measure(engine: Engine, data: Data, script: Script, plan: Plan, watch: Watch): Promise<Round> {
@@ -37,9 +41,13 @@ export async function measure(engine: Engine, data: Data, script: Script, plan: 
   return run;
 }
 
+class TimeOver extends Error {}
+
 class Run implements Round {
   readonly figures: Figure[] = [];
   readonly digests: Digests = {};
+  stopped = false;
+  readonly #end: number;
   readonly #engine: Engine;
   readonly #script: Script;
   readonly #plan: Plan;
@@ -50,6 +58,7 @@ class Run implements Round {
     this.#script = script;
     this.#plan = plan;
     this.#watch = watch;
+    this.#end = performance.now() + plan.limitSeconds * 1000;
   }
 
   async all(data: Data): Promise<void> {
@@ -58,6 +67,11 @@ class Run implements Round {
       await this.#scan(session);
       const open = await this.#hydrates(session);
       await this.#writes(session, open);
+    } catch (error) {
+      if (!(error instanceof TimeOver)) {
+        throw error;
+      }
+      this.stopped = true;
     } finally {
       await session.close();
     }
@@ -117,6 +131,12 @@ class Run implements Round {
     }
   }
 
+  #checkTime(): void {
+    if (performance.now() > this.#end) {
+      throw new TimeOver();
+    }
+  }
+
   // All of them are done whatever is wanted: the later ones build on the earlier ones.
   async #sequence(
     name: string,
@@ -125,31 +145,47 @@ class Run implements Round {
     session: Session,
     lives: ReadonlyMap<QueryName, Live>,
   ): Promise<void> {
-    const wanted = this.#wanted(name);
-    if (!wanted) {
-      await this.#unmeasured(transactions, apply);
+    if (this.#wanted(name)) {
+      await this.#measured(name, transactions, apply);
     } else {
-      collect();
-      await this.#watch.begin(name);
-      const start = performance.now();
       await this.#unmeasured(transactions, apply);
-      const ms = (performance.now() - start) / transactions.length;
-      await this.#watch.end(name);
-      this.figures.push({name, ms});
     }
     await session.settle();
     for (const [query, live] of lives) {
-      this.digests[`${query} after ${name}`] = digest(live.result());
+      this.digests[`${query} after ${name}`] = digest(live);
+    }
+  }
+
+  // If time is over in the middle, what was done counts.
+  async #measured(name: string, transactions: readonly Changes[], apply: (changes: Changes) => Promise<void>): Promise<void> {
+    collect();
+    await this.#watch.begin(name);
+    let done = 0;
+    const start = performance.now();
+    try {
+      for (const changes of transactions) {
+        this.#checkTime();
+        await apply(changes);
+        done++;
+      }
+    } finally {
+      const ms = performance.now() - start;
+      await this.#watch.end(name, ms);
+      if (done >= 10 || done === transactions.length) {
+        this.figures.push({name, ms: ms / done});
+      }
     }
   }
 
   async #unmeasured(transactions: readonly Changes[], apply: (changes: Changes) => Promise<void>): Promise<void> {
     for (const changes of transactions) {
+      this.#checkTime();
       await apply(changes);
     }
   }
 
   async #timed<T>(name: string, work: () => T | Promise<T>): Promise<T> {
+    this.#checkTime();
     if (!this.#wanted(name)) {
       return work();
     }
@@ -158,7 +194,7 @@ class Run implements Round {
     const made = work();
     const value = made instanceof Promise ? await made : made;
     const ms = performance.now() - start;
-    await this.#watch.end(name);
+    await this.#watch.end(name, ms);
     this.figures.push({name, ms});
     return value;
   }
@@ -169,7 +205,7 @@ class Run implements Round {
   }
 
   #note(query: string, live: Live): void {
-    this.digests[query] ??= digest(live.result());
+    this.digests[query] ??= digest(live);
   }
 }
 
@@ -181,7 +217,8 @@ async function open(session: Session, query: QueryName): Promise<Live> {
 }
 
 /** Length and hash of a result, whatever the order of the columns. */
-export function digest(result: Result): string {
+export function digest(live: Live): string {
+  const result = live.comparable?.() ?? live.result();
   const text = JSON.stringify(result, (_, value: unknown) => {
     if (value === null || typeof value !== 'object' || Array.isArray(value)) {
       return value;

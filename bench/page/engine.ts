@@ -16,6 +16,8 @@ export type Result = readonly object[];
 export interface Live {
   /** The present snapshot. */
   result(): Result;
+  /** The snapshot in the form in which engines are compared, if that is another one. */
+  comparable?(): Result;
   /** How often the engine has announced a new snapshot. */
   readonly changes: number;
   /** Ends it; resolves when the engine has let it go, so that opening it again is work again. */

@@ -20,6 +20,7 @@ export interface Answer {
     readonly digests: Digests[];
     readonly missing: {readonly [query: string]: string | undefined};
     failure?: string;
+    stopped?: string;
   };
 }
 
@@ -47,17 +48,27 @@ globalThis.bench = async request => {
     const order = chosen.map((_, i) => chosen[(i + round) % chosen.length]!);
     for (const engine of order) {
       const its = answer[engine.name]!;
-      if (its.failure !== undefined) {
+      if (its.failure !== undefined || its.stopped !== undefined) {
         continue;
       }
       await benchSay(`round ${round + 1} of ${request.rounds}: ${engine.name}`);
       try {
-        const {figures, digests} = await measure(engine, data, script, request, {
+        const {figures, digests, stopped} = await measure(engine, data, script, request, {
           begin: async name => request.profile && benchBegin(engine.name, name),
-          end: async name => request.profile && benchEnd(engine.name, name),
+          end: async (name, ms) => {
+            if (request.profile) {
+              await benchEnd(engine.name, name);
+            }
+            if (ms > 2000) {
+              await benchSay(`${engine.name}: ${name} took ${(ms / 1000).toFixed(1)} s`);
+            }
+          },
         });
         its.figures.push(...figures);
         its.digests.push(digests);
+        if (stopped) {
+          its.stopped = `not through after ${request.limitSeconds} s`;
+        }
       } catch (error) {
         its.failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
         await benchSay(`${engine.name} failed: ${its.failure}`);

@@ -81,8 +81,8 @@ function program(module: Module) {
     sentinel: defineQuery(({args}: {args: {id: string}}) => zql.comment.where('id', args.id)),
   });
   const mutators = defineMutators({
-    write: defineMutator(async ({tx, args}: {tx: any; args: {changes: Changes}}) => {
-      for (const {op, table: name, row} of args.changes) {
+    write: defineMutator(async ({tx, args}: {tx: any; args: any}) => {
+      for (const {op, table: name, row} of args.changes as Changes) {
         await tx.mutate[name][op](row);
       }
     }),
