@@ -202,4 +202,12 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
             None => self.base.get(table, key),
         }
     }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        self.base.row_count(table)
+    }
+
+    fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.base.sample(table, count, sink)
+    }
 }

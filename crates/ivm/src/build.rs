@@ -16,7 +16,7 @@ use crate::error::BuildError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline};
-use crate::plan::{Choice, Planner, Shape, Subquery, has_subquery};
+use crate::plan::{Choice, Decision, Estimate, Planner, Shape, Subquery, has_subquery};
 use crate::skip::Skip;
 use crate::source::{Constraint, IndexSpec};
 use crate::take::Take;
@@ -42,6 +42,7 @@ impl Pipeline {
             operators: Vec::new(),
             downstream: Vec::new(),
             indexes: Vec::new(),
+            estimates: Vec::new(),
         };
         let level = builder.level(ast, None, Role::Result)?;
         sort(&mut builder.indexes);
@@ -56,6 +57,7 @@ impl Pipeline {
             indexes: builder.indexes,
             hydrated: RefCell::new(None),
             tasks: RefCell::new(Vec::new()),
+            estimates: builder.estimates,
         })
     }
 }
@@ -66,6 +68,8 @@ struct Builder<'a> {
     operators: Vec<Operator>,
     downstream: Vec<Downstream>,
     indexes: Vec<(TableId, IndexSpec)>,
+    /// By the connection of the level.
+    estimates: Vec<(OpId, Estimate)>,
 }
 
 /// A level whose operators are being put in place.
@@ -85,6 +89,7 @@ struct Level {
     table: TableId,
     order: Order,
     relationships: Vec<Relationship>,
+    estimate: Option<Estimate>,
 }
 
 impl Builder<'_> {
@@ -122,7 +127,7 @@ impl Builder<'_> {
             table: id,
             order: order.clone(),
             pinned: pinned.clone(),
-            filter,
+            filter: filter.clone(),
             split: split_columns(ast, table, partition)?,
             overlay: RefCell::new(Overlay::default()),
         }));
@@ -148,12 +153,6 @@ impl Builder<'_> {
             .filter(|condition| has_subquery(condition))
             .map(|condition| self.term(&mut draft, condition))
             .transpose()?;
-        let driver = self.planner.decide(&Shape {
-            schema: table,
-            condition,
-            pinned: &pinned,
-            subqueries: &draft.subqueries,
-        })?;
         // An EXISTS looks rows up for one parent without a driver, and is driven when all are asked for.
         let is_exists = role == Role::Exists;
         let joined_by = partition.unwrap_or_default();
@@ -162,6 +161,19 @@ impl Builder<'_> {
         } else {
             sorted(joined_by)
         };
+        let Decision { driver, estimate } = self.planner.decide(&Shape {
+            table: id,
+            schema: table,
+            condition,
+            filter: &filter,
+            pinned: &pinned,
+            columns: &columns,
+            limit: ast.limit,
+            is_exists,
+            subqueries: &draft.subqueries,
+        })?;
+        self.estimates
+            .extend(estimate.map(|estimate| (connection, estimate)));
         if driver.is_none() || is_exists {
             self.plan_read(connection, joined_by);
         }
@@ -221,7 +233,7 @@ impl Builder<'_> {
                 }
                 _ => &entry.subquery,
             };
-            let join = self.relationship(&mut draft, entry, subquery, child_role, index)?;
+            let (join, _) = self.relationship(&mut draft, entry, subquery, child_role, index)?;
             if is_far {
                 far_limit = Some((join, entry.subquery.limit));
             }
@@ -234,6 +246,7 @@ impl Builder<'_> {
             table: id,
             order: draft.order,
             relationships: draft.relationships,
+            estimate,
         })
     }
 
@@ -250,7 +263,7 @@ impl Builder<'_> {
         subquery: &Ast,
         role: Role,
         index: usize,
-    ) -> Result<JoinId, BuildError> {
+    ) -> Result<(JoinId, Option<Estimate>), BuildError> {
         let schema = self.schema;
         let child = table_id(schema, &subquery.table)?;
         let parent_columns = columns(&entry.correlation.parent_field, &schema[draft.table])?;
@@ -287,7 +300,7 @@ impl Builder<'_> {
             },
             relationships: level.relationships,
         });
-        Ok(join)
+        Ok((join, level.estimate))
     }
 
     fn junction_take(&mut self, draft: &mut Draft, far: JoinId, limit: u32, partition: &[usize]) {
@@ -320,7 +333,7 @@ impl Builder<'_> {
                 related, op, flip, ..
             } => {
                 let negated = *op == ExistsOperator::NotExists;
-                let Some(join) = self.exists(draft, related)? else {
+                let Some((join, estimate)) = self.exists(draft, related)? else {
                     draft.subqueries.push(None);
                     return Ok(if negated {
                         Term::And(Vec::new())
@@ -328,10 +341,15 @@ impl Builder<'_> {
                         Term::Or(Vec::new())
                     });
                 };
+                let operator = self.join(join);
                 draft.subqueries.push(Some(Subquery {
                     join,
                     negated,
                     flip: *flip,
+                    parent_columns: operator.parent_columns.clone(),
+                    child_columns: operator.child_columns.clone(),
+                    child_table: table_id(self.schema, &related.subquery.table)?,
+                    estimate,
                 }));
                 Term::Exists { join, negated }
             }
@@ -343,7 +361,7 @@ impl Builder<'_> {
         &mut self,
         draft: &mut Draft,
         related: &CorrelatedSubquery,
-    ) -> Result<Option<JoinId>, BuildError> {
+    ) -> Result<Option<(JoinId, Option<Estimate>)>, BuildError> {
         let subquery = &related.subquery;
         if subquery.start.is_some() {
             return Err(BuildError::ExistsPart { part: "start" });
@@ -367,6 +385,13 @@ impl Builder<'_> {
         let index = draft.relationships.len();
         self.relationship(draft, related, &unlimited, Role::Exists, index)
             .map(Some)
+    }
+
+    fn join(&self, JoinId(id): JoinId) -> &Join {
+        match &self.operators[id] {
+            Operator::Join(join) => join,
+            _ => unreachable!("a JoinId is made for a join"),
+        }
     }
 
     /// What an operator reads; `None` for a connection.
@@ -409,9 +434,7 @@ impl Builder<'_> {
                 }
             }
             Driver::Children(join) => {
-                let Operator::Join(join) = &self.operators[join.0] else {
-                    unreachable!("a JoinId is made for a join");
-                };
+                let join = self.join(*join);
                 let mut parents = join.parent_columns.clone();
                 parents.extend(columns);
                 let within = join

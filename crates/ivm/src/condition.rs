@@ -57,7 +57,7 @@ impl Term {
         }
     }
 
-    fn decides_by(&self, wanted: JoinId) -> bool {
+    pub fn decides_by(&self, wanted: JoinId) -> bool {
         match self {
             Term::Simple(_) => false,
             Term::And(terms) | Term::Or(terms) => terms.iter().any(|term| term.decides_by(wanted)),

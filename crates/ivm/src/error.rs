@@ -52,6 +52,18 @@ pub enum BuildError {
     },
 }
 
+/// Why a query could not be analysed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AnalyzeError {
+    /// It cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It could not be run.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
 /// Why rows could not be read. The memory source never fails; a database can.
 #[derive(Debug, Error)]
 #[error("{message}")]

@@ -172,6 +172,19 @@ impl Index {
         first.iter().rev().chain(rest).map(|entry| &entry.row)
     }
 
+    /// Rows from all over, about `count`; all of them when there are no more.
+    pub fn spread(&self, count: usize) -> impl Iterator<Item = &Row> {
+        let step = self.len.div_ceil(count.max(1)).max(1);
+        // Chunks that are smaller than a step give their first row, and some of them are passed over.
+        let chunks = self
+            .chunks
+            .iter()
+            .step_by(self.chunks.len().div_ceil(count.max(1)).max(1));
+        chunks
+            .flat_map(move |chunk| chunk.iter().step_by(step))
+            .map(|entry| &entry.row)
+    }
+
     /// All rows.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
         self.iter_from((0, 0))

@@ -3,6 +3,7 @@
 //!
 //! Knows neither wire messages nor JavaScript, and does no I/O: rows come from a [`Source`].
 
+mod analyze;
 mod branch;
 mod build;
 mod change;
@@ -10,6 +11,7 @@ mod condition;
 mod connection;
 mod drive;
 mod error;
+mod explain;
 mod index;
 mod join;
 mod junction_take;
@@ -21,13 +23,17 @@ mod push;
 mod rows;
 mod skip;
 mod source;
+
+mod statistics;
 mod steps;
 mod take;
 mod view;
 
+pub use analyze::analyze;
 pub use branch::{Branch, Branched, Layer};
 pub use change::{Change, Node, Output, Relationship, Role};
-pub use error::{BuildError, SourceError};
+pub use error::{AnalyzeError, BuildError, SourceError};
+pub use explain::{Access, AccessPath, Evaluation, Expected, LevelPlan, Read};
 pub use live_query::{LiveQuery, evaluate};
 pub use memory_source::MemorySource;
 pub use pipeline::{JoinId, NodeSink, Pipeline, Reader};

@@ -172,6 +172,16 @@ impl Source for MemorySource {
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
         Ok(self.row(table, key).cloned())
     }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        Ok(Some(self.len(table) as u64))
+    }
+
+    fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        let rows = &self.tables[table.0 as usize].by_key;
+        let _ = rows.spread(count).try_for_each(sink);
+        Ok(())
+    }
 }
 
 fn probe(columns: usize, constraint: &[(usize, ValueRef<'_>)]) -> Row {

@@ -13,6 +13,7 @@ use crate::drive::Drive;
 use crate::error::SourceError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
+use crate::plan::Estimate;
 use crate::push::Task;
 use crate::skip::Skip;
 use crate::source::{Basis, IndexSpec, Sink, Source, SourceChange, Start};
@@ -84,6 +85,8 @@ pub struct Pipeline {
     pub(crate) hydrated: RefCell<Option<(Row, Basis)>>,
     /// What is left to do of the change in progress.
     pub(crate) tasks: RefCell<Vec<Task>>,
+    /// What was expected of levels when they were planned, by their connections.
+    pub(crate) estimates: Vec<(OpId, Estimate)>,
 }
 
 impl Pipeline {

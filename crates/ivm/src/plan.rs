@@ -1,17 +1,24 @@
 //! The planner: whether a level is read from end to end or driven by its condition, and by which part of it.
 //!
-//! Every level is decided once, children first, so the effort grows with the size of the query only.
+//! Every level is decided once, children first, so the effort grows with the size of the query only. Costs are counted
+//! in rows that a source passes on the way; the same code decides on both ends.
 
 use std::slice;
 
-use landfall_zql::TableSchema;
 use landfall_zql::ast::Condition;
-use landfall_zql::predicate::Predicate;
+use landfall_zql::predicate::{Lookup, Predicate};
+use landfall_zql::{Row, TableId, TableSchema, join_eq};
 
 use crate::drive::Driver;
 use crate::error::BuildError;
 use crate::pipeline::JoinId;
 use crate::source::{Constraint, Source};
+use crate::statistics::{Statistics, Table};
+
+/// What it costs to find a place in an index, in rows that could have been passed instead.
+const SEEK: f64 = 8.0;
+/// How much cheaper a driver must look: estimates err, and a read in order can be stopped and gone on with.
+const MARGIN: f64 = 1.5;
 
 /// How a pipeline finds the rows of a level whose condition names a way other than to read the whole level: by values
 /// of columns, or from the children of an `EXISTS`. Results never depend on it.
@@ -31,9 +38,16 @@ pub enum Choice<'a> {
 
 /// A level, as far as the planner needs to know it.
 pub(crate) struct Shape<'a> {
+    pub table: TableId,
     pub schema: &'a TableSchema,
     pub condition: Option<&'a Condition>,
+    /// The part of the condition that needs no subquery.
+    pub filter: &'a Predicate,
     pub pinned: &'a Constraint,
+    /// What a fetch is constrained on; empty when the whole level is read.
+    pub columns: &'a [usize],
+    pub limit: Option<u32>,
+    pub is_exists: bool,
     /// In document order; an `EXISTS` that is decided without rows is `None`.
     pub subqueries: &'a [Option<Subquery>],
 }
@@ -43,6 +57,35 @@ pub(crate) struct Subquery {
     pub join: JoinId,
     pub negated: bool,
     pub flip: Option<bool>,
+    pub parent_columns: Vec<usize>,
+    pub child_columns: Vec<usize>,
+    pub child_table: TableId,
+    /// Of the child level.
+    pub estimate: Option<Estimate>,
+}
+
+/// How a level is read, and why.
+pub(crate) struct Decision {
+    /// `None`: from end to end.
+    pub driver: Option<Driver>,
+    /// `None` when nothing is known of its tables.
+    pub estimate: Option<Estimate>,
+}
+
+/// What the planner expects of a level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Estimate {
+    pub table_rows: f64,
+    /// Rows that meet the condition, of those that one fetch is for.
+    pub rows: f64,
+    /// To read them from end to end, until a limit is reached.
+    pub scan: f64,
+    /// To find them by the best driver.
+    pub driven: Option<f64>,
+    /// To read them, the way that is taken.
+    pub cost: f64,
+    /// To decide the condition of one row that meets the part without subqueries.
+    pub check: f64,
 }
 
 /// A way to find all rows that meet a condition.
@@ -50,11 +93,21 @@ struct Way {
     driver: Driver,
     /// Whether the query asks for it.
     hinted: bool,
+    /// What it costs to find the rows, and how many are found.
+    found: Option<(f64, f64)>,
+}
+
+/// How likely a row meets a condition, and what it costs to find out.
+#[derive(Clone, Copy)]
+struct Odds {
+    share: f64,
+    check: f64,
 }
 
 pub(crate) struct Planner<'a> {
     choice: Choice<'a>,
     random: u64,
+    statistics: Option<Statistics<'a>>,
 }
 
 impl<'a> Planner<'a> {
@@ -63,28 +116,56 @@ impl<'a> Planner<'a> {
             Choice::Seeded(seed) => seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             _ => 1,
         };
-        Planner { choice, random }
+        let statistics = match choice {
+            Choice::Estimated(source) => Some(Statistics::new(source)),
+            _ => None,
+        };
+        Planner {
+            choice,
+            random,
+            statistics,
+        }
     }
 
-    /// The driver of a level; `None` when it is read from end to end.
-    pub fn decide(&mut self, level: &Shape<'_>) -> Result<Option<Driver>, BuildError> {
-        if matches!(self.choice, Choice::Scan) {
-            return Ok(None);
-        }
-        let Some(condition) = level.condition else {
-            return Ok(None);
+    /// Decides how a level is read, whose subqueries have been decided.
+    pub fn decide(&mut self, level: &Shape<'_>) -> Result<Decision, BuildError> {
+        let way = match level.condition {
+            Some(condition) => self.way(condition, level, &mut level.subqueries.iter())?,
+            None => None,
         };
-        let way = self.way(condition, level, &mut level.subqueries.iter())?;
-        let Some(way) = way else {
-            return Ok(None);
+        // Where nothing depends on it, tables are left alone.
+        let mut estimate = if way.is_some() || level.is_exists {
+            self.estimate(level)
+        } else {
+            None
         };
-        let takes_it = match self.choice {
+        let driven = |way: &Way| {
+            let (cost, found) = way.found?;
+            let estimate = estimate.as_ref()?;
+            Some(cost + found + found * until(level.limit, estimate.rows) * estimate.check)
+        };
+        let driven = way.as_ref().and_then(driven);
+        let way = way.filter(|way| match self.choice {
             Choice::Scan => false,
             Choice::Driven => true,
             Choice::Seeded(_) => self.chance(),
-            Choice::Hinted | Choice::Estimated(_) => way.hinted,
-        };
-        Ok(takes_it.then_some(way.driver))
+            Choice::Hinted => way.hinted,
+            Choice::Estimated(_) => {
+                let is_cheaper =
+                    |driven| estimate.is_some_and(|estimate| driven * MARGIN < estimate.scan);
+                way.hinted || driven.is_some_and(is_cheaper)
+            }
+        });
+        if let (Some(estimate), Some(driven)) = (&mut estimate, driven) {
+            estimate.driven = Some(driven);
+            if way.is_some() {
+                estimate.cost = driven;
+            }
+        }
+        Ok(Decision {
+            driver: way.map(|way| way.driver),
+            estimate,
+        })
     }
 
     fn way(
@@ -94,57 +175,98 @@ impl<'a> Planner<'a> {
         subqueries: &mut slice::Iter<'_, Option<Subquery>>,
     ) -> Result<Option<Way>, BuildError> {
         if !has_subquery(condition) {
-            return by_values(condition, level);
+            return self.by_values(condition, level);
         }
         Ok(match condition {
             Condition::Simple { .. } => None,
             Condition::CorrelatedSubquery { .. } => subqueries
                 .next()
                 .and_then(Option::as_ref)
-                .and_then(|subquery| self.by_children(subquery)),
+                .and_then(|subquery| self.by_children(subquery, level)),
             Condition::And { conditions } => {
-                let (plain, others): (Vec<_>, Vec<_>) =
-                    conditions.iter().partition(|part| !has_subquery(part));
-                let plain = Condition::And {
-                    conditions: plain.into_iter().cloned().collect(),
-                };
-                let mut best = by_values(&plain, level)?;
-                for part in others {
+                let mut best = self.by_values(&plain_part(conditions), level)?;
+                for part in conditions.iter().filter(|part| has_subquery(part)) {
                     let other = self.way(part, level, subqueries)?;
                     best = self.better(best, other);
                 }
                 best
             }
             Condition::Or { conditions } => {
-                let mut drivers = Vec::new();
-                let (mut complete, mut hinted) = (true, false);
+                let mut any = Some(Way {
+                    driver: Driver::Any(Vec::new()),
+                    hinted: false,
+                    found: Some((0.0, 0.0)),
+                });
                 for part in conditions {
-                    match self.way(part, level, subqueries)? {
-                        Some(way) => {
-                            hinted |= way.hinted;
-                            drivers.push(way.driver);
-                        }
-                        None => complete = false,
-                    }
+                    // Asked for every part, since each takes its subqueries.
+                    let way = self.way(part, level, subqueries)?;
+                    any = any.zip(way).map(|(any, way)| any.or(way));
                 }
-                complete.then_some(Way {
-                    driver: Driver::Any(drivers),
-                    hinted,
-                })
+                any
             }
         })
     }
 
-    /// Whether hints count: tests that force a choice force it against them too.
-    fn heeds_hints(&self) -> bool {
-        matches!(self.choice, Choice::Hinted | Choice::Estimated(_))
+    /// Values of columns that a condition without subqueries asks for, other than those that all rows of the level
+    /// have.
+    fn by_values(
+        &mut self,
+        condition: &Condition,
+        level: &Shape<'_>,
+    ) -> Result<Option<Way>, BuildError> {
+        let predicate = Predicate::compile(condition, level.schema)?;
+        let is_news = |(column, _): &(usize, _)| {
+            !level.columns.contains(column)
+                && level.pinned.iter().all(|(pinned, _)| pinned != column)
+        };
+        let lookups = predicate
+            .lookups()
+            .filter(|lookups| lookups.iter().all(|lookup| lookup.iter().any(is_news)));
+        Ok(lookups.map(|lookups| {
+            let found = self.table(level.table).map(|table| {
+                let within =
+                    per_fetch(table, level.columns) * table.share(|row| has(row, level.pinned));
+                let found = |lookup: &Lookup| {
+                    if level
+                        .schema
+                        .primary_key
+                        .iter()
+                        .all(|key| lookup.iter().any(|(column, _)| column == key))
+                    {
+                        1.0_f64.min(within)
+                    } else {
+                        within * table.share(|row| has(row, lookup))
+                    }
+                };
+                let found: f64 = lookups.iter().map(found).sum();
+                (lookups.len() as f64 * SEEK + found, found)
+            });
+            Way {
+                driver: Driver::Lookups(lookups),
+                hinted: false,
+                found,
+            }
+        }))
     }
 
-    fn by_children(&self, subquery: &Subquery) -> Option<Way> {
-        let refused = subquery.flip == Some(false) && self.heeds_hints();
-        (!subquery.negated && !refused).then_some(Way {
+    fn by_children(&mut self, subquery: &Subquery, level: &Shape<'_>) -> Option<Way> {
+        // Tests that force a choice force it against hints too.
+        let heeds_hints = matches!(self.choice, Choice::Hinted | Choice::Estimated(_));
+        let refused = subquery.flip == Some(false) && heeds_hints;
+        if subquery.negated || refused {
+            return None;
+        }
+        let found = self.keys(subquery, level).and_then(|(parents, children)| {
+            let child = subquery.estimate?;
+            let table = self.table(level.table)?;
+            let keys = child.rows.min(children);
+            let found = keys * per_fetch(table, level.columns) / parents;
+            Some((child.cost + keys * SEEK + found, found))
+        });
+        Some(Way {
             driver: Driver::Children(subquery.join),
             hinted: subquery.flip == Some(true),
+            found,
         })
     }
 
@@ -153,11 +275,116 @@ impl<'a> Planner<'a> {
             (Some(a), Some(b)) => (a, b),
             (a, b) => return a.or(b),
         };
+        let cost = |way: &Way| way.found.map_or(f64::MAX, |(cost, found)| cost + found);
         let takes_a = match self.choice {
             Choice::Seeded(_) => self.chance(),
-            _ => a.hinted || !b.hinted,
+            _ if a.hinted != b.hinted => a.hinted,
+            _ => cost(&a) <= cost(&b),
         };
         Some(if takes_a { a } else { b })
+    }
+
+    fn table(&mut self, id: TableId) -> Option<&Table> {
+        self.statistics.as_mut()?.table(id)
+    }
+
+    /// How many keys the parents and the children of a subquery have.
+    fn keys(&mut self, subquery: &Subquery, level: &Shape<'_>) -> Option<(f64, f64)> {
+        let parents = self.table(level.table)?;
+        let parents = parents.distinct(&subquery.parent_columns, parents.rows);
+        let children = self.table(subquery.child_table)?;
+        Some((parents, children.distinct(&subquery.child_columns, parents)))
+    }
+
+    fn estimate(&mut self, level: &Shape<'_>) -> Option<Estimate> {
+        let table = self.table(level.table)?;
+        let table_rows = table.rows;
+        let fetched = per_fetch(table, level.columns);
+        let read = fetched * table.share(|row| has(row, level.pinned));
+        let passing = fetched * table.share(|row| level.filter.matches(row));
+        let odds = match level.condition {
+            Some(condition) => self.odds(condition, level, &mut level.subqueries.iter())?,
+            None => Odds::certain(1.0),
+        };
+        let rows = fetched * odds.share;
+        let scan = (read + passing * odds.check) * until(level.limit, rows);
+        Some(Estimate {
+            table_rows,
+            rows,
+            scan,
+            driven: None,
+            cost: scan,
+            check: odds.check,
+        })
+    }
+
+    fn odds(
+        &mut self,
+        condition: &Condition,
+        level: &Shape<'_>,
+        subqueries: &mut slice::Iter<'_, Option<Subquery>>,
+    ) -> Option<Odds> {
+        if !has_subquery(condition) {
+            let predicate = Predicate::compile(condition, level.schema).ok()?;
+            let table = self.table(level.table)?;
+            return Some(Odds::certain(table.share(|row| predicate.matches(row))));
+        }
+        match condition {
+            Condition::Simple { .. } => None,
+            Condition::CorrelatedSubquery { op, .. } => match subqueries.next()? {
+                Some(subquery) => self.odds_of_subquery(subquery, level),
+                None => {
+                    let negated = *op == landfall_zql::ast::ExistsOperator::NotExists;
+                    Some(Odds::certain(f64::from(u8::from(negated))))
+                }
+            },
+            Condition::And { conditions } => {
+                let mut all = self.odds(&plain_part(conditions), level, subqueries)?;
+                // The part without subqueries is decided before the others are asked.
+                let mut left = 1.0;
+                for part in conditions.iter().filter(|part| has_subquery(part)) {
+                    let odds = self.odds(part, level, subqueries)?;
+                    all.check += left * odds.check;
+                    all.share *= odds.share;
+                    left *= odds.share;
+                }
+                Some(all)
+            }
+            Condition::Or { conditions } => {
+                let mut none = Odds::certain(1.0);
+                for part in conditions {
+                    let odds = self.odds(part, level, subqueries)?;
+                    none.check += none.share * odds.check;
+                    none.share *= 1.0 - odds.share;
+                }
+                Some(Odds {
+                    share: 1.0 - none.share,
+                    ..none
+                })
+            }
+        }
+    }
+
+    /// Asks for the children of one parent until there is one.
+    fn odds_of_subquery(&mut self, subquery: &Subquery, level: &Shape<'_>) -> Option<Odds> {
+        let (parents, children) = self.keys(subquery, level)?;
+        let child = subquery.estimate?;
+        let share = child.rows / child.table_rows.max(1.0);
+        let siblings = child.table_rows / children;
+        let visited = if share > 0.0 {
+            siblings.min(1.0 / share)
+        } else {
+            siblings
+        };
+        let exists = (share * siblings).min(1.0) * (children / parents).min(1.0);
+        Some(Odds {
+            share: if subquery.negated {
+                1.0 - exists
+            } else {
+                exists
+            },
+            check: SEEK + visited * (1.0 + child.check),
+        })
     }
 
     fn chance(&mut self) -> bool {
@@ -168,17 +395,56 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// A condition without subqueries that asks for values of columns, other than those that every row of the level has.
-fn by_values(condition: &Condition, level: &Shape<'_>) -> Result<Option<Way>, BuildError> {
-    let lookups = Predicate::compile(condition, level.schema)?.lookups();
-    let is_news =
-        |(column, _): &(usize, _)| level.pinned.iter().all(|(pinned, _)| pinned != column);
-    Ok(lookups
-        .filter(|lookups| lookups.iter().all(|lookup| lookup.iter().any(is_news)))
-        .map(|lookups| Way {
-            driver: Driver::Lookups(lookups),
-            hinted: false,
-        }))
+impl Way {
+    /// What this way finds, and what another one does.
+    fn or(self, other: Way) -> Way {
+        let Driver::Any(mut drivers) = self.driver else {
+            return other;
+        };
+        drivers.push(other.driver);
+        let found = self.found.zip(other.found);
+        Way {
+            driver: Driver::Any(drivers),
+            hinted: self.hinted || other.hinted,
+            found: found.map(|((a, m), (b, n))| (a + b, m + n)),
+        }
+    }
+}
+
+impl Odds {
+    fn certain(share: f64) -> Odds {
+        Odds { share, check: 0.0 }
+    }
+}
+
+/// The share of a read that a limit lets happen.
+fn until(limit: Option<u32>, rows: f64) -> f64 {
+    match limit {
+        Some(limit) if rows > 0.0 => (f64::from(limit) / rows).min(1.0),
+        _ => 1.0,
+    }
+}
+
+/// How many rows a fetch with these columns given is for.
+fn per_fetch(table: &Table, columns: &[usize]) -> f64 {
+    if columns.is_empty() {
+        table.rows
+    } else {
+        table.rows / table.distinct(columns, table.rows)
+    }
+}
+
+fn has(row: &Row, values: &[(usize, landfall_zql::Value)]) -> bool {
+    values
+        .iter()
+        .all(|(column, value)| join_eq(row.get(*column), value.as_ref()))
+}
+
+fn plain_part(conditions: &[Condition]) -> Condition {
+    let plain = conditions.iter().filter(|part| !has_subquery(part));
+    Condition::And {
+        conditions: plain.cloned().collect(),
+    }
 }
 
 pub(crate) fn has_subquery(condition: &Condition) -> bool {

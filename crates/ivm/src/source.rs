@@ -9,6 +9,7 @@ use landfall_zql::predicate::Predicate;
 use landfall_zql::{Key, Row, Schema, TableId, Value, ValueRef, compare};
 
 use crate::error::SourceError;
+use crate::explain::AccessPath;
 
 /// Takes rows one by one; `Break` ends the fetch.
 pub type Sink<'a> = dyn FnMut(&Row) -> ControlFlow<()> + 'a;
@@ -36,6 +37,35 @@ pub trait Source {
     /// # Errors
     /// The row could not be read.
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError>;
+
+    /// About how many rows a table has; `None` when the source cannot say. Cheap: planners ask.
+    ///
+    /// # Errors
+    /// The table could not be read.
+    fn row_count(&self, _table: TableId) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    /// Gives rows spread over the whole table, about `count` of them; all rows when there are no more. Cheap.
+    ///
+    /// # Errors
+    /// The table could not be read.
+    fn sample(
+        &self,
+        _table: TableId,
+        _count: usize,
+        _sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// How the source would serve a request; `None` when it cannot say. [`AccessPath::wanted`] is left empty.
+    ///
+    /// # Errors
+    /// The source could not be asked.
+    fn access_path(&self, _request: &FetchRequest<'_>) -> Result<Option<AccessPath>, SourceError> {
+        Ok(None)
+    }
 }
 
 /// What rows of a table to give, and in which order.

@@ -54,6 +54,10 @@ impl Take {
         }
     }
 
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn partition_of(&self, row: &Row) -> Key {
         Key(Row::from_values(
             self.partition.iter().map(|column| row.get(*column)),

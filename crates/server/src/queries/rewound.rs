@@ -119,4 +119,12 @@ impl Source for Rewound<'_> {
             None => self.newest.get(table, key),
         }
     }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        self.newest.row_count(table)
+    }
+
+    fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.newest.sample(table, count, sink)
+    }
 }

@@ -1,0 +1,176 @@
+//! Runs a query once and says how: the plan with what was read and given at each level.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use landfall_zql::ast::Ast;
+use landfall_zql::{Key, Row, Schema, TableId};
+
+use crate::change::{Node, Relationship, Role};
+use crate::error::{AnalyzeError, SourceError};
+use crate::explain::{AccessPath, LevelPlan, Read};
+use crate::pipeline::{OpId, Operator, Pipeline, Reader};
+use crate::plan::Choice;
+use crate::source::{FetchRequest, Sink, Source};
+
+/// Runs a query over a source, choosing what to read by its statistics, and gives the plan with what was read.
+/// `synced` also reads the rows that an `EXISTS` is decided by, all of which a server sends to its clients.
+///
+/// # Errors
+/// The query cannot be built, or rows could not be read.
+pub fn analyze(ast: &Ast, source: &dyn Source, synced: bool) -> Result<LevelPlan, AnalyzeError> {
+    let schema = source.schema();
+    let pipeline = Pipeline::plan(ast, schema, Choice::Estimated(source))?;
+    Ok(pipeline.analyze(source, synced)?)
+}
+
+impl Pipeline {
+    /// Runs a pipeline that nothing else uses, and gives the plan with what was read.
+    ///
+    /// # Errors
+    /// Rows could not be read.
+    pub fn analyze(&self, source: &dyn Source, synced: bool) -> Result<LevelPlan, SourceError> {
+        let counting = Counting {
+            source,
+            pipeline: self,
+            reads: RefCell::default(),
+        };
+        let mut given: BTreeMap<OpId, u64> = BTreeMap::new();
+        let mut roots = 0;
+        self.fetch(&counting, None, &mut |reader, node| {
+            roots += 1;
+            count(reader, &node, self.relationships(), synced, &mut given)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let reads = counting.reads.into_inner();
+        let mut plan = self.explain(source.schema());
+        plan.fill(&reads, &given, roots);
+        Ok(plan)
+    }
+
+    fn connection_with_filter(&self, request: &FetchRequest<'_>) -> Option<OpId> {
+        let filter = request.filter?;
+        self.operators.iter().position(|operator| {
+            matches!(operator, Operator::Connection(c) if std::ptr::eq(&c.filter, filter))
+        })
+    }
+}
+
+/// Counts the rows below a node by their joins.
+fn count(
+    reader: Reader<'_>,
+    node: &Node,
+    relationships: &[Relationship],
+    synced: bool,
+    given: &mut BTreeMap<OpId, u64>,
+) -> Result<(), SourceError> {
+    for relationship in relationships {
+        let counts = match relationship.role {
+            Role::Result | Role::Hidden => true,
+            Role::Exists => synced,
+            Role::Permission => false,
+        };
+        if !counts {
+            continue;
+        }
+        for child in reader.children(relationship.join, node)? {
+            *given.entry(relationship.join.0).or_default() += 1;
+            count(reader, &child, &relationship.relationships, synced, given)?;
+        }
+    }
+    Ok(())
+}
+
+impl LevelPlan {
+    fn fill(&mut self, reads: &BTreeMap<OpId, Read>, given: &BTreeMap<OpId, u64>, roots: u64) {
+        let read = reads.get(&self.connection).cloned().unwrap_or_default();
+        let given_here = match self.join {
+            Some(join) => given.get(&join.0).copied().unwrap_or_default(),
+            None => roots,
+        };
+        self.read = Some(Read {
+            given: given_here,
+            ..read
+        });
+        for level in self.conditions.iter_mut().chain(&mut self.related) {
+            level.fill(reads, given, roots);
+        }
+    }
+}
+
+/// A source that counts what is read from it, by connection.
+struct Counting<'a> {
+    source: &'a dyn Source,
+    pipeline: &'a Pipeline,
+    reads: RefCell<BTreeMap<OpId, Read>>,
+}
+
+impl Counting<'_> {
+    fn note(&self, connection: OpId, request: &FetchRequest<'_>) -> Result<(), SourceError> {
+        let mut reads = self.reads.borrow_mut();
+        let read = reads.entry(connection).or_default();
+        read.fetches += 1;
+        let wanted = wanted(request, self.schema());
+        if read.paths.iter().any(|path| path.wanted == wanted) {
+            return Ok(());
+        }
+        if let Some(path) = self.source.access_path(request)? {
+            read.paths.push(AccessPath { wanted, ..path });
+        }
+        Ok(())
+    }
+}
+
+/// The columns of the index that serves a request, which a unique key does with fewer.
+fn wanted(request: &FetchRequest<'_>, schema: &Schema) -> Vec<String> {
+    let table = &schema[request.table];
+    let index = request.index();
+    let columns = index.0.0.iter();
+    columns
+        .map(|(column, _)| table.columns[*column].name.clone())
+        .collect()
+}
+
+impl Source for Counting<'_> {
+    fn schema(&self) -> &Schema {
+        self.source.schema()
+    }
+
+    fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        let Some(connection) = self.pipeline.connection_with_filter(request) else {
+            return self.source.fetch(request, sink);
+        };
+        self.note(connection, request)?;
+        let mut rows = 0;
+        // Without the filter the source gives what it would pass over as well.
+        let request = FetchRequest {
+            filter: None,
+            ..*request
+        };
+        let done = self.source.fetch(&request, &mut |row: &Row| {
+            rows += 1;
+            sink(row)
+        });
+        if let Some(read) = self.reads.borrow_mut().get_mut(&connection) {
+            read.rows += rows;
+        }
+        done
+    }
+
+    fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
+        self.source.get(table, key)
+    }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        self.source.row_count(table)
+    }
+
+    fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.source.sample(table, count, sink)
+    }
+
+    fn access_path(&self, request: &FetchRequest<'_>) -> Result<Option<AccessPath>, SourceError> {
+        self.source.access_path(request)
+    }
+}
