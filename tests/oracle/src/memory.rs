@@ -41,13 +41,16 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
         }
     }
     let ast = program.query.clone();
-    let mut watched = Watched::build(program, expected, ast, &schema, places.clone())?;
+    let common = manner.common;
+    let mut watched = Watched::build(program, expected, ast, &source, places.clone(), common)?;
     if manner.indexes {
-        for (table, index) in watched.pipeline().indexes() {
-            source.retain_index(*table, index);
+        for pipeline in watched.pipelines() {
+            for (table, index) in pipeline.indexes() {
+                source.retain_index(*table, index);
+            }
         }
     }
-    watched.hydrate(&source, manner.common)?;
+    watched.hydrate(&source)?;
     for (at, transaction) in program.transactions.iter().enumerate() {
         let changes: Vec<SourceChange> = transaction
             .iter()

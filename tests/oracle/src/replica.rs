@@ -67,11 +67,11 @@ fn steps(
     let ast = map_ast(&program.query, &client, To::Server)?;
     let schema = reader.schema().zql.clone();
     let places = Places::new(&program.tables, &schema, Side::Server);
-    let mut watched = match Watched::build(program, expected, ast, &schema, places) {
+    let mut watched = match Watched::build(program, expected, ast, &reader, places, manner) {
         Ok(watched) => watched,
         Err(failure) => return Ok(Err(failure)),
     };
-    if let Err(failure) = watched.hydrate(&reader, manner) {
+    if let Err(failure) = watched.hydrate(&reader) {
         return Ok(Err(failure));
     }
     for (at, transaction) in program.transactions.iter().enumerate() {

@@ -8,6 +8,10 @@ use crate::generate;
 use crate::program::Program;
 use crate::run::{Expected, Failure};
 use crate::shrink::shrink;
+use crate::tree::Node;
+
+/// Rows of results beyond which a program takes the time of a thousand others.
+const LARGEST: usize = 10_000;
 
 /// What a test did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +22,10 @@ pub struct Tally {
     pub transactions: u64,
     /// Changes of one row.
     pub changes: u64,
+    /// Programs that were left out because their results are huge.
+    pub left_out: u64,
+    /// The longest time that a program took, and its seed.
+    pub slowest: (Duration, u64),
 }
 
 /// A way to run a program against its answers; it must not depend on anything but the program and the seed.
@@ -35,7 +43,9 @@ pub fn programs(name: &str, seconds: u64, stride: u64, runner: &mut Runner<'_>) 
     let mut tally = Tally::default();
     let mut seed = first;
     while Instant::now() < end {
+        let begun = Instant::now();
         one(name, seed, runner, &mut tally);
+        tally.slowest = tally.slowest.max((begun.elapsed(), seed));
         seed += stride;
     }
     println!("{name}: {tally:?} from seed {first} to {seed}");
@@ -44,6 +54,10 @@ pub fn programs(name: &str, seconds: u64, stride: u64, runner: &mut Runner<'_>) 
 
 fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
     let program = generate::program(seed);
+    if size(&program) > LARGEST {
+        tally.left_out += 1;
+        return;
+    }
     tally.programs += 1;
     tally.transactions += program.transactions.len() as u64;
     tally.changes += program.transactions.iter().flatten().count() as u64;
@@ -64,6 +78,16 @@ fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
         last.what,
         case::write(&small, &format!("seed {seed}"))
     );
+}
+
+/// Rows of all results of a program together: a few programs join everything with everything.
+fn size(program: &Program) -> usize {
+    fn nodes(list: &[Node]) -> usize {
+        let lists = list.iter().flat_map(|node| &node.lists);
+        list.len() + lists.map(|list| nodes(list)).sum::<usize>()
+    }
+    let views = Expected::new(program).views;
+    views.iter().map(|view| nodes(view)).sum()
 }
 
 /// A panic is a failure like others.

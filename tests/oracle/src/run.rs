@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 use landfall_ivm::{
-    Change as Pushed, LiveQuery, Output, Pipeline, Progress, Reader, RowDelta, Source,
-    SourceChange, SourceError, Steps, View, ViewDelta,
+    BuildError, Change as Pushed, Choice, LiveQuery, Output, Pipeline, Progress, Reader, RowDelta,
+    Source, SourceChange, SourceError, Steps, View, ViewDelta,
 };
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, Schema, TableId};
@@ -14,6 +14,7 @@ use landfall_zql::{Row, Schema, TableId};
 use crate::brute::State;
 use crate::engine::{Places, Shape};
 use crate::program::{Program, Record, apply};
+use crate::random::Random;
 use crate::tree::Node;
 
 /// The obvious answers of a program: at first, and after each transaction.
@@ -62,8 +63,51 @@ fn name(table: usize, row: &Record) -> String {
 /// How a run goes about it; the answers never depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manner {
-    /// Steps per slice of the hydration.
+    /// Steps per slice of hydrations and changes; 0 is no end of them.
     pub slice: usize,
+    /// Decides how each pipeline finds its rows; 0 leaves it to the hints of the query.
+    pub plans: u64,
+}
+
+impl Manner {
+    /// One that follows from a seed.
+    pub fn random(random: &mut Random) -> Manner {
+        Manner {
+            slice: *random.pick(&[0, 0, 1, 1, 2, 3, 5, 20]),
+            plans: if random.chance(20) {
+                0
+            } else {
+                random.number()
+            },
+        }
+    }
+
+    fn steps(self) -> Steps {
+        match self.slice {
+            0 => Steps::unlimited(),
+            slice => Steps::new(slice),
+        }
+    }
+
+    /// Builds a pipeline in one of the ways.
+    fn plan(
+        self,
+        number: u64,
+        ast: &Ast,
+        schema: &Schema,
+        source: &dyn Source,
+    ) -> Result<Pipeline, BuildError> {
+        let random = &mut Random::new(self.plans.wrapping_add(number));
+        let choice = match random.below(6) {
+            _ if self.plans == 0 => Choice::Hinted,
+            0 => Choice::Hinted,
+            1 => Choice::Scan,
+            2 => Choice::Driven,
+            3 => Choice::Estimated(source),
+            _ => Choice::Seeded(random.number()),
+        };
+        Pipeline::plan(ast, schema, choice)
+    }
 }
 
 /// What was not as it should be.
@@ -104,11 +148,12 @@ pub struct Watched<'p> {
     shown: Vec<Node>,
     pipeline: Pipeline,
     watch: Watch,
+    manner: Manner,
     step: usize,
 }
 
 impl<'p> Watched<'p> {
-    /// Builds the query in the names of `schema`; it shows nothing yet.
+    /// Builds the query in the names of the source; it shows nothing yet.
     ///
     /// # Errors
     /// The query cannot be built.
@@ -116,15 +161,20 @@ impl<'p> Watched<'p> {
         program: &'p Program,
         expected: &'p Expected,
         ast: Ast,
-        schema: &Schema,
+        source: &dyn Source,
         places: Places,
+        manner: Manner,
     ) -> Result<Watched<'p>, Failure> {
-        let failed = |error: landfall_ivm::BuildError| Failure {
-            step: 0,
-            what: format!("build: {error}"),
+        let schema = source.schema();
+        let plan = |number| {
+            let built = manner.plan(number, &ast, schema, source);
+            built.map_err(|error| Failure {
+                step: 0,
+                what: format!("build: {error}"),
+            })
         };
-        let live = LiveQuery::build(&ast, schema).map_err(failed)?;
-        let pipeline = Pipeline::build(&ast, schema).map_err(failed)?;
+        let live = LiveQuery::new(plan(0)?);
+        let pipeline = plan(1)?;
         let shape = Shape::new(&program.tables, &program.query);
         let watch = Watch {
             view: View::new(&pipeline),
@@ -144,27 +194,28 @@ impl<'p> Watched<'p> {
             shown: Vec::new(),
             pipeline,
             watch,
+            manner,
             step: 0,
         })
     }
 
-    /// The pipeline, for its indexes.
-    pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    /// The pipelines, for their indexes.
+    pub fn pipelines(&self) -> [&Pipeline; 2] {
+        [self.live.pipeline(), &self.pipeline]
     }
 
     /// Reads the first result.
     ///
     /// # Errors
     /// It is not the obvious one.
-    pub fn hydrate(&mut self, source: &dyn Source, manner: Manner) -> Result<(), Failure> {
-        let steps = || Steps::new(manner.slice);
+    pub fn hydrate(&mut self, source: &dyn Source) -> Result<(), Failure> {
+        let steps = || self.manner.steps();
         while self.live.hydrate(source, &steps()).map_err(read(0))? == Progress::More {}
         self.watch
             .hydrate(&self.pipeline, source)
             .map_err(read(0))?;
         self.shown = self.places.tree(&self.shape, self.live.entries());
-        self.check("hydration", source)
+        self.check("hydration")
     }
 
     /// Pushes one change; the source shows the state before it.
@@ -173,10 +224,16 @@ impl<'p> Watched<'p> {
     /// The engine fails, or shows too much for a moment.
     pub fn push(&mut self, source: &dyn Source, change: &SourceChange) -> Result<(), Failure> {
         let step = self.step + 1;
-        self.live.push(source, change).map_err(read(step))?;
-        self.pipeline
-            .push(source, change, &mut self.watch)
-            .map_err(read(step))?;
+        self.live.begin(change);
+        let steps = || self.manner.steps();
+        while self.live.advance(source, &steps()).map_err(read(step))? == Progress::More {}
+        self.pipeline.begin(change);
+        let mut advance = || {
+            self.pipeline
+                .advance(source, &self.manner.steps(), &mut self.watch)
+                .map_err(read(step))
+        };
+        while advance()? == Progress::More {}
         match self.watch.excess.take() {
             Some(what) => Err(Failure { step, what }),
             None => Ok(()),
@@ -196,8 +253,10 @@ impl<'p> Watched<'p> {
         forget_counts(&mut wanted);
         forget_counts(&mut self.shown);
         same(self.step, "deltas", &self.shown, &wanted)?;
-        self.check("view", source)?;
-        let fresh = Pipeline::build(&self.ast, &self.schema).map_err(|error| Failure {
+        self.check("view")?;
+        let number = 2 + self.step as u64;
+        let fresh = self.manner.plan(number, &self.ast, &self.schema, source);
+        let fresh = fresh.map_err(|error| Failure {
             step: self.step,
             what: error.to_string(),
         })?;
@@ -215,8 +274,7 @@ impl<'p> Watched<'p> {
         same(self.step, "fresh rows", &again.counts, wanted)
     }
 
-    fn check(&self, about: &str, source: &dyn Source) -> Result<(), Failure> {
-        let _ = source;
+    fn check(&self, about: &str) -> Result<(), Failure> {
         let wanted = &self.expected.views[self.step];
         let got = self.places.tree(&self.shape, self.live.entries());
         same(self.step, about, &got, wanted)?;

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 /// Runs a program everywhere.
 fn everywhere(program: &Program, postgres: &mut Postgres) -> Result<(), Failure> {
     let expected = &Expected::new(program);
-    let common = Manner { slice: 1 };
+    let common = Manner { slice: 1, plans: 0 };
     for indexes in [false, true] {
         memory::run(program, expected, MemoryManner { common, indexes })?;
     }

@@ -13,9 +13,7 @@ fn the_engine_in_memory_gives_the_obvious_answers() {
     let tally = programs("memory", 6, 1, &mut |seed, program, expected| {
         let random = &mut Random::new(!seed);
         let manner = MemoryManner {
-            common: Manner {
-                slice: 1 + random.below(5),
-            },
+            common: Manner::random(random),
             indexes: random.chance(70),
         };
         memory::run(program, expected, manner)
@@ -34,8 +32,7 @@ fn sql_on_sqlite_gives_the_obvious_answers() {
 #[test]
 fn the_engine_over_the_replica_gives_the_obvious_answers() {
     let tally = programs("replica", 5, 3, &mut |seed, program, expected| {
-        let slice = 1 + Random::new(!seed).below(5);
-        replica::run(program, expected, Manner { slice })
+        replica::run(program, expected, Manner::random(&mut Random::new(!seed)))
     });
     assert!(tally.programs > 0);
 }
