@@ -19,9 +19,11 @@ pub mod cell;
 pub mod engine;
 pub mod generate;
 pub mod memory;
+#[cfg(feature = "databases")]
 pub mod postgres;
 pub mod program;
 pub mod random;
+#[cfg(feature = "databases")]
 pub mod replica;
 pub mod report;
 pub mod run;

@@ -54,23 +54,23 @@ pub fn programs(name: &str, seconds: u64, stride: u64, runner: &mut Runner<'_>) 
 
 fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
     let program = generate::program(seed);
-    if size(&program) > LARGEST {
+    let expected = Expected::new(&program);
+    if size(&expected) > LARGEST {
         tally.left_out += 1;
         return;
     }
     tally.programs += 1;
     tally.transactions += program.transactions.len() as u64;
     tally.changes += program.transactions.iter().flatten().count() as u64;
-    let Err(failure) = attempt(seed, &program, runner) else {
+    let Err(failure) = attempt(seed, &program, &expected, runner) else {
         return;
     };
     println!("{name}: seed {seed} fails, making it smaller");
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let small = shrink(&program, &mut |smaller| {
-        attempt(seed, smaller, runner).is_err()
-    });
-    let last = attempt(seed, &small, runner).err().unwrap_or(failure);
+    let mut again = |smaller: &Program| attempt(seed, smaller, &Expected::new(smaller), runner);
+    let small = shrink(&program, &mut |smaller| again(smaller).is_err());
+    let last = again(&small).err().unwrap_or(failure);
     std::panic::set_hook(hook);
     panic!(
         "{name}: LANDFALL_TEST_SEED={seed} fails; made smaller, in state {}: {}\n{}",
@@ -81,18 +81,22 @@ fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
 }
 
 /// Rows of all results of a program together: a few programs join everything with everything.
-fn size(program: &Program) -> usize {
+fn size(expected: &Expected) -> usize {
     fn nodes(list: &[Node]) -> usize {
         let lists = list.iter().flat_map(|node| &node.lists);
         list.len() + lists.map(|list| nodes(list)).sum::<usize>()
     }
-    let views = Expected::new(program).views;
-    views.iter().map(|view| nodes(view)).sum()
+    expected.views.iter().map(|view| nodes(view)).sum()
 }
 
 /// A panic is a failure like others.
-fn attempt(seed: u64, program: &Program, runner: &mut Runner<'_>) -> Result<(), Failure> {
-    let run = AssertUnwindSafe(|| runner(seed, program, &Expected::new(program)));
+fn attempt(
+    seed: u64,
+    program: &Program,
+    expected: &Expected,
+    runner: &mut Runner<'_>,
+) -> Result<(), Failure> {
+    let run = AssertUnwindSafe(|| runner(seed, program, expected));
     catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

@@ -6,7 +6,7 @@ use landfall_oracle::memory::{self, MemoryManner};
 use landfall_oracle::random::Random;
 use landfall_oracle::report::programs;
 use landfall_oracle::run::Manner;
-use landfall_oracle::{replica, sqlite};
+use landfall_oracle::sqlite;
 
 #[test]
 fn the_engine_in_memory_gives_the_obvious_answers() {
@@ -25,14 +25,6 @@ fn the_engine_in_memory_gives_the_obvious_answers() {
 fn sql_on_sqlite_gives_the_obvious_answers() {
     let tally = programs("SQLite", 4, 1, &mut |_, program, expected| {
         sqlite::run(program, expected)
-    });
-    assert!(tally.programs > 0);
-}
-
-#[test]
-fn the_engine_over_the_replica_gives_the_obvious_answers() {
-    let tally = programs("replica", 5, 3, &mut |seed, program, expected| {
-        replica::run(program, expected, Manner::random(&mut Random::new(!seed)))
     });
     assert!(tally.programs > 0);
 }

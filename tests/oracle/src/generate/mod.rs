@@ -87,6 +87,9 @@ pub fn program(seed: u64) -> Program {
     let world = World::random(random);
     let mut rows: Data = world.tables.iter().map(|_| Vec::new()).collect();
     let most = *random.pick(&[3, 6, 10, 14]);
+    if random.chance(3) {
+        world.crowd(random, &mut rows);
+    }
     for table in 0..world.tables.len() {
         for _ in 0..random.below(most + 1) {
             let record = world.record(random, table);
@@ -212,6 +215,28 @@ impl World {
     pub fn is_taken(&self, data: &Data, table: usize, record: &Record) -> bool {
         let of = &self.tables[table];
         data[table].iter().any(|row| of.same_key(row, record))
+    }
+
+    /// Fills a table with more rows than an engine takes at a time; most of them have the same few children.
+    fn crowd(&self, random: &mut Random, rows: &mut Data) {
+        let table = random.below(self.tables.len());
+        let base = self.record(random, table);
+        for number in 0..70 + random.below(80) {
+            let mut record = base.clone();
+            if random.chance(20) {
+                record = self.record(random, table);
+            }
+            for column in &self.tables[table].key {
+                record[*column] = match self.tables[table].columns[*column].ty {
+                    Type::Number => Cell::Number(number as f64),
+                    Type::Text => Cell::Text(format!("k{number}")),
+                    _ => continue,
+                };
+            }
+            if !self.is_taken(rows, table, &record) {
+                rows[table].push(record);
+            }
+        }
     }
 
     /// Relationships of a table.

@@ -1,0 +1,449 @@
+// Small ways to break the engine: in `file`, `from` (which is there once) becomes `to`; or several `edits` do so.
+const ivm = name => `crates/ivm/src/${name}.rs`;
+
+export const mutations = [
+  // Connection
+  {
+    name: 'overlay: a removed row is still shown',
+    file: ivm('connection'),
+    from: 'self.removed = Some(old.clone());',
+    to: 'let _ = old;',
+  },
+  {
+    name: 'overlay: an added row is not shown',
+    file: ivm('connection'),
+    from: 'self.added = Some(new.clone());',
+    to: 'let _ = new;',
+  },
+  {
+    name: 'overlay: visible to connections that the change has not reached',
+    file: ivm('push'),
+    from: '                let change = connection.see(old.as_ref(), new.as_ref());\n',
+    to: `                let change = connection.see(old.as_ref(), new.as_ref());
+                for (_, other) in self.pipeline().connections(table) {
+                    other.see(old.as_ref(), new.as_ref());
+                }
+`,
+  },
+  {
+    name: 'overlay: an added row behind all others is forgotten',
+    file: ivm('connection'),
+    from: '            let _ = sink(&last);',
+    to: '            let _ = &last;',
+  },
+  {
+    name: 'overlay: an added row ignores the constraint and the start',
+    file: ivm('connection'),
+    from: 'added.filter(|row| request.admits(row))',
+    to: 'added.filter(|row| self.filter.matches(row))',
+  },
+  {
+    name: 'overlay: left in place after the change',
+    file: ivm('push'),
+    from: '                    connection.overlay.take();',
+    to: '                    let _ = &connection.overlay;',
+  },
+  {
+    name: 'filter: an edit that enters is an edit',
+    file: ivm('connection'),
+    from: '(None, Some(row)) => Some(Change::Add(row.clone().into())),',
+    to: '(None, Some(row)) => old.map(|old| Change::Edit { old: old.clone(), new: row.clone() }).or(Some(Change::Add(row.clone().into()))),',
+  },
+  {
+    name: 'filter: an edit that leaves is dropped',
+    file: ivm('connection'),
+    from: '(Some(row), None) => Some(Change::Remove(row.clone().into())),',
+    to: '(Some(row), None) => new.is_none().then(|| Change::Remove(row.clone().into())),',
+  },
+  {
+    name: 'split: an edit of a join column is not split',
+    file: ivm('push'),
+    from: '.all(|(_, connection)| same_in(&connection.split, before, after))',
+    to: '.all(|(_, connection)| connection.split.is_empty() || same_in(&[0], before, before))',
+  },
+  {
+    name: 'split: the addition comes before the removal',
+    file: ivm('push'),
+    from: `        if new.is_some() {
+            tasks.push(task(None, new));
+        }
+        if old.is_some() {
+            tasks.push(task(old, None));
+        }`,
+    to: `        if old.is_some() {
+            tasks.push(task(old, None));
+        }
+        if new.is_some() {
+            tasks.push(task(None, new));
+        }`,
+  },
+  {
+    name: 'split: columns of EXISTS are forgotten',
+    file: ivm('build'),
+    from: 'names.extend(related.correlation.parent_field.clone())',
+    to: 'let _ = &names;',
+  },
+  {
+    name: 'split: the partition of a level is forgotten',
+    file: ivm('build'),
+    from: 'split.extend(partition.unwrap_or_default());',
+    to: 'let _ = partition;',
+  },
+  // Skip
+  {
+    name: 'skip: exclusive is inclusive for changes',
+    file: ivm('skip'),
+    from: 'Ordering::Equal => !self.exclusive,',
+    to: 'Ordering::Equal => true,',
+  },
+  {
+    name: 'skip: exclusive is inclusive for reads',
+    file: ivm('skip'),
+    from: 'basis: if self.exclusive {',
+    to: 'basis: if false {',
+  },
+  {
+    name: 'skip: a read backwards goes past the start',
+    file: ivm('skip'),
+    from: `                if self.shows(row) {
+                    sink(row)
+                } else {
+                    ControlFlow::Break(())
+                }`,
+    to: '                sink(row)',
+  },
+  // Take
+  {
+    name: 'take: one row too many',
+    file: ivm('take'),
+    from: 'if size < take.limit {',
+    to: 'if size <= take.limit {',
+  },
+  {
+    name: 'take: a row at the bound is taken for one behind it',
+    file: ivm('take'),
+    from: 'if place == Ordering::Greater {\n            return Ok(None);',
+    to: 'if place != Ordering::Less {\n            return Ok(None);',
+  },
+  {
+    name: 'take: the new last row is read from the wrong side',
+    file: ivm('take'),
+    from: '            .near(&bound, Basis::After, true)?\n            .unwrap_or_else(|| row.clone());',
+    to: '            .near(&bound, Basis::At, true)?\n            .unwrap_or_else(|| row.clone());',
+  },
+  {
+    name: 'take: nothing follows a row that leaves',
+    file: ivm('take'),
+    from: 'if let Some(next) = self.near(&bound, Basis::After, false)? {\n            take.keep(',
+    to: 'if let Some(next) = None::<Row> {\n            take.keep(',
+  },
+  {
+    name: 'take: the size does not shrink',
+    file: ivm('take'),
+    from: 'size: size - 1,',
+    to: 'size,',
+  },
+  {
+    name: 'take: the bound stays when the last row leaves',
+    file: ivm('take'),
+    from: `        let bound = if place == Ordering::Equal {
+            self.near(&bound, Basis::After, true)?
+        } else {`,
+    to: `        let bound = if false {
+            self.near(&bound, Basis::After, true)?
+        } else {`,
+  },
+  {
+    name: 'take: the row that comes in is not hidden meanwhile',
+    file: ivm('take'),
+    from: `            && !self
+                .hidden
+                .borrow()
+                .as_ref()
+                .is_some_and(|hidden| self.order.compare(hidden, row).is_eq())`,
+    to: '',
+  },
+  {
+    name: 'take: adds, then removes',
+    file: ivm('take'),
+    edits: [
+      ['*self.take.hidden.borrow_mut() = Some(added);', '*self.take.hidden.borrow_mut() = Some(removed.row);'],
+      ['Ok(Some(Change::Remove(removed)))', 'Ok(Some(Change::Add(added.into())))'],
+      ['self.hidden.take().map(|row| Change::Add(row.into()))', 'self.hidden.take().map(|row| Change::Remove(row.into()))'],
+    ],
+  },
+  {
+    name: 'take: an edit of the last row moves the bound to the row itself',
+    file: ivm('take'),
+    from: `                    .near(&bound, Basis::At, true)?
+                    .unwrap_or_else(|| new.clone());
+                keep(last);`,
+    to: `                    .near(&bound, Basis::At, true)?
+                    .unwrap_or_else(|| new.clone());
+                drop(last);
+                keep(new.clone());`,
+  },
+  {
+    name: 'take: an edit past the bound is an edit',
+    file: ivm('take'),
+    from: 'if take.order.compare(&next, &new).is_eq() {',
+    to: 'if take.order.compare(&next, &next).is_eq() {',
+  },
+  {
+    name: 'take: an edit into the window is an edit',
+    file: ivm('take'),
+    from: '(Ordering::Greater, _) => self.replace_bound(new, size, bound),',
+    to: '(Ordering::Greater, _) => Ok(Some(Change::Edit { old, new })),',
+  },
+  {
+    name: 'take: partitions share one window',
+    file: ivm('take'),
+    from: 'self.partition.iter().map(|column| row.get(*column)),',
+    to: 'self.partition.iter().take(0).map(|column| row.get(*column)),',
+  },
+  {
+    name: 'take: children of rows behind the bound are passed on',
+    file: ivm('take'),
+    from: 'Change::Child { ref row, .. } => Ok(self.shows(row).then_some(change)),',
+    to: 'Change::Child { .. } => Ok(Some(change)),',
+  },
+  {
+    name: 'take: a hydration in slices begins to count anew',
+    file: ivm('take'),
+    from: 'let mut kept = self.growing.take().unwrap_or_default();',
+    to: 'let mut kept = Kept::default();\n        self.growing.take();',
+  },
+  // Join
+  {
+    name: 'join: no change in progress',
+    file: ivm('join'),
+    from: `        if let Some(in_progress) = &*self.in_progress.borrow() {
+            self.take_back(in_progress, parent, &mut children);
+        }`,
+    to: '',
+  },
+  {
+    name: 'join: the change in progress on the wrong side',
+    file: ivm('join'),
+    from: 'if !self.parent_order.compare(parent, position).is_gt() {',
+    to: 'if !self.parent_order.compare(parent, position).is_lt() {',
+  },
+  {
+    name: 'join: the change in progress hidden from its own parent',
+    file: ivm('join'),
+    from: 'if !self.parent_order.compare(parent, position).is_gt() {',
+    to: 'if self.parent_order.compare(parent, position).is_lt() {',
+  },
+  {
+    name: 'join: a removal in progress is not taken back',
+    file: ivm('join'),
+    from: 'Change::Remove(node) => self.insert(node.clone(), children),',
+    to: 'Change::Remove(_) => {}',
+  },
+  {
+    name: 'join: an addition in progress is not taken back',
+    file: ivm('join'),
+    from: 'children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())\n            }',
+    to: 'let _ = node;\n            }',
+  },
+  {
+    name: 'join: only the first parents are told',
+    file: ivm('join'),
+    from: 'if parents.rows.len() == 0 && parents.more {',
+    to: 'if false && parents.more {',
+  },
+  {
+    name: 'join: NULL joins NULL',
+    file: ivm('join'),
+    from: `        if value.is_null() {
+            return None;
+        }
+        match constraint`,
+    to: '        match constraint',
+  },
+  {
+    name: 'join: one column of a compound key decides',
+    file: ivm('join'),
+    from: 'for (from, to) in from.iter().zip(to) {',
+    to: 'for (from, to) in from.iter().zip(to).take(1) {',
+  },
+  // Where
+  {
+    name: 'exists: the second child makes a row enter',
+    file: ivm('condition'),
+    from: 'Change::Add(_) => (operator.has_children(reader, &row, 2)?, true),',
+    to: 'Change::Add(_) => (operator.has_children(reader, &row, 3)?, true),',
+  },
+  {
+    name: 'exists: a row leaves with its last child but one',
+    file: ivm('condition'),
+    from: '_ => (true, operator.has_children(reader, &row, 1)?),',
+    to: '_ => (true, operator.has_children(reader, &row, 2)?),',
+  },
+  {
+    name: 'exists: a row leaves with the children of now',
+    file: ivm('condition'),
+    from: 'Change::Remove(child) => operator.insert(child, &mut children),',
+    to: 'Change::Remove(_) => {}',
+  },
+  {
+    name: 'where: an edit is not looked at twice',
+    file: ivm('condition'),
+    from: 'let (was, is) = (is_met(&old)?, is_met(&new)?);',
+    to: 'let (was, is) = (is_met(&new)?, is_met(&new)?);',
+  },
+  {
+    name: 'where: a child of a row that is not shown is passed on',
+    file: ivm('condition'),
+    from: 'return Ok(is_met.then_some(Change::Child { row, join, change }));',
+    to: 'return Ok((is_met || true).then_some(Change::Child { row, join, change }));',
+  },
+  {
+    name: 'where: the filter takes one branch of an OR for all',
+    file: ivm('build'),
+    from: `            let conditions: Option<Vec<Condition>> =
+                conditions.iter().map(without_subqueries).collect();
+            Some(Condition::Or {
+                conditions: conditions?,
+            })`,
+    to: `            let conditions: Vec<Condition> =
+                conditions.iter().filter_map(without_subqueries).collect();
+            (!conditions.is_empty()).then_some(Condition::Or { conditions })`,
+  },
+  // Drive
+  {
+    name: 'drive: rows that two drivers find come twice',
+    file: ivm('drive'),
+    from: 'rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());',
+    to: '',
+  },
+  {
+    name: 'drive: parents of the child in progress are forgotten',
+    file: ivm('drive'),
+    from: 'keys.extend(self.child_in_progress().map(|row| key_of(&row)));',
+    to: '',
+  },
+  {
+    name: 'drive: a read from a row on begins with the row behind it',
+    file: ivm('drive'),
+    from: 'std::cmp::Ordering::Equal => start.basis == Basis::After,',
+    to: 'std::cmp::Ordering::Equal => true,',
+  },
+  {
+    name: 'drive: backwards is forwards',
+    file: ivm('drive'),
+    from: `        if request.reverse {
+            rows.reverse();
+        }`,
+    to: '',
+  },
+  // Junction take
+  {
+    name: 'junction take: every junction row counts',
+    file: ivm('junction_take'),
+    from: `            Ok(at) => {
+                list[at].row = row;
+                list[at].through.push(junction.clone());
+            }`,
+    to: `            Ok(at) => {
+                let through = vec![junction.clone()];
+                list.insert(at, Destination { row, through });
+            }`,
+  },
+  {
+    name: 'junction take: what leaves the window stays',
+    file: ivm('junction_take'),
+    from: 'take.missing(&partition.shown, &partition.all[..first])',
+    to: 'take.missing(&partition.shown, &partition.all)',
+  },
+  {
+    name: 'junction take: nothing follows into the window',
+    file: ivm('junction_take'),
+    from: 'let first = partition.all.len().min(take.limit);\n            take.missing(&partition.all[..first], &partition.shown)',
+    to: 'let first = partition.all.len().min(take.limit).min(partition.shown.len());\n            take.missing(&partition.all[..first], &partition.shown)',
+  },
+  // View and rows
+  {
+    name: 'view: a row that is there twice leaves with its first reference',
+    file: ivm('view'),
+    from: 'if list[at].count > 1 {\n            list[at].count -= 1;',
+    to: 'if list[at].count > 99 {\n            list[at].count -= 1;',
+  },
+  {
+    name: 'view: children of a second reference are not counted',
+    file: ivm('view'),
+    from: 'self.children(shape, list, at, &node, Change::Add)?;',
+    to: '',
+  },
+  {
+    name: 'view: a moved row is announced at its old place',
+    file: ivm('view'),
+    from: 'to: position(to),\n                old: old.clone(),',
+    to: 'to: position(from),\n                old: old.clone(),',
+  },
+  {
+    name: 'rows: the rows below a row that enters are not counted',
+    file: ivm('rows'),
+    from: `                self.subtree(
+                    relationship.table,
+                    &relationship.relationships,
+                    &child,`,
+    to: `                self.subtree(
+                    relationship.table,
+                    &[],
+                    &child,`,
+  },
+  {
+    name: 'rows: rows that decide a permission are counted',
+    file: ivm('rows'),
+    from: '            .filter(|relationship| relationship.role != Role::Permission)\n        {',
+    to: '            .filter(|relationship| relationship.role != Role::Permission || true)\n        {',
+  },
+  // Sources
+  {
+    name: 'memory: a start is always inclusive',
+    file: ivm('memory_source'),
+    from: 'Basis::After => index.partition_point(|row| place(row, start.row).is_gt()),',
+    to: 'Basis::After => index.partition_point(|row| place(row, start.row).is_ge()),',
+  },
+  {
+    name: 'branch: a deleted row of the base is shown',
+    file: ivm('branch'),
+    from: `                return ControlFlow::Continue(());
+            }
+            while flow.is_continue()`,
+    to: `            }
+            while flow.is_continue()`,
+  },
+  {
+    name: 'replica: nothing follows a start at NULL',
+    file: 'crates/server/src/replica/source.rs',
+    from: '(false, true) => &[Last::NotNull],',
+    to: '(false, true) => &[],',
+    database: true,
+  },
+  {
+    name: 'replica: NULLs are not behind a descending start',
+    file: 'crates/server/src/replica/source.rs',
+    from: '(true, false) if nullable => &[Last::Less, Last::Null],',
+    to: '(true, false) if nullable => &[Last::Less],',
+    database: true,
+  },
+  {
+    name: 'replica: an older state shows what was added since',
+    file: 'crates/server/src/queries/rewound.rs',
+    from: `            if images.contains_key(&table.key_of(row)) {
+                return ControlFlow::Continue(());
+            }
+            while`,
+    to: '            while',
+    database: true,
+  },
+  {
+    name: 'replica: a change that was pushed is not revealed',
+    file: 'crates/server/src/queries/rewound.rs',
+    from: 'images.pop_front();',
+    to: 'let _ = &images;',
+    database: true,
+  },
+];

@@ -1,0 +1,71 @@
+// Breaks the engine in one small way after the other, and says whether the tests notice.
+//
+//   node tests/oracle/mutations/run.mjs [PART OF A NAME …]
+//
+// Works in a copy of HEAD, so the tree may be dirty, but only what is committed is broken. Uses CARGO_TARGET_DIR.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { mutations } from './list.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const wanted = process.argv.slice(2);
+const chosen = mutations.filter(({ name }) => !wanted.length || wanted.some(part => name.includes(part)));
+
+const copy = mkdtempSync(join(tmpdir(), 'landfall-mutations-'));
+execFileSync('git', ['worktree', 'add', '--detach', '--force', copy, 'HEAD'], { cwd: root, stdio: 'ignore' });
+const env = { CARGO_TARGET_DIR: join(root, 'target'), ...process.env, RUST_BACKTRACE: '0' };
+
+// What a change of the engine is checked with, the cheapest first; all run with their default times.
+const suites = [
+  ['cases', ['test', '-p', 'landfall-ivm', '--test', 'cases']],
+  ['programs', ['test', '-p', 'landfall-oracle', '--no-default-features', '--test', 'programs', 'memory']],
+];
+const databases = [
+  ['replica', ['test', '-p', 'landfall-oracle', '--test', 'replica']],
+];
+
+function test(args) {
+  const built = spawnSync('cargo', [...args.slice(0, 1), '--no-run', '--quiet', ...args.slice(1)], { cwd: copy, env, encoding: 'utf8' });
+  if (built.status !== 0) return { verdict: 'does not build', output: built.stderr };
+  const from = Date.now();
+  const ran = spawnSync('cargo', [...args.slice(0, 1), '--quiet', ...args.slice(1)], { cwd: copy, env, encoding: 'utf8', timeout: 120_000 });
+  const seconds = (Date.now() - from) / 1000;
+  const output = ran.stdout + ran.stderr;
+  if (ran.status === 0) return { verdict: 'passes', seconds, output };
+  return { verdict: ran.status === null ? 'hangs' : 'fails', seconds, output };
+}
+
+let missed = 0;
+try {
+  for (const { name, file, from, to, edits = [[from, to]], database } of chosen) {
+    const path = join(copy, file);
+    const before = readFileSync(path, 'utf8');
+    const lost = edits.find(([from]) => before.split(from).length !== 2);
+    if (lost) {
+      console.log(`? ${name}: ${file} has not once ${JSON.stringify(lost[0])}`);
+      missed += 1;
+      continue;
+    }
+    writeFileSync(path, edits.reduce((text, [from, to]) => text.replace(from, () => to), before));
+    const found = [];
+    for (const [suite, args] of database ? databases : suites) {
+      const { verdict, seconds, output } = test(args);
+      const seed = /LANDFALL_TEST_SEED=(\d+)/.exec(output)?.[1];
+      if (verdict === 'does not build') throw new Error(`${name} does not build:\n${output}`);
+      found.push(`${suite} ${verdict}${seed ? ` (seed ${seed}, ${seconds.toFixed(1)} s)` : ''}`);
+    }
+    writeFileSync(path, before);
+    const programs = found.at(-1);
+    const noticed = !programs.endsWith('passes');
+    if (!noticed) missed += 1;
+    console.log(`${noticed ? '✓' : '✗'} ${name}: ${found.join(', ')}`);
+  }
+} finally {
+  execFileSync('git', ['worktree', 'remove', '--force', copy], { cwd: root });
+  rmSync(copy, { recursive: true, force: true });
+}
+console.log(`${chosen.length - missed} of ${chosen.length} noticed`);
+if (missed) process.exit(1);
