@@ -368,6 +368,14 @@ pub enum AstError {
     /// A literal where it cannot stand.
     #[error("the query is not valid: {0}")]
     Operand(&'static str),
+    /// More of something than a query may have.
+    #[error("the query has more than {limit} {parts}")]
+    TooLarge {
+        /// Of what.
+        parts: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
 }
 
 impl Ast {
@@ -375,7 +383,7 @@ impl Ast {
     ///
     /// # Errors
     /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
-    /// list with null or lists, as literal.
+    /// list with null or lists, as literal; more than [`MAX_CONDITIONS`], [`MAX_SUBQUERIES`] or [`MAX_PATTERN`] allow.
     pub fn from_json(json: &str) -> Result<Ast, AstError> {
         let ast: Ast = json::from_str(json)?;
         ast.check()?;
@@ -392,42 +400,79 @@ impl Ast {
     /// # Errors
     /// As [`Ast::from_json`].
     pub fn check(&self) -> Result<(), AstError> {
-        if let Some(condition) = &self.condition {
-            condition.check()?;
-        }
-        self.related
-            .iter()
-            .flatten()
-            .try_for_each(|related| related.subquery.check())
+        Check::default().ast(self)
     }
 }
 
-impl Condition {
-    fn check(&self) -> Result<(), AstError> {
-        match self {
-            Condition::Simple { left, right, .. } => {
+/// The most comparisons and groups of a query.
+pub const MAX_CONDITIONS: usize = 65_536;
+/// The most subqueries of a query, in conditions and as relationships.
+pub const MAX_SUBQUERIES: usize = 1_024;
+/// The most bytes of a pattern: to match one takes up to its length times that of the text.
+pub const MAX_PATTERN: usize = 8_192;
+
+/// Counts the parts of a query.
+#[derive(Default)]
+struct Check {
+    conditions: usize,
+    subqueries: usize,
+}
+
+impl Check {
+    fn ast(&mut self, ast: &Ast) -> Result<(), AstError> {
+        if let Some(condition) = &ast.condition {
+            self.condition(condition)?;
+        }
+        let mut related = ast.related.iter().flatten();
+        related.try_for_each(|related| self.subquery(related))
+    }
+
+    fn subquery(&mut self, related: &CorrelatedSubquery) -> Result<(), AstError> {
+        count(&mut self.subqueries, "subqueries", MAX_SUBQUERIES)?;
+        self.ast(&related.subquery)
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Result<(), AstError> {
+        count(&mut self.conditions, "conditions", MAX_CONDITIONS)?;
+        match condition {
+            Condition::Simple { left, right, op } => {
                 if matches!(right, Operand::Column { .. }) {
                     return Err(AstError::Operand("a comparison has a column on its right"));
                 }
-                for operand in [left, right] {
-                    if matches!(
-                        operand,
-                        Operand::Literal {
-                            value: Literal::Json(_)
-                        }
-                    ) {
-                        return Err(AstError::Operand(
-                            "a literal is neither a scalar nor a list of scalars",
-                        ));
-                    }
-                }
-                Ok(())
+                [left, right]
+                    .into_iter()
+                    .try_for_each(|operand| check_operand(operand, *op))
             }
-            Condition::And { conditions } | Condition::Or { conditions } => {
-                conditions.iter().try_for_each(Condition::check)
-            }
-            Condition::CorrelatedSubquery { related, .. } => related.subquery.check(),
+            Condition::And { conditions } | Condition::Or { conditions } => conditions
+                .iter()
+                .try_for_each(|condition| self.condition(condition)),
+            Condition::CorrelatedSubquery { related, .. } => self.subquery(related),
         }
+    }
+}
+
+fn count(counter: &mut usize, parts: &'static str, limit: usize) -> Result<(), AstError> {
+    *counter += 1;
+    match *counter > limit {
+        true => Err(AstError::TooLarge { parts, limit }),
+        false => Ok(()),
+    }
+}
+
+fn check_operand(operand: &Operand, op: SimpleOperator) -> Result<(), AstError> {
+    match operand {
+        Operand::Literal {
+            value: Literal::Json(_),
+        } => Err(AstError::Operand(
+            "a literal is neither a scalar nor a list of scalars",
+        )),
+        Operand::Literal {
+            value: Literal::String(pattern),
+        } if op.is_like() && pattern.len() > MAX_PATTERN => Err(AstError::TooLarge {
+            parts: "bytes in a pattern",
+            limit: MAX_PATTERN,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -474,6 +519,48 @@ mod tests {
             r#"{"table":"t","related":[{"correlation":{"parentField":[],"childField":[]},"subquery":{"table":"u"}}]}"#,
             Err("correlation"),
         );
+    }
+
+    #[test]
+    fn size_is_bounded() {
+        let simple = |op: &str, value: &str| {
+            format!(
+                r#"{{"type":"simple","left":{{"type":"column","name":"a"}},"right":{{"type":"literal","value":"{value}"}},"op":"{op}"}}"#
+            )
+        };
+        let of = |condition: &str| format!(r#"{{"table":"t","where":{condition}}}"#);
+        let bounded = |json: &str, expected: Option<&str>| {
+            let error = Ast::from_json(json).err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), expected);
+        };
+        let many = |count: usize| {
+            let members = vec![r#"{"type":"or","conditions":[]}"#; count].join(",");
+            of(&format!(r#"{{"type":"and","conditions":[{members}]}}"#))
+        };
+        bounded(&many(MAX_CONDITIONS - 1), None);
+        bounded(
+            &many(MAX_CONDITIONS),
+            Some("the query has more than 65536 conditions"),
+        );
+        let related = |count: usize| {
+            let one = r#"{"correlation":{"parentField":["a"],"childField":["a"]},"subquery":{"table":"t"}}"#;
+            format!(
+                r#"{{"table":"t","related":[{}]}}"#,
+                vec![one; count].join(",")
+            )
+        };
+        bounded(&related(MAX_SUBQUERIES), None);
+        bounded(
+            &related(MAX_SUBQUERIES + 1),
+            Some("the query has more than 1024 subqueries"),
+        );
+        let text = "%".repeat(MAX_PATTERN + 1);
+        bounded(&of(&simple("LIKE", &text[1..])), None);
+        bounded(
+            &of(&simple("NOT ILIKE", &text)),
+            Some("the query has more than 8192 bytes in a pattern"),
+        );
+        bounded(&of(&simple("=", &text)), None);
     }
 
     #[test]

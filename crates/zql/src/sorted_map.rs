@@ -5,7 +5,9 @@
 //! hundred bytes, most of them shared by all maps with the same keys.
 //! Inserting moves what lies behind: what may grow to many thousands of entries in no particular order, such as
 //! anything that is kept per row, belongs into a `BTreeMap`.
+//! Decoding and collecting sort once, so that no foreign text makes them slow.
 
+use crate::sort::sort_by;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::borrow::Borrow;
@@ -220,11 +222,27 @@ impl<K: Ord, V> Extend<(K, V)> for SortedMap<K, V> {
     }
 }
 
+impl<K: Ord, V> SortedMap<K, V> {
+    /// Entries in any order, in time that grows little faster than their number. Of one key the last entry counts.
+    fn from_entries(mut entries: Vec<(K, V)>) -> Self {
+        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+            sort_by(&mut entries, |a, b| a.0.cmp(&b.0));
+            entries.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    std::mem::swap(later, kept);
+                }
+                same
+            });
+        }
+        let (keys, values) = entries.into_iter().unzip();
+        SortedMap { keys, values }
+    }
+}
+
 impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::new();
-        map.extend(entries);
-        map
+        Self::from_entries(entries.into_iter().collect())
     }
 }
 
@@ -283,11 +301,11 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entri
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut map = SortedMap::new();
-        while let Some((key, value)) = entries.next_entry()? {
-            map.insert(key, value);
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            list.push(entry);
         }
-        Ok(map)
+        Ok(SortedMap::from_entries(list))
     }
 }
 
@@ -420,6 +438,13 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     proptest! {
+        #[test]
+        fn collects_as_a_tree_does(entries in prop::collection::vec((0u8..20, any::<u8>()), 0..60)) {
+            let map: SortedMap<_, _> = entries.iter().copied().collect();
+            let tree: BTreeMap<_, _> = entries.into_iter().collect();
+            prop_assert!(map.iter().eq(&tree));
+        }
+
         #[test]
         fn does_what_a_tree_does(steps in prop::collection::vec((any::<bool>(), 0u8..20, any::<u8>()), 0..60)) {
             let (mut map, mut tree) = (SortedMap::new(), BTreeMap::new());

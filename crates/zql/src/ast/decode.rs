@@ -286,11 +286,11 @@ impl<'de> Visitor<'de> for LiteralVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Literal, A::Error> {
-        let mut members = SortedMap::<String, Literal>::new();
-        while let Some((name, value)) = object.next_entry()? {
-            members.insert(name, value);
+        let mut members = Vec::new();
+        while let Some(member) = object.next_entry::<String, Literal>()? {
+            members.push(member);
         }
-        json_literal(&members)
+        json_literal(&members.into_iter().collect::<SortedMap<_, _>>())
     }
 }
 

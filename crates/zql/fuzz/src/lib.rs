@@ -1,0 +1,5 @@
+//! What the fuzzers check; see `README.md`.
+
+pub mod laws;
+pub mod pipeline;
+pub mod seeds;
