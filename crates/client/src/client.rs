@@ -3,7 +3,7 @@
 
 use crate::connection::{Connection, Phase};
 use crate::effect::{
-    CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, TxId, ViewId,
+    CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, Outcome, TxId, ViewId,
 };
 use crate::error::ClientError;
 use crate::event::Event;
@@ -23,7 +23,7 @@ use crate::writes::Write;
 use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
-use landfall_zql::{Ast, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
+use landfall_zql::{Ast, Row, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
 use std::sync::Arc;
 
 /// The application's endpoints, as told to the server.
@@ -121,7 +121,7 @@ impl Client {
             last_anew: None,
             random,
         };
-        client.hold_own_lock();
+        client.hold_lock_of(&client.client_id.clone());
         client.load(now_ms);
         Ok(client)
     }
@@ -482,9 +482,11 @@ impl Client {
         }
     }
 
-    /// The first poke of a new group that holds rows or answers voids the rows of the abandoned one.
+    /// The first poke of a new group that holds rows or answers voids the rows of the abandoned one; the first of all
+    /// if no answers are waited for.
     fn replace_stale_rows(&mut self, poke: &mut Poke) {
-        if self.stale_rows && (!poke.rows.is_empty() || !poke.got.is_empty()) {
+        let answers = !poke.rows.is_empty() || !poke.got.is_empty();
+        if self.stale_rows && (answers || self.queries.is_empty()) {
             self.stale_rows = false;
             poke.cleared = true;
         }
@@ -552,15 +554,38 @@ impl Client {
         }
     }
 
+    /// Confirmed mutations that this page made under another client's name are told after a look into storage: the
+    /// tab of that client may have seen a failure and acknowledged it, so that the server has told this one nothing.
     fn tell_outcomes(&mut self, settled: &[Settled]) {
+        let mut doubtful = Vec::new();
         for end in settled {
             self.mutations_changed = true;
-            self.effects.push(Effect::MutationOutcome {
-                call: end.mutation.call,
-                client_id: end.mutation.client_id.clone(),
-                mutation_id: end.mutation.id,
-                outcome: end.outcome.clone(),
-            });
+            let renamed = end.mutation.call.is_some() && end.mutation.client_id != self.client_id;
+            if renamed && end.outcome == Outcome::Confirmed && !self.persistence.disabled {
+                doubtful.push(end.clone());
+            } else {
+                self.tell_outcome(end);
+            }
+        }
+        if !doubtful.is_empty() {
+            self.read_outcomes(doubtful);
+        }
+    }
+
+    pub(crate) fn tell_outcome(&mut self, end: &Settled) {
+        self.effects.push(Effect::MutationOutcome {
+            call: end.mutation.call,
+            client_id: end.mutation.client_id.clone(),
+            mutation_id: end.mutation.id,
+            outcome: end.outcome.clone(),
+        });
+    }
+
+    /// All of the server's rows at the present cookie, by table and key.
+    pub(crate) fn server_rows(&self) -> Vec<(RowKey, Row)> {
+        match self.stale_rows {
+            true => Vec::new(),
+            false => self.rebase.server_rows(&self.visible),
         }
     }
 
@@ -595,7 +620,8 @@ impl Client {
 
     /// A new group has begun, in storage if there is one: the writes are kept, the rest starts from nothing.
     pub(crate) fn begin_group(&mut self, now: f64, group: String, client: String) {
-        self.client_id = client.clone();
+        let old_client = std::mem::replace(&mut self.client_id, client.clone());
+        self.release_lock_of(&old_client);
         self.rebase.set_client_id(client.clone());
         self.group_id = Some(group.clone());
         self.cookie = None;
@@ -606,7 +632,6 @@ impl Client {
         self.mutations_changed = true;
         self.rebase.abandon_round();
         self.rebase.request_round();
-        self.hold_own_lock();
         self.say_hello();
         self.effects.push(Effect::ClientStateNotFound {
             client_id: client,

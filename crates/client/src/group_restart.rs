@@ -35,6 +35,7 @@ impl Client {
             return;
         };
         let (new_group, new_client) = (self.random.id(), self.random.id());
+        self.hold_lock_of(&new_client);
         if self.persistence.disabled {
             self.finish_restart(now, new_group, new_client, &SortedMap::new());
             return;
@@ -61,6 +62,13 @@ impl Client {
             now,
         };
         self.ask_store_as(old_group, Purpose::StartGroup, StoreOp::StartGroup(op));
+    }
+
+    /// Another tab has begun a new group first.
+    pub(crate) fn give_up_restart(&mut self) {
+        if let Some(restart) = self.persistence.restart.take() {
+            self.release_lock_of(&restart.new_client);
+        }
     }
 
     /// Asks storage again when its time has come.
@@ -122,6 +130,7 @@ impl Client {
         let actions = connection.lost(now, "NewClientGroup", bounds, &mut self.random);
         self.act(now, actions);
         let new_client = self.random.id();
+        self.hold_lock_of(&new_client);
         self.persistence.restart = Some(Restart {
             old_group: group.clone(),
             new_group: group.clone(),
@@ -167,11 +176,11 @@ impl Client {
         };
         let ended: Vec<MutationInfo> = loaded.outcomes.iter().cloned().map(from_outcome).collect();
         let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
-        // The calls of this page go on with the mutations that they became.
+        // The calls of this page go on with the mutations that they became, also those that were about to be sent.
         for mutation in &mut queue {
-            mutation.call = self.mutations.call_of_same(mutation);
+            mutation.call = self.mutations.take_renamed(mutation);
         }
-        self.tell_missed_outcomes(&queue, &ended);
+        self.tell_missed_outcomes(&ended);
         self.mutations.forget_stored();
         self.finish_restart(now, group, new_client, &SortedMap::new());
         self.mutations.replace_ended(ended);
@@ -186,13 +195,10 @@ impl Client {
     }
 
     /// Calls of this page whose mutations another tab has issued again and seen to their end meanwhile.
-    fn tell_missed_outcomes(&mut self, queue: &[Mutation], ended: &[MutationInfo]) {
+    fn tell_missed_outcomes(&mut self, ended: &[MutationInfo]) {
         for mutation in self.mutations.pending() {
-            let there = queue
-                .iter()
-                .any(|m| m.call.is_some() && m.call == mutation.call);
             let stored = matches!(mutation.stored, Stored::At(_)) && !mutation.attempted;
-            if mutation.call.is_none() || there || !stored {
+            if mutation.call.is_none() || !stored {
                 continue;
             }
             let same =

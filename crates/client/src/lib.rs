@@ -10,6 +10,7 @@ mod connection;
 mod effect;
 mod error;
 mod event;
+mod export;
 mod flush;
 mod group_restart;
 mod mutations;

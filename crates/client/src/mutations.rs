@@ -8,7 +8,7 @@
 use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
 use landfall_protocol::CrudOp;
 use landfall_zql::sort::{sort, sort_by_key};
-use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use landfall_zql::sorted_map::SortedMap;
 
 /// Names a mutation: the client that made it and its number there.
 pub(crate) type MutationKey = (String, u64);
@@ -166,14 +166,16 @@ impl Mutations {
         self.confirmed.get(client).copied().unwrap_or(0)
     }
 
-    /// The call of this page that made a mutation which storage now holds under another name.
-    pub(crate) fn call_of_same(&self, stored: &Mutation) -> Option<CallId> {
-        let same = |m: &&Mutation| {
+    /// Takes out the mutation that storage now holds under another name; returns the call of this page that made it.
+    pub(crate) fn take_renamed(&mut self, stored: &Mutation) -> Option<CallId> {
+        let same = |m: &Mutation| {
             m.created_ms == stored.created_ms
                 && m.name == stored.name
                 && m.args_json == stored.args_json
         };
-        self.pending.iter().find(same).and_then(|m| m.call)
+        let place = self.pending.iter().position(same)?;
+        self.revision += 1;
+        self.pending.remove(place).call
     }
 
     /// Storage has renamed what it held: only what it never had stays.
@@ -297,7 +299,8 @@ impl Mutations {
     /// The mutations of these clients to send now, marked as sent: in the order of the queue, so that what was made
     /// on top of another mutation does not arrive before it.
     pub(crate) fn take_unsent(&mut self, clients: &[&str]) -> Vec<MutationKey> {
-        let mut keys = Vec::new();
+        // Of each client the ids to send, without gaps, and the next of them.
+        let mut spans: SortedMap<&str, (std::ops::Range<u64>, u64)> = SortedMap::new();
         for client in clients {
             let start = self
                 .confirmed_of(client)
@@ -310,20 +313,24 @@ impl Mutations {
                 .collect();
             sort(&mut ids);
             // A gap would be refused; it closes when the missing one is announced or loaded.
-            for (expected, id) in (start + 1..).zip(ids) {
-                if id != expected {
-                    break;
-                }
-                self.sent.insert((*client).to_owned(), id);
-                keys.push(((*client).to_owned(), id));
+            let expected = start + 1..;
+            let gapless = expected.zip(&ids).take_while(|(a, b)| a == *b).count() as u64;
+            if gapless > 0 {
+                self.sent.insert((*client).to_owned(), start + gapless);
+                spans.insert(client, (start + 1..start + 1 + gapless, start + 1));
             }
         }
-        let wanted: SortedSet<MutationKey> = keys.into_iter().collect();
-        self.pending
-            .iter()
-            .map(Mutation::key)
-            .filter(|key| wanted.contains(key))
-            .collect()
+        // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
+        let mut keys = Vec::new();
+        for mutation in &self.pending {
+            if let Some((span, next)) = spans.get_mut(mutation.client_id.as_str())
+                && span.contains(&mutation.id)
+            {
+                keys.push((mutation.client_id.clone(), *next));
+                *next += 1;
+            }
+        }
+        keys
     }
 
     /// Whether anything is pending.

@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     },
     /// What dead tabs left; these are known to be dead when it is asked.
     ReadQueue(SortedSet<String>),
+    /// How these ended, of which only storage may know more than that they did.
+    Outcomes(Vec<Settled>),
     LoadForFold,
     Fold,
     /// Nothing follows from it.
@@ -266,7 +268,7 @@ impl Client {
             _ => None,
         };
         match purpose {
-            Purpose::StartGroup if other_group.is_some() => self.persistence.restart = None,
+            Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
             Purpose::Rejoin { group, new_client } => {
                 self.on_rejoined(now, group, new_client, result);
             }
@@ -276,6 +278,7 @@ impl Client {
             Purpose::Mark => self.on_marked(now, result.is_ok()),
             Purpose::StartGroup => self.on_group_answer(now, result),
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
+            Purpose::Outcomes(ends) => self.on_outcomes_read(ends, result),
             Purpose::LoadForFold => match result {
                 Ok(StoreReply::Loaded(loaded)) => {
                     let plan = plan_fold(&loaded);
@@ -322,6 +325,38 @@ impl Client {
             }
         }
         self.bury(dying);
+    }
+
+    pub(crate) fn read_outcomes(&mut self, ends: Vec<Settled>) {
+        if self.group_id.is_none() {
+            // Between two groups; storage will not be asked.
+            return ends.iter().for_each(|end| self.tell_outcome(end));
+        }
+        self.ask_store(Purpose::Outcomes(ends), StoreOp::ReadOutcomes);
+    }
+
+    fn on_outcomes_read(
+        &mut self,
+        mut ends: Vec<Settled>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let stored = match result {
+            Ok(StoreReply::Outcomes(stored)) => stored,
+            _ => Vec::new(),
+        };
+        for info in stored.into_iter().map(from_outcome) {
+            let same = |end: &&mut Settled| {
+                end.mutation.key() == (info.client_id.clone(), info.mutation_id)
+            };
+            if let (Some(end), Some(outcome)) = (ends.iter_mut().find(same), &info.outcome) {
+                end.outcome = outcome.clone();
+                self.mutations.replace_ended(vec![info]);
+                self.mutations_changed = true;
+            }
+        }
+        for end in &ends {
+            self.tell_outcome(end);
+        }
     }
 
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
@@ -442,7 +477,7 @@ impl Client {
             return;
         };
         let mut pages = PageWriter::default();
-        for ((table, _), row) in self.rebase.server_rows(&self.visible) {
+        for ((table, _), row) in self.server_rows() {
             pages.push(table, &row);
         }
         let snapshot = WriteSnapshot {

@@ -99,6 +99,11 @@ impl Queries {
         self.got = got;
     }
 
+    /// Whether nothing is wanted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     pub(crate) fn got(&self) -> &SortedSet<String> {
         &self.got
     }

@@ -136,6 +136,12 @@ impl Rebase {
         self.round.is_none()
     }
 
+    /// The cookie that the visible rows will be at when the present round is over, if it is on a poke.
+    pub(crate) fn coming_cookie(&self) -> Option<&str> {
+        let poke = self.round.as_ref()?.poke.as_ref()?;
+        Some(&poke.cookie)
+    }
+
     /// A mutation came from outside the usual way, or the order changed: replay soon.
     pub(crate) fn request_round(&mut self) {
         self.round_due = true;

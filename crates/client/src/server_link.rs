@@ -45,6 +45,8 @@ pub(crate) struct ServerLink {
     pub(crate) connection: Connection,
     pub(crate) cache_url: Option<String>,
     pub(crate) auth: Option<String>,
+    /// The token came after the present socket was opened: a refusal may be about the one before.
+    auth_is_newer: bool,
     pub(crate) socket: Option<SocketId>,
     next_socket: u32,
     reconnect_params: Vec<(String, String)>,
@@ -74,6 +76,7 @@ impl ServerLink {
             connection,
             cache_url,
             auth,
+            auth_is_newer: false,
             socket: None,
             next_socket: 1,
             reconnect_params: Vec::new(),
@@ -156,7 +159,11 @@ impl Client {
             client_id: self.client_id.clone(),
             client_group_id: group,
             user_id: self.user_id.clone(),
-            base_cookie: self.cookie.clone(),
+            // A poke that is being applied will be applied: the next one goes on from there.
+            base_cookie: self
+                .rebase
+                .coming_cookie()
+                .map_or_else(|| self.cookie.clone(), |coming| Some(coming.to_owned())),
             ts: now,
             lmid: self.mutations.confirmed_of(&self.client_id),
             wsid: self.random.socket_id(),
@@ -165,6 +172,7 @@ impl Client {
         };
         // The first time the server's mode is not known, so nothing can be said about queries yet.
         let init_connection = self.link.mode.is_some().then(|| self.init_connection());
+        self.link.auth_is_newer = false;
         let header = SecProtocol {
             init_connection,
             auth_token: self.link.auth.clone(),
@@ -523,6 +531,10 @@ impl Client {
 
     fn react(&mut self, now: f64, reaction: Reaction, text: String) {
         let actions = match reaction.connection {
+            ConnectionReaction::NeedsAuth(_) if self.link.auth_is_newer => {
+                let (bounds, connection) = (PauseBounds::default(), &mut self.link.connection);
+                connection.lost(now, text.clone(), bounds, &mut self.random)
+            }
             ConnectionReaction::NeedsAuth(refusal) => {
                 self.link
                     .connection
@@ -609,6 +621,7 @@ impl Client {
     /// A new token for the present connection or for the next attempt.
     pub(crate) fn take_auth(&mut self, now: f64, auth: Option<String>) {
         if let Some(auth) = auth {
+            self.link.auth_is_newer |= self.link.auth.as_ref() != Some(&auth);
             self.link.auth = Some(auth.clone());
             if self.link.connection.is_connected() {
                 self.send(&Upstream::UpdateAuth(UpdateAuth { auth }));

@@ -120,10 +120,17 @@ impl TryFrom<Announced> for Announcement {
 }
 
 impl Client {
-    /// Takes this tab's own lock; asked for before storage can name this client to others.
-    pub(crate) fn hold_own_lock(&mut self) {
-        let name = client_lock(&self.client_id);
+    /// Takes the lock of a client that this tab is or is about to be: before storage can name it to others, who would
+    /// otherwise be granted the lock first and take this tab for dead.
+    pub(crate) fn hold_lock_of(&mut self, client: &str) {
+        let name = client_lock(client);
         self.effects.push(Effect::RequestLock { name });
+    }
+
+    /// Lets go of the lock of a client that this tab is no more.
+    pub(crate) fn release_lock_of(&mut self, client: &str) {
+        let name = client_lock(client);
+        self.effects.push(Effect::ReleaseLock { name });
     }
 
     /// Tells the other tabs that this one is there.

@@ -10,6 +10,7 @@ mod mutations;
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;
+use crate::queue::StoredOutcome;
 use crate::request::{
     Decision, Read, ReadResult, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
 };
@@ -30,11 +31,10 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
         StoreOp::ReadQueue => {
             reads.extend([key::all(StoreName::Queue), key::all(StoreName::Clients)])
         }
+        StoreOp::ReadOutcomes => reads.push(key::all(StoreName::Outcomes)),
         StoreOp::AppendPoke(append) => reads.extend(append::outcome_reads(&append.outcomes)),
         StoreOp::WriteSnapshot(snapshot) => reads.extend(append::outcome_reads(&snapshot.outcomes)),
-        StoreOp::WriteQueue(write) => {
-            reads.push(key::get(StoreName::Clients, write.client_id.as_bytes()))
-        }
+        StoreOp::WriteQueue(write) => reads.extend(mutations::write_reads(write)),
         StoreOp::MarkAttempted(mark) => reads.extend(mutations::mark_reads(mark)),
         StoreOp::TouchClient { client_id, .. } => {
             reads.push(key::get(StoreName::Clients, client_id.as_bytes()));
@@ -79,6 +79,12 @@ pub(crate) fn decide(
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
         StoreOp::ReadQueue => mutations::read_queue(&head, results),
+        StoreOp::ReadOutcomes => Ok(Decision {
+            writes: Vec::new(),
+            reply: StoreReply::Outcomes(
+                results.decoded(StoreName::Outcomes, StoredOutcome::decode)?,
+            ),
+        }),
         StoreOp::AppendPoke(append) => append::append_poke(head, append, results),
         StoreOp::WriteSnapshot(snapshot) => append::write_snapshot(head, snapshot, results),
         StoreOp::Fold(plan) => append::fold(head, plan),

@@ -49,6 +49,8 @@ pub enum StoreOp {
     },
     /// Read the mutations that are not confirmed.
     ReadQueue,
+    /// Read how mutations ended that failed or are uncertain.
+    ReadOutcomes,
     /// Store a poke, or several merged ones.
     AppendPoke(AppendPoke),
     /// Store all rows, in place of pages and log: after [`StoreReply::NeedsSnapshot`], or as a fold from memory.
@@ -203,6 +205,8 @@ pub enum StoreReply {
     },
     /// To [`StoreOp::ReadQueue`]: in the group's order.
     Queue(Vec<QueuedMutation>),
+    /// To [`StoreOp::ReadOutcomes`]: by client and id.
+    Outcomes(Vec<StoredOutcome>),
     /// The poke or the snapshot is stored.
     Appended(Head),
     /// The store already holds what the poke or the snapshot leads to, and maybe more.
@@ -213,8 +217,8 @@ pub enum StoreReply {
     Folded(Head),
     /// Another fold or snapshot came first; nothing was written.
     FoldOutdated(Head),
-    /// To [`StoreOp::WriteQueue`]: id and place in the group's order of each mutation that was stored now.
-    /// Those that were stored before, or are confirmed already, are left out.
+    /// To [`StoreOp::WriteQueue`]: id and place in the group's order of each mutation, whether it was stored now or by
+    /// an earlier request. The place of one that is confirmed already is 0.
     Queued {
         /// Id and sequence.
         sequences: Vec<(u64, u64)>,
@@ -391,7 +395,10 @@ impl StoreRequest {
     /// Whether the transaction writes.
     pub fn mode(&self) -> Mode {
         match self.op {
-            StoreOp::Load { .. } | StoreOp::ReadLog { .. } | StoreOp::ReadQueue => Mode::ReadOnly,
+            StoreOp::Load { .. }
+            | StoreOp::ReadLog { .. }
+            | StoreOp::ReadQueue
+            | StoreOp::ReadOutcomes => Mode::ReadOnly,
             _ => Mode::ReadWrite,
         }
     }

@@ -79,7 +79,7 @@ fn no_gaps_and_no_doubles() {
     // The answer to the first request was lost, and the client asks again with one more.
     assert_eq!(
         sequences(store.execute(&queue("c1", &[1, 2], false))),
-        [(2, 1)]
+        [(1, 0), (2, 1)]
     );
     assert_eq!(gap(queue("c1", &[4], false)), (3, 4));
 }
@@ -90,7 +90,7 @@ fn confirmed_before_it_was_stored() {
     confirm(&store, "1", "c1", 2, vec![]);
     assert_eq!(
         sequences(store.execute(&queue("c1", &[1, 2, 3], true))),
-        [(3, 0)]
+        [(1, 0), (2, 0), (3, 0)]
     );
     assert_eq!(pending(&store), named(&[("c1", 3, true)]));
 }

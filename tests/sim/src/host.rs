@@ -3,11 +3,12 @@
 //! Mutators are Rust functions that run in steps, one per turn, so that they can "await".
 
 use crate::decoder::Decoder;
+use crate::disk::{Disk, DiskFault};
 use landfall_client::{
     CallId, Client, ConnectionState, Effect, ErrorSource, Event, MutationError, Options, Outcome,
     QuerySource, RunReason, SocketId, StoreRequestId, TxId, ViewId, ViewRequest,
 };
-use landfall_store::{BackendFailure, MemoryStore, StoreFailure, StoreRequest};
+use landfall_store::{BackendFailure, StoreFailure, StoreReply, StoreRequest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -59,7 +60,7 @@ pub struct Tab {
     /// The clock.
     pub now: f64,
     /// Storage shared with the other tabs of the browser.
-    pub store: MemoryStore,
+    pub disk: Disk,
     /// The socket that the client has asked for.
     pub socket: Option<Socket>,
     /// Texts to the server that it has not taken yet.
@@ -68,6 +69,10 @@ pub struct Tab {
     pub announced: VecDeque<String>,
     /// Locks asked for or held.
     pub locks: BTreeSet<String>,
+    /// Locks held.
+    pub held: BTreeSet<String>,
+    /// Locks asked for that the browser has not taken note of yet.
+    pub lock_requests: Vec<String>,
     /// The client shows what it holds.
     pub ready: bool,
     /// Latest connection state.
@@ -78,15 +83,24 @@ pub struct Tab {
     pub durable: BTreeMap<CallId, Result<(), String>>,
     /// Outcomes by client and id.
     pub outcomes: BTreeMap<(String, u64), Outcome>,
+    /// Outcomes by call.
+    pub ends: BTreeMap<CallId, Outcome>,
     /// Everything else, as text, in order.
     pub notes: Vec<String>,
     /// Storage requests are held back while set.
     pub storage_stalled: bool,
     /// Storage requests fail while set.
     pub storage_fails: bool,
+    /// Storage is carried out and answered only by [`Tab::commit_one`] and [`Tab::hear_one`].
+    pub manual_storage: bool,
+    /// What happens to the next request.
+    pub next_fault: DiskFault,
+    /// The page does not run.
+    pub frozen: bool,
     mutators: BTreeMap<&'static str, Mutator>,
     running: VecDeque<RunningMutator>,
     stores: VecDeque<(StoreRequestId, StoreRequest)>,
+    answers: VecDeque<(StoreRequestId, Result<StoreReply, StoreFailure>)>,
     wake_at: Option<f64>,
     /// Prints what happens, when `LANDFALL_TRACE` is set.
     trace: bool,
@@ -96,7 +110,7 @@ impl Tab {
     /// Opens a tab on this storage.
     pub fn open(
         options: Options,
-        store: MemoryStore,
+        disk: Disk,
         mutators: &[(&'static str, Mutator)],
         now: f64,
     ) -> Tab {
@@ -106,19 +120,26 @@ impl Tab {
             client,
             decoder,
             now,
-            store,
+            disk,
             socket: None,
             sent: VecDeque::new(),
             announced: VecDeque::new(),
             locks: BTreeSet::new(),
+            held: BTreeSet::new(),
+            lock_requests: Vec::new(),
             ready: false,
             connection: None,
             local: BTreeMap::new(),
             durable: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            ends: BTreeMap::new(),
             notes: Vec::new(),
             storage_stalled: false,
             storage_fails: false,
+            manual_storage: false,
+            next_fault: DiskFault::None,
+            frozen: false,
+            answers: VecDeque::new(),
             mutators: mutators.iter().copied().collect(),
             running: VecDeque::new(),
             stores: VecDeque::new(),
@@ -141,6 +162,14 @@ impl Tab {
         }
     }
 
+    /// Lets the mutator that has waited longest take one step.
+    pub fn step_one_mutator(&mut self) -> bool {
+        let awaiting = self.is_awaiting();
+        self.step_mutator();
+        self.pump();
+        awaiting
+    }
+
     /// Pumps, and lets each awaiting mutator take one step.
     pub fn turn(&mut self) -> &mut Self {
         self.pump();
@@ -156,29 +185,34 @@ impl Tab {
     }
 
     fn answer_one_store(&mut self) -> bool {
-        if self.storage_stalled {
-            return false;
-        }
+        !self.manual_storage && !self.storage_stalled && (self.commit_one() || self.hear_one())
+    }
+
+    /// Carries out the oldest storage request, without telling the client yet.
+    pub fn commit_one(&mut self) -> bool {
         let Some((request, op)) = self.stores.pop_front() else {
             return false;
         };
-        if self.trace {
-            eprintln!(
-                "{} stores {request:?} {}",
-                self.client.client_id(),
-                !self.storage_fails
-            );
-        }
-        let result = if self.storage_fails {
-            Err(StoreFailure::Backend {
-                kind: BackendFailure::Other,
-                message: "injected".into(),
-            })
-        } else {
-            self.store.execute(&op)
+        let fault = match self.storage_fails {
+            true => DiskFault::Fails(BackendFailure::Other),
+            false => std::mem::take(&mut self.next_fault),
         };
-        self.client
-            .handle(self.now, Event::Stored { request, result });
+        let result = self.disk.execute(&op, fault);
+        if self.trace {
+            let text: String = format!("{result:?}").chars().take(300).collect();
+            eprintln!("{} stores {request:?} {text}", self.client.client_id());
+        }
+        self.answers.push_back((request, result));
+        true
+    }
+
+    /// Tells the client the oldest answer of storage.
+    pub fn hear_one(&mut self) -> bool {
+        let Some((request, result)) = self.answers.pop_front() else {
+            return false;
+        };
+        let event = Event::Stored { request, result };
+        self.client.handle(self.now, event);
         true
     }
 
@@ -250,21 +284,32 @@ impl Tab {
                 self.durable.insert(call, result);
             }
             Effect::MutationOutcome {
+                call,
                 client_id,
                 mutation_id,
                 outcome,
-                ..
             } => {
+                if let Some(call) = call {
+                    let before = self.ends.insert(call, outcome.clone());
+                    assert!(
+                        before.is_none(),
+                        "one outcome per call {call:?}: {outcome:?} after {before:?}"
+                    );
+                }
                 let before = self.outcomes.insert((client_id, mutation_id), outcome);
                 assert!(before.is_none(), "one outcome per mutation");
             }
             Effect::Connection(state) => self.connection = Some(state),
             Effect::Announce { text } => self.announced.push_back(text),
             Effect::RequestLock { name } => {
-                self.locks.insert(name);
+                if self.locks.insert(name.clone()) {
+                    self.lock_requests.push(name);
+                }
             }
             Effect::ReleaseLock { name } => {
                 self.locks.remove(&name);
+                self.held.remove(&name);
+                self.lock_requests.retain(|asked| *asked != name);
             }
             Effect::Log { level, message } => self.notes.push(format!("{level:?}: {message}")),
             other => {
@@ -294,6 +339,16 @@ impl Tab {
             Progress::Await => self.running.push_back(run),
             Progress::Done(result) => self.client.settle(self.now, run.tx, result),
         }
+    }
+
+    /// The clock shows this now; the client is woken if it asked for it.
+    pub fn set_clock(&mut self, now: f64) -> bool {
+        self.now = self.now.max(now);
+        let due = self.wake_at.take_if(|at| *at <= self.now).is_some();
+        if due {
+            self.event(Event::Wake);
+        }
+        due
     }
 
     /// Lets time pass, waking the client whenever it asked for it.

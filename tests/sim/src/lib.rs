@@ -1,9 +1,17 @@
 //! Deterministic simulation: clients, storage, network and a server in one thread.
 //!
 //! [`host::Tab`] is a client with a browser around it, [`decoder::Decoder`] holds what JavaScript would hold,
-//! [`server::Server`] is a small server that gives every row to everybody, [`world::World`] puts them together.
+//! [`disk::Disk`] is storage that loses what a power failure may lose, [`network::Wire`] a connection that delivers
+//! late, [`server::Server`] a scripted server with view records; [`world::World`] puts them together, and
+//! [`promises`] says what must hold.
 
 pub mod decoder;
+pub mod dice;
+pub mod disk;
 pub mod host;
+pub mod network;
+pub mod promises;
+pub mod rows;
 pub mod server;
+pub mod server_group;
 pub mod world;

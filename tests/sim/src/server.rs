@@ -1,84 +1,46 @@
-//! A small server: holds rows, runs pushed mutations once and in order, and gives every row to everybody.
+//! A scripted server: holds rows, runs pushed mutations once and in order, keeps a view record for each client group,
+//! and pokes every connection from its own cookie.
 //!
-//! It speaks the wire protocol in text. Since clients evaluate their queries themselves, sending more rows than a
-//! query needs is allowed; what is tested is the client, not which rows a server selects.
+//! It speaks the wire protocol in text. A group is given all rows of the tables that its queries name, as far as its
+//! user may see them: which rows a query needs is the real server's business, and tested there.
 
+use crate::rows::{RowName, Rows, ServerMutator};
+use crate::server_group::{Group, GroupState, QueryTables};
 use landfall_protocol::{
-    CrudKind, Downstream, Mutation, ReceivedProtocol, StateVersion, UpQueryOp, Upstream,
-    decode_upstream,
+    InitConnection, Mutation, Push, QueryText, ReceivedProtocol, StateVersion, UpQueryOp, Upstream,
+    decode_downstream, decode_upstream,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Carries out a custom mutation on the rows, or says why not.
-pub type ServerMutator = fn(&mut Rows, &Value) -> Result<(), String>;
-
-/// Rows by table and key, server names.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    rows: BTreeMap<(String, String), Value>,
-    changed: BTreeSet<(String, String)>,
-}
-
-impl Rows {
-    /// The row of this key.
-    pub fn get(&self, table: &str, id: &str) -> Option<&Value> {
-        self.rows.get(&(table.to_owned(), id.to_owned()))
-    }
-
-    /// Puts a row; its key is the column `id`.
-    pub fn put(&mut self, table: &str, row: Value) {
-        let key = (
-            table.to_owned(),
-            row["id"].as_str().expect("ids are strings").to_owned(),
-        );
-        self.changed.insert(key.clone());
-        self.rows.insert(key, row);
-    }
-
-    /// Removes a row.
-    pub fn remove(&mut self, table: &str, id: &str) {
-        let key = (table.to_owned(), id.to_owned());
-        self.changed.insert(key.clone());
-        self.rows.remove(&key);
-    }
-
-    /// All rows of a table in key order.
-    pub fn table(&self, table: &str) -> Vec<Value> {
-        self.rows
-            .iter()
-            .filter(|((t, _), _)| t == table)
-            .map(|(_, row)| row.clone())
-            .collect()
-    }
-}
-
-#[derive(Default)]
-struct Group {
-    last_ids: BTreeMap<String, (u64, u64)>,
-    got: BTreeMap<String, u64>,
-    desired: BTreeMap<(String, String), u64>,
-    results: BTreeMap<(String, u64), (Value, u64)>,
-    schema_known: bool,
-    /// Everything is forgotten but what mutations did: their last ids and results live with the data.
-    forgotten: bool,
-}
-
-impl Group {
-    fn forget(&mut self) {
-        self.got.clear();
-        self.desired.clear();
-        self.schema_known = false;
-        self.forgotten = true;
-    }
-}
+/// Names a connection.
+pub type ConnectionId = u32;
 
 struct Connection {
     group: String,
     client: String,
     cookie: Option<u64>,
     initialised: bool,
+    /// A newer connection of the same client has taken its place: it is sent nothing, and its queries count no more.
+    replaced: bool,
+    /// The server has said something after which it closes.
+    closing: bool,
     out: Vec<String>,
+}
+
+/// A mutation that the server was asked to carry out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Executed {
+    /// Its client.
+    pub client: String,
+    /// Its number.
+    pub id: u64,
+    /// The mutator, or `crud`.
+    pub name: String,
+    /// The first argument, or the writes.
+    pub argument: String,
+    /// Why it was refused.
+    pub refusal: Option<String>,
 }
 
 /// The server.
@@ -87,17 +49,27 @@ pub struct Server {
     /// What it holds.
     pub rows: Rows,
     /// Version of the last change of each row that was ever there.
-    versions: BTreeMap<(String, String), u64>,
+    versions: BTreeMap<RowName, u64>,
     version: u64,
     groups: BTreeMap<String, Group>,
-    connections: BTreeMap<String, Connection>,
+    connections: BTreeMap<ConnectionId, Connection>,
     mutators: BTreeMap<&'static str, ServerMutator>,
+    /// The tables of each named query; others are about everything.
+    pub queries: BTreeMap<String, Vec<&'static str>>,
     /// What it says in `connected`, if it is one of ours.
     pub mode: Option<Value>,
-    /// Names of all mutations that were carried out, with client and id, in order.
-    pub applied: Vec<(String, u64, String)>,
-    /// Arguments of all custom mutations that were carried out or refused, in order.
-    pub executed: Vec<String>,
+    /// The token without which nobody is let in.
+    pub token: Option<String>,
+    /// Rows of which only this is true are seen.
+    pub permission: Option<fn(&Value) -> bool>,
+    /// Pushes are refused because they come too fast.
+    pub rate_limited: bool,
+    /// The application's endpoint is down.
+    pub endpoint_down: bool,
+    /// Clients of which a push was turned away: what they had sent after it comes with a gap.
+    turned_away: BTreeSet<String>,
+    /// All mutations that were carried out or refused, in order.
+    pub executed: Vec<Executed>,
     /// Message types received, in order.
     pub received: Vec<String>,
 }
@@ -120,13 +92,22 @@ impl Server {
 
     fn finish_version(&mut self) {
         self.version += 1;
-        for key in std::mem::take(&mut self.rows.changed) {
+        for key in self.rows.take_changed() {
             self.versions.insert(key, self.version);
         }
     }
 
     fn cookie(version: u64) -> String {
         StateVersion(version).to_string()
+    }
+
+    /// Mutations that were carried out: client, number and mutator.
+    pub fn applied(&self) -> Vec<(&str, u64, &str)> {
+        self.executed
+            .iter()
+            .filter(|done| done.refusal.is_none())
+            .map(|done| (done.client.as_str(), done.id, done.name.as_str()))
+            .collect()
     }
 
     /// The last mutation id of a client, in whichever group it is.
@@ -139,14 +120,24 @@ impl Server {
             .unwrap_or(0)
     }
 
+    /// What a group was given at a cookie; `None` if the server never gave that cookie to it.
+    pub fn state_at(&self, group: &str, cookie: &str) -> Option<&GroupState> {
+        let version = StateVersion::parse(cookie).ok()?.0;
+        self.groups.get(group)?.states.get(&version)
+    }
+
+    /// All groups that there ever were.
+    pub fn group_ids(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
+    }
+
     /// Forgets all groups, as after a purge.
     pub fn forget_all(&mut self) {
         self.groups.values_mut().for_each(Group::forget);
-        let clients: Vec<String> = self.connections.keys().cloned().collect();
-        for client in clients {
-            let error = json!(["error", {"kind": "ClientNotFound", "message": "Client not found", "origin": "zeroCache"}]);
-            self.say(&client, &error);
-            if let Some(connection) = self.connections.get_mut(&client) {
+        let known: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in known {
+            self.fail(connection, "ClientNotFound", "Client not found");
+            if let Some(connection) = self.connections.get_mut(&connection) {
                 connection.initialised = false;
             }
         }
@@ -159,8 +150,55 @@ impl Server {
         }
     }
 
-    /// A client connects. Returns what it hears at once.
-    pub fn connect(&mut self, url: &str, protocol: &str) -> Vec<String> {
+    /// Whoever is behind begins with a clear.
+    pub fn resync_all(&mut self) {
+        self.version += 1;
+        for group in self.groups.values_mut() {
+            group.resync_below = self.version;
+        }
+    }
+
+    /// Gives up queries that nobody wants.
+    pub fn expire_queries(&mut self) {
+        self.version += 1;
+        for group in self.groups.values_mut() {
+            group.expire(self.version);
+        }
+    }
+
+    /// Another rule of who sees what.
+    pub fn set_permission(&mut self, permission: Option<fn(&Value) -> bool>) {
+        self.permission = permission;
+        self.version += 1;
+    }
+
+    /// Another token is needed from now on; whoever is connected is told.
+    pub fn set_token(&mut self, token: Option<String>) {
+        self.token = token;
+        let known: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in known {
+            self.fail(connection, "AuthInvalidated", "the token has expired");
+        }
+    }
+
+    /// Asks every client to come again.
+    pub fn rehome(&mut self) {
+        let known: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in known {
+            self.fail(connection, "Rehome", "moved");
+        }
+    }
+
+    fn fail(&mut self, id: ConnectionId, kind: &str, message: &str) {
+        let error = json!(["error", {"kind": kind, "message": message, "origin": "zeroCache"}]);
+        self.say(id, &error);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.closing = true;
+        }
+    }
+
+    /// A client connects. What it hears waits in [`Server::take_out`].
+    pub fn connect(&mut self, id: ConnectionId, url: &str, protocol: &str) {
         let params: BTreeMap<String, String> = url
             .split_once('?')
             .map(|(_, query)| query)
@@ -178,182 +216,249 @@ impl Server {
                     .expect("a cookie of this server")
                     .0
             });
-        self.connections.insert(
-            client.clone(),
-            Connection {
-                group: params["clientGroupID"].clone(),
-                client: client.clone(),
-                cookie,
-                initialised: false,
-                out: Vec::new(),
-            },
-        );
+        for old in self.connections.values_mut().filter(|c| c.client == client) {
+            old.replaced = true;
+        }
+        let connection = Connection {
+            group: params["clientGroupID"].clone(),
+            client,
+            cookie,
+            initialised: false,
+            replaced: false,
+            closing: false,
+            out: Vec::new(),
+        };
+        self.connections.insert(id, connection);
+        let header = ReceivedProtocol::decode(protocol).expect("the handshake value is good");
+        if self.token.is_some() && header.auth_token != self.token {
+            return self.fail(id, "Unauthorized", "no");
+        }
         let mut body = json!({"wsid": params["wsid"], "timestamp": 1});
         if let (Some(mode), true) = (&self.mode, params.contains_key("landfall")) {
             body["landfall"] = mode.clone();
         }
-        self.say(&client, &json!(["connected", body]));
-        let header = ReceivedProtocol::decode(protocol).expect("the handshake value is good");
-        match header.first_message {
-            Some(text) => self.receive(&client, &text),
-            None => self.poke_all(),
+        self.say(id, &json!(["connected", body]));
+        if let Some(text) = header.first_message {
+            self.receive(id, &text);
         }
-        self.take_out(&client)
     }
 
     /// A text of a client arrives; answers wait in [`Server::take_out`].
-    pub fn receive(&mut self, client: &str, text: &str) {
+    pub fn receive(&mut self, id: ConnectionId, text: &str) {
         let message = decode_upstream(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        self.take(client, message);
-        self.poke_all();
+        self.take(id, message);
     }
 
     /// A connection is gone.
-    pub fn disconnect(&mut self, client: &str) {
-        self.connections.remove(client);
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
     }
 
-    /// What a client hears.
-    pub fn take_out(&mut self, client: &str) -> Vec<String> {
-        self.poke_all();
-        self.connections
-            .get_mut(client)
-            .map(|c| std::mem::take(&mut c.out))
-            .unwrap_or_default()
+    /// What a client hears, and whether the server closes the connection after it.
+    pub fn take_out(&mut self, id: ConnectionId) -> (Vec<String>, bool) {
+        self.poke(id);
+        match self.connections.get_mut(&id) {
+            Some(connection) => (
+                std::mem::take(&mut connection.out),
+                connection.closing || connection.replaced,
+            ),
+            None => (Vec::new(), true),
+        }
     }
 
-    fn say(&mut self, client: &str, message: &Value) {
+    fn say(&mut self, id: ConnectionId, message: &Value) {
         let text = message.to_string();
         // What is said must be what the protocol crate reads.
-        let _: Downstream<'_> =
-            landfall_protocol::decode_downstream(&text).expect("a good message");
-        if let Some(connection) = self.connections.get_mut(client) {
+        decode_downstream(&text).expect("a good message");
+        let open = |connection: &&mut Connection| !connection.closing && !connection.replaced;
+        if let Some(connection) = self.connections.get_mut(&id).filter(open) {
             connection.out.push(text);
         }
     }
 
-    fn take(&mut self, client: &str, message: Upstream) {
-        let Some(connection) = self.connections.get(client) else {
+    fn take(&mut self, id: ConnectionId, message: Upstream) {
+        let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        let group = connection.group.clone();
-        let refused = !connection.initialised && !matches!(message, Upstream::InitConnection(_));
-        if refused {
-            // The connection has failed; what else comes on it is not heard.
+        let (group, client) = (connection.group.clone(), connection.client.clone());
+        let first = matches!(message, Upstream::InitConnection(_));
+        // The connection has failed, or another one counts; what else comes on it is not heard. But a push that was
+        // under way when its connection was replaced may still be carried out.
+        let late = connection.replaced && !matches!(message, Upstream::Push(_));
+        if connection.closing || late || connection.initialised == first {
             return;
         }
+        self.received.push(message_name(&message).into());
         match message {
-            Upstream::InitConnection(init) => {
-                self.received.push("initConnection".into());
-                let known = self
-                    .groups
-                    .get(&group)
-                    .is_some_and(|group| !group.forgotten);
-                if connection.cookie.is_some() && !known {
-                    let error = json!(["error", {"kind": "ClientNotFound", "message": "Client not found", "origin": "zeroCache"}]);
-                    self.say(client, &error);
-                    return;
-                }
-                let record = self.groups.entry(group).or_default();
-                assert!(
-                    record.schema_known || init.client_schema.is_some(),
-                    "a new group names its schema"
-                );
-                record.schema_known = true;
-                record.forgotten = false;
-                if let Some(connection) = self.connections.get_mut(client) {
-                    connection.initialised = true;
-                }
-                self.take_queries(client, init.desired_queries_patch);
-            }
+            Upstream::InitConnection(init) => self.initialise(id, &group, init),
             Upstream::ChangeDesiredQueries(change) => {
-                self.received.push("changeDesiredQueries".into());
-                self.take_queries(client, change.desired_queries_patch);
+                self.take_queries(&group, &client, change.desired_queries_patch);
             }
-            Upstream::Push(push) => {
-                self.received.push("push".into());
-                assert_eq!(push.client_group_id, group);
-                for mutation in push.mutations {
-                    self.apply(&group, mutation);
-                }
-            }
+            Upstream::Push(push) => self.push(id, &group, push),
             Upstream::AckMutationResponses(ack) => {
-                self.received.push("ackMutationResponses".into());
+                self.version += 1;
                 if let Some(group) = self.groups.get_mut(&group) {
-                    group
-                        .results
-                        .retain(|(client, id), _| *client != ack.client_id || *id > ack.id);
+                    group.acknowledge(&ack.client_id, ack.id, self.version);
                 }
             }
             Upstream::DeleteClients(delete) => {
-                self.received.push("deleteClients".into());
                 let ids = delete.client_ids.unwrap_or_default();
-                assert!(
-                    !ids.iter().any(|id| id == client),
-                    "a client does not delete itself"
-                );
-                self.say(client, &json!(["deleteClients", {"clientIDs": ids}]));
+                self.delete_clients(id, ids);
             }
-            Upstream::Ping => self.say(client, &json!(["pong", {}])),
+            Upstream::UpdateAuth(update) => {
+                if self.token.is_some() && self.token != Some(update.auth) {
+                    self.fail(id, "AuthInvalidated", "another token is needed");
+                }
+            }
+            Upstream::Ping => self.say(id, &json!(["pong", {}])),
             other => panic!("unexpected {other:?}"),
         }
     }
 
-    fn take_queries(&mut self, client: &str, ops: Vec<UpQueryOp>) {
-        let Some(connection) = self.connections.get(client) else {
+    fn initialise(&mut self, id: ConnectionId, group: &str, init: InitConnection) {
+        let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let Some(group) = self.groups.get_mut(&connection.group) else {
+        let known = self.groups.get(group).is_some_and(|group| !group.forgotten);
+        if connection.cookie.is_some() && !known {
+            return self.fail(id, "ClientNotFound", "Client not found");
+        }
+        connection.initialised = true;
+        let client = connection.client.clone();
+        let record = self.groups.entry(group.to_owned()).or_default();
+        assert!(
+            record.schema_known || init.client_schema.is_some(),
+            "a new group names its schema"
+        );
+        record.schema_known = true;
+        if std::mem::take(&mut record.forgotten) {
+            // What others of the group hold is of another life of it.
+            self.version += 1;
+            record.resync_below = self.version;
+        }
+        self.take_queries(group, &client, init.desired_queries_patch);
+        if let Some(deleted) = init.deleted {
+            self.delete_clients(id, deleted.client_ids.unwrap_or_default());
+        }
+    }
+
+    fn delete_clients(&mut self, id: ConnectionId, ids: Vec<String>) {
+        let Some(connection) = self.connections.get(&id) else {
             return;
         };
+        let own = ids.contains(&connection.client);
+        assert!(!own, "a client does not delete itself");
         self.version += 1;
+        if let Some(group) = self.groups.get_mut(&connection.group) {
+            for client in &ids {
+                group.undesire_all(client, self.version);
+            }
+        }
+        self.say(id, &json!(["deleteClients", {"clientIDs": ids}]));
+    }
+
+    fn take_queries(&mut self, group: &str, client: &str, ops: Vec<UpQueryOp>) {
+        self.version += 1;
+        let version = self.version;
         for op in ops {
+            let tables = match &op {
+                UpQueryOp::Put(put) => self.tables_of(&put.query),
+                UpQueryOp::Del { .. } | UpQueryOp::Clear => None,
+            };
+            let Some(group) = self.groups.get_mut(group) else {
+                return;
+            };
             match op {
-                UpQueryOp::Put(put) => {
-                    group
-                        .desired
-                        .insert((client.to_owned(), put.hash.clone()), self.version);
-                    group.got.entry(put.hash).or_insert(self.version);
-                }
-                UpQueryOp::Del { hash } => {
-                    group.desired.remove(&(client.to_owned(), hash));
-                }
-                UpQueryOp::Clear => group.desired.retain(|(c, _), _| c != client),
+                UpQueryOp::Put(put) => group.desire(client, put.hash, tables, version),
+                UpQueryOp::Del { hash } => group.undesire(client, &hash, version),
+                UpQueryOp::Clear => group.undesire_all(client, version),
             }
         }
     }
 
-    fn apply(&mut self, group: &str, mutation: Mutation) {
-        let (client, id) = (mutation.client_id().to_owned(), mutation.id());
-        let last = self
-            .groups
-            .entry(group.to_owned())
-            .or_default()
-            .last_ids
-            .get(&client)
-            .map_or(0, |l| l.0);
-        if id <= last {
-            return;
+    fn tables_of(&self, query: &QueryText) -> QueryTables {
+        match query {
+            QueryText::Named { name, .. } => {
+                let tables = self.queries.get(name)?;
+                Some(tables.iter().map(|table| (*table).to_owned()).collect())
+            }
+            QueryText::Ast(ast) => {
+                let ast = serde_json::to_value(ast).expect("an AST is JSON");
+                let mut tables = BTreeSet::new();
+                collect_tables(&ast, &mut tables);
+                Some(tables)
+            }
         }
-        assert_eq!(id, last + 1, "ids of a client have no gaps");
+    }
+
+    fn push(&mut self, id: ConnectionId, group: &str, push: Push) {
+        assert_eq!(push.client_group_id, group);
+        if self.rate_limited || self.endpoint_down {
+            let clients = push.mutations.iter().map(|m| m.client_id().to_owned());
+            self.turned_away.extend(clients);
+        }
+        if self.rate_limited {
+            let error = json!(["error", {"kind": "MutationRateLimited", "message": "slower", "origin": "zeroCache"}]);
+            return self.say(id, &error);
+        }
+        if self.endpoint_down {
+            let details = json!({"origin": "zeroCache", "reason": "http", "status": 503});
+            return self.push_failed(id, &push.mutations, &details);
+        }
+        for (place, mutation) in push.mutations.iter().enumerate() {
+            if !self.apply(group, mutation) {
+                let details = json!({"origin": "server", "reason": "oooMutation"});
+                return self.push_failed(id, &push.mutations[place..], &details);
+            }
+        }
+    }
+
+    fn push_failed(&mut self, id: ConnectionId, mutations: &[Mutation], details: &Value) {
+        let ids: Vec<Value> = mutations
+            .iter()
+            .map(|m| json!({"id": m.id(), "clientID": m.client_id()}))
+            .collect();
+        let mut body = json!({"kind": "PushFailed", "message": "not now", "mutationIDs": ids});
+        for (name, value) in details.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        self.say(id, &json!(["error", body]));
+    }
+
+    /// Carries a mutation out; `false` if one before it is missing.
+    fn apply(&mut self, group: &str, mutation: &Mutation) -> bool {
+        let (client, id) = (mutation.client_id().to_owned(), mutation.id());
+        let record = self.groups.entry(group.to_owned()).or_default();
+        let last = record.last_ids.get(&client).map_or(0, |last| last.0);
+        if id <= last {
+            return true;
+        }
+        if id != last + 1 {
+            let excused = self.turned_away.contains(&client);
+            assert!(
+                excused,
+                "mutation {id} of client {client} comes after {last}"
+            );
+            return false;
+        }
         let before = self.rows.clone();
-        let (name, result) = match &mutation {
+        let (name, argument, result) = match mutation {
             Mutation::Custom(custom) => {
                 let argument = custom.args.first().map_or("null", |json| json.as_str());
-                self.executed.push(argument.to_owned());
-                let argument = serde_json::from_str(argument).expect("JSON");
+                let value = serde_json::from_str(argument).expect("JSON");
                 let result = match self.mutators.get(custom.name.as_str()) {
-                    Some(mutator) => mutator(&mut self.rows, &argument),
+                    Some(mutator) => mutator(&mut self.rows, &value),
                     None => Err(format!("no mutator {}", custom.name)),
                 };
-                (custom.name.clone(), result)
+                (custom.name.clone(), argument.to_owned(), result)
             }
             Mutation::Crud(crud) => {
                 for op in &crud.ops {
                     let value = serde_json::from_str(op.value.as_str()).expect("JSON");
-                    apply_crud(&mut self.rows, op.op, &op.table_name, value);
+                    self.rows.apply_crud(op.op, &op.table_name, value);
                 }
-                ("crud".to_owned(), Ok(()))
+                let ops = serde_json::to_string(&crud.ops).expect("JSON");
+                ("crud".to_owned(), ops, Ok(()))
             }
         };
         if result.is_err() {
@@ -361,130 +466,87 @@ impl Server {
         }
         self.finish_version();
         let version = self.version;
-        let Some(record) = self.groups.get_mut(group) else {
-            return;
-        };
-        record.last_ids.insert(client.clone(), (id, version));
-        match result {
-            Ok(()) => self.applied.push((client, id, name)),
-            Err(message) => {
-                record.results.insert(
-                    (client, id),
-                    (json!({"error": "app", "message": message}), version),
-                );
+        if let Some(record) = self.groups.get_mut(group) {
+            record.last_ids.insert(client.clone(), (id, version));
+            if let Err(message) = &result {
+                let result = json!({"error": "app", "message": message});
+                record
+                    .results
+                    .insert((client.clone(), id), (Some(result), version));
             }
         }
+        self.executed.push(Executed {
+            client,
+            id,
+            name,
+            argument,
+            refusal: result.err(),
+        });
+        true
     }
 
-    /// Brings every initialised connection to the present version.
-    fn poke_all(&mut self) {
-        let clients: Vec<String> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.initialised)
-            .map(|(client, _)| client.clone())
-            .collect();
-        for client in clients {
-            self.poke(&client);
-        }
-    }
-
-    fn poke(&mut self, client: &str) {
-        let Some(connection) = self.connections.get(client) else {
+    /// Brings a connection to the present version.
+    fn poke(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else {
             return;
         };
+        let live = connection.initialised && !connection.replaced && !connection.closing;
+        if !live || connection.cookie == Some(self.version) {
+            return;
+        }
         let base = connection.cookie;
-        if base == Some(self.version) {
-            return;
-        }
-        let since = base.unwrap_or(0);
         let (group, me) = (connection.group.clone(), connection.client.clone());
-        let Some(record) = self.groups.get(&group) else {
+        let permission = self.permission;
+        let Some(record) = self.groups.get_mut(&group) else {
             return;
         };
-        let part = part_since(record, &self.rows, &self.versions, since, &me);
-        let (id, cookie) = (Self::cookie(self.version), Self::cookie(self.version));
-        let mut body = Value::Object(part);
-        body["pokeID"] = json!(id);
-        let base = base.map(Self::cookie);
+        let visible = |row: &Value| permission.is_none_or(|rule| rule(row));
+        record.refresh(&self.rows, &self.versions, visible, self.version);
+        let parts = record.parts_since(base.unwrap_or(0), &self.rows, &me);
+        let (poke, base) = (Self::cookie(self.version), base.map(Self::cookie));
         self.say(
-            client,
-            &json!(["pokeStart", {"pokeID": id, "baseCookie": base}]),
+            id,
+            &json!(["pokeStart", {"pokeID": poke, "baseCookie": base}]),
         );
-        self.say(client, &json!(["pokePart", body]));
-        self.say(
-            client,
-            &json!(["pokeEnd", {"pokeID": id, "cookie": cookie}]),
-        );
+        for part in parts {
+            let mut body = Value::Object(part);
+            body["pokeID"] = json!(poke);
+            self.say(id, &json!(["pokePart", body]));
+        }
+        self.say(id, &json!(["pokeEnd", {"pokeID": poke, "cookie": poke}]));
         let version = self.version;
-        if let Some(connection) = self.connections.get_mut(client) {
+        if let Some(connection) = self.connections.get_mut(&id) {
             connection.cookie = Some(version);
         }
     }
 }
 
-fn part_since(
-    group: &Group,
-    rows: &Rows,
-    versions: &BTreeMap<(String, String), u64>,
-    since: u64,
-    me: &str,
-) -> Map<String, Value> {
-    let mut part = Map::new();
-    let ids: Map<String, Value> = group
-        .last_ids
-        .iter()
-        .filter(|(_, l)| l.1 > since)
-        .map(|(c, l)| (c.clone(), json!(l.0)))
-        .collect();
-    part.insert("lastMutationIDChanges".into(), Value::Object(ids));
-    let desired: Vec<Value> = group
-        .desired
-        .iter()
-        .filter(|((client, _), version)| client == me && **version > since)
-        .map(|((_, hash), _)| json!({"op": "put", "hash": hash}))
-        .collect();
-    part.insert("desiredQueriesPatches".into(), json!({ me: desired }));
-    let got: Vec<Value> = group
-        .got
-        .iter()
-        .filter(|(_, version)| **version > since)
-        .map(|(hash, _)| json!({"op": "put", "hash": hash}))
-        .collect();
-    part.insert("gotQueriesPatch".into(), json!(got));
-    let changes: Vec<Value> = versions
-        .iter()
-        .filter(|(_, version)| **version > since)
-        .map(|((table, id), _)| match rows.get(table, id) {
-            Some(row) => json!({"op": "put", "tableName": table, "value": row}),
-            None => json!({"op": "del", "tableName": table, "id": {"id": id}}),
-        })
-        .collect();
-    part.insert("rowsPatch".into(), json!(changes));
-    let results: Vec<Value> = group
-        .results
-        .iter()
-        .filter(|(_, (_, version))| *version > since)
-        .map(|((client, id), (result, _))| {
-            json!({"op": "put", "mutation": {"id": {"clientID": client, "id": id}, "result": result}})
-        })
-        .collect();
-    part.insert("mutationsPatch".into(), json!(results));
-    part
+fn message_name(message: &Upstream) -> &'static str {
+    match message {
+        Upstream::InitConnection(_) => "initConnection",
+        Upstream::ChangeDesiredQueries(_) => "changeDesiredQueries",
+        Upstream::Push(_) => "push",
+        Upstream::AckMutationResponses(_) => "ackMutationResponses",
+        Upstream::DeleteClients(_) => "deleteClients",
+        Upstream::UpdateAuth(_) => "updateAuth",
+        Upstream::Ping => "ping",
+        _ => "other",
+    }
 }
 
-fn apply_crud(rows: &mut Rows, op: CrudKind, table: &str, value: Value) {
-    let id = value["id"].as_str().expect("ids are strings").to_owned();
-    let before = rows.get(table, &id).cloned();
-    match (op, before) {
-        (CrudKind::Insert, Some(_)) | (CrudKind::Update, None) => {}
-        (CrudKind::Insert | CrudKind::Upsert, None) => rows.put(table, value),
-        (CrudKind::Update | CrudKind::Upsert, Some(mut row)) => {
-            if let (Some(row), Value::Object(changes)) = (row.as_object_mut(), value) {
-                row.extend(changes);
+fn collect_tables(ast: &Value, tables: &mut BTreeSet<String>) {
+    match ast {
+        Value::Object(members) => {
+            if let Some(Value::String(table)) = members.get("table") {
+                tables.insert(table.clone());
             }
-            rows.put(table, row);
+            members
+                .values()
+                .for_each(|value| collect_tables(value, tables));
         }
-        (CrudKind::Delete, _) => rows.remove(table, &id),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| collect_tables(value, tables)),
+        _ => {}
     }
 }

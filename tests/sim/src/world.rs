@@ -1,13 +1,30 @@
-//! A browser with several tabs on one storage, a network that can be down, and one server.
+//! Browsers with several tabs each, a network between them and one server.
+//!
+//! [`World::step`] moves everything as far as it goes, which is how scenarios run; [`World::chance`] moves one thing
+//! that the dice choose, so that everything may come before or after everything else.
 
+use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::host::{Mutator, Tab};
-use crate::server::Server;
-use landfall_client::{Event, Options, SocketId};
-use landfall_store::MemoryStore;
-use std::collections::BTreeMap;
+use crate::network::Wire;
+use crate::server::{ConnectionId, Server};
+use landfall_client::{Event, Options};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Names a tab of the world for as long as it lives.
 pub type TabId = usize;
+/// Names a browser.
+pub type BrowserId = usize;
+
+/// What the tabs of a browser share.
+pub struct Browser {
+    /// Its storage.
+    pub disk: Disk,
+    /// Whether pages have locks.
+    pub has_locks: bool,
+    /// Who holds each lock, and who waits for it, in the order of asking.
+    locks: BTreeMap<String, VecDeque<TabId>>,
+}
 
 /// The world.
 pub struct World {
@@ -15,40 +32,67 @@ pub struct World {
     pub server: Server,
     /// Living tabs.
     pub tabs: BTreeMap<TabId, Tab>,
-    /// Storage of the browser.
-    pub store: MemoryStore,
+    /// The browsers; tab by tab in `homes`.
+    pub browsers: Vec<Browser>,
+    /// The browser of each tab.
+    pub homes: BTreeMap<TabId, BrowserId>,
     /// Whether the network is up.
     pub network: bool,
     /// The clock.
     pub now: f64,
+    /// How far each tab's clock is ahead.
+    pub skews: BTreeMap<TabId, f64>,
+    /// The token that new tabs begin with.
+    pub token: Option<String>,
     schema_json: String,
     mutators: Vec<(&'static str, Mutator)>,
     next_tab: TabId,
-    /// Which socket of which tab the server knows, by client.
-    connected: BTreeMap<TabId, (SocketId, String)>,
-    /// Who holds each lock.
-    locks: BTreeMap<String, TabId>,
+    wires: BTreeMap<ConnectionId, Wire>,
+    next_wire: ConnectionId,
+    /// Announcements on their way to each tab.
+    inboxes: BTreeMap<TabId, VecDeque<String>>,
 }
 
 impl World {
-    /// A world with an empty browser.
+    /// A world with one empty browser.
     pub fn new(schema_json: &str, mutators: &[(&'static str, Mutator)], server: Server) -> World {
-        World {
+        let mut world = World {
             server,
             tabs: BTreeMap::new(),
-            store: MemoryStore::default(),
+            browsers: Vec::new(),
+            homes: BTreeMap::new(),
             network: true,
             now: 1_000_000.0,
+            skews: BTreeMap::new(),
+            token: None,
             schema_json: schema_json.to_owned(),
             mutators: mutators.to_vec(),
             next_tab: 1,
-            connected: BTreeMap::new(),
-            locks: BTreeMap::new(),
-        }
+            wires: BTreeMap::new(),
+            next_wire: 1,
+            inboxes: BTreeMap::new(),
+        };
+        world.add_browser();
+        world
     }
 
-    /// Opens a tab.
+    /// Another browser, with empty storage.
+    pub fn add_browser(&mut self) -> BrowserId {
+        self.browsers.push(Browser {
+            disk: Disk::default(),
+            has_locks: true,
+            locks: BTreeMap::new(),
+        });
+        self.browsers.len() - 1
+    }
+
+    /// Opens a tab in the first browser.
     pub fn open_tab(&mut self) -> TabId {
+        self.open_tab_in(0, 0.0)
+    }
+
+    /// Opens a tab whose clock is ahead by so much.
+    pub fn open_tab_in(&mut self, browser: BrowserId, skew: f64) -> TabId {
         let id = self.next_tab;
         self.next_tab += 1;
         let mut entropy = [0; 32];
@@ -57,44 +101,65 @@ impl World {
         options.limits.idle_rows = crate::decoder::IDLE_ROWS;
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());
-        let mut tab = Tab::open(options, self.store.clone(), &self.mutators, self.now);
+        options.auth = self.token.clone();
+        let disk = self.browsers[browser].disk.clone();
+        let mut tab = Tab::open(options, disk, &self.mutators, self.now + skew);
         tab.pump();
         self.tabs.insert(id, tab);
+        self.homes.insert(id, browser);
+        self.skews.insert(id, skew);
+        self.inboxes.insert(id, VecDeque::new());
+        self.collect(id);
         id
     }
 
     /// A tab dies without a word: what it had not stored or sent is gone, its locks are free.
     pub fn kill_tab(&mut self, id: TabId) {
         self.tabs.remove(&id);
-        self.locks.retain(|_, holder| *holder != id);
-        if let Some((_, client)) = self.connected.remove(&id) {
-            self.server.disconnect(&client);
+        self.inboxes.remove(&id);
+        for wire in self.wires.values_mut().filter(|wire| wire.tab == id) {
+            wire.abandon();
         }
     }
 
     /// The network goes down: every connection breaks.
     pub fn network_down(&mut self) {
         self.network = false;
-        for (id, (_, client)) in std::mem::take(&mut self.connected) {
-            self.server.disconnect(&client);
-            if let Some(tab) = self.tabs.get_mut(&id) {
+        for (id, wire) in std::mem::take(&mut self.wires) {
+            self.server.disconnect(id);
+            let tab = self.tabs.get_mut(&wire.tab);
+            if let Some(tab) = tab.filter(|tab| wire.is_of(tab)) {
                 tab.break_connection();
             }
+            self.collect(wire.tab);
         }
     }
 
     /// One tab's connection breaks after the server has heard everything and before the tab hears the answers.
     pub fn lose_answers(&mut self, id: TabId) {
-        let Some((_, client)) = self.connected.remove(&id) else {
+        self.collect(id);
+        let Some((&connection, wire)) = self.wires.iter_mut().find(|(_, wire)| wire.tab == id)
+        else {
             return;
         };
+        wire.drain_up(&mut self.server, connection);
+        self.wires.remove(&connection);
+        self.server.disconnect(connection);
         if let Some(tab) = self.tabs.get_mut(&id) {
-            while let Some(text) = tab.sent.pop_front() {
-                self.server.receive(&client, &text);
-            }
-            self.server.disconnect(&client);
             tab.break_connection();
         }
+        self.collect(id);
+    }
+
+    /// One tab's connection breaks; what is on its way may still arrive, and the server notices later.
+    pub fn break_tab(&mut self, id: TabId) {
+        for wire in self.wires.values_mut().filter(|wire| wire.tab == id) {
+            wire.abandon();
+        }
+        if let Some(tab) = self.tabs.get_mut(&id) {
+            tab.break_connection();
+        }
+        self.collect(id);
     }
 
     /// The network comes back.
@@ -102,17 +167,41 @@ impl World {
         self.network = true;
     }
 
+    fn awake(&self) -> Vec<TabId> {
+        let awake = self.tabs.iter().filter(|(_, tab)| !tab.frozen);
+        awake.map(|(id, _)| *id).collect()
+    }
+
     /// One step of everything: locks, announcements, sockets, messages, awaiting mutators. Whether anything happened.
     pub fn step(&mut self) -> bool {
-        let mut busy = self.grant_locks();
-        busy |= self.deliver_announcements();
-        let ids: Vec<TabId> = self.tabs.keys().copied().collect();
-        for id in ids {
-            busy |= self.network_step(id);
+        let mut busy = false;
+        while self.grant_a_lock(|_| 0) {
+            busy = true;
+        }
+        for id in self.awake() {
+            while self.hear_announcement(id) {
+                busy = true;
+            }
+        }
+        for id in self.awake() {
+            busy |= self.connect(id);
+        }
+        let wires: Vec<ConnectionId> = self.wires.keys().copied().collect();
+        for wire in wires {
+            while self.deliver_up(wire) {
+                busy = true;
+            }
+            while self.deliver_down(wire) {
+                busy = true;
+            }
+            busy |= self.let_go(wire);
+        }
+        for id in self.awake() {
             if let Some(tab) = self.tabs.get_mut(&id) {
                 busy |= tab.is_awaiting();
                 tab.turn();
             }
+            self.collect(id);
         }
         busy
     }
@@ -132,107 +221,206 @@ impl World {
         let end = self.now + ms;
         while self.now < end {
             self.now = (self.now + 100.0).min(end);
-            for tab in self.tabs.values_mut() {
-                let ahead = self.now - tab.now;
-                tab.pass(ahead.max(0.0));
+            for id in self.awake() {
+                let skew = self.skews.get(&id).copied().unwrap_or(0.0);
+                if let Some(tab) = self.tabs.get_mut(&id) {
+                    let ahead = self.now + skew - tab.now;
+                    tab.pass(ahead.max(0.0));
+                }
+                self.collect(id);
             }
             self.settle();
         }
         self
     }
 
-    fn grant_locks(&mut self) -> bool {
-        let mut granted = Vec::new();
-        self.locks.retain(|name, holder| {
-            self.tabs
-                .get(holder)
-                .is_some_and(|tab| tab.locks.contains(name))
-        });
-        for (id, tab) in &self.tabs {
-            for name in &tab.locks {
-                if !self.locks.contains_key(name) {
-                    self.locks.insert(name.clone(), *id);
-                    granted.push((*id, name.clone()));
+    /// One thing of a tab that the dice choose: a message, an answer of storage, a lock, a step of a mutator.
+    pub fn chance(&mut self, dice: &mut Dice) {
+        self.now += dice.roll(20) as f64;
+        let tabs = self.awake();
+        let Some(&id) = dice.pick(&tabs) else {
+            return;
+        };
+        match dice.roll(12) {
+            0 => {
+                self.grant_a_lock(|count| dice.roll(count as u64) as usize);
+            }
+            1..=2 => {
+                self.hear_announcement(id);
+            }
+            3..=4 => {
+                self.with_tab(id, Tab::commit_one);
+            }
+            5 => {
+                self.with_tab(id, Tab::hear_one);
+            }
+            6 => {
+                self.with_tab(id, Tab::step_one_mutator);
+            }
+            7 => {
+                let clock = self.now + self.skews.get(&id).copied().unwrap_or(0.0);
+                self.with_tab(id, |tab| tab.set_clock(clock));
+            }
+            8 => {
+                self.connect(id);
+            }
+            _ => {
+                let wires: Vec<ConnectionId> = self.wires.keys().copied().collect();
+                if let Some(&wire) = dice.pick(&wires) {
+                    match dice.roll(5) {
+                        0..=1 => self.deliver_up(wire),
+                        2..=3 => self.deliver_down(wire),
+                        _ => self.let_go(wire),
+                    };
                 }
             }
         }
-        let any = !granted.is_empty();
-        for (id, name) in granted {
-            if let Some(tab) = self.tabs.get_mut(&id) {
-                tab.event(Event::LockGranted { name });
-            }
-        }
-        any
     }
 
-    fn deliver_announcements(&mut self) -> bool {
-        let mut said = Vec::new();
-        for (id, tab) in &mut self.tabs {
-            said.extend(tab.announced.drain(..).map(|text| (*id, text)));
-        }
-        for (from, text) in &said {
-            for (_, tab) in self.tabs.iter_mut().filter(|(id, _)| *id != from) {
-                tab.event(Event::Announced { text: text.clone() });
-            }
-        }
-        !said.is_empty()
-    }
-
-    fn network_step(&mut self, id: TabId) -> bool {
+    fn with_tab(&mut self, id: TabId, act: impl FnOnce(&mut Tab) -> bool) -> bool {
         let Some(tab) = self.tabs.get_mut(&id) else {
             return false;
         };
-        let known = self.connected.get(&id).map(|(socket, _)| *socket);
-        let present = tab.socket.as_ref().map(|socket| socket.id);
-        if known != present
-            && let Some((_, client)) = self.connected.remove(&id)
-        {
-            self.server.disconnect(&client);
+        let moved = act(tab);
+        tab.pump();
+        self.collect(id);
+        moved
+    }
+
+    /// Takes what a tab has sent and announced.
+    pub fn collect(&mut self, id: TabId) {
+        let Some(tab) = self.tabs.get_mut(&id) else {
+            return;
+        };
+        let home = self.homes.get(&id).copied().unwrap_or_default();
+        for name in tab.lock_requests.drain(..) {
+            if self.browsers[home].has_locks {
+                let queue = self.browsers[home].locks.entry(name).or_default();
+                queue.retain(|other| *other != id);
+                queue.push_back(id);
+            }
         }
+        for wire in self.wires.values_mut().filter(|wire| wire.tab == id) {
+            if wire.is_of(tab) {
+                wire.take_sent(tab);
+            } else {
+                wire.abandon();
+            }
+        }
+        let said: Vec<String> = tab.announced.drain(..).collect();
+        for (other, inbox) in &mut self.inboxes {
+            if *other != id && self.homes.get(other) == Some(&home) {
+                inbox.extend(said.iter().cloned());
+            }
+        }
+    }
+
+    fn grant_a_lock(&mut self, choose: impl FnOnce(usize) -> usize) -> bool {
+        let (mut free, tabs) = (Vec::new(), &self.tabs);
+        for browser in &mut self.browsers {
+            for (name, queue) in &mut browser.locks {
+                let wants = |id: &TabId| tabs.get(id).is_some_and(|tab| tab.locks.contains(name));
+                while queue.pop_front_if(|id| !wants(id)).is_some() {}
+                let first = queue.front().and_then(|id| Some((*id, self.tabs.get(id)?)));
+                if let Some((id, tab)) = first
+                    && !tab.frozen
+                    && !tab.held.contains(name)
+                {
+                    free.push((id, name.clone()));
+                }
+            }
+        }
+        if free.is_empty() {
+            return false;
+        }
+        let (id, name) = free.swap_remove(choose(free.len()));
+        self.with_tab(id, |tab| {
+            tab.held.insert(name.clone());
+            tab.event(Event::LockGranted { name });
+            true
+        })
+    }
+
+    fn hear_announcement(&mut self, id: TabId) -> bool {
+        let Some(text) = self.inboxes.get_mut(&id).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        self.with_tab(id, |tab| {
+            tab.event(Event::Announced { text });
+            true
+        })
+    }
+
+    /// A socket that a tab has asked for reaches the server, or fails to.
+    fn connect(&mut self, id: TabId) -> bool {
+        self.collect(id);
+        let Some(tab) = self.tabs.get_mut(&id) else {
+            return false;
+        };
         let Some(socket) = tab.socket.clone() else {
             return false;
         };
+        if self
+            .wires
+            .values()
+            .any(|wire| wire.tab == id && wire.socket == socket.id)
+        {
+            return false;
+        }
         if !self.network {
             tab.break_connection();
+            self.collect(id);
             return true;
         }
-        let client = match self.connected.get(&id) {
-            Some((_, client)) => client.clone(),
-            None => {
-                let client = client_of(&socket.url);
-                self.connected.insert(id, (socket.id, client.clone()));
-                tab.event(Event::SocketOpened { socket: socket.id });
-                let texts = self.server.connect(&socket.url, &socket.protocol);
-                deliver(tab, socket.id, texts);
-                return true;
-            }
+        let connection = self.next_wire;
+        self.next_wire += 1;
+        self.wires.insert(connection, Wire::new(id, socket.id));
+        self.server
+            .connect(connection, &socket.url, &socket.protocol);
+        self.with_tab(id, |tab| {
+            tab.event(Event::SocketOpened { socket: socket.id });
+            true
+        })
+    }
+
+    fn deliver_up(&mut self, connection: ConnectionId) -> bool {
+        let Some(wire) = self.wires.get_mut(&connection) else {
+            return false;
         };
-        let mut busy = false;
-        while let Some(text) = tab.sent.pop_front() {
-            busy = true;
-            self.server.receive(&client, &text);
-        }
-        let texts = self.server.take_out(&client);
-        busy |= !texts.is_empty();
-        deliver(tab, socket.id, texts);
-        busy
+        wire.deliver_up(&mut self.server, connection)
     }
-}
 
-/// Delivers texts as long as the socket is the same.
-fn deliver(tab: &mut Tab, socket: SocketId, texts: Vec<String>) {
-    for text in texts {
-        if tab.socket.as_ref().map(|s| s.id) == Some(socket) {
-            tab.receive(&text);
-        }
+    fn deliver_down(&mut self, connection: ConnectionId) -> bool {
+        let Some(wire) = self.wires.get_mut(&connection) else {
+            return false;
+        };
+        let id = wire.tab;
+        let Some(tab) = self
+            .tabs
+            .get_mut(&id)
+            .filter(|tab| !tab.frozen && wire.is_of(tab))
+        else {
+            return false;
+        };
+        let Some(text) = wire.take_down(&mut self.server, connection) else {
+            return false;
+        };
+        match text {
+            Some(text) => tab.receive(&text),
+            // The server has closed the connection.
+            None => tab.break_connection(),
+        };
+        self.collect(id);
+        true
     }
-}
 
-fn client_of(url: &str) -> String {
-    let at = url.find("clientID=").expect("the URL names the client") + "clientID=".len();
-    url[at..]
-        .split('&')
-        .next()
-        .expect("split gives at least one")
-        .to_owned()
+    /// The server notices that a client is gone.
+    fn let_go(&mut self, connection: ConnectionId) -> bool {
+        let over = self.wires.get(&connection).is_some_and(Wire::is_over);
+        if over {
+            self.wires.remove(&connection);
+            self.server.disconnect(connection);
+        }
+        over
+    }
 }

@@ -3,7 +3,8 @@
 use landfall_client::{Client, ConnectionState, Outcome, QuerySource, RunReason, TxId, WriteOp};
 use landfall_sim::decoder::IDLE_ROWS;
 use landfall_sim::host::{Mutator, Progress, thrown};
-use landfall_sim::server::{Rows, Server, ServerMutator};
+use landfall_sim::rows::{Rows, ServerMutator};
+use landfall_sim::server::Server;
 use landfall_sim::world::World;
 use serde_json::{Value, json};
 
@@ -237,7 +238,7 @@ fn a_mutation_shows_at_once_is_sent_and_confirmed() {
     );
     assert!(t.client.mutations().is_empty());
     assert_eq!(titles(&world, tab, view), ["one", "zwei ü 😀", "three"]);
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
     assert!(world.server.rows.get("issues", "3").is_some());
 }
 
@@ -325,7 +326,7 @@ fn a_mutator_that_throws_leaves_nothing_and_uses_no_id() {
     assert_eq!(t.local[&good], Ok(1));
     world.settle();
     assert_eq!(titles(&world, tab, view), ["one", "zwei ü 😀", "three"]);
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
 }
 
 #[test]
@@ -360,14 +361,14 @@ fn reopened_offline_rows_and_pending_writes_are_there_and_are_sent_once_when_the
         0,
         "not complete without the server"
     );
-    assert_eq!(world.server.applied.len(), 0);
+    assert_eq!(world.server.applied().len(), 0);
     world.network_up();
     world.pass(60_000.0);
-    assert_eq!(world.server.applied.len(), 101);
+    assert_eq!(world.server.applied().len(), 101);
     assert!(
         world
             .server
-            .applied
+            .applied()
             .windows(2)
             .all(|pair| pair[0].1 + 1 == pair[1].1),
         "in order, once"
@@ -411,7 +412,7 @@ fn writes_go_on_while_the_connection_is_away_and_arrive_once() {
     world.network_up();
     world.pass(60_000.0);
     assert_eq!(titles(&world, tab, view), ["uno", "zwei ü 😀", "three"]);
-    assert_eq!(world.server.applied.len(), 2);
+    assert_eq!(world.server.applied().len(), 2);
     assert_eq!(world.tabs[&tab].decoder.json(view.0)[0]["rank"], json!(11));
 }
 
@@ -442,9 +443,9 @@ fn an_awaiting_mutator_waits_in_line_and_pokes_wait_for_no_one() {
     assert_eq!(
         world
             .server
-            .applied
+            .applied()
             .iter()
-            .map(|a| a.2.as_str())
+            .map(|a| a.2)
             .collect::<Vec<_>>(),
         ["bump", "rename"]
     );
@@ -485,7 +486,7 @@ fn two_tabs_show_each_others_writes_offline() {
     world.pass(60_000.0);
     assert_eq!(titles(&world, b, view_b), ["one", "zwei ü 😀", "from b"]);
     assert_eq!(
-        world.server.applied.len(),
+        world.server.applied().len(),
         2,
         "the dead tab's write was sent by the living one"
     );
@@ -510,9 +511,9 @@ fn an_ast_and_crud_server_gets_asts_and_the_writes_that_the_mutator_made() {
     assert_eq!(
         world
             .server
-            .applied
+            .applied()
             .iter()
-            .map(|a| a.2.as_str())
+            .map(|a| a.2)
             .collect::<Vec<_>>(),
         ["crud", "crud"]
     );
@@ -572,7 +573,7 @@ fn a_server_that_forgot_the_group_gets_the_unsent_writes_under_a_new_one() {
     world.pass(60_000.0);
     assert_ne!(world.tabs[&tab].client.client_id(), old_client);
     assert_eq!(titles(&world, tab, view), ["one", "zwei ü 😀", "three"]);
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
     assert!(world.tabs[&tab].client.mutations().is_empty());
     assert_eq!(
         world.tabs[&tab].connection,
@@ -615,7 +616,7 @@ fn a_write_that_a_dead_tab_stored_without_announcing_it_is_found_and_sent() {
     world.kill_tab(a);
     world.network_up();
     world.pass(60_000.0);
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
     assert!(world.tabs[&b].client.mutations().is_empty());
 }
 
@@ -642,7 +643,7 @@ fn two_tabs_of_a_forgotten_group_meet_in_one_new_group() {
     world.server.forget_all();
     world.network_up();
     world.pass(60_000.0);
-    assert_eq!(world.server.applied.len(), 3, "each once");
+    assert_eq!(world.server.applied().len(), 3, "each once");
     assert_eq!(titles(&world, b, view), ["one", "zwei ü 😀", "3", "4", "5"]);
     for tab in [a, b] {
         assert!(world.tabs[&tab].client.mutations().is_empty());
@@ -677,7 +678,7 @@ fn storage_that_fails_while_the_server_has_forgotten_the_group_repeats_nothing()
     world.tabs.get_mut(&tab).expect("open").storage_fails = true;
     world.pass(4_000.0);
     assert_eq!(
-        world.server.applied.len(),
+        world.server.applied().len(),
         0,
         "not from memory: storage still holds it"
     );
@@ -686,7 +687,7 @@ fn storage_that_fails_while_the_server_has_forgotten_the_group_repeats_nothing()
     world.kill_tab(tab);
     world.open_tab();
     world.pass(60_000.0);
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
 }
 
 #[test]
@@ -704,7 +705,7 @@ fn a_write_that_cannot_be_stored_is_told_and_sent_all_the_same() {
             .any(|note| note.starts_with("StorageProblem"))
     );
     world.settle();
-    assert_eq!(world.server.applied.len(), 1);
+    assert_eq!(world.server.applied().len(), 1);
     assert_eq!(
         world.tabs[&tab].outcomes.values().collect::<Vec<_>>(),
         [&Outcome::Confirmed]

@@ -39,12 +39,31 @@ pub(super) fn read_queue(head: &Head, mut results: Results) -> Result<Decision, 
     })
 }
 
+/// The client's record, and those of its mutations that an earlier request has stored without being answered.
+pub(super) fn write_reads(write: &WriteQueue) -> [Read; 2] {
+    let first = write.mutations.first().map_or(0, |mutation| mutation.id);
+    [
+        key::get(StoreName::Clients, write.client_id.as_bytes()),
+        Read::Range {
+            store: StoreName::Queue,
+            from: key::mutation(&write.client_id, first),
+            until: Some(key::after_client(&write.client_id)),
+            limit: None,
+        },
+    ]
+}
+
 pub(super) fn write_queue(
     mut head: Head,
     write: &WriteQueue,
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
     let known = results.maybe(StoreName::Clients, ClientRecord::decode)?;
+    let before: SortedMap<u64, u64> = results
+        .decoded(StoreName::Queue, QueuedMutation::decode)?
+        .into_iter()
+        .map(|mutation| (mutation.id, mutation.sequence))
+        .collect();
     let confirmed = head.last_mutation_id(&write.client_id);
     let mut stored = known
         .as_ref()
@@ -55,8 +74,9 @@ pub(super) fn write_queue(
     let mut writes = Vec::new();
     let mut sequences = Vec::new();
     for mutation in &write.mutations {
-        // Stored before by a request whose answer was lost, or confirmed already.
+        // Stored before by a request whose answer was lost, or confirmed already, and so before all that wait.
         if mutation.id <= stored {
+            sequences.push((mutation.id, before.get(&mutation.id).copied().unwrap_or(0)));
             continue;
         }
         if mutation.id != stored + 1 && !forgotten {

@@ -1,0 +1,90 @@
+//! Storage of a browser as a disk behaves: transactions are whole, but the last relaxed ones may be lost in a power
+//! failure, and a tab may be told of a failure although the transaction was committed.
+
+use landfall_store::{
+    BackendFailure, Durability, MemoryStore, StoreFailure, StoreReply, StoreRequest,
+};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What happens to a tab's next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskFault {
+    /// Nothing in particular.
+    #[default]
+    None,
+    /// It fails, and nothing is written.
+    Fails(BackendFailure),
+    /// It is committed, and reported as failed: the connection to the storage was lost in between.
+    Unknown,
+}
+
+/// The disk; a clone is another handle on the same one.
+#[derive(Clone, Default)]
+pub struct Disk(Rc<RefCell<Content>>);
+
+#[derive(Default)]
+struct Content {
+    store: MemoryStore,
+    /// What a power failure surely leaves, then the states after each relaxed transaction since.
+    safe: MemoryStore,
+    unsafe_tail: Vec<MemoryStore>,
+}
+
+impl Disk {
+    /// The present content.
+    pub fn store(&self) -> MemoryStore {
+        self.0.borrow().store.clone()
+    }
+
+    /// Carries out a request.
+    pub fn execute(
+        &self,
+        request: &StoreRequest,
+        fault: DiskFault,
+    ) -> Result<StoreReply, StoreFailure> {
+        if let DiskFault::Fails(kind) = fault {
+            let message = "injected".to_owned();
+            return Err(StoreFailure::Backend { kind, message });
+        }
+        let mut content = self.0.borrow_mut();
+        let result = content.store.execute(request);
+        if result.is_ok() {
+            let now = content.store.snapshot();
+            match request.durability() {
+                Durability::Strict => {
+                    content.safe = now;
+                    content.unsafe_tail.clear();
+                }
+                Durability::Relaxed => content.unsafe_tail.push(now),
+            }
+        }
+        if fault == DiskFault::Unknown {
+            let (kind, message) = (
+                BackendFailure::Closed,
+                "injected after the commit".to_owned(),
+            );
+            return Err(StoreFailure::Backend { kind, message });
+        }
+        result
+    }
+
+    /// The power fails: of the relaxed transactions after the last strict one, `kept(how many)` are left.
+    pub fn lose_power(&self, kept: impl FnOnce(usize) -> usize) {
+        let mut content = self.0.borrow_mut();
+        let kept = kept(content.unsafe_tail.len());
+        if let Some(store) = kept
+            .checked_sub(1)
+            .and_then(|last| content.unsafe_tail.get(last))
+        {
+            content.safe = store.snapshot();
+        }
+        content.store = content.safe.snapshot();
+        content.unsafe_tail.clear();
+    }
+
+    /// The browser evicts everything.
+    pub fn evict(&self) {
+        *self.0.borrow_mut() = Content::default();
+    }
+}
