@@ -459,7 +459,7 @@ impl Rebase {
                 source: ErrorSource::Zero,
                 message: format!(
                     "the mutator did not end within {} ms (a mutator that awaits another call of mutate never ends)",
-                    self.identity.deadline_ms
+                    self.identity.deadline_ms as u64
                 ),
                 details: None,
             };

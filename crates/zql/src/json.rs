@@ -214,8 +214,8 @@ impl<'de> JsonReader<'de> {
                 return Ok(Number::Signed(value));
             }
         }
-        match text.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Number::Float(value)),
+        match parse_float(text) {
+            value if value.is_finite() => Ok(Number::Float(value)),
             _ => Err(JsonError::new("number out of range")),
         }
     }
@@ -351,6 +351,17 @@ impl<'de> JsonReader<'de> {
             }
         }
     }
+}
+
+/// The double nearest to a number in JSON's form; infinite if it is too large.
+#[cfg(not(target_arch = "wasm32"))]
+fn parse_float(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn parse_float(text: &str) -> f64 {
+    crate::decimal::parse(text)
 }
 
 enum Number {

@@ -4,6 +4,8 @@
 
 pub mod ast;
 pub mod builder;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod decimal;
 pub mod hash;
 pub mod json;
 mod like;

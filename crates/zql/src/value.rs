@@ -112,24 +112,35 @@ pub fn write_number(number: f64, out: &mut String) {
     } else if number.fract() == 0.0 && number.abs() < 1e15 {
         write!(out, "{}", number as i64)
     } else {
-        write_digits(zmij::Buffer::new().format_finite(number), out)
+        write_digits(number, out)
     };
 }
 
-/// Lays the digits of a number out as JavaScript does; `text` has them in any notation.
-fn write_digits(text: &str, out: &mut String) -> fmt::Result {
-    let (sign, size) = match text.strip_prefix('-') {
-        Some(size) => ("-", size),
-        None => ("", text),
-    };
-    let (mantissa, exponent) = size.split_once('e').unwrap_or((size, "0"));
+/// The shortest digits of a positive number, and the power of ten that 0.digits is to be multiplied with.
+#[cfg(not(target_arch = "wasm32"))]
+fn shortest(number: f64) -> (String, i32) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(number);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all = [whole, fraction].concat();
     let digits = all.trim_start_matches('0');
-    // The number is 0.digits times ten to the power of `point`.
     let point =
         exponent.parse().unwrap_or(0) + whole.len() as i32 - (all.len() - digits.len()) as i32;
-    let digits = digits.trim_end_matches('0');
+    (digits.trim_end_matches('0').to_owned(), point)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn shortest(number: f64) -> (String, i32) {
+    let (digits, point) = crate::decimal::shortest(number);
+    let text = digits.iter().map(|digit| char::from(b'0' + digit));
+    (text.collect(), point as i32)
+}
+
+/// Lays the digits of a number out as JavaScript does.
+fn write_digits(number: f64, out: &mut String) -> fmt::Result {
+    let sign = if number < 0.0 { "-" } else { "" };
+    let (digits, point) = shortest(number.abs());
     let count = digits.len() as i32;
     match point {
         1..=21 if count <= point => {
