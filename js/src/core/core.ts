@@ -74,6 +74,8 @@ interface OpenView {
   status: ViewStatus;
   /** Why the query failed at the server; counts while the status is `error`. */
   failure: QueryErrorDetails | undefined;
+  /** What was published last. */
+  snapshot: Snapshot;
   /** Changed since it was last published. */
   changed: boolean;
   /** Nobody listens any more. */
@@ -127,7 +129,7 @@ export class Core {
     const id = this.#call(raw =>
       raw.view(JSON.stringify(ast), source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
     );
-    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, changed: false, dropped: false});
+    this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, snapshot: undefined, changed: false, dropped: false});
     this.#deliver();
     return {
       setTTL: ms => this.#run(raw => raw.set_ttl(id, ms)),
@@ -337,7 +339,7 @@ export class Core {
     }
     for (const view of views) {
       view.changed = false;
-      view.listener.publish(view.tree?.publish(), view.status, view.failure);
+      publishView(view);
     }
     this.#host.batch(() => {
       for (const view of views) {
@@ -371,6 +373,21 @@ export class Core {
     }
     return tree.publish();
   }
+}
+
+function publishView(view: OpenView): void {
+  const {tree, listener} = view;
+  try {
+    view.snapshot = tree?.publish();
+  } catch (error) {
+    if (!(error instanceof LandfallError)) {
+      throw error;
+    }
+    // The rows do not have the form that the query promises: it fails, as it would at the server.
+    listener.publish(view.snapshot, 'error', {type: 'app', message: error.message});
+    return;
+  }
+  listener.publish(view.snapshot, view.status, view.failure);
 }
 
 const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {

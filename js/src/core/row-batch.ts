@@ -160,7 +160,7 @@ class BatchReader {
     const [blocks, textOffset, textLength] = this.#words as unknown as [number, number, number];
     this.blocks = blocks;
     this.#text = bytes.subarray(textOffset, textOffset + textLength);
-    this.#decoded = textLength <= textPieceBytes ? utf8.decode(this.#text) : undefined;
+    this.#decoded = textLength <= textPieceBytes ? decodeShort(this.#text) : undefined;
   }
 
   align8(): void {
@@ -227,6 +227,14 @@ class BatchReader {
     }
     return start;
   }
+}
+
+// Below this length the call into the decoder costs more than the decoding.
+const shortTextBytes = 256;
+
+function decodeShort(text: Uint8Array): string {
+  const isPlain = text.length <= shortTextBytes && text.every(byte => byte < 0x80);
+  return isPlain ? String.fromCharCode.apply(null, text as unknown as number[]) : utf8.decode(text);
 }
 
 // Cuts strings out of a text; returns where the last one ends.

@@ -2,6 +2,7 @@
  * The tree of one view: takes the operations of a flush and publishes immutable snapshots.
  * What did not change keeps its identity: rows, entries with their relationships, lists.
  */
+import {LandfallError} from '../landfall-error.js';
 import type {AST} from '../query/ast.js';
 import type {Format} from '../query/internals.js';
 import type {Row} from './row-batch.js';
@@ -66,9 +67,9 @@ export class ViewTree {
     this.#root = new EntryList(shape);
   }
 
-  /** Replaces everything. */
+  /** Replaces everything; entries that show what they showed before stay the same objects. */
   replaceAll(operands: Operands, rowOf: RowOf): void {
-    this.#root = readList(this.#shape, operands, rowOf);
+    this.#root = readList(this.#shape, operands, rowOf).keeping(this.#root);
   }
 
   insert(operands: Operands, rowOf: RowOf): void {
@@ -95,9 +96,12 @@ export class ViewTree {
     list.move(from, to, rowOf(operands.next()));
   }
 
-  /** The present state; the same object until something changed. */
+  /**
+   * The present state; the same object until something changed.
+   * Throws a {@link LandfallError} of the code `query` if there are several rows where the query says there is one.
+   */
   publish(): Snapshot {
-    return this.#root.publish();
+    return this.#root.publish('');
   }
 
   // The list that a path names. Everything on the way is about to change.
@@ -131,38 +135,61 @@ function readEntry(shape: ListShape, operands: Operands, rowOf: RowOf): Item {
   return new Entry(shape, row, shape.relationships.map(({list}) => readList(list, operands, rowOf)));
 }
 
+// With more than this many changed entries a list is published from its beginning to its end.
+const fewChanges = 32;
+
 class EntryList {
   readonly shape: ListShape;
   #items: Item[];
-  // Published lists are never touched again: the first change after publishing copies.
-  #published: readonly object[] | undefined;
+  // What is published, in step with the items. A published list is never touched again: the first change copies it.
+  #objects: object[];
+  #isPublished = false;
+  // Positions of entries that have changed since they were published, or `undefined` for all.
+  #stale: number[] | undefined;
 
   constructor(shape: ListShape, items: Item[] = []) {
     this.shape = shape;
     this.#items = items;
+    // Without relationships the rows are the items and what is published.
+    this.#objects = items as object[];
+    this.#stale = shape.relationships.length === 0 ? [] : undefined;
   }
 
   insert(position: number, item: Item): void {
     if (position > this.#items.length) {
       throw new RangeError('A view operation inserts behind the end of the list.');
     }
-    this.#change().splice(position, 0, item);
+    this.#change();
+    this.#items.splice(position, 0, item);
+    if (this.#objects !== this.#items) {
+      this.#objects.splice(position, 0, item);
+      this.#moveStale(position, 1);
+    }
+    this.#markStale(position);
   }
 
   remove(position: number): void {
     this.#at(position);
-    this.#change().splice(position, 1);
+    this.#change();
+    this.#items.splice(position, 1);
+    if (this.#objects !== this.#items) {
+      this.#objects.splice(position, 1);
+      this.#stale = this.#stale?.filter(stale => stale !== position);
+      this.#moveStale(position, -1);
+    }
   }
 
   replace(position: number, row: Row): void {
-    this.#change()[position] = withRow(this.#at(position), row);
+    const item = withRow(this.#at(position), row);
+    this.#change();
+    this.#items[position] = item;
+    this.#markStale(position);
   }
 
   move(from: number, to: number, row: Row): void {
     const item = withRow(this.#at(from), row);
-    const items = this.#change();
-    items.splice(from, 1);
-    items.splice(to, 0, item);
+    this.remove(from);
+    this.insert(to, item);
   }
 
   descend(position: number, relationship: number): EntryList {
@@ -172,15 +199,44 @@ class EntryList {
       throw new RangeError('A view operation descends into a relationship that the query does not have.');
     }
     this.#change();
+    this.#markStale(position);
     return list;
   }
 
-  publish(): Snapshot {
-    if (this.#published === undefined) {
-      const plain = this.shape.relationships.length === 0;
-      this.#published = plain ? this.#items : this.#items.map(entry => (entry as Entry).publish());
+  /** What the application sees; `name` is the relationship's, for errors. */
+  publish(name: string): Snapshot {
+    if (this.shape.singular && this.#items.length > 1) {
+      throw new LandfallError(
+        'query',
+        `Singular relationship '${name}' should not have multiple rows. You may need to declare this relationship with the \`many\` helper instead of the \`one\` helper in your schema.`,
+      );
     }
-    return this.shape.singular ? this.#published[0] : this.#published;
+    if (!this.#isPublished) {
+      if (this.#stale === undefined) {
+        this.#objects = this.#items.map(published);
+      } else {
+        for (const position of this.#stale) {
+          this.#objects[position] = published(this.#items[position]!);
+        }
+      }
+      this.#stale = [];
+      this.#isPublished = true;
+    }
+    return this.shape.singular ? this.#objects[0] : this.#objects;
+  }
+
+  /** This list, with the entries of another one that show the same; the other list itself if all do. */
+  keeping(old: EntryList): EntryList {
+    const olds = old.#items;
+    if (this.shape.relationships.length > 0) {
+      const byRow = new Map((olds as Entry[]).map(entry => [entry.row, entry]));
+      this.#items = (this.#items as Entry[]).map(entry => {
+        const before = byRow.get(entry.row);
+        return before === undefined ? entry : entry.keeping(before);
+      });
+    }
+    const isSame = this.#items.length === olds.length && this.#items.every((item, i) => item === olds[i]);
+    return isSame ? old : this;
   }
 
   #at(position: number): Item {
@@ -191,25 +247,48 @@ class EntryList {
     return item;
   }
 
-  #change(): Item[] {
-    if (this.#published === this.#items) {
-      this.#items = this.#items.slice();
+  // Before any change.
+  #change(): void {
+    if (!this.#isPublished) {
+      return;
     }
-    this.#published = undefined;
-    return this.#items;
+    this.#isPublished = false;
+    const isPlain = this.#objects === this.#items;
+    this.#objects = this.#objects.slice();
+    if (isPlain) {
+      this.#items = this.#objects as Item[];
+    }
+  }
+
+  #markStale(position: number): void {
+    if (this.#objects === this.#items || this.#stale === undefined || this.#stale.includes(position)) {
+      return;
+    }
+    this.#stale.push(position);
+    if (this.#stale.length > fewChanges) {
+      this.#stale = undefined;
+    }
+  }
+
+  #moveStale(from: number, by: number): void {
+    this.#stale = this.#stale?.map(position => (position >= from ? position + by : position));
   }
 }
 
 class Entry {
   readonly #shape: ListShape;
-  readonly #lists: readonly EntryList[];
+  readonly #lists: EntryList[];
   #row: Row;
   #published: object | undefined;
 
-  constructor(shape: ListShape, row: Row, lists: readonly EntryList[]) {
+  constructor(shape: ListShape, row: Row, lists: EntryList[]) {
     this.#shape = shape;
     this.#row = row;
     this.#lists = lists;
+  }
+
+  get row(): Row {
+    return this.#row;
   }
 
   showRow(row: Row): void {
@@ -227,13 +306,25 @@ class Entry {
     return this.#published;
   }
 
+  /** This entry, with the lists of another one of the same row that show the same; the other one if all do. */
+  keeping(old: Entry): Entry {
+    this.#lists.forEach((list, i) => {
+      this.#lists[i] = list.keeping(old.#lists[i]!);
+    });
+    return this.#lists.every((list, i) => list === old.#lists[i]) ? old : this;
+  }
+
   #build(): object {
     const value: {[name: string]: unknown} = {...this.#row};
     this.#shape.relationships.forEach(({name}, i) => {
-      value[name] = this.#lists[i]!.publish();
+      value[name] = this.#lists[i]!.publish(name);
     });
     return Object.freeze(value);
   }
+}
+
+function published(item: Item): object {
+  return item instanceof Entry ? item.publish() : item;
 }
 
 function withRow(item: Item, row: Row): Item {

@@ -155,6 +155,24 @@ describe('a flush', () => {
     expect(publish).toHaveBeenCalledOnce();
   });
 
+  test('whose rows do not have the form of the query is an error of that view alone', () => {
+    const {core, raw, host} = start();
+    const [publish, other] = [vi.fn(), vi.fn()];
+    core.openView({...request, shape: {...request.shape, singular: true}}, listener({publish}));
+    core.openView(request, listener({publish: other}));
+    raw.giveFlush(0, [1, 1, 2, 1, 0]);
+    raw.notify();
+    raw.giveFlush(1, [2, 1, 0, 1, 1, 1, 2, 2, 1, 1]);
+    raw.notify();
+    const message = expect.stringContaining('should not have multiple rows') as string;
+    expect(publish).toHaveBeenLastCalledWith({id: null}, 'error', {type: 'app', message});
+    expect(other).toHaveBeenLastCalledWith([{id: null}], 'unknown', undefined);
+    expect(host.fault).not.toHaveBeenCalled();
+    raw.giveFlush(2, [3, 1, 0, 0]);
+    raw.notify();
+    expect(publish).toHaveBeenLastCalledWith({id: null}, 'unknown', undefined);
+  });
+
   test('may still name a view that a listener has dropped meanwhile', () => {
     const {core, raw, host} = start();
     const view = core.openView(request, listener({notify: () => view.drop()}));

@@ -1,6 +1,7 @@
 import {describe, expect, test} from 'vitest';
 import {applyOperations, type Target} from '../../src/core/flush.js';
 import type {Row} from '../../src/core/row-batch.js';
+import {LandfallError} from '../../src/landfall-error.js';
 import {type ListShape, Operands, shapeOf, type Snapshot, ViewTree} from '../../src/core/view-tree.js';
 
 const leaf: ListShape = {singular: false, relationships: []};
@@ -113,6 +114,28 @@ describe('a list with relationships', () => {
     expect(moved[1].comments).toBe(before[0].comments);
   });
 
+  test('a new snapshot keeps what shows the same', () => {
+    const {apply} = view(nested);
+    const before = apply(...snapshot) as any[];
+    expect(apply(...snapshot)).toBe(before);
+    // Label 9 in place of 8, and issue 3 in front.
+    const after = apply(1, 0, 15, 3, 3, 0, 0, 1, 2, 5, 1, 7, 6, 0, 1, 9, 2, 0, 0) as any[];
+    expect(ids(after)).toEqual([3, 1, 2]);
+    expect(after[1].comments).toBe(before[0].comments);
+    expect(after[1].labels).toEqual([{id: 9}]);
+    expect(after[2]).toBe(before[1]);
+  });
+
+  test('several rows where one is said to be are an error until they are gone', () => {
+    const {apply} = view(nested);
+    apply(...snapshot);
+    const error = "Singular relationship 'author' should not have multiple rows";
+    expect(() => apply(2, 0, 2, 0, 0, 0, 0, 1, 9)).toThrow(error);
+    expect(() => apply()).toThrow(LandfallError);
+    const after = apply(3, 0, 2, 0, 0, 0, 0, 0) as any[];
+    expect(after[0].comments[0].author).toBe(rowOf(9));
+  });
+
   test('freezes its entries', () => {
     const [entry] = view(nested).apply(...snapshot) as any[];
     expect(Object.isFrozen(entry)).toBe(true);
@@ -181,6 +204,57 @@ test('random operations give what they give on plain arrays', () => {
       shown = apply(...words);
       expect(ids(shown)).toEqual(model);
       expect(ids(before)).toEqual(old);
+    }
+  }
+});
+
+test('random operations below entries give what they give on plain arrays, and keep the rest', () => {
+  const random = seeded(Number(process.env['LANDFALL_TEST_SEED'] ?? 8));
+  const shape: ListShape = {singular: false, relationships: [{name: 'l', list: leaf}]};
+  type Model = readonly {readonly id: number; readonly l: readonly {readonly id: number}[]}[];
+  const splice = <T>(list: readonly T[], at: number, gone: number, ...more: T[]): T[] =>
+    [...list.slice(0, at), ...more, ...list.slice(at + gone)];
+  for (let round = 0; round < 60; round++) {
+    const {apply} = view(shape);
+    let model: Model = [];
+    let shown = apply() as Model;
+    for (let step = 0; step < 20; step++) {
+      const words: number[] = [];
+      const before = shown;
+      const copy = structuredClone(before);
+      const untouched = new Set<number>(model.map(({id}) => id));
+      // Now and then more changes than are followed one by one.
+      for (let n = random(5) === 0 ? 60 : random(4); n > 0; n--) {
+        const at = random(model.length + 1);
+        const id = 1 + random(100_000);
+        const entry = model[at];
+        const what = entry === undefined ? 0 : random(5);
+        if (what === 0) {
+          words.push(2, 0, 0, at, id, 1, id + 1);
+          model = splice(model, at, 0, {id, l: [{id: id + 1}]});
+          continue;
+        }
+        untouched.delete(entry!.id);
+        if (what === 1) {
+          words.push(3, 0, 0, at);
+          model = splice(model, at, 1);
+        } else if (what === 2) {
+          words.push(4, 0, 0, at, id);
+          model = splice(model, at, 1, {...entry!, id});
+        } else if (what === 3) {
+          const to = random(model.length);
+          words.push(5, 0, 0, at, to, id);
+          model = splice(splice(model, at, 1), to, 0, {...entry!, id});
+        } else {
+          words.push(2, 0, 1, at, 0, 0, id);
+          model = splice(model, at, 1, {...entry!, l: [{id}, ...entry!.l]});
+        }
+      }
+      shown = apply(...words) as Model;
+      expect(shown).toEqual(model);
+      expect(before).toEqual(copy);
+      const objects = new Set(shown);
+      expect(before.filter(entry => untouched.has(entry.id) && !objects.has(entry))).toEqual([]);
     }
   }
 });
