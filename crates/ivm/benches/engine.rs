@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use landfall_ivm::{LiveQuery, MemorySource, SourceChange, Steps};
+use landfall_ivm::{Choice, LiveQuery, MemorySource, Pipeline, SourceChange, Steps};
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, ValueRef};
 use tracker::{Data, Random};
@@ -23,7 +23,8 @@ fn load(data: &Data) -> MemorySource {
 }
 
 fn open(source: &mut MemorySource, ast: &Ast) -> LiveQuery {
-    let mut query = LiveQuery::build(ast, source.schema()).expect("the query is one");
+    let pipeline = Pipeline::plan(ast, source.schema(), Choice::Estimated(source));
+    let mut query = LiveQuery::new(pipeline.expect("the query is one"));
     for (table, spec) in query.pipeline().indexes() {
         source.retain_index(*table, spec);
     }
@@ -133,14 +134,14 @@ fn hydrate(c: &mut Criterion) {
     let mut group = c.benchmark_group("hydrate");
     group.sample_size(10);
     for (name, ast) in tracker::queries() {
-        let mut source = load(&data);
         group.bench_function(BenchmarkId::new("first", name), |b| {
-            b.iter(|| {
-                let query = open(&mut source, &ast);
-                close(&mut source, &query);
-                query.entries().len()
-            });
+            b.iter_batched_ref(
+                || load(&data),
+                |source| open(source, &ast),
+                BatchSize::PerIteration,
+            );
         });
+        let mut source = load(&data);
         let kept = open(&mut source, &ast);
         group.bench_function(BenchmarkId::new("again", name), |b| {
             b.iter(|| {

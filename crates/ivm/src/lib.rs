@@ -9,6 +9,7 @@ mod build;
 mod change;
 mod condition;
 mod connection;
+mod digits;
 mod drive;
 mod error;
 mod explain;

@@ -1,25 +1,46 @@
-//! Rows in memory: per table a set by primary key, and further indexes while pipelines need them.
+//! Rows in memory: per table a set by primary key, and further indexes as reads need them.
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use landfall_zql::ast::Direction;
 use landfall_zql::ordering::Order;
-use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
+use crate::digits::Digits;
 use crate::error::SourceError;
-use crate::index::Index;
+use crate::index::{Index, Position, sort_rows};
 use crate::source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange};
+
+/// How many indexes of a table stay that nobody has asked to keep.
+const SPARE_INDEXES: usize = 8;
 
 #[derive(Debug)]
 struct Table {
     by_key: Index,
-    /// With the number of users of each.
-    indexes: SortedMap<IndexSpec, (usize, Index)>,
+    /// Oldest first. A read may add one while another read is going on.
+    wanted: RefCell<Vec<Rc<Wanted>>>,
+}
+
+/// An index that reads have asked for.
+#[derive(Debug)]
+struct Wanted {
+    spec: IndexSpec,
+    users: Cell<usize>,
+    /// Changes of the table since it had its last user.
+    unused: Cell<usize>,
+    /// Whether a read has gone through the whole table for want of it.
+    was_missed: Cell<bool>,
+    index: OnceCell<Index>,
 }
 
 /// A [`Source`] in memory.
+///
+/// Indexes are built by the reads that need them, and kept up to date while somebody wants them kept, and for a while
+/// after that. The first read that gives few rows goes without: it may be the only one.
 #[derive(Debug)]
 pub struct MemorySource {
     schema: Arc<Schema>,
@@ -43,7 +64,7 @@ impl MemorySource {
             .iter()
             .map(|(id, _)| Table {
                 by_key: Index::new(IndexSpec(key_order(&schema, id))),
-                indexes: SortedMap::new(),
+                wanted: RefCell::default(),
             })
             .collect();
         MemorySource { schema, tables }
@@ -67,10 +88,12 @@ impl MemorySource {
     /// Replaces all rows of a table at once; quickest when they are sorted by primary key, with no key twice.
     pub fn load(&mut self, table: TableId, rows: &[Row]) {
         let spec = IndexSpec(key_order(&self.schema, table));
-        let Table { by_key, indexes } = &mut self.tables[table.0 as usize];
+        let Table { by_key, wanted } = &mut self.tables[table.0 as usize];
         *by_key = Index::build(spec, rows.iter());
-        for (spec, (_, index)) in indexes {
-            *index = Index::build(spec.clone(), rows.iter());
+        for wanted in wanted.get_mut() {
+            if let Some(wanted) = Rc::get_mut(wanted) {
+                wanted.index.take();
+            }
         }
     }
 
@@ -81,49 +104,121 @@ impl MemorySource {
 
     /// The row with this primary key.
     pub fn row(&self, table: TableId, key: &Key) -> Option<&Row> {
-        let schema = &self.schema[table];
-        let mut values = vec![ValueRef::Null; schema.columns.len()];
-        for (column, value) in schema.primary_key.iter().zip(key.0.iter()) {
-            values[*column] = value;
-        }
-        self.tables[table.0 as usize]
-            .by_key
-            .get(&Row::from_values(values))
+        let by_key = &self.tables[table.0 as usize].by_key;
+        find(by_key, &|number, _| key.0.get(number))
     }
 
-    /// Builds an index, or counts one more user of it.
+    /// Counts one more user of an index.
     pub fn retain_index(&mut self, table: TableId, spec: &IndexSpec) {
-        if *spec == IndexSpec(key_order(&self.schema, table)) {
-            return;
+        let table = &self.tables[table.0 as usize];
+        if spec != table.by_key.spec() {
+            let wanted = table.want(|known| known == spec, || spec.clone());
+            wanted.users.set(wanted.users.get() + 1);
         }
-        let Table { by_key, indexes } = &mut self.tables[table.0 as usize];
-        let build = || (0, Index::build(spec.clone(), by_key.iter()));
-        indexes.get_or_insert_with(spec.clone(), build).0 += 1;
     }
 
-    /// Counts one user of an index less; the last one drops it.
+    /// Counts one user of an index less. It stays for a while, since queries are often asked again.
     pub fn release_index(&mut self, table: TableId, spec: &IndexSpec) {
-        let indexes = &mut self.tables[table.0 as usize].indexes;
-        if let Some((users, _)) = indexes.get_mut(spec) {
-            *users -= 1;
-            if *users == 0 {
-                indexes.remove(spec);
-            }
+        let table = &mut self.tables[table.0 as usize];
+        let list = table.wanted.get_mut();
+        if let Some(wanted) = list.iter().find(|wanted| wanted.spec == *spec) {
+            wanted.users.set(wanted.users.get().saturating_sub(1));
+            wanted.unused.set(0);
         }
+        table.drop_spare();
     }
 
     /// Carries out a change, after it was pushed through the pipelines.
     pub fn apply(&mut self, change: &SourceChange) {
-        let Table { by_key, indexes } = &mut self.tables[change.table.0 as usize];
-        let indexes = indexes.values_mut().map(|(_, index)| index);
-        for index in std::iter::once(by_key).chain(indexes) {
-            if let Some(old) = &change.old {
-                index.remove(old);
+        let table = &mut self.tables[change.table.0 as usize];
+        let patience = table.by_key.len() / 4 + 1000;
+        let mut is_forgotten = false;
+        for wanted in table.wanted.get_mut() {
+            let Some(wanted) = Rc::get_mut(wanted) else {
+                continue;
+            };
+            if wanted.users.get() == 0 {
+                wanted.unused.set(wanted.unused.get() + 1);
+                is_forgotten |= wanted.unused.get() > patience;
             }
-            if let Some(new) = &change.new {
-                index.insert(new.clone());
+            if let Some(index) = wanted.index.get_mut() {
+                put(index, change);
             }
         }
+        put(&mut table.by_key, change);
+        if is_forgotten {
+            let is_used =
+                |wanted: &Rc<Wanted>| wanted.users.get() > 0 || wanted.unused.get() <= patience;
+            table.wanted.get_mut().retain(is_used);
+        }
+    }
+}
+
+fn put(index: &mut Index, change: &SourceChange) {
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => index.replace(old, new.clone()),
+        (Some(old), None) => drop(index.remove(old)),
+        (None, Some(new)) => index.insert(new.clone()),
+        (None, None) => {}
+    }
+}
+
+impl Table {
+    /// The index with this description.
+    fn want(
+        &self,
+        is_it: impl Fn(&IndexSpec) -> bool,
+        spec: impl FnOnce() -> IndexSpec,
+    ) -> Rc<Wanted> {
+        let mut list = self.wanted.borrow_mut();
+        if let Some(wanted) = list.iter().find(|wanted| is_it(&wanted.spec)) {
+            return Rc::clone(wanted);
+        }
+        let wanted = Rc::new(Wanted {
+            spec: spec(),
+            users: Cell::new(0),
+            unused: Cell::new(0),
+            was_missed: Cell::new(false),
+            index: OnceCell::new(),
+        });
+        list.push(Rc::clone(&wanted));
+        wanted
+    }
+
+    /// Drops the oldest of too many indexes that nobody asked to keep.
+    fn drop_spare(&mut self) {
+        let list = self.wanted.get_mut();
+        let unused = list.iter().filter(|wanted| wanted.users.get() == 0);
+        let mut excess = unused.count().saturating_sub(SPARE_INDEXES);
+        list.retain(|wanted| {
+            let is_dropped = excess > 0 && wanted.users.get() == 0;
+            excess -= usize::from(is_dropped);
+            !is_dropped
+        });
+    }
+
+    /// Gives the rows of a request that no index serves: those found by going through the table, if they are few.
+    /// Otherwise, or when it has happened before, an index is worth its price.
+    fn go_through(&self, request: &FetchRequest<'_>, wanted: &Wanted, sink: &mut Sink<'_>) -> bool {
+        if request.constraint.is_empty() || wanted.was_missed.replace(true) {
+            return false;
+        }
+        let is_few = self.by_key.len() / 4;
+        let mut rows: Vec<Row> = Vec::new();
+        for row in self.by_key.iter() {
+            if request.admits(row) {
+                if rows.len() == is_few {
+                    return false;
+                }
+                rows.push(row.clone());
+            }
+        }
+        sort_rows(&mut rows, request.order);
+        let _ = match request.reverse {
+            false => rows.iter().try_for_each(sink),
+            true => rows.iter().rev().try_for_each(sink),
+        };
+        true
     }
 }
 
@@ -137,35 +232,29 @@ impl Source for MemorySource {
             return Ok(());
         }
         let table = &self.tables[request.table.0 as usize];
-        let schema = &self.schema[request.table];
-        if schema
-            .primary_key
-            .iter()
-            .all(|key| request.constraint.iter().any(|(column, _)| column == key))
-        {
-            let probe = probe(schema.columns.len(), request.constraint);
-            if let Some(row) = table.by_key.get(&probe)
-                && request.admits(row)
-            {
+        let pinned = |column: usize| {
+            let columns = request.constraint;
+            let at = columns.binary_search_by_key(&column, |(column, _)| *column);
+            Some(columns[at.ok()?].1)
+        };
+        let keys = &self.schema[request.table].primary_key;
+        if keys.iter().all(|key| pinned(*key).is_some()) {
+            let value = |_, column| pinned(column).unwrap_or(ValueRef::Null);
+            if let Some(row) = find(&table.by_key, &value).filter(|row| request.admits(row)) {
                 let _ = sink(row);
             }
             return Ok(());
         }
-        let wanted = request.index();
-        if let Some((_, index)) = table.indexes.get(&wanted) {
-            scan(index, request, sink);
-        } else if wanted == IndexSpec(key_order(&self.schema, request.table)) {
+        if request.is_served_by(table.by_key.spec()) {
             scan(&table.by_key, request, sink);
-        } else {
-            // Nobody has asked for the index: a read that happens once.
-            let mut rows: Vec<&Row> = table
-                .by_key
-                .iter()
-                .filter(|row| request.admits(row))
-                .collect();
-            rows.sort_unstable_by(|a, b| request.compare(a, b));
-            let _ = rows.into_iter().try_for_each(sink);
+            return Ok(());
         }
+        let wanted = table.want(|spec| request.is_served_by(spec), || request.index());
+        if wanted.index.get().is_none() && table.go_through(request, &wanted, sink) {
+            return Ok(());
+        }
+        let build = || Index::build(wanted.spec.clone(), table.by_key.iter());
+        scan(wanted.index.get_or_init(build), request, sink);
         Ok(())
     }
 
@@ -184,12 +273,18 @@ impl Source for MemorySource {
     }
 }
 
-fn probe(columns: usize, constraint: &[(usize, ValueRef<'_>)]) -> Row {
-    let mut values = vec![ValueRef::Null; columns];
-    for (column, value) in constraint {
-        values[*column] = *value;
-    }
-    Row::from_values(values)
+/// The row with these values in the columns of an index, each given by its number there and its number in the table.
+fn find<'a, 'v>(index: &'a Index, value: &dyn Fn(usize, usize) -> ValueRef<'v>) -> Option<&'a Row> {
+    let columns = &index.spec().0.0;
+    let place = |row: &Row| {
+        let parts = columns.iter().enumerate();
+        let mut parts =
+            parts.map(|(number, (column, _))| compare(row.get(*column), value(number, *column)));
+        parts.find(|part| part.is_ne()).unwrap_or(Ordering::Equal)
+    };
+    let prefix = Digits::of(value(0, columns.first()?.0), Direction::Asc).first();
+    let row = index.get(index.seek(prefix, &|row| place(row).is_lt()))?;
+    place(row).is_eq().then_some(row)
 }
 
 /// Gives the rows of a request from the index that has exactly its columns.
@@ -197,13 +292,13 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
     let constraint = request.constraint;
     // How a row stands to the constrained range: before it, in it, after it.
     let range = |row: &Row| {
-        let parts = constraint
-            .iter()
-            .map(|(column, value)| compare(row.get(*column), *value));
-        parts
-            .into_iter()
-            .find(|ordering| ordering.is_ne())
-            .unwrap_or(std::cmp::Ordering::Equal)
+        for (column, value) in constraint {
+            let ordering = compare(row.get(*column), *value);
+            if ordering.is_ne() {
+                return ordering;
+            }
+        }
+        Ordering::Equal
     };
     let mut give = |row: &Row| {
         if range(row).is_ne() {
@@ -211,28 +306,35 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
         }
         sink(row)
     };
-    // Places are counted in the order of the index, which a reversed request travels backwards.
-    let place = |row: &Row, start: &Row| range(row).then_with(|| request.order.compare(row, start));
-    let _ = match (request.reverse, request.start) {
-        (false, None) => index
-            .iter_from(index.partition_point(|row| range(row).is_ge()))
-            .try_for_each(&mut give),
-        (true, None) => index
-            .iter_back_from(index.partition_point(|row| range(row).is_gt()))
-            .try_for_each(&mut give),
-        (false, Some(start)) => {
-            let position = match start.basis {
-                Basis::At => index.partition_point(|row| place(row, start.row).is_ge()),
-                Basis::After => index.partition_point(|row| place(row, start.row).is_gt()),
-            };
-            index.iter_from(position).try_for_each(&mut give)
-        }
-        (true, Some(start)) => {
-            let position = match start.basis {
-                Basis::At => index.partition_point(|row| place(row, start.row).is_gt()),
-                Basis::After => index.partition_point(|row| place(row, start.row).is_ge()),
-            };
-            index.iter_back_from(position).try_for_each(&mut give)
-        }
+    let from = begin(index, request, &range);
+    let _ = if request.reverse {
+        index.iter_back_from(from).try_for_each(&mut give)
+    } else {
+        index.iter_from(from).try_for_each(&mut give)
     };
+}
+
+/// The position where a request begins. Places are counted in the order of the index, which a reversed request travels
+/// backwards.
+fn begin(index: &Index, request: &FetchRequest<'_>, range: &dyn Fn(&Row) -> Ordering) -> Position {
+    let prefix = match (request.constraint, request.start) {
+        ([(_, value), ..], _) => Digits::of(*value, Direction::Asc).first(),
+        ([], Some(start)) => index.prefix(start.row),
+        ([], None) if request.reverse => return index.end(),
+        ([], None) => return (0, 0),
+    };
+    let place = |row: &Row| match request.start {
+        Some(start) => range(row).then_with(|| request.order.compare(row, start.row)),
+        None => range(row),
+    };
+    // A position behind the rows of the place itself, or before them.
+    let is_behind = match request.start {
+        Some(start) => (start.basis == Basis::After) != request.reverse,
+        None => request.reverse,
+    };
+    index.seek(prefix, &|row| match place(row) {
+        Ordering::Less => true,
+        Ordering::Equal => is_behind,
+        Ordering::Greater => false,
+    })
 }

@@ -134,6 +134,20 @@ impl FetchRequest<'_> {
         self.constraint.iter().any(|(_, value)| value.is_null())
     }
 
+    /// Whether an index is the one that serves this request.
+    pub(crate) fn is_served_by(&self, IndexSpec(index): &IndexSpec) -> bool {
+        let fixed = self.constraint.iter().map(|(column, _)| *column);
+        let open = self
+            .order
+            .0
+            .iter()
+            .filter(|(column, _)| !self.constraint.iter().any(|(fixed, _)| fixed == column));
+        let wanted = fixed
+            .map(|column| (column, Direction::Asc))
+            .chain(open.copied());
+        wanted.eq(index.0.iter().copied())
+    }
+
     /// The index that serves this request: the constrained columns, then the order without them.
     pub fn index(&self) -> IndexSpec {
         IndexSpec::new(

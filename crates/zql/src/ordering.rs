@@ -59,17 +59,22 @@ impl Order {
 
     /// Compares two rows of the table. NULL is the smallest value: first ascending, last descending.
     pub fn compare(&self, a: &Row, b: &Row) -> Ordering {
-        for &(column, direction) in &self.0 {
-            let ordering = compare(a.get(column), b.get(column));
-            if ordering.is_ne() {
-                return match direction {
-                    Direction::Asc => ordering,
-                    Direction::Desc => ordering.reverse(),
-                };
-            }
-        }
-        Ordering::Equal
+        compare_by(&self.0, a, b)
     }
+}
+
+/// Compares two rows by columns with their directions, most significant first.
+pub fn compare_by(columns: &[(usize, Direction)], a: &Row, b: &Row) -> Ordering {
+    for &(column, direction) in columns {
+        let ordering = compare(a.get(column), b.get(column));
+        if ordering.is_ne() {
+            return match direction {
+                Direction::Asc => ordering,
+                Direction::Desc => ordering.reverse(),
+            };
+        }
+    }
+    Ordering::Equal
 }
 
 fn ordered_column(table: &TableSchema, name: &str) -> Result<usize, OrderError> {
