@@ -191,17 +191,30 @@ impl Index {
         first.iter().rev().chain(rest).map(|entry| &entry.row)
     }
 
-    /// Rows from all over, about `count`; all of them when there are no more.
+    /// Rows from all over, about `count`; all of them when there are no more. Distances between them vary, so that
+    /// what repeats at regular distances is met as often as it occurs.
     pub fn spread(&self, count: usize) -> impl Iterator<Item = &Row> {
-        let step = self.len.div_ceil(count.max(1)).max(1);
-        // Chunks that are smaller than a step give their first row, and some of them are passed over.
-        let chunks = self
-            .chunks
-            .iter()
-            .step_by(self.chunks.len().div_ceil(count.max(1)).max(1));
-        chunks
-            .flat_map(move |chunk| chunk.iter().step_by(step))
-            .map(|entry| &entry.row)
+        let chunks = self.chunks.len();
+        let (all, few) = if count < self.len {
+            (0, chunks)
+        } else {
+            (self.len, 0)
+        };
+        let entries = self.chunks.iter().enumerate().take(few);
+        let spread = entries.flat_map(move |(number, chunk)| {
+            let wanted = (number + 1) * count / chunks - number * count / chunks;
+            let wanted = wanted.min(chunk.len());
+            (0..wanted).map(move |part| {
+                let (from, to) = (
+                    part * chunk.len() / wanted,
+                    (part + 1) * chunk.len() / wanted,
+                );
+                // Any number will do that has nothing to do with the data.
+                let noise = (number * 31 + part).wrapping_mul(0x9E37_79B1) >> 7;
+                &chunk[from + noise % (to - from)].row
+            })
+        });
+        self.iter().take(all).chain(spread)
     }
 
     /// The position behind the last row.
