@@ -9,6 +9,7 @@ mod decimal;
 pub mod hash;
 pub mod json;
 mod like;
+mod lower_case;
 pub mod name_mapping;
 pub mod normalize;
 pub mod ordering;

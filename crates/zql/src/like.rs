@@ -4,6 +4,7 @@
 //! `ILIKE` lower-cases both sides character by character with Unicode's full mapping, and takes the final sigma for
 //! a plain one: what a character becomes never depends on its neighbours, so a pattern may cut a word anywhere.
 
+use crate::lower_case::lower_case;
 use std::borrow::Cow;
 
 /// A compiled pattern.
@@ -68,7 +69,7 @@ impl LikePattern {
     /// Whether the whole text matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let text = if self.ignore_case {
-            lower_case(text)
+            lower_case_text(text)
         } else {
             Cow::Borrowed(text)
         };
@@ -148,7 +149,7 @@ impl Run {
     }
 }
 
-fn lower_case(text: &str) -> Cow<'_, str> {
+fn lower_case_text(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(text.to_ascii_lowercase())
@@ -164,10 +165,10 @@ fn lower_case(text: &str) -> Cow<'_, str> {
 }
 
 fn push_lower_case(character: char, out: &mut String) {
-    if character == 'ς' {
-        out.push('σ');
-    } else {
-        out.extend(character.to_lowercase());
+    match character {
+        'ς' => out.push('σ'),
+        'İ' => out.push_str("i\u{307}"),
+        other => out.push(lower_case(other)),
     }
 }
 
