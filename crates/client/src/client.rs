@@ -410,6 +410,7 @@ impl Client {
             self.show_when_ready(now);
             self.send_due(now);
             self.let_the_dead_go();
+            self.look_after_others(now);
             self.write_queue(now);
         }
         self.flush();
@@ -537,7 +538,7 @@ impl Client {
         self.mutations.apply(&poke.confirmed, &settled);
         self.queries
             .apply_desired(&poke.desired, now + self.limits.query_throttle_ms);
-        for (view, status) in self.queries.apply_got(&poke.got) {
+        for (view, status) in self.queries.apply_got(&poke.got, poke.stored.is_none()) {
             self.visible.set_status(view, status);
         }
         if poke.moves() {
@@ -549,9 +550,13 @@ impl Client {
             self.queries
                 .release_removals(now + self.limits.query_throttle_ms);
         }
-        if poke.moves() {
-            self.store_poke(poke, &settled);
+        match poke.stored {
+            Some(next) => self.persistence.log_next = next,
+            None if poke.moves() => self.store_poke(poke, &settled),
+            None => {}
         }
+        // What was announced while this round ran.
+        self.follow_on();
     }
 
     /// Confirmed mutations that this page made under another client's name are told after a look into storage: the
@@ -581,6 +586,15 @@ impl Client {
         });
     }
 
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// The cookie that this client is at, or will be when the present round is over.
+    pub(crate) fn coming_cookie(&self) -> Option<&str> {
+        self.rebase.coming_cookie().or(self.cookie.as_deref())
+    }
+
     /// All of the server's rows at the present cookie, by table and key.
     pub(crate) fn server_rows(&self) -> Vec<(RowKey, Row)> {
         match self.stale_rows {
@@ -607,6 +621,7 @@ impl Client {
                 .flatten(),
             self.rebase.next_deadline(),
             self.persistence.next_deadline(),
+            self.tabs.next_deadline(),
             self.ready_by,
         ]
         .into_iter()
@@ -625,6 +640,7 @@ impl Client {
         self.rebase.set_client_id(client.clone());
         self.group_id = Some(group.clone());
         self.cookie = None;
+        self.persistence.log_next = 0;
         self.stale_rows = true;
         self.queries.forget_server();
         self.pokes.reset();

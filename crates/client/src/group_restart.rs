@@ -8,7 +8,8 @@ use crate::client::Client;
 use crate::connection::PauseBounds;
 use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
-use crate::persistence::{Purpose, RETRY_MS, from_outcome, from_queue};
+use crate::persistence::{Purpose, RETRY_MS};
+use crate::stored_forms::{from_outcome, from_queue};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
 use landfall_zql::sorted_map::SortedMap;
 

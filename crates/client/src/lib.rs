@@ -5,6 +5,7 @@
 //! The client never reads a clock, draws a random number, opens a socket or calls user code.
 //! What crosses to JavaScript as rows and view operations is described in `FLUSH.md`.
 
+mod announcements;
 mod client;
 mod connection;
 mod effect;
@@ -13,16 +14,19 @@ mod event;
 mod export;
 mod flush;
 mod group_restart;
+mod log_following;
 mod mutations;
 mod options;
 mod persistence;
 mod pokes;
 mod queries;
+mod queue_writing;
 mod random;
 mod rebase;
 mod request;
 mod row_handles;
 mod server_link;
+mod stored_forms;
 mod tabs;
 mod view_ops;
 mod visible;

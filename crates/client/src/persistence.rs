@@ -4,20 +4,20 @@
 //! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
 
 use crate::client::Client;
-use crate::effect::{CallId, Effect, LogLevel, MutationError, MutationInfo, Outcome};
+use crate::effect::{CallId, Effect, LogLevel};
 use crate::event::StoreRequestId;
 use crate::group_restart::Restart;
-use crate::mutations::{Mutation, MutationKey, Settled, Stored};
+use crate::log_following::Following;
+use crate::mutations::{Mutation, MutationKey, Settled};
 use crate::pokes::Poke;
-use crate::queries::QueryChange;
-use crate::server_link::PushGate;
-use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
-use landfall_store::{
-    AppendPoke, Ending, FrozenOps, Head, Loaded, MarkAttempted, NewMutation, Open, PageWriter,
-    Patch, QuerySets, QueuedMutation, RememberedMode, RowChange, StoreFailure, StoreOp, StoreReply,
-    StoreRequest, StoredOutcome, WriteQueue, WriteSnapshot, plan_fold,
+use crate::stored_forms::{
+    from_outcome, from_queue, remembered, server_mode, to_outcome, to_patch,
 };
-use landfall_zql::json;
+use landfall_protocol::ServerMode;
+use landfall_store::{
+    AppendPoke, Head, Loaded, Open, PageWriter, QuerySets, StoreFailure, StoreOp, StoreReply,
+    StoreRequest, StoredOutcome, WriteSnapshot, plan_fold,
+};
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 
@@ -26,9 +26,6 @@ pub(crate) const RETRY_MS: f64 = 5_000.0;
 
 /// How long the first replay of the stored queue may keep the stored rows from being shown.
 const READY_WAIT_MS: f64 = 1_000.0;
-
-/// How often marking the queue is tried before it is sent without.
-const MARK_ATTEMPTS: u32 = 3;
 
 /// Why a request was made.
 #[derive(Debug)]
@@ -51,6 +48,9 @@ pub(crate) enum Purpose {
     ReadQueue(SortedSet<String>),
     /// How these ended, of which only storage may know more than that they did.
     Outcomes(Vec<Settled>),
+    /// What other tabs have stored, for a tab without a connection.
+    FollowLog,
+    FollowAll,
     LoadForFold,
     Fold,
     /// Nothing follows from it.
@@ -63,16 +63,19 @@ pub(crate) struct Persistence {
     next_request: u32,
     open: SortedMap<StoreRequestId, Purpose>,
     pub(crate) to_write: VecDeque<MutationKey>,
-    is_writing: bool,
+    pub(crate) is_writing: bool,
     is_folding: bool,
-    retry_at: Option<f64>,
+    pub(crate) retry_at: Option<f64>,
     /// When the queue is to be read again, because reading it failed.
-    reread_at: Option<f64>,
+    pub(crate) reread_at: Option<f64>,
     /// When the queue is to be marked as sent again, because that failed.
-    remark_at: Option<f64>,
-    mark_failures: u32,
+    pub(crate) remark_at: Option<f64>,
+    pub(crate) mark_failures: u32,
+    pub(crate) following: Following,
+    /// The log record with which other tabs go on from what is here.
+    pub(crate) log_next: u64,
     /// Mutations whose failure to be stored was told.
-    told: SortedSet<MutationKey>,
+    pub(crate) told: SortedSet<MutationKey>,
     /// There is no storage: everything lives in memory.
     pub(crate) disabled: bool,
     /// A new group is being begun: nothing is written meanwhile.
@@ -94,125 +97,8 @@ impl Persistence {
     }
 }
 
-fn remembered(mode: ServerMode) -> RememberedMode {
-    RememberedMode {
-        named_queries: mode.queries == QueryMode::Named,
-        custom_mutations: mode.mutations == MutationMode::Custom,
-        version: mode.version,
-    }
-}
-
-fn server_mode(mode: RememberedMode) -> ServerMode {
-    ServerMode {
-        queries: if mode.named_queries {
-            QueryMode::Named
-        } else {
-            QueryMode::Ast
-        },
-        mutations: if mode.custom_mutations {
-            MutationMode::Custom
-        } else {
-            MutationMode::Crud
-        },
-        version: mode.version,
-    }
-}
-
-fn ops_json(ops: &[CrudOp]) -> String {
-    serde_json::to_string(ops).expect("operations are strings and JSON texts")
-}
-
-pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
-    Mutation {
-        client_id: queued.client_id,
-        id: queued.id,
-        name: queued.name,
-        args_json: queued.args,
-        created_ms: queued.timestamp,
-        call: None,
-        ops: queued
-            .ops
-            .and_then(|json| json::from_str(&json).ok())
-            .unwrap_or_default(),
-        attempted: queued.attempted,
-        stored: Stored::At(queued.sequence),
-        replay_error: None,
-        sent_error: None,
-    }
-}
-
-pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
-    let outcome = match stored.ending {
-        Ending::Uncertain => Outcome::Uncertain,
-        Ending::Failed { error } => Outcome::Failed {
-            error: json::from_str(&error).unwrap_or(MutationError {
-                source: crate::ErrorSource::Zero,
-                message: error,
-                details: None,
-            }),
-        },
-    };
-    MutationInfo {
-        client_id: stored.client_id,
-        mutation_id: stored.id,
-        name: stored.name,
-        args_json: stored.args,
-        outcome: Some(outcome),
-    }
-}
-
-fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<StoredOutcome> {
-    let ending = match outcome {
-        Outcome::Confirmed => return None,
-        Outcome::Uncertain => Ending::Uncertain,
-        Outcome::Failed { error } => Ending::Failed {
-            error: serde_json::to_string(error).expect("an error is strings"),
-        },
-    };
-    Some(StoredOutcome {
-        client_id: mutation.client_id.clone(),
-        id: mutation.id,
-        name: mutation.name.clone(),
-        args: mutation.args_json.clone(),
-        ending,
-    })
-}
-
-fn to_patch(poke: &Poke) -> Patch {
-    let rows = poke
-        .rows
-        .iter()
-        .map(|((table, key), row)| match row {
-            Some(row) => RowChange::Put {
-                table: *table,
-                row: row.clone(),
-            },
-            None => RowChange::Del {
-                table: *table,
-                key: key.clone(),
-            },
-        })
-        .collect();
-    let got = poke
-        .got
-        .iter()
-        .filter_map(|change| match change {
-            QueryChange::Put(hash) => Some(landfall_store::QueryChange::Put { hash: hash.clone() }),
-            QueryChange::Del(hash) => Some(landfall_store::QueryChange::Del { hash: hash.clone() }),
-            QueryChange::Clear => None,
-        })
-        .collect();
-    // What this client is known to want dies with it: a client id is never used again.
-    Patch {
-        clear: poke.cleared,
-        rows,
-        desired: Vec::new(),
-        got,
-    }
-}
-
 impl Client {
-    fn ask_store(&mut self, purpose: Purpose, op: StoreOp) {
+    pub(crate) fn ask_store(&mut self, purpose: Purpose, op: StoreOp) {
         let Some(group_id) = self.group_id.clone() else {
             return;
         };
@@ -278,6 +164,8 @@ impl Client {
             Purpose::Mark => self.on_marked(now, result.is_ok()),
             Purpose::StartGroup => self.on_group_answer(now, result),
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
+            Purpose::FollowLog => self.on_log_read(result),
+            Purpose::FollowAll => self.on_all_read(result),
             Purpose::Outcomes(ends) => self.on_outcomes_read(ends, result),
             Purpose::LoadForFold => match result {
                 Ok(StoreReply::Loaded(loaded)) => {
@@ -311,10 +199,11 @@ impl Client {
         dying: SortedSet<String>,
         result: Result<StoreReply, StoreFailure>,
     ) {
-        let Ok(StoreReply::Queue(queue)) = result else {
+        let Ok(StoreReply::Queue { queue, clients }) = result else {
             self.persistence.reread_at = Some(now + RETRY_MS);
             return;
         };
+        self.take_records(now, &clients);
         for mutation in queue.into_iter().map(from_queue) {
             let owner = mutation.client_id.clone();
             // Own ones are here already, whatever storage says of them.
@@ -381,6 +270,7 @@ impl Client {
     fn take_loaded(&mut self, loaded: Loaded) {
         let head = loaded.head.clone();
         self.group_id = Some(head.group_id);
+        self.persistence.log_next = head.log_next;
         self.cookie = head.cookie;
         self.link.mode = head.server_mode.map(server_mode);
         let clients: Vec<String> = loaded
@@ -462,6 +352,10 @@ impl Client {
             Ok(StoreReply::Appended(head)) => {
                 self.acknowledge(acks);
                 self.fold_if_needed(&head);
+                self.persistence.log_next = head.log_next;
+                if let Some(cookie) = head.cookie {
+                    self.announce_poke(cookie);
+                }
             }
             // Another tab was first, and stored the same outcomes.
             Ok(StoreReply::AlreadyThere(_)) => self.acknowledge(acks),
@@ -508,239 +402,24 @@ impl Client {
         }
     }
 
-    /// Writes the mutations that wait, unless a write is under way.
-    pub(crate) fn write_queue(&mut self, now: f64) {
-        self.restart_again(now);
-        if self.persistence.reread_at.is_some_and(|at| at <= now) {
-            self.read_queue();
-        }
-        if self.persistence.retry_at.is_some_and(|at| at <= now) {
-            self.persistence.retry_at = None;
-        }
-        let blocked = self.persistence.is_writing
-            || self.persistence.restart.is_some()
-            || self.persistence.retry_at.is_some()
-            || self.persistence.to_write.is_empty();
-        if blocked {
-            return;
-        }
-        let keys: Vec<MutationKey> = self.persistence.to_write.drain(..).collect();
-        let calls: Vec<(MutationKey, Option<CallId>)> = keys
-            .iter()
-            .map(|key| (key.clone(), self.mutations.get(key).and_then(|m| m.call)))
-            .collect();
-        if self.persistence.disabled {
-            for (_, call) in calls {
-                self.tell_durable(
-                    call,
-                    Err("there is no storage: the mutation lives in memory".into()),
-                );
-            }
-            return;
-        }
-        // Confirmed before it was written: nothing is left to store.
-        let with_ops = self
-            .link
-            .mode
-            .is_none_or(|mode| mode.mutations == MutationMode::Crud);
-        let mutations: Vec<NewMutation> = keys
-            .iter()
-            .filter_map(|key| self.mutations.get(key))
-            .map(|m| NewMutation {
-                id: m.id,
-                name: m.name.clone(),
-                args: m.args_json.clone(),
-                ops: with_ops.then(|| ops_json(&m.ops)),
-                timestamp: m.created_ms,
-            })
-            .collect();
-        if mutations.is_empty() {
-            calls
-                .into_iter()
-                .for_each(|(_, call)| self.tell_durable(call, Ok(())));
-            return;
-        }
-        self.persistence.is_writing = true;
-        // Also after a failed write: some of them may have been sent meanwhile.
-        let sent = |key: &MutationKey| self.mutations.get(key).is_some_and(|m| m.attempted);
-        let attempted = self.link.push_gate != PushGate::Shut || keys.iter().any(sent);
-        let op = WriteQueue {
-            client_id: self.client_id.clone(),
-            mutations,
-            attempted,
-            now,
-        };
-        self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
-    }
-
-    /// The last chance: also behind a write that is under way. If that one fails, storage refuses this one as well,
-    /// since ids are stored without gaps.
-    pub(crate) fn write_rest_of_queue(&mut self, now: f64) {
-        self.persistence.is_writing = false;
-        self.persistence.retry_at = None;
-        self.write_queue(now);
-    }
-
-    fn tell_durable(&mut self, call: Option<CallId>, result: Result<(), String>) {
-        if let Some(call) = call {
-            self.effects.push(Effect::MutationDurable { call, result });
-        }
-    }
-
-    fn on_queue_stored(
-        &mut self,
-        now: f64,
-        keys: Vec<(MutationKey, Option<CallId>)>,
-        result: Result<StoreReply, StoreFailure>,
-    ) {
-        self.persistence.is_writing = false;
-        match result {
-            Ok(reply) => {
-                let sequences: SortedMap<u64, u64> = match reply {
-                    StoreReply::Queued { sequences } => sequences.into_iter().collect(),
-                    _ => SortedMap::new(),
-                };
-                for (key, call) in keys {
-                    if let Some(sequence) = sequences.get(&key.1) {
-                        self.on_mutation_stored(&key, *sequence);
-                    }
-                    if !self.persistence.told.remove(&key) {
-                        self.tell_durable(call, Ok(()));
-                    }
-                }
-            }
-            Err(failure) => {
-                for (key, call) in keys.into_iter().rev() {
-                    if self.persistence.told.insert(key.clone()) {
-                        self.tell_durable(call, Err(failure.to_string()));
-                    }
-                    if let Some(mutation) = self.mutations.get_mut(&key) {
-                        mutation.stored = Stored::Refused;
-                    }
-                    // Again with the next ones, and before them.
-                    self.persistence.to_write.push_front(key);
-                }
-                self.persistence.retry_at = Some(now + RETRY_MS);
-            }
-        }
-    }
-
-    fn on_mutation_stored(&mut self, key: &MutationKey, sequence: u64) {
-        if self.mutations.stored(key, sequence) {
-            self.rebase.request_round();
-        }
-        if let Some(mutation) = self.mutations.get(key).cloned() {
-            self.announce_mutation(&mutation, sequence);
-        }
-    }
-
-    /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they
-    /// may have been sent.
-    pub(crate) fn open_push_gate(&mut self) {
-        let recovering = self.tabs.recovering();
-        let crud = self
-            .link
-            .mode
-            .is_some_and(|mode| mode.mutations == MutationMode::Crud);
-        let mut through: SortedMap<String, u64> = SortedMap::new();
-        let mut frozen = Vec::new();
-        let mut keys = Vec::new();
-        for mutation in self.mutations.pending() {
-            if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
-                continue;
-            }
-            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
-            *last = (*last).max(mutation.id);
-            if !mutation.attempted || self.persistence.mark_failures > 0 {
-                keys.push(mutation.key());
-                if crud {
-                    frozen.push(FrozenOps {
-                        client_id: mutation.client_id.clone(),
-                        id: mutation.id,
-                        ops: ops_json(&mutation.ops),
-                    });
-                }
-            }
-        }
-        if keys.is_empty() || self.persistence.disabled {
-            self.link.push_gate = PushGate::Open;
-            return;
-        }
-        for key in keys {
-            if let Some(mutation) = self.mutations.get_mut(&key) {
-                mutation.freeze(crud);
-            }
-        }
-        self.link.push_gate = PushGate::Marking;
-        let through = through.into_iter().collect();
-        self.ask_store(
-            Purpose::Mark,
-            StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
-        );
-    }
-
-    /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
-    /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
-    /// keep the user's work from the server for ever.
-    fn on_marked(&mut self, now: f64, stored: bool) {
-        self.persistence.mark_failures = match stored {
-            true => 0,
-            false => self.persistence.mark_failures + 1,
-        };
-        if self.link.push_gate != PushGate::Marking {
-            return;
-        }
-        if stored || self.persistence.mark_failures > MARK_ATTEMPTS {
-            self.link.push_gate = PushGate::Open;
-        } else {
-            self.link.push_gate = PushGate::Shut;
-            self.persistence.remark_at = Some(now + RETRY_MS);
-        }
-    }
-
-    /// The connection is gone: the next one marks what it sends.
-    pub(crate) fn forget_mark(&mut self) {
-        self.persistence.remark_at = None;
-    }
-
-    /// Tries the mark again when its time has come.
-    pub(crate) fn mark_again(&mut self, now: f64) {
-        if self.persistence.remark_at.is_some_and(|at| at <= now) {
-            self.persistence.remark_at = None;
-            if self.link.push_gate == PushGate::Shut {
-                self.open_push_gate();
-            }
-        }
-    }
-
-    /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
-    pub(crate) fn has_unmarked_dead(&self) -> bool {
-        let recovering = self.tabs.recovering();
-        self.mutations
-            .pending()
-            .iter()
-            .any(|m| !m.attempted && recovering.contains(&m.client_id))
+    /// Stores something from which nothing follows.
+    pub(crate) fn store_note(&mut self, what: &'static str, op: StoreOp) {
+        self.ask_store(Purpose::Note(what), op);
     }
 
     pub(crate) fn store_mode(&mut self, mode: ServerMode) {
-        self.ask_store(
-            Purpose::Note("the server's mode"),
+        self.store_note(
+            "the server's mode",
             StoreOp::SetServerMode(remembered(mode)),
         );
     }
 
     pub(crate) fn store_cleared_outcome(&mut self, client_id: &str, id: u64) {
         let ids = vec![(client_id.to_owned(), id)];
-        self.ask_store(
-            Purpose::Note("a cleared outcome"),
-            StoreOp::ClearOutcomes { ids },
-        );
+        self.store_note("a cleared outcome", StoreOp::ClearOutcomes { ids });
     }
 
     pub(crate) fn store_removal(&mut self, client_ids: Vec<String>) {
-        self.ask_store(
-            Purpose::Note("the end of a client"),
-            StoreOp::RemoveClients { client_ids },
-        );
+        self.store_note("the end of a client", StoreOp::RemoveClients { client_ids });
     }
 }

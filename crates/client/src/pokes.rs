@@ -35,6 +35,8 @@ pub(crate) struct Poke {
     pub(crate) got: Vec<QueryChange>,
     /// Changes of the queries that this client is known to want.
     pub(crate) desired: Vec<QueryChange>,
+    /// It was read from storage, where another tab had put it; the number of the log record after it.
+    pub(crate) stored: Option<u64>,
 }
 
 impl Poke {
@@ -69,6 +71,7 @@ impl Poke {
             self.desired.clear();
         }
         self.cookie = next.cookie;
+        self.stored = next.stored;
         self.rows.extend(next.rows);
         self.confirmed.extend(next.confirmed);
         self.results.extend(next.results);
@@ -191,6 +194,11 @@ impl Pokes {
             self.finished.push(open.poke);
         }
         Ok(())
+    }
+
+    /// Another tab's pokes, read from storage.
+    pub(crate) fn follow(&mut self, pokes: Vec<Poke>) {
+        self.finished.extend(pokes);
     }
 
     /// Whether a finished poke waits.

@@ -293,9 +293,13 @@ impl Queries {
         }
     }
 
-    /// Applies what a poke says about answered queries, and that a poke was applied.
+    /// Applies what a poke says about answered queries; with `heard`, that it came on this connection.
     /// Returns the views whose status changed.
-    pub(crate) fn apply_got(&mut self, changes: &[QueryChange]) -> Vec<(ViewId, Status)> {
+    pub(crate) fn apply_got(
+        &mut self,
+        changes: &[QueryChange],
+        heard: bool,
+    ) -> Vec<(ViewId, Status)> {
         for change in changes {
             match change {
                 QueryChange::Put(hash) => {
@@ -307,7 +311,10 @@ impl Queries {
                 QueryChange::Clear => self.got.clear(),
             }
         }
-        self.heard_on_this_connection = true;
+        self.heard_on_this_connection |= heard;
+        if !self.heard_on_this_connection {
+            return Vec::new();
+        }
         let mut changed = Vec::new();
         for (hash, wanted) in &mut self.wanted {
             if wanted.status == Status::Unknown && !wanted.failed && self.got.contains(hash) {
@@ -461,13 +468,16 @@ mod tests {
             Status::Unknown
         );
         queries.begin_connection(false);
-        assert_eq!(queries.apply_got(&[]), vec![(ViewId(1), Status::Complete)]);
+        assert_eq!(
+            queries.apply_got(&[], true),
+            vec![(ViewId(1), Status::Complete)]
+        );
         assert_eq!(
             queries.want(ViewId(2), "b", text("b"), 5.0, 0.0),
             Status::Unknown
         );
         assert_eq!(
-            queries.apply_got(&[put("b")]),
+            queries.apply_got(&[put("b")], true),
             vec![(ViewId(2), Status::Complete)]
         );
         // Staying complete through a disconnection, but a newcomer has to wait for the next poke.
@@ -487,12 +497,12 @@ mod tests {
         let mut world = World::new();
         world.want(1, "a", 5.0).begin("+a:5").mirror(&[put("a")]);
         assert_eq!(world.0.fail("a"), vec![ViewId(1)]);
-        assert!(world.0.apply_got(&[put("a")]).is_empty());
+        assert!(world.0.apply_got(&[put("a")], true).is_empty());
         world.due(99.0, "");
         assert_eq!(world.0.retry(ViewId(1), 50.0), vec![ViewId(1)]);
         world.due(50.0, "-a +a:5");
         assert_eq!(
-            world.0.apply_got(&[put("a")]),
+            world.0.apply_got(&[put("a")], true),
             vec![(ViewId(1), Status::Complete)]
         );
     }

@@ -134,11 +134,12 @@ impl RowHandles {
                 continue;
             }
             let Some(row) = &slot.row else { continue };
+            // Its count may have reached zero more than once since the last flush.
+            slot.queued = true;
             // A version that has been replaced can never be shown again.
             if row.holders() == 1 {
                 gone.push(handle);
             } else {
-                slot.queued = true;
                 self.idle.push_back(handle);
             }
         }

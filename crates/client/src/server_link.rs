@@ -146,6 +146,7 @@ impl Client {
         self.mutations.forget_sent();
         self.forget_mark();
         self.stop_recovery();
+        self.follow_log(None);
     }
 
     fn open_socket(&mut self, now: f64) {
@@ -153,6 +154,8 @@ impl Client {
         else {
             return;
         };
+        // What was followed in storage and is not applied yet would not fit what the server sends.
+        self.pokes.reset();
         let socket = SocketId(self.link.next_socket);
         self.link.next_socket += 1;
         let params = ConnectParams {
@@ -160,10 +163,7 @@ impl Client {
             client_group_id: group,
             user_id: self.user_id.clone(),
             // A poke that is being applied will be applied: the next one goes on from there.
-            base_cookie: self
-                .rebase
-                .coming_cookie()
-                .map_or_else(|| self.cookie.clone(), |coming| Some(coming.to_owned())),
+            base_cookie: self.coming_cookie().map(str::to_owned),
             ts: now,
             lmid: self.mutations.confirmed_of(&self.client_id),
             wsid: self.random.socket_id(),
@@ -388,7 +388,7 @@ impl Client {
             self.send(&Upstream::InitConnection(init));
         }
         self.act(now, actions);
-        self.begin_recovery();
+        self.begin_recovery(now);
         self.link.push_wait = Some(now + PUSH_WAIT_MS);
     }
 
@@ -427,6 +427,7 @@ impl Client {
             self.open_push_gate();
         }
         self.mark_again(now);
+        self.look_for_stale(now);
         if self.link.push_gate == PushGate::Open && self.has_unmarked_dead() {
             self.open_push_gate();
         }

@@ -1,17 +1,27 @@
 //! Several tabs of one group: showing each other's writes, noticing dead ones, and sending what those left behind.
 //!
-//! A mutation is announced after its storage transaction committed, so no tab shows a write that only a dead tab's
-//! memory held. A tab is alive as long as it holds the lock named after its client id.
+//! A tab is alive as long as it holds the lock named after its client id. Where pages have no locks, it is alive as
+//! long as its record in storage is renewed. The server is asked to forget only those that are dead.
+//!
+//! Sending what another tab has stored needs no certainty: the server takes an id once. So what stays unconfirmed for
+//! long while this tab is connected is sent by this tab as well, whether its maker is dead, frozen or only slow.
 
 use crate::client::Client;
-use crate::effect::{Effect, LogLevel};
-use crate::mutations::{Mutation, Stored};
-use landfall_protocol::{CrudOp, DeleteClients, Upstream};
-use landfall_zql::json;
-use landfall_zql::sorted_map::SortedSet;
-use serde::{Deserialize, Serialize};
+use crate::effect::Effect;
+use landfall_protocol::{DeleteClients, Upstream};
+use landfall_store::{ClientRecord, StoreOp};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
 const RECOVERY_LOCK: &str = "recovery";
+
+/// What another tab has stored is sent as well when it was not confirmed for as long as this, or twice that.
+const STALE_MS: f64 = 10_000.0;
+
+/// How often a tab without locks looks after the others and renews its own record.
+const LOOK_MS: f64 = 60_000.0;
+
+/// Without locks a tab is dead when its record was not renewed for a day, by whichever clock.
+const DEAD_MS: f64 = 86_400_000.0;
 
 fn client_lock(client: &str) -> String {
     format!("client/{client}")
@@ -31,6 +41,15 @@ pub(crate) struct Tabs {
     /// Dead clients that the server was asked to forget on this connection.
     asked: SortedSet<String>,
     recovery: Recovery,
+    /// The tab holds its own lock: pages have locks here.
+    has_lock: bool,
+    /// The oldest pending mutation of every other client when it was last looked at, while connected.
+    oldest: SortedMap<String, u64>,
+    /// Clients whose oldest mutation has stayed the same from one look to the next.
+    stale: SortedSet<String>,
+    /// When to look again.
+    stale_at: Option<f64>,
+    look_at: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,12 +66,17 @@ impl Tabs {
         self.drained.iter().cloned().collect()
     }
 
-    /// Dead clients whose mutations this tab sends.
+    /// Other clients whose mutations this tab sends.
     pub(crate) fn recovering(&self) -> Vec<String> {
-        match self.recovery {
-            Recovery::Held => self.dead.iter().cloned().collect(),
-            Recovery::No | Recovery::Waiting => Vec::new(),
-        }
+        let dead = self.dead.iter();
+        let dead =
+            dead.filter(|client| self.recovery == Recovery::Held && !self.stale.contains(*client));
+        dead.chain(&self.stale).cloned().collect()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        let looks = [self.stale_at, self.look_at].into_iter().flatten();
+        looks.reduce(f64::min)
     }
 
     pub(crate) fn dead(&self) -> &SortedSet<String> {
@@ -69,53 +93,9 @@ impl Tabs {
         self.dead.clear();
         self.drained.clear();
         self.asked.clear();
-    }
-}
-
-/// What tabs tell each other. Tagged from outside, since JSON that passes through unread cannot be buffered.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", try_from = "Announced")]
-enum Announcement {
-    /// A tab has started.
-    Hello(Hello),
-    /// A mutation is in storage.
-    Mutation(StoredMutation),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Hello {
-    group: String,
-    client: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredMutation {
-    group: String,
-    client: String,
-    id: u64,
-    sequence: u64,
-    name: String,
-    args_json: String,
-    created_ms: f64,
-    ops: Vec<CrudOp>,
-}
-
-#[derive(Deserialize)]
-struct Announced {
-    hello: Option<Hello>,
-    mutation: Option<StoredMutation>,
-}
-
-impl TryFrom<Announced> for Announcement {
-    type Error = &'static str;
-
-    fn try_from(announced: Announced) -> Result<Self, Self::Error> {
-        match (announced.hello, announced.mutation) {
-            (Some(hello), None) => Ok(Self::Hello(hello)),
-            (None, Some(mutation)) => Ok(Self::Mutation(mutation)),
-            _ => Err("an announcement of another kind"),
-        }
+        self.oldest.clear();
+        self.stale.clear();
+        self.has_lock = false;
     }
 }
 
@@ -133,14 +113,6 @@ impl Client {
         self.effects.push(Effect::ReleaseLock { name });
     }
 
-    /// Tells the other tabs that this one is there.
-    pub(crate) fn say_hello(&mut self) {
-        if let Some(group) = self.group_id.clone() {
-            let client = self.client_id.clone();
-            self.announce(&Announcement::Hello(Hello { group, client }));
-        }
-    }
-
     /// Waits for the end of another tab.
     pub(crate) fn watch(&mut self, client: &str) {
         if client != self.client_id
@@ -151,87 +123,6 @@ impl Client {
             self.effects.push(Effect::RequestLock {
                 name: client_lock(client),
             });
-        }
-    }
-
-    /// A mutation of this tab is in storage under this sequence: the others may show it.
-    pub(crate) fn announce_mutation(&mut self, mutation: &Mutation, sequence: u64) {
-        let Some(group) = self.group_id.clone() else {
-            return;
-        };
-        self.announce(&Announcement::Mutation(StoredMutation {
-            group,
-            client: mutation.client_id.clone(),
-            id: mutation.id,
-            sequence,
-            name: mutation.name.clone(),
-            args_json: mutation.args_json.clone(),
-            created_ms: mutation.created_ms,
-            ops: mutation.ops.clone(),
-        }));
-    }
-
-    fn announce(&mut self, announcement: &Announcement) {
-        match serde_json::to_string(announcement) {
-            Ok(text) => self.effects.push(Effect::Announce { text }),
-            Err(error) => self.log(
-                LogLevel::Error,
-                &format!("an announcement could not be written: {error}"),
-            ),
-        }
-    }
-
-    /// A message of another tab.
-    pub(crate) fn on_announced(&mut self, text: &str) {
-        let announcement = match json::from_str(text) {
-            Ok(announcement) => announcement,
-            // A tab with newer code may say more.
-            Err(error) => {
-                self.log(
-                    LogLevel::Debug,
-                    &format!("an announcement was not understood: {error}"),
-                );
-                return;
-            }
-        };
-        match announcement {
-            Announcement::Hello(Hello { group, client }) => {
-                if self.group_id.as_deref() == Some(&group) {
-                    self.watch(&client);
-                }
-            }
-            Announcement::Mutation(StoredMutation {
-                group,
-                client,
-                id,
-                sequence,
-                name,
-                args_json,
-                created_ms,
-                ops,
-            }) => {
-                if self.group_id.as_deref() != Some(&group) || client == self.client_id {
-                    return;
-                }
-                self.watch(&client);
-                let new = self.mutations.insert(Mutation {
-                    client_id: client,
-                    id,
-                    name,
-                    args_json,
-                    created_ms,
-                    call: None,
-                    ops,
-                    attempted: false,
-                    stored: Stored::At(sequence),
-                    replay_error: None,
-                    sent_error: None,
-                });
-                if new {
-                    self.mutations_changed = true;
-                    self.rebase.request_round();
-                }
-            }
         }
     }
 
@@ -247,6 +138,7 @@ impl Client {
         let Some(client) = name.strip_prefix("client/") else {
             return;
         };
+        self.tabs.has_lock |= client == self.client_id;
         if self.tabs.watched.remove(client) {
             self.tabs.dying.insert(client.to_owned());
             // It may have stored mutations that it did not live to announce.
@@ -268,8 +160,9 @@ impl Client {
     }
 
     /// Connected: become the tab that takes care of the dead ones, once no other tab is.
-    pub(crate) fn begin_recovery(&mut self) {
+    pub(crate) fn begin_recovery(&mut self, now: f64) {
         self.tabs.asked.clear();
+        self.tabs.stale_at = Some(now + STALE_MS);
         if self.tabs.recovery == Recovery::No {
             self.tabs.recovery = Recovery::Waiting;
             self.effects.push(Effect::RequestLock {
@@ -290,6 +183,9 @@ impl Client {
 
     /// Not connected any more: another tab may do better.
     pub(crate) fn stop_recovery(&mut self) {
+        self.tabs.stale_at = None;
+        self.tabs.oldest.clear();
+        self.tabs.stale.clear();
         if self.tabs.recovery != Recovery::No {
             self.tabs.recovery = Recovery::No;
             self.effects.push(Effect::ReleaseLock {
@@ -298,9 +194,59 @@ impl Client {
         }
     }
 
+    /// While connected: whose mutations do not move?
+    pub(crate) fn look_for_stale(&mut self, now: f64) {
+        if self.tabs.stale_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut oldest: SortedMap<String, u64> = SortedMap::new();
+        for mutation in self.mutations.pending() {
+            if mutation.client_id != self.client_id {
+                let id = oldest.get_or_insert_with(mutation.client_id.clone(), || mutation.id);
+                *id = (*id).min(mutation.id);
+            }
+        }
+        let before = std::mem::replace(&mut self.tabs.oldest, oldest);
+        for (client, id) in &self.tabs.oldest {
+            if before.get(client) == Some(id) {
+                self.tabs.stale.insert(client.clone());
+            }
+        }
+        self.tabs.stale_at = Some(now + STALE_MS);
+    }
+
+    /// Where pages have no locks: renews the own record, and looks for what others have stored.
+    pub(crate) fn look_after_others(&mut self, now: f64) {
+        if self.tabs.has_lock || self.persistence.disabled {
+            self.tabs.look_at = None;
+            return;
+        }
+        let due = *self.tabs.look_at.get_or_insert(now + LOOK_MS);
+        if due > now || self.group_id.is_none() {
+            return;
+        }
+        self.tabs.look_at = Some(now + LOOK_MS);
+        let client_id = self.client_id.clone();
+        self.store_note("a sign of life", StoreOp::TouchClient { client_id, now });
+        self.read_queue();
+    }
+
+    /// The records of all clients, as stored.
+    pub(crate) fn take_records(&mut self, now: f64, records: &[ClientRecord]) {
+        for record in records {
+            self.watch(&record.client_id);
+            let silent = (now - record.seen).abs() > DEAD_MS;
+            if silent && !self.tabs.has_lock && self.tabs.watched.remove(&record.client_id) {
+                self.tabs.dead.insert(record.client_id.clone());
+            }
+        }
+    }
+
     /// Dead clients with nothing left to send are named to the server, which may then forget their queries.
     pub(crate) fn let_the_dead_go(&mut self) {
-        if self.tabs.recovery != Recovery::Held || !self.link.connection.is_connected() {
+        // Without locks nobody holds the one of recovery; to be asked twice is harmless.
+        let mine = self.tabs.recovery == Recovery::Held || !self.tabs.has_lock;
+        if !mine || !self.link.connection.is_connected() {
             return;
         }
         let left: SortedSet<&str> = self

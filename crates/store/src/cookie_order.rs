@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 /// Compares two cookies; `None` is the state before the first one.
-pub(crate) fn compare(a: Option<&str>, b: Option<&str>) -> Ordering {
+pub fn compare(a: Option<&str>, b: Option<&str>) -> Ordering {
     a.map(parts).cmp(&b.map(parts))
 }
 

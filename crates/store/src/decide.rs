@@ -27,6 +27,7 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
                 until: None,
                 limit: None,
             });
+            reads.push(key::all(StoreName::Outcomes));
         }
         StoreOp::ReadQueue => {
             reads.extend([key::all(StoreName::Queue), key::all(StoreName::Clients)])

@@ -24,6 +24,7 @@ mod queue;
 mod request;
 mod stored_schema;
 
+pub use cookie_order::compare as compare_cookies;
 pub use encoding::FORMAT_VERSION;
 pub use error::{BackendFailure, FormatError, StoreFailure};
 pub use fold::plan_fold;

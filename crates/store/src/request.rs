@@ -15,7 +15,7 @@ use crate::head::{Head, RememberedMode};
 use crate::loaded::Loaded;
 use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
-use crate::queue::{NewMutation, QueuedMutation, StoredOutcome};
+use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
 use landfall_zql::Schema;
 use landfall_zql::sorted_map::SortedMap;
 use std::sync::Arc;
@@ -202,9 +202,16 @@ pub enum StoreReply {
         head: Head,
         /// The records from the number asked for, if the log still reaches back to it; else load everything.
         records: Option<Vec<LogRecord>>,
+        /// How mutations ended that failed or are uncertain.
+        outcomes: Vec<StoredOutcome>,
     },
-    /// To [`StoreOp::ReadQueue`]: in the group's order.
-    Queue(Vec<QueuedMutation>),
+    /// To [`StoreOp::ReadQueue`].
+    Queue {
+        /// The mutations that are not confirmed, in the group's order.
+        queue: Vec<QueuedMutation>,
+        /// The clients of the group, by id.
+        clients: Vec<ClientRecord>,
+    },
     /// To [`StoreOp::ReadOutcomes`]: by client and id.
     Outcomes(Vec<StoredOutcome>),
     /// The poke or the snapshot is stored.

@@ -210,7 +210,7 @@ async fn a_refused_decision_writes_nothing() {
         })
     ));
     let queue = execute(&database, request(StoreOp::ReadQueue)).await;
-    assert!(matches!(queue, Ok(StoreReply::Queue(rows)) if rows.is_empty()));
+    assert!(matches!(queue, Ok(StoreReply::Queue { queue, .. }) if queue.is_empty()));
 }
 
 // Without a decision inside the transaction both would see the old head and append.

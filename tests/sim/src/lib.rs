@@ -10,6 +10,7 @@ pub mod dice;
 pub mod disk;
 pub mod host;
 pub mod network;
+pub mod notes;
 pub mod promises;
 pub mod rows;
 pub mod server;

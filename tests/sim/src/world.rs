@@ -9,7 +9,7 @@ use crate::host::{Mutator, Tab};
 use crate::network::Wire;
 use crate::server::{ConnectionId, Server};
 use landfall_client::{Event, Options};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a tab of the world for as long as it lives.
 pub type TabId = usize;
@@ -38,6 +38,8 @@ pub struct World {
     pub homes: BTreeMap<TabId, BrowserId>,
     /// Whether the network is up.
     pub network: bool,
+    /// Tabs that do not get through to the server.
+    pub cut_off: BTreeSet<TabId>,
     /// The clock.
     pub now: f64,
     /// How far each tab's clock is ahead.
@@ -62,6 +64,7 @@ impl World {
             browsers: Vec::new(),
             homes: BTreeMap::new(),
             network: true,
+            cut_off: BTreeSet::new(),
             now: 1_000_000.0,
             skews: BTreeMap::new(),
             token: None,
@@ -367,7 +370,7 @@ impl World {
         {
             return false;
         }
-        if !self.network {
+        if !self.network || self.cut_off.contains(&id) {
             tab.break_connection();
             self.collect(id);
             return true;

@@ -7,15 +7,13 @@
 //! what was durable is at the server once and in order, every call has its true outcome, and all tabs show what the
 //! server holds.
 
-use landfall_client::{
-    CallId, Client, ErrorSource, Outcome, QuerySource, RunReason, TxId, ViewId, WriteOp,
-};
-use landfall_sim::decoder::{Decoder, IDLE_ROWS};
+use landfall_client::{CallId, ErrorSource, Outcome, QuerySource, ViewId};
+use landfall_sim::decoder::IDLE_ROWS;
 use landfall_sim::dice::Dice;
 use landfall_sim::disk::DiskFault;
-use landfall_sim::host::{Mutator, Progress, Tab, thrown};
+use landfall_sim::host::Tab;
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, not_hidden};
 use landfall_sim::promises;
-use landfall_sim::rows::{Rows, ServerMutator};
 use landfall_sim::server::Server;
 use landfall_sim::world::{BrowserId, TabId, World};
 use landfall_zql::Schema;
@@ -23,32 +21,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-const SCHEMA: &str = r#"{"tables":{
-    "note":{"name":"note","columns":{
-        "id":{"type":"string","optional":false},
-        "parent":{"type":"string","optional":true},
-        "kind":{"type":"string","optional":true},
-        "n":{"type":"number","optional":true},
-        "on":{"type":"boolean","optional":true},
-        "data":{"type":"json","optional":true}},"primaryKey":["id"]},
-    "tag":{"name":"tag","columns":{
-        "id":{"type":"string","optional":false},
-        "note":{"type":"string","optional":true}},"primaryKey":["id"]}}}"#;
-
-const QUERIES: &[&str] = &[
-    r#"{"table":"note","orderBy":[["id","asc"]]}"#,
-    r#"{"table":"note","orderBy":[["n","desc"],["id","asc"]],"limit":3}"#,
-    r#"{"table":"tag","orderBy":[["id","asc"]]}"#,
-    r#"{"table":"note","where":{"type":"simple","op":"=","left":{"type":"column","name":"on"},"right":{"type":"literal","value":true}}}"#,
-    r#"{"table":"note","orderBy":[["n","asc"]],"related":[
-        {"correlation":{"parentField":["id"],"childField":["parent"]},
-         "subquery":{"table":"note","alias":"children","orderBy":[["n","asc"]],"limit":2,"related":[
-            {"correlation":{"parentField":["parent"],"childField":["id"]},
-             "subquery":{"table":"note","alias":"back"}}]}},
-        {"correlation":{"parentField":["parent"],"childField":["id"]},
-         "subquery":{"table":"note","alias":"up","limit":1}}]}"#,
-];
 
 fn some_id(dice: &mut Dice) -> String {
     format!("n{}", dice.roll(8))
@@ -67,89 +39,6 @@ fn some_row(dice: &mut Dice) -> Value {
         "data": data,
     })
 }
-
-fn not_hidden(row: &Value) -> bool {
-    row["kind"] != json!("hidden")
-}
-
-fn write(client: &mut Client, tx: TxId, op: WriteOp, row: &Value) -> Progress {
-    let result = client.write(tx, "note", op, &row.to_string());
-    Progress::Done(result.map_err(|error| thrown(error.to_string())))
-}
-
-fn upsert(client: &mut Client, tx: TxId, arg: &Value, step: usize, _: RunReason) -> Progress {
-    match arg["awaits"].as_u64() {
-        Some(awaits) if (step as u64) < awaits => Progress::Await,
-        _ => write(client, tx, WriteOp::Upsert, &arg["row"]),
-    }
-}
-
-fn remove(client: &mut Client, tx: TxId, arg: &Value, _: usize, _: RunReason) -> Progress {
-    write(
-        client,
-        tx,
-        WriteOp::Delete,
-        &json!({"id": arg["row"]["id"]}),
-    )
-}
-
-/// Counts up what it reads, after an await.
-fn count(client: &mut Client, tx: TxId, arg: &Value, step: usize, _: RunReason) -> Progress {
-    if step == 0 {
-        return Progress::Await;
-    }
-    let ast = json!({"table": "note", "where": {"type": "simple", "op": "=",
-        "left": {"type": "column", "name": "id"}, "right": {"type": "literal", "value": arg["row"]["id"]}}});
-    let ast = ast.to_string();
-    let Ok(flush) = client.read_detached(tx, &ast) else {
-        return Progress::Done(Err(thrown("closed")));
-    };
-    let rows = Decoder::new(&client.layout()).detached(&flush, &ast);
-    let n = rows[0]["n"].as_f64().unwrap_or(0.0) + 1.0;
-    write(
-        client,
-        tx,
-        WriteOp::Update,
-        &json!({"id": arg["row"]["id"], "n": n}),
-    )
-}
-
-const MUTATORS: &[(&str, Mutator)] = &[
-    ("upsert", upsert),
-    ("remove", remove),
-    ("count", count),
-    ("refused", upsert),
-];
-
-fn server_upsert(rows: &mut Rows, arg: &Value) -> Result<(), String> {
-    rows.put("note", arg["row"].clone());
-    Ok(())
-}
-
-fn server_remove(rows: &mut Rows, arg: &Value) -> Result<(), String> {
-    rows.remove("note", arg["row"]["id"].as_str().unwrap_or_default());
-    Ok(())
-}
-
-fn server_count(rows: &mut Rows, arg: &Value) -> Result<(), String> {
-    let id = arg["row"]["id"].as_str().unwrap_or_default();
-    if let Some(mut row) = rows.get("note", id).cloned() {
-        row["n"] = json!(row["n"].as_f64().unwrap_or(0.0) + 1.0);
-        rows.put("note", row);
-    }
-    Ok(())
-}
-
-fn server_refuse(_: &mut Rows, _: &Value) -> Result<(), String> {
-    Err("refused".into())
-}
-
-const SERVER_MUTATORS: &[(&str, ServerMutator)] = &[
-    ("upsert", server_upsert),
-    ("remove", server_remove),
-    ("count", server_count),
-    ("refused", server_refuse),
-];
 
 /// A mutation that the application made.
 struct Made {
@@ -176,14 +65,7 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Run {
         let mut dice = Dice::new(seed);
-        let mut server = Server::new(SERVER_MUTATORS);
-        for (number, ast) in QUERIES.iter().enumerate() {
-            let tables = match ast.contains("\"tag\"") {
-                true => vec!["tag"],
-                false => vec!["note"],
-            };
-            server.queries.insert(format!("q{number}"), tables);
-        }
+        let mut server = notes::server();
         if dice.once_in(3) {
             server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
         } else if dice.once_in(2) {
@@ -197,6 +79,9 @@ impl Run {
         let mut world = World::new(SCHEMA, MUTATORS, server);
         if dice.once_in(2) {
             world.add_browser();
+        }
+        for browser in &mut world.browsers {
+            browser.has_locks = !dice.once_in(4);
         }
         Run {
             dice,
@@ -265,6 +150,14 @@ impl Run {
                 _ => tab.storage_fails = false,
             }),
             58..60 => self.power_failure(),
+            140..146 => {
+                if let Some(tab) = self.some_tab()
+                    && !self.world.cut_off.remove(&tab)
+                {
+                    self.world.cut_off.insert(tab);
+                    self.world.break_tab(tab);
+                }
+            }
             60..80 => self.toggle_view(),
             80..105 => self.mutate(),
             105..120 => self.commit(),
@@ -539,6 +432,7 @@ impl Run {
         self.world.server.rate_limited = false;
         self.world.server.endpoint_down = false;
         self.world.network_up();
+        self.world.cut_off.clear();
         let token = self.world.token.clone();
         for tab in self.world.tabs.values_mut() {
             tab.frozen = false;
@@ -550,17 +444,17 @@ impl Run {
         self.world.settle();
         for browser in 0..self.world.browsers.len() {
             let id = self.open_tab(browser);
-            let tab = self.world.tabs.get_mut(&id).expect("just opened");
-            tab.manual_storage = false;
-            for which in [0, 2] {
-                tab.view(QUERIES[which], named(which));
+            if let Some(tab) = self.world.tabs.get_mut(&id) {
+                tab.manual_storage = false;
             }
-            self.views.remove(&id);
-            self.views.insert(id, Vec::new());
-            tab.pump();
+        }
+        for (id, tab) in &mut self.world.tabs {
+            let view = tab.view(QUERIES[0], named(0));
+            self.views.entry(*id).or_default().push((view, QUERIES[0]));
         }
         self.world.pass(180_000.0);
         self.note();
+        self.check_views();
         for tab in self.world.tabs.values() {
             promises::a_tab_holds_what_the_server_gave(&self.world.server, tab, &self.schema);
         }
@@ -597,13 +491,6 @@ fn takes_writes(server: &Server) -> bool {
         .mode
         .as_ref()
         .is_some_and(|mode| mode["mutations"] == "crud")
-}
-
-fn named(which: usize) -> QuerySource {
-    QuerySource::Named {
-        name: format!("q{which}"),
-        args_json: "[]".into(),
-    }
 }
 
 fn run(seed: u64) {

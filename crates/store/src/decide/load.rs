@@ -106,12 +106,14 @@ pub(super) fn read_log(
 ) -> Result<Decision, StoreFailure> {
     let records = results.decoded(StoreName::Log, |bytes| LogRecord::decode(bytes, schema))?;
     check_log(&records, from.max(head.log_first), head.log_next)?;
+    let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
     let reaches = from >= head.log_first && from <= head.log_next;
     Ok(Decision {
         writes: Vec::new(),
         reply: StoreReply::Log {
             head,
             records: reaches.then_some(records),
+            outcomes,
         },
     })
 }

@@ -35,7 +35,10 @@ pub(super) fn read_queue(head: &Head, mut results: Results) -> Result<Decision, 
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
     Ok(Decision {
         writes: Vec::new(),
-        reply: StoreReply::Queue(pending(head, queue, &clients)),
+        reply: StoreReply::Queue {
+            queue: pending(head, queue, &clients),
+            clients,
+        },
     })
 }
 

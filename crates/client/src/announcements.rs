@@ -1,0 +1,170 @@
+//! What tabs of a group tell each other on their channel.
+//!
+//! Everything is announced after its storage transaction committed, so no tab shows what only a dead tab's memory held.
+
+use crate::client::Client;
+use crate::effect::{Effect, LogLevel};
+use crate::mutations::{Mutation, Stored};
+use landfall_protocol::CrudOp;
+use landfall_zql::json;
+use serde::{Deserialize, Serialize};
+
+/// What tabs tell each other. Tagged from outside, since JSON that passes through unread cannot be buffered.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", try_from = "Announced")]
+enum Announcement {
+    /// A tab has started.
+    Hello(Hello),
+    /// A mutation is in storage.
+    Mutation(StoredMutation),
+    /// A poke is in storage.
+    Poke(StoredPoke),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    group: String,
+    client: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredMutation {
+    group: String,
+    client: String,
+    id: u64,
+    sequence: u64,
+    name: String,
+    args_json: String,
+    created_ms: f64,
+    ops: Vec<CrudOp>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPoke {
+    group: String,
+    cookie: String,
+}
+
+#[derive(Deserialize)]
+struct Announced {
+    hello: Option<Hello>,
+    mutation: Option<StoredMutation>,
+    poke: Option<StoredPoke>,
+}
+
+impl TryFrom<Announced> for Announcement {
+    type Error = &'static str;
+
+    fn try_from(announced: Announced) -> Result<Self, Self::Error> {
+        match (announced.hello, announced.mutation, announced.poke) {
+            (Some(hello), None, None) => Ok(Self::Hello(hello)),
+            (None, Some(mutation), None) => Ok(Self::Mutation(mutation)),
+            (None, None, Some(poke)) => Ok(Self::Poke(poke)),
+            _ => Err("an announcement of another kind"),
+        }
+    }
+}
+
+impl Client {
+    /// Tells the other tabs that this one is there.
+    pub(crate) fn say_hello(&mut self) {
+        if let Some(group) = self.group_id.clone() {
+            let client = self.client_id.clone();
+            self.announce(&Announcement::Hello(Hello { group, client }));
+        }
+    }
+
+    /// A mutation of this tab is in storage under this sequence: the others may show it.
+    pub(crate) fn announce_mutation(&mut self, mutation: &Mutation, sequence: u64) {
+        let Some(group) = self.group_id.clone() else {
+            return;
+        };
+        self.announce(&Announcement::Mutation(StoredMutation {
+            group,
+            client: mutation.client_id.clone(),
+            id: mutation.id,
+            sequence,
+            name: mutation.name.clone(),
+            args_json: mutation.args_json.clone(),
+            created_ms: mutation.created_ms,
+            ops: mutation.ops.clone(),
+        }));
+    }
+
+    /// A poke is in storage: who has no connection can follow it there.
+    pub(crate) fn announce_poke(&mut self, cookie: String) {
+        if let Some(group) = self.group_id.clone() {
+            self.announce(&Announcement::Poke(StoredPoke { group, cookie }));
+        }
+    }
+
+    fn announce(&mut self, announcement: &Announcement) {
+        match serde_json::to_string(announcement) {
+            Ok(text) => self.effects.push(Effect::Announce { text }),
+            Err(error) => self.log(
+                LogLevel::Error,
+                &format!("an announcement could not be written: {error}"),
+            ),
+        }
+    }
+
+    /// A message of another tab.
+    pub(crate) fn on_announced(&mut self, text: &str) {
+        let announcement = match json::from_str(text) {
+            Ok(announcement) => announcement,
+            // A tab with newer code may say more.
+            Err(error) => {
+                self.log(
+                    LogLevel::Debug,
+                    &format!("an announcement was not understood: {error}"),
+                );
+                return;
+            }
+        };
+        match announcement {
+            Announcement::Hello(Hello { group, client }) => {
+                if self.group_id.as_deref() == Some(&group) {
+                    self.watch(&client);
+                }
+            }
+            Announcement::Poke(StoredPoke { group, cookie }) => {
+                if self.group_id.as_deref() == Some(&group) {
+                    self.follow_log(Some(&cookie));
+                }
+            }
+            Announcement::Mutation(StoredMutation {
+                group,
+                client,
+                id,
+                sequence,
+                name,
+                args_json,
+                created_ms,
+                ops,
+            }) => {
+                if self.group_id.as_deref() != Some(&group) || client == self.client_id {
+                    return;
+                }
+                self.watch(&client);
+                let new = self.mutations.insert(Mutation {
+                    client_id: client,
+                    id,
+                    name,
+                    args_json,
+                    created_ms,
+                    call: None,
+                    ops,
+                    attempted: false,
+                    stored: Stored::At(sequence),
+                    replay_error: None,
+                    sent_error: None,
+                });
+                if new {
+                    self.mutations_changed = true;
+                    self.rebase.request_round();
+                }
+            }
+        }
+    }
+}

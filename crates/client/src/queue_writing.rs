@@ -1,0 +1,234 @@
+//! Mutations on their way into storage, and what storage must know before they are sent.
+//!
+//! One write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
+
+use crate::client::Client;
+use crate::effect::{CallId, Effect};
+use crate::mutations::{MutationKey, Stored};
+use crate::persistence::{Purpose, RETRY_MS};
+use crate::server_link::PushGate;
+use crate::stored_forms::ops_json;
+use landfall_protocol::MutationMode;
+use landfall_store::{
+    FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply, WriteQueue,
+};
+use landfall_zql::sorted_map::SortedMap;
+
+/// How often marking the queue is tried before it is sent without.
+const MARK_ATTEMPTS: u32 = 3;
+
+impl Client {
+    /// Writes the mutations that wait, unless a write is under way.
+    pub(crate) fn write_queue(&mut self, now: f64) {
+        self.restart_again(now);
+        if self.persistence.reread_at.is_some_and(|at| at <= now) {
+            self.read_queue();
+        }
+        if self.persistence.retry_at.is_some_and(|at| at <= now) {
+            self.persistence.retry_at = None;
+        }
+        let blocked = self.persistence.is_writing
+            || self.persistence.restart.is_some()
+            || self.persistence.retry_at.is_some()
+            || self.persistence.to_write.is_empty();
+        if blocked {
+            return;
+        }
+        let keys: Vec<MutationKey> = self.persistence.to_write.drain(..).collect();
+        let calls: Vec<(MutationKey, Option<CallId>)> = keys
+            .iter()
+            .map(|key| (key.clone(), self.mutations.get(key).and_then(|m| m.call)))
+            .collect();
+        if self.persistence.disabled {
+            for (_, call) in calls {
+                self.tell_durable(
+                    call,
+                    Err("there is no storage: the mutation lives in memory".into()),
+                );
+            }
+            return;
+        }
+        // Confirmed before it was written: nothing is left to store.
+        let with_ops = self
+            .link
+            .mode
+            .is_none_or(|mode| mode.mutations == MutationMode::Crud);
+        let mutations: Vec<NewMutation> = keys
+            .iter()
+            .filter_map(|key| self.mutations.get(key))
+            .map(|m| NewMutation {
+                id: m.id,
+                name: m.name.clone(),
+                args: m.args_json.clone(),
+                ops: with_ops.then(|| ops_json(&m.ops)),
+                timestamp: m.created_ms,
+            })
+            .collect();
+        if mutations.is_empty() {
+            calls
+                .into_iter()
+                .for_each(|(_, call)| self.tell_durable(call, Ok(())));
+            return;
+        }
+        self.persistence.is_writing = true;
+        // Also after a failed write: some of them may have been sent meanwhile.
+        let sent = |key: &MutationKey| self.mutations.get(key).is_some_and(|m| m.attempted);
+        let attempted = self.link.push_gate != PushGate::Shut || keys.iter().any(sent);
+        let op = WriteQueue {
+            client_id: self.client_id.clone(),
+            mutations,
+            attempted,
+            now,
+        };
+        self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
+    }
+
+    /// The last chance: also behind a write that is under way. If that one fails, storage refuses this one as well,
+    /// since ids are stored without gaps.
+    pub(crate) fn write_rest_of_queue(&mut self, now: f64) {
+        self.persistence.is_writing = false;
+        self.persistence.retry_at = None;
+        self.write_queue(now);
+    }
+
+    fn tell_durable(&mut self, call: Option<CallId>, result: Result<(), String>) {
+        if let Some(call) = call {
+            self.effects.push(Effect::MutationDurable { call, result });
+        }
+    }
+
+    pub(crate) fn on_queue_stored(
+        &mut self,
+        now: f64,
+        keys: Vec<(MutationKey, Option<CallId>)>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        self.persistence.is_writing = false;
+        match result {
+            Ok(reply) => {
+                let sequences: SortedMap<u64, u64> = match reply {
+                    StoreReply::Queued { sequences } => sequences.into_iter().collect(),
+                    _ => SortedMap::new(),
+                };
+                for (key, call) in keys {
+                    if let Some(sequence) = sequences.get(&key.1) {
+                        self.on_mutation_stored(&key, *sequence);
+                    }
+                    if !self.persistence.told.remove(&key) {
+                        self.tell_durable(call, Ok(()));
+                    }
+                }
+            }
+            Err(failure) => {
+                for (key, call) in keys.into_iter().rev() {
+                    if self.persistence.told.insert(key.clone()) {
+                        self.tell_durable(call, Err(failure.to_string()));
+                    }
+                    if let Some(mutation) = self.mutations.get_mut(&key) {
+                        mutation.stored = Stored::Refused;
+                    }
+                    // Again with the next ones, and before them.
+                    self.persistence.to_write.push_front(key);
+                }
+                self.persistence.retry_at = Some(now + RETRY_MS);
+            }
+        }
+    }
+
+    fn on_mutation_stored(&mut self, key: &MutationKey, sequence: u64) {
+        if self.mutations.stored(key, sequence) {
+            self.rebase.request_round();
+        }
+        if let Some(mutation) = self.mutations.get(key).cloned() {
+            self.announce_mutation(&mutation, sequence);
+        }
+    }
+
+    /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they
+    /// may have been sent.
+    pub(crate) fn open_push_gate(&mut self) {
+        let recovering = self.tabs.recovering();
+        let crud = self
+            .link
+            .mode
+            .is_some_and(|mode| mode.mutations == MutationMode::Crud);
+        let mut through: SortedMap<String, u64> = SortedMap::new();
+        let mut frozen = Vec::new();
+        let mut keys = Vec::new();
+        for mutation in self.mutations.pending() {
+            if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
+                continue;
+            }
+            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
+            *last = (*last).max(mutation.id);
+            if !mutation.attempted || self.persistence.mark_failures > 0 {
+                keys.push(mutation.key());
+                if crud {
+                    frozen.push(FrozenOps {
+                        client_id: mutation.client_id.clone(),
+                        id: mutation.id,
+                        ops: ops_json(&mutation.ops),
+                    });
+                }
+            }
+        }
+        if keys.is_empty() || self.persistence.disabled {
+            self.link.push_gate = PushGate::Open;
+            return;
+        }
+        for key in keys {
+            if let Some(mutation) = self.mutations.get_mut(&key) {
+                mutation.freeze(crud);
+            }
+        }
+        self.link.push_gate = PushGate::Marking;
+        let through = through.into_iter().collect();
+        self.ask_store(
+            Purpose::Mark,
+            StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
+        );
+    }
+
+    /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
+    /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
+    /// keep the user's work from the server for ever.
+    pub(crate) fn on_marked(&mut self, now: f64, stored: bool) {
+        self.persistence.mark_failures = match stored {
+            true => 0,
+            false => self.persistence.mark_failures + 1,
+        };
+        if self.link.push_gate != PushGate::Marking {
+            return;
+        }
+        if stored || self.persistence.mark_failures > MARK_ATTEMPTS {
+            self.link.push_gate = PushGate::Open;
+        } else {
+            self.link.push_gate = PushGate::Shut;
+            self.persistence.remark_at = Some(now + RETRY_MS);
+        }
+    }
+
+    /// The connection is gone: the next one marks what it sends.
+    pub(crate) fn forget_mark(&mut self) {
+        self.persistence.remark_at = None;
+    }
+
+    /// Tries the mark again when its time has come.
+    pub(crate) fn mark_again(&mut self, now: f64) {
+        if self.persistence.remark_at.is_some_and(|at| at <= now) {
+            self.persistence.remark_at = None;
+            if self.link.push_gate == PushGate::Shut {
+                self.open_push_gate();
+            }
+        }
+    }
+
+    /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
+    pub(crate) fn has_unmarked_dead(&self) -> bool {
+        let recovering = self.tabs.recovering();
+        self.mutations
+            .pending()
+            .iter()
+            .any(|m| !m.attempted && recovering.contains(&m.client_id))
+    }
+}

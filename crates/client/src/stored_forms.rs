@@ -1,0 +1,159 @@
+//! What is stored, in the client's terms and back.
+
+use crate::effect::{ErrorSource, MutationError, MutationInfo, Outcome};
+use crate::mutations::{Mutation, Stored};
+use crate::pokes::Poke;
+use crate::queries::QueryChange;
+use landfall_ivm::Layer;
+use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
+use landfall_store::{
+    Ending, LogRecord, Patch, QueuedMutation, RememberedMode, RowChange, StoredOutcome,
+};
+use landfall_zql::{Schema, json};
+
+pub(crate) fn remembered(mode: ServerMode) -> RememberedMode {
+    RememberedMode {
+        named_queries: mode.queries == QueryMode::Named,
+        custom_mutations: mode.mutations == MutationMode::Custom,
+        version: mode.version,
+    }
+}
+
+pub(crate) fn server_mode(mode: RememberedMode) -> ServerMode {
+    ServerMode {
+        queries: if mode.named_queries {
+            QueryMode::Named
+        } else {
+            QueryMode::Ast
+        },
+        mutations: if mode.custom_mutations {
+            MutationMode::Custom
+        } else {
+            MutationMode::Crud
+        },
+        version: mode.version,
+    }
+}
+
+pub(crate) fn ops_json(ops: &[CrudOp]) -> String {
+    serde_json::to_string(ops).expect("operations are strings and JSON texts")
+}
+
+pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
+    Mutation {
+        client_id: queued.client_id,
+        id: queued.id,
+        name: queued.name,
+        args_json: queued.args,
+        created_ms: queued.timestamp,
+        call: None,
+        ops: queued
+            .ops
+            .and_then(|json| json::from_str(&json).ok())
+            .unwrap_or_default(),
+        attempted: queued.attempted,
+        stored: Stored::At(queued.sequence),
+        replay_error: None,
+        sent_error: None,
+    }
+}
+
+pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
+    let outcome = match stored.ending {
+        Ending::Uncertain => Outcome::Uncertain,
+        Ending::Failed { error } => Outcome::Failed {
+            error: json::from_str(&error).unwrap_or(MutationError {
+                source: ErrorSource::Zero,
+                message: error,
+                details: None,
+            }),
+        },
+    };
+    MutationInfo {
+        client_id: stored.client_id,
+        mutation_id: stored.id,
+        name: stored.name,
+        args_json: stored.args,
+        outcome: Some(outcome),
+    }
+}
+
+pub(crate) fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<StoredOutcome> {
+    let ending = match outcome {
+        Outcome::Confirmed => return None,
+        Outcome::Uncertain => Ending::Uncertain,
+        Outcome::Failed { error } => Ending::Failed {
+            error: serde_json::to_string(error).expect("an error is strings"),
+        },
+    };
+    Some(StoredOutcome {
+        client_id: mutation.client_id.clone(),
+        id: mutation.id,
+        name: mutation.name.clone(),
+        args: mutation.args_json.clone(),
+        ending,
+    })
+}
+
+/// A log record as the poke that it was, from where this client stands.
+pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Schema) -> Poke {
+    let mut rows = Layer::new();
+    for change in record.patch.rows {
+        match change {
+            RowChange::Put { table, row } => {
+                rows.insert((table, schema[table].key_of(&row)), Some(row));
+            }
+            RowChange::Del { table, key } => {
+                rows.insert((table, key), None);
+            }
+        }
+    }
+    let got = record.patch.got.into_iter().map(|change| match change {
+        landfall_store::QueryChange::Put { hash } => QueryChange::Put(hash),
+        landfall_store::QueryChange::Del { hash } => QueryChange::Del(hash),
+    });
+    let clear = record.patch.clear.then_some(QueryChange::Clear);
+    Poke {
+        base,
+        cookie: record.cookie,
+        cleared: record.patch.clear,
+        rows,
+        confirmed: record.last_mutation_ids,
+        got: clear.into_iter().chain(got).collect(),
+        stored: Some(record.number + 1),
+        ..Poke::default()
+    }
+}
+
+pub(crate) fn to_patch(poke: &Poke) -> Patch {
+    let rows = poke
+        .rows
+        .iter()
+        .map(|((table, key), row)| match row {
+            Some(row) => RowChange::Put {
+                table: *table,
+                row: row.clone(),
+            },
+            None => RowChange::Del {
+                table: *table,
+                key: key.clone(),
+            },
+        })
+        .collect();
+    let got = poke
+        .got
+        .iter()
+        .filter_map(|change| match change {
+            QueryChange::Put(hash) => Some(landfall_store::QueryChange::Put { hash: hash.clone() }),
+            QueryChange::Del(hash) => Some(landfall_store::QueryChange::Del { hash: hash.clone() }),
+            QueryChange::Clear => None,
+        })
+        .collect();
+    // What this client is known to want dies with it: a client id is never used again.
+    Patch {
+        clear: poke.cleared,
+        rows,
+        desired: Vec::new(),
+        got,
+    }
+}

@@ -1,0 +1,143 @@
+//! A small application for simulations: notes, tags, and four mutators, one of which the server refuses.
+
+use crate::decoder::Decoder;
+use crate::host::{Mutator, Progress, thrown};
+use crate::rows::{Rows, ServerMutator};
+use crate::server::Server;
+use landfall_client::{Client, QuerySource, RunReason, TxId, WriteOp};
+use serde_json::{Value, json};
+
+/// Notes that point to notes, and tags.
+pub const SCHEMA: &str = r#"{"tables":{
+    "note":{"name":"note","columns":{
+        "id":{"type":"string","optional":false},
+        "parent":{"type":"string","optional":true},
+        "kind":{"type":"string","optional":true},
+        "n":{"type":"number","optional":true},
+        "on":{"type":"boolean","optional":true},
+        "data":{"type":"json","optional":true}},"primaryKey":["id"]},
+    "tag":{"name":"tag","columns":{
+        "id":{"type":"string","optional":false},
+        "note":{"type":"string","optional":true}},"primaryKey":["id"]}}}"#;
+
+/// All notes; some of them in some order; tags; notes with their relations.
+pub const QUERIES: &[&str] = &[
+    r#"{"table":"note","orderBy":[["id","asc"]]}"#,
+    r#"{"table":"note","orderBy":[["n","desc"],["id","asc"]],"limit":3}"#,
+    r#"{"table":"tag","orderBy":[["id","asc"]]}"#,
+    r#"{"table":"note","where":{"type":"simple","op":"=","left":{"type":"column","name":"on"},"right":{"type":"literal","value":true}}}"#,
+    r#"{"table":"note","orderBy":[["n","asc"]],"related":[
+        {"correlation":{"parentField":["id"],"childField":["parent"]},
+         "subquery":{"table":"note","alias":"children","orderBy":[["n","asc"]],"limit":2,"related":[
+            {"correlation":{"parentField":["parent"],"childField":["id"]},
+             "subquery":{"table":"note","alias":"back"}}]}},
+        {"correlation":{"parentField":["parent"],"childField":["id"]},
+         "subquery":{"table":"note","alias":"up","limit":1}}]}"#,
+];
+
+/// A rule of who sees what.
+pub fn not_hidden(row: &Value) -> bool {
+    row["kind"] != json!("hidden")
+}
+
+fn write(client: &mut Client, tx: TxId, op: WriteOp, row: &Value) -> Progress {
+    let result = client.write(tx, "note", op, &row.to_string());
+    Progress::Done(result.map_err(|error| thrown(error.to_string())))
+}
+
+fn upsert(client: &mut Client, tx: TxId, arg: &Value, step: usize, _: RunReason) -> Progress {
+    match arg["awaits"].as_u64() {
+        Some(awaits) if (step as u64) < awaits => Progress::Await,
+        _ => write(client, tx, WriteOp::Upsert, &arg["row"]),
+    }
+}
+
+fn remove(client: &mut Client, tx: TxId, arg: &Value, _: usize, _: RunReason) -> Progress {
+    write(
+        client,
+        tx,
+        WriteOp::Delete,
+        &json!({"id": arg["row"]["id"]}),
+    )
+}
+
+/// Counts up what it reads, after an await.
+fn count(client: &mut Client, tx: TxId, arg: &Value, step: usize, _: RunReason) -> Progress {
+    if step == 0 {
+        return Progress::Await;
+    }
+    let ast = json!({"table": "note", "where": {"type": "simple", "op": "=",
+        "left": {"type": "column", "name": "id"}, "right": {"type": "literal", "value": arg["row"]["id"]}}});
+    let ast = ast.to_string();
+    let Ok(flush) = client.read_detached(tx, &ast) else {
+        return Progress::Done(Err(thrown("closed")));
+    };
+    let rows = Decoder::new(&client.layout()).detached(&flush, &ast);
+    let n = rows[0]["n"].as_f64().unwrap_or(0.0) + 1.0;
+    write(
+        client,
+        tx,
+        WriteOp::Update,
+        &json!({"id": arg["row"]["id"], "n": n}),
+    )
+}
+
+/// What the application can do.
+pub const MUTATORS: &[(&str, Mutator)] = &[
+    ("upsert", upsert),
+    ("remove", remove),
+    ("count", count),
+    ("refused", upsert),
+];
+
+fn server_upsert(rows: &mut Rows, arg: &Value) -> Result<(), String> {
+    rows.put("note", arg["row"].clone());
+    Ok(())
+}
+
+fn server_remove(rows: &mut Rows, arg: &Value) -> Result<(), String> {
+    rows.remove("note", arg["row"]["id"].as_str().unwrap_or_default());
+    Ok(())
+}
+
+fn server_count(rows: &mut Rows, arg: &Value) -> Result<(), String> {
+    let id = arg["row"]["id"].as_str().unwrap_or_default();
+    if let Some(mut row) = rows.get("note", id).cloned() {
+        row["n"] = json!(row["n"].as_f64().unwrap_or(0.0) + 1.0);
+        rows.put("note", row);
+    }
+    Ok(())
+}
+
+fn server_refuse(_: &mut Rows, _: &Value) -> Result<(), String> {
+    Err("refused".into())
+}
+
+/// The same at the server, which refuses what is called so.
+pub const SERVER_MUTATORS: &[(&str, ServerMutator)] = &[
+    ("upsert", server_upsert),
+    ("remove", server_remove),
+    ("count", server_count),
+    ("refused", server_refuse),
+];
+
+/// A server of this application.
+pub fn server() -> Server {
+    let mut server = Server::new(SERVER_MUTATORS);
+    for (number, ast) in QUERIES.iter().enumerate() {
+        let tables = match ast.contains("\"tag\"") {
+            true => vec!["tag"],
+            false => vec!["note"],
+        };
+        server.queries.insert(format!("q{number}"), tables);
+    }
+    server
+}
+
+/// One of [`QUERIES`], by name.
+pub fn named(which: usize) -> QuerySource {
+    QuerySource::Named {
+        name: format!("q{which}"),
+        args_json: "[]".into(),
+    }
+}

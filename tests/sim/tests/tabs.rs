@@ -1,0 +1,186 @@
+//! Tabs of one group, each a sentence about what they owe each other; most went wrong in a simulated world first.
+
+use landfall_client::{ConnectionState, Outcome};
+use landfall_sim::disk::DiskFault;
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::world::{TabId, World};
+use serde_json::{Value, json};
+
+fn world() -> World {
+    World::new(SCHEMA, MUTATORS, notes::server())
+}
+
+fn note(id: &str) -> Value {
+    json!({"row": {"id": id, "kind": "red"}})
+}
+
+/// What a tab shows of all notes.
+#[track_caller]
+fn check(world: &mut World, tab: TabId, expected: &[&str]) {
+    let tab = world.tabs.get_mut(&tab).expect("it lives");
+    let rows = tab.client.run(QUERIES[0]).expect("the query is good");
+    let rows = tab.decoder.answer(&rows, QUERIES[0]);
+    let ids: Vec<&str> = rows
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row["id"].as_str())
+        .collect();
+    assert_eq!(ids, expected);
+}
+
+fn open_with_view(world: &mut World) -> TabId {
+    let id = world.open_tab();
+    let tab = world.tabs.get_mut(&id).expect("just opened");
+    tab.view(QUERIES[0], named(0));
+    world.settle();
+    id
+}
+
+#[test]
+fn what_a_frozen_tab_has_stored_is_sent_by_another() {
+    let mut world = world();
+    let (frozen, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.cut_off.insert(frozen);
+    world.break_tab(frozen);
+    let tab = world.tabs.get_mut(&frozen).expect("it lives");
+    tab.mutate("upsert", &note("a"));
+    world.settle();
+    world.tabs.get_mut(&frozen).expect("it lives").frozen = true;
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied().len(), 1);
+    check(&mut world, other, &["a"]);
+    // It wakes, and is told once.
+    world.cut_off.clear();
+    world.tabs.get_mut(&frozen).expect("it lives").frozen = false;
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    let ends: Vec<&Outcome> = world.tabs[&frozen].ends.values().collect();
+    assert_eq!(ends, [&Outcome::Confirmed]);
+}
+
+#[test]
+fn a_frozen_tab_that_takes_care_of_the_dead_is_replaced() {
+    let mut world = world();
+    let (careful, dying) = (open_with_view(&mut world), open_with_view(&mut world));
+    let other = open_with_view(&mut world);
+    world.cut_off.insert(dying);
+    world.break_tab(dying);
+    world.tabs.get_mut(&careful).expect("it lives").frozen = true;
+    let tab = world.tabs.get_mut(&dying).expect("it lives");
+    tab.mutate("upsert", &note("a"));
+    world.settle();
+    world.kill_tab(dying);
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied().len(), 1);
+    check(&mut world, other, &["a"]);
+}
+
+#[test]
+fn without_locks_what_a_dead_tab_has_stored_is_found_and_sent() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let (dying, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.network_down();
+    let tab = world.tabs.get_mut(&dying).expect("it lives");
+    tab.mutate("upsert", &note("a"));
+    // Killed after the commit, before the announcement.
+    tab.announced.clear();
+    world.kill_tab(dying);
+    world.network_up();
+    world.pass(150_000.0);
+    assert_eq!(world.server.applied().len(), 1);
+    assert!(world.tabs[&other].client.mutations().is_empty());
+}
+
+#[test]
+fn without_locks_a_client_that_was_silent_for_a_day_is_forgotten() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let dying = open_with_view(&mut world);
+    world.kill_tab(dying);
+    let other = open_with_view(&mut world);
+    world.pass(100_000.0);
+    assert!(!world.server.received.contains(&"deleteClients".to_owned()));
+    *world.skews.entry(other).or_default() += 90_000_000.0;
+    world.pass(200_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+}
+
+#[test]
+fn a_tab_without_a_connection_follows_what_another_stores() {
+    let mut world = world();
+    let (online, offline) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.cut_off.insert(offline);
+    world.break_tab(offline);
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a"})));
+    world.settle();
+    check(&mut world, offline, &["a"]);
+    // A failure that only the other was told of, too.
+    let tab = world.tabs.get_mut(&offline).expect("it lives");
+    let call = tab.mutate("refused", &note("b"));
+    check(&mut world, offline, &["a", "b"]);
+    world.pass(40_000.0);
+    check(&mut world, offline, &["a"]);
+    let end = world.tabs[&offline].ends.get(&call);
+    assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
+    // Back online it goes on from there, and shows nothing twice.
+    world.cut_off.clear();
+    world.server.commit(|rows| rows.remove("note", "a"));
+    world.pass(60_000.0);
+    check(&mut world, offline, &[]);
+    check(&mut world, online, &[]);
+    assert_eq!(world.server.executed.len(), 1);
+}
+
+#[test]
+fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
+    let mut world = world();
+    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.network_down();
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    tab.next_fault = DiskFault::Unknown;
+    let call = tab.mutate("upsert", &note("a"));
+    assert!(matches!(tab.durable.get(&call), Some(Err(_))));
+    world.settle();
+    let tab = world.tabs.get_mut(&b).expect("it lives");
+    tab.mutate("remove", &note("a"));
+    world.settle();
+    world.pass(10_000.0);
+    check(&mut world, a, &[]);
+    check(&mut world, b, &[]);
+}
+
+#[test]
+fn a_token_that_comes_while_the_old_one_is_refused_is_tried() {
+    let mut world = world();
+    world.server.set_token(Some("new".into()));
+    world.token = Some("old".into());
+    let id = world.open_tab();
+    // The socket is opening with the old token.
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.client.connect(tab.now, Some("new".into()));
+    tab.pump();
+    world.pass(5_000.0);
+    assert_eq!(world.tabs[&id].connection, Some(ConnectionState::Connected));
+}
+
+#[test]
+fn an_export_holds_rows_and_pending_writes() {
+    let mut world = world();
+    let id = open_with_view(&mut world);
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a", "n": 1})));
+    world.settle();
+    world.network_down();
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.mutate("upsert", &note("b"));
+    let export: Value = serde_json::from_str(&tab.client.export()).expect("JSON");
+    assert_eq!(export["tables"]["note"][0]["id"], json!("a"));
+    assert_eq!(export["tables"]["note"].as_array().map(Vec::len), Some(1));
+    assert_eq!(export["mutations"][0]["name"], json!("upsert"));
+    assert_eq!(export["clientID"], json!(tab.client.client_id()));
+}
