@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landfall_ivm::{Pipeline, Source, SourceChange, SourceError};
+use landfall_ivm::{Choice, Pipeline, Source, SourceChange, SourceError};
 use landfall_zql::{Key, Row, Schema, TableId};
 
 use super::accounting::{Counter, Deltas, RowKey};
@@ -154,7 +154,7 @@ impl Instance {
         };
         let schema = newest.schema();
         if std::mem::take(&mut hydration.stale) {
-            self.pipeline = build(&self.query, schema)?;
+            self.pipeline = build(&self.query, newest)?;
         }
         let mut source = Rewound::new(newest, &hydration.pending);
         if !read_slice(&self.pipeline, &source, hydration, schema)? {
@@ -261,7 +261,7 @@ impl Instance {
         point: StateVersion,
     ) -> Result<Vec<(RowKey, Step)>, InstanceError> {
         let schema = newest.schema();
-        self.pipeline = build(&self.query, schema)?;
+        self.pipeline = build(&self.query, newest)?;
         let mut hydration = Hydration::default();
         guarded(|| {
             while !read_slice(&self.pipeline, newest, &mut hydration, schema)? {}
@@ -309,10 +309,12 @@ impl Instance {
     }
 }
 
-fn build(query: &PreparedQuery, schema: &Schema) -> Result<Pipeline, SourceError> {
-    Pipeline::build(&query.ast, schema).map_err(|e| SourceError {
-        message: e.to_string(),
-        source: None,
+fn build(query: &PreparedQuery, source: &dyn Source) -> Result<Pipeline, SourceError> {
+    Pipeline::plan(&query.ast, source.schema(), Choice::Estimated(source)).map_err(|e| {
+        SourceError {
+            message: e.to_string(),
+            source: None,
+        }
     })
 }
 

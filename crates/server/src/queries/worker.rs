@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use landfall_ivm::Pipeline;
+use landfall_ivm::{Choice, Pipeline};
 use landfall_zql::TableId;
 
 use super::accounting::{Deltas, RowKey};
@@ -449,7 +449,8 @@ impl Worker {
             return Ok(*id);
         }
         let schema = self.reader.schema().clone();
-        let pipeline = Pipeline::build(&query.ast, &schema.zql).map_err(|e| e.to_string())?;
+        let pipeline = Pipeline::plan(&query.ast, &schema.zql, Choice::Estimated(&self.reader))
+            .map_err(|e| e.to_string())?;
         let unreadable = |error: CvrError| {
             tracing::error!(%error, "the client view records cannot be read");
             "the server cannot read its records".to_owned()

@@ -14,6 +14,7 @@ mod reader;
 mod schema;
 mod source;
 mod sql;
+mod statistics;
 mod step;
 mod writer;
 

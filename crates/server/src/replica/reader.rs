@@ -1,7 +1,7 @@
 //! A connection that reads the replica at a known version.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use landfall_zql::{Key, Row, RowBuilder, TableId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
 use super::layout::{Layout, ROW_VERSION, version_cell};
+use super::statistics::Statistic;
 use super::{
     IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, carried,
     quote, read_row, sql, to_cell,
@@ -27,6 +28,8 @@ pub struct Reader {
     schema: Arc<ReplicaSchema>,
     version: StateVersion,
     open: bool,
+    /// What planners were told lately.
+    pub(super) statistics: RefCell<BTreeMap<TableId, Statistic>>,
     /// Indexes that were asked for already.
     wished: RefCell<BTreeSet<IndexWish>>,
 }
@@ -70,6 +73,7 @@ impl Reader {
             schema,
             version: 0,
             open: false,
+            statistics: RefCell::default(),
             wished: RefCell::default(),
         };
         reader.advance()?;
@@ -104,7 +108,12 @@ impl Reader {
             return Err(ReplicaError::Behind(version));
         }
         self.version = version;
-        self.schema = self.shared.schema_at(version);
+        let schema = self.shared.schema_at(version);
+        if !Arc::ptr_eq(&schema, &self.schema) {
+            // Tables may have other ids.
+            self.statistics.get_mut().clear();
+            self.schema = schema;
+        }
         Ok(version)
     }
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use landfall_ivm::{Basis, FetchRequest, Sink, Source, SourceError};
+use landfall_ivm::{AccessPath, Basis, FetchRequest, Sink, Source, SourceError};
 use landfall_zql::ast::Direction;
 use landfall_zql::{ColumnType, Key, Row, RowBuilder, Schema, TableId, ValueRef, compare};
 use rusqlite::params_from_iter;
@@ -26,6 +26,27 @@ impl Source for Reader {
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
         self.row(table, key).map_err(source_error)
+    }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        self.statistic(table, |statistic| Some(statistic.rows))
+            .map_err(source_error)
+    }
+
+    fn sample(
+        &self,
+        table: TableId,
+        _count: usize,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        self.statistic(table, |statistic| {
+            let _ = statistic.sample.iter().try_for_each(sink);
+        })
+        .map_err(source_error)
+    }
+
+    fn access_path(&self, request: &FetchRequest<'_>) -> Result<Option<AccessPath>, SourceError> {
+        self.path_of(request).map_err(source_error)
     }
 }
 
@@ -63,6 +84,39 @@ impl Reader {
             }
         }
         Ok(())
+    }
+}
+
+impl Reader {
+    /// How SQLite serves a request, as it says itself.
+    fn path_of(&self, request: &FetchRequest<'_>) -> Result<Option<AccessPath>, ReplicaError> {
+        let table = self.table(request.table)?;
+        let ordered = Ordered::new(request);
+        let Some(range) = ordered.ranges(table).into_iter().next() else {
+            return Ok(None);
+        };
+        let (text, parameters) = range.sql(table, request, &ordered);
+        let steps = self
+            .connection()
+            .prepare_cached(&format!("EXPLAIN QUERY PLAN {text}"))?
+            .query_map(params_from_iter(parameters), |row| row.get::<_, String>(3))?
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(read) = steps.first() else {
+            return Ok(None);
+        };
+        let index = read.split_once(" INDEX ").map(|(_, index)| {
+            let end = index.rfind(" (").unwrap_or(index.len());
+            index[..end].to_owned()
+        });
+        let by_rowid = read
+            .contains("INTEGER PRIMARY KEY")
+            .then(|| "rowid".to_owned());
+        Ok(Some(AccessPath {
+            wanted: Vec::new(),
+            index: index.or(by_rowid),
+            scans: read.starts_with("SCAN") && !request.constraint.is_empty(),
+            sorts: steps.iter().any(|step| step.contains("ORDER BY")),
+        }))
     }
 }
 
