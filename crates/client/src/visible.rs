@@ -8,7 +8,8 @@ use crate::rebase::{RowKey, VisibleRows};
 use crate::row_handles::RowHandles;
 use crate::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{
-    Branch, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps, evaluate,
+    Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
+    Steps, evaluate,
 };
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Row, Schema, TableId};
@@ -62,6 +63,11 @@ impl Visible {
     pub(crate) fn show(&mut self) {
         self.shown = true;
         for (view, open) in &mut self.views {
+            // Planned when there may have been no rows to plan by.
+            let query = plan(&open.ast, &self.source).expect("the query was built before");
+            retain_indexes(&mut self.source, &query);
+            release_indexes(&mut self.source, &open.query);
+            open.query = query;
             hydrate(&mut open.query, &self.source);
             if !open.query.entries().is_empty() {
                 self.ops
@@ -72,11 +78,8 @@ impl Visible {
 
     /// Opens a view and shows what is there.
     pub(crate) fn open(&mut self, view: ViewId, ast: &Ast) -> Result<(), ClientError> {
-        let mut query =
-            LiveQuery::build(ast, &self.schema).map_err(|e| ClientError::Query(e.to_string()))?;
-        for (table, spec) in query.pipeline().indexes() {
-            self.source.retain_index(*table, spec);
-        }
+        let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
+        retain_indexes(&mut self.source, &query);
         if self.shown {
             hydrate(&mut query, &self.source);
         }
@@ -94,9 +97,7 @@ impl Visible {
             return;
         };
         self.handles.release_list(open.query.entries());
-        for (table, spec) in open.query.pipeline().indexes() {
-            self.source.release_index(*table, spec);
-        }
+        release_indexes(&mut self.source, &open.query);
     }
 
     /// Shows how a view's query stands at the server.
@@ -138,7 +139,8 @@ impl Visible {
         branch: Option<&Branch>,
     ) -> Result<(TableShape, Vec<Entry>), ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Query(error.to_string());
-        let pipeline = Pipeline::build(ast, &self.schema).map_err(|e| unusable(&e))?;
+        let pipeline = Pipeline::plan(ast, &self.schema, Choice::Estimated(&self.source))
+            .map_err(|e| unusable(&e))?;
         let entries = match branch {
             Some(branch) => evaluate(&pipeline, &branch.over(&self.source)),
             None => evaluate(&pipeline, &self.source),
@@ -167,6 +169,24 @@ impl Visible {
         self.schema
             .iter()
             .flat_map(|(table, _)| self.source.rows(table).map(move |row| (table, row)))
+    }
+}
+
+/// A query that reads what costs least, as the rows are now.
+fn plan(ast: &Ast, source: &MemorySource) -> Result<LiveQuery, BuildError> {
+    let pipeline = Pipeline::plan(ast, source.schema(), Choice::Estimated(source))?;
+    Ok(LiveQuery::new(pipeline))
+}
+
+fn retain_indexes(source: &mut MemorySource, query: &LiveQuery) {
+    for (table, spec) in query.pipeline().indexes() {
+        source.retain_index(*table, spec);
+    }
+}
+
+fn release_indexes(source: &mut MemorySource, query: &LiveQuery) {
+    for (table, spec) in query.pipeline().indexes() {
+        source.release_index(*table, spec);
     }
 }
 
@@ -258,13 +278,14 @@ impl Visible {
         }
         let reading = |open: &OpenView| tables.iter().any(|t| open.query.pipeline().reads(*t));
         for (view, open) in self.views.iter_mut().filter(|(_, open)| reading(open)) {
-            let mut query =
-                LiveQuery::build(&open.ast, &self.schema).expect("the query was built before");
+            let mut query = plan(&open.ast, &self.source).expect("the query was built before");
+            retain_indexes(&mut self.source, &query);
             hydrate(&mut query, &self.source);
             // Shown anew before the old list is released, so that rows that stay keep their handles.
             self.ops
                 .snapshot(&mut self.handles, *view, &open.shape, query.entries());
             self.handles.release_list(open.query.entries());
+            release_indexes(&mut self.source, &open.query);
             open.query = query;
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Binary and library: `main.rs` reads the configuration and waits for a signal; everything else is here.
 
+pub mod analyze;
 pub mod auth;
 mod clock;
 pub mod config;

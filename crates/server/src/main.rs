@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use landfall_server::analyze::analyze_file;
 use landfall_server::config::{self, Command, Config, Flags, LogFormat};
 use landfall_server::{install_tls, server, upstream};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     install_tls();
     let done = match Flags::from_process() {
         Command::Exec { db } => exec(&db),
+        Command::Analyze { db, query, json } => analyze(&db, query.as_deref(), json),
         Command::Serve(flags) => serve(&flags),
     };
     match done {
@@ -34,6 +36,23 @@ fn exec(db: &Path) -> anyhow::Result<()> {
         .context("standard input cannot be read")?;
     if let Some(rows) = upstream::embedded::exec(db, &sql)? {
         println!("{rows}");
+    }
+    Ok(())
+}
+
+fn analyze(db: &Path, query: Option<&Path>, json: bool) -> anyhow::Result<()> {
+    let query = match query {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("{} cannot be read", file.display()))?,
+        None => {
+            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
+        }
+    };
+    let analysis = analyze_file(db, &query)?;
+    if json {
+        println!("{}", analysis.to_json());
+    } else {
+        print!("{analysis}");
     }
     Ok(())
 }

@@ -31,6 +31,18 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         db: PathBuf,
     },
+    /// Run a query once and say how it is read: table by table, what was chosen, expected and read.
+    Analyze {
+        /// The SQLite file: an embedded database, or the replica of a Postgres.
+        #[arg(long, value_name = "FILE")]
+        db: PathBuf,
+        /// File with the query, an AST as JSON with the server's names [default: standard input]
+        #[arg(long, value_name = "FILE")]
+        query: Option<PathBuf>,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Settings given as flags. Each is also read from `LANDFALL_X` and, where zero-cache has it, `ZERO_X`.
@@ -145,7 +157,7 @@ impl Flags {
         let words = std::iter::once("landfall-server").chain(words.iter().copied());
         match Self::command(CommandLine::try_parse_from(words)?) {
             Command::Serve(flags) => Ok(*flags),
-            Command::Exec { .. } => Ok(Flags::default()),
+            Command::Exec { .. } | Command::Analyze { .. } => Ok(Flags::default()),
         }
     }
 

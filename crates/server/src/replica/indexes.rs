@@ -20,6 +20,17 @@ pub(crate) struct IndexWish {
 }
 
 impl IndexWish {
+    /// Its columns as SQL writes them.
+    pub fn columns(&self, table: &ReplicaTable) -> String {
+        let fixed = self.fixed.iter().map(|&column| (column, false));
+        let columns = fixed.chain(self.order.iter().copied());
+        let part = |(column, desc): (usize, bool)| {
+            let name = table.columns.get(column).map_or("?", |column| &column.name);
+            format!("{}{}", quote(name), if desc { " DESC" } else { "" })
+        };
+        columns.map(part).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether the fixed columns leave one row at most, so that the key's own index serves.
     pub fn is_lookup(&self, table: &ReplicaTable) -> bool {
         let fixed = |key: &Vec<usize>| key.iter().all(|column| self.fixed.contains(column));

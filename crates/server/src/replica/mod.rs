@@ -18,6 +18,7 @@ mod statistics;
 mod step;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ struct Shared {
     /// Schemas with the version from which each holds, the newest last.
     schemas: Mutex<Vec<(StateVersion, Arc<ReplicaSchema>)>>,
     wishes: Mutex<Vec<IndexWish>>,
+    /// Reads of large tables that no index served when they were first made.
+    scanned: Mutex<BTreeSet<IndexWish>>,
 }
 
 impl Replica {
@@ -77,6 +80,7 @@ impl Replica {
                 ring: Arc::new(Ring::new(version)),
                 schemas: Mutex::new(vec![(version, schema)]),
                 wishes: Mutex::new(Vec::new()),
+                scanned: Mutex::default(),
             }),
         }
     }
@@ -109,6 +113,11 @@ impl Replica {
     /// The newest announced version, and every step after it.
     pub fn subscribe_at(&self) -> (StateVersion, Subscription) {
         Subscription::new(self.shared.ring.clone())
+    }
+
+    /// How many kinds of reads of large tables had no index to serve them when they were first made.
+    pub fn scans(&self) -> usize {
+        self.shared.scanned.lock().len()
     }
 
     /// Puts a step into the ring, before its commit.

@@ -15,6 +15,7 @@ use super::{
     IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, carried,
     quote, read_row, sql, to_cell,
 };
+use crate::analyze::LARGE;
 
 /// How long a reader waits for the step of a version that it already sees.
 const STEP_WAIT: Duration = Duration::from_secs(10);
@@ -217,18 +218,35 @@ impl Reader {
         Ok(permissions.flatten())
     }
 
-    /// Asks for an index once.
-    pub(super) fn wish(&self, wish: IndexWish) {
-        let known = self.wished.borrow().contains(&wish);
-        if known {
-            return;
+    /// Asks for an index once; gives whether this was the time.
+    pub(super) fn wish(&self, wish: IndexWish) -> bool {
+        if self.wished.borrow().contains(&wish) {
+            return false;
         }
-        if let Ok(table) = self.table(wish.table)
-            && !wish.is_lookup(table)
-        {
+        let is_news = self
+            .table(wish.table)
+            .is_ok_and(|table| !wish.is_lookup(table));
+        if is_news {
             self.shared.wish(wish.clone());
         }
         self.wished.borrow_mut().insert(wish);
+        is_news
+    }
+
+    /// Tells whoever runs the server that a large table is read without an index that would serve.
+    pub(super) fn report_scan(&self, table: &ReplicaTable, wanted: &IndexWish) {
+        let Ok(rows) = self.statistic(table.id, |statistic| statistic.rows) else {
+            // The read itself says what is wrong.
+            return;
+        };
+        if rows >= LARGE && self.shared.scanned.lock().insert(wanted.clone()) {
+            tracing::warn!(
+                table = %table.name,
+                rows,
+                index = %wanted.columns(table),
+                "a query reads a large table without an index; it is made if the table has room for one"
+            );
+        }
     }
 
     pub(super) fn connection(&self) -> &Connection {

@@ -67,7 +67,10 @@ impl Reader {
             return Ok(());
         }
         let table = self.table(request.table)?;
-        self.wish(wish_of(request));
+        let wish = wish_of(request);
+        if self.wish(wish.clone()) && self.path_of(request)?.is_some_and(|path| path.is_poor()) {
+            self.report_scan(table, &wish);
+        }
         let ordered = Ordered::new(request);
         let mut builder = RowBuilder::default();
         for range in ordered.ranges(table) {

@@ -7,6 +7,7 @@ pub mod embedded;
 mod error;
 pub mod postgres;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,28 @@ use landfall_zql::{Row, TableId};
 use crate::replica::{Replica, ReplicaSchema};
 
 pub use error::UpstreamError;
+
+/// A replica that nobody feeds, to look into: of an embedded file, or of a Postgres. Writes nothing.
+///
+/// # Errors
+/// The file is neither, or cannot be read.
+pub fn look(path: &Path) -> Result<Replica, UpstreamError> {
+    let wrong = |reason: String| UpstreamError::File {
+        path: path.display().to_string(),
+        reason,
+    };
+    if !path.exists() {
+        return Err(wrong("no such file".to_owned()));
+    }
+    let replica = postgres::look(path).and_then(|replica| match replica {
+        Some(replica) => Ok(replica),
+        None => embedded::look(path),
+    });
+    replica.map_err(|error| match error {
+        UpstreamError::Replica(error) => wrong(error.to_string()),
+        other => other,
+    })
+}
 
 /// An upstream that runs, and the replica that it feeds.
 #[derive(Clone)]

@@ -25,7 +25,7 @@ use super::{
     Cleanup, CrudOutcome, CrudRequest, Judge, MutationId, Started, State, Status, Upstream,
     UpstreamError,
 };
-use crate::replica::{is_busy, make_index};
+use crate::replica::{Layout, Replica, is_busy, make_index};
 
 use follow::Follower;
 use witness::Witness;
@@ -82,6 +82,33 @@ pub async fn start(settings: EmbeddedSettings) -> Result<Started, UpstreamError>
         replica,
         upstream: Arc::new(EmbeddedUpstream { jobs, status }),
     })
+}
+
+/// The replica of a file as it is now, which is not followed.
+pub(super) fn look(path: &Path) -> Result<Replica, UpstreamError> {
+    let conn = follow::connect(path)?;
+    conn.pragma_update(None, "query_only", true)?;
+    let (tables, _) = tables::read(&conn)?;
+    let logged: bool = conn.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_landfall_log')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !logged {
+        return Err(UpstreamError::File {
+            path: path.display().to_string(),
+            reason: "it has not been served yet".to_owned(),
+        });
+    }
+    let version = Layout::Embedded.version(&conn)?;
+    let schema = follow::replica_schema(&tables);
+    Ok(Replica::new(
+        path,
+        Layout::Embedded,
+        "look",
+        version,
+        schema,
+    ))
 }
 
 fn open(path: &Path) -> Result<(Connection, Follower), UpstreamError> {

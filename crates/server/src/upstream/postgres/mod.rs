@@ -8,6 +8,7 @@ mod copy_text;
 mod crud;
 mod kind;
 mod load;
+mod look;
 mod pg_time;
 mod pgoutput;
 mod plan;
@@ -35,6 +36,8 @@ use load::Load;
 use session::Address;
 use setup::Names;
 use stream::Applier;
+
+pub(super) use look::look;
 
 pub(crate) use crate::replica::quote;
 
