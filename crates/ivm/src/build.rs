@@ -268,6 +268,10 @@ impl Builder<'_> {
         let child = table_id(schema, &subquery.table)?;
         let parent_columns = columns(&entry.correlation.parent_field, &schema[draft.table])?;
         let child_columns = columns(&entry.correlation.child_field, &schema[child])?;
+        check_types(
+            (&schema[draft.table], &parent_columns),
+            (&schema[child], &child_columns),
+        )?;
         if role == Role::Hidden
             && let Some(far) = limit_behind_junctions(subquery)
         {
@@ -517,6 +521,31 @@ fn columns(names: &[String], table: &TableSchema) -> Result<Vec<usize>, BuildErr
             })
         })
         .collect()
+}
+
+/// Columns that are to be equal must hold values of one type, and not JSON, which has no equality.
+fn check_types(
+    (parent, parent_columns): (&TableSchema, &[usize]),
+    (child, child_columns): (&TableSchema, &[usize]),
+) -> Result<(), BuildError> {
+    for (own, other) in parent_columns.iter().zip(child_columns) {
+        let (own, other) = (&parent.columns[*own], &child.columns[*other]);
+        let is_null = own.ty == ColumnType::Null || other.ty == ColumnType::Null;
+        if own.ty == ColumnType::Json
+            || other.ty == ColumnType::Json
+            || own.ty != other.ty && !is_null
+        {
+            return Err(BuildError::CorrelationTypes {
+                column: own.name.clone(),
+                table: parent.name.clone(),
+                ty: own.ty.name(),
+                other_column: other.name.clone(),
+                other_table: child.name.clone(),
+                other_ty: other.ty.name(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The strongest condition without subqueries that every matching row meets; `None` when there is none.

@@ -349,7 +349,7 @@ function joinEquality(parent: Scope, left: ServerColumn, child: Scope, right: Se
   }
   const type = valueTypeOf(left.kind);
   if (type !== valueTypeOf(right.kind)) {
-    return 'FALSE';
+    throw new TypeError(`${left.label} and ${right.label} cannot be joined: they hold values of different types`);
   }
   return type === 'string'
     ? `(${textExpression(left, leftRef)}) = (${textExpression(right, rightRef)}) COLLATE "C"`

@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use landfall_zql::ast::{Bound, Condition, CorrelatedSubquery, ExistsOperator, Literal};
+use landfall_zql::ast::{
+    Bound, Condition, CorrelatedSubquery, Correlation, ExistsOperator, Literal,
+};
 use landfall_zql::{
-    Ast, Names, Order, Predicate, Row, Schema, TableSchema, Value, ValueRef, join_eq,
+    Ast, ColumnType, Names, Order, Predicate, Row, Schema, TableSchema, Value, ValueRef, join_eq,
 };
 use serde_json::{Value as Json, json};
 
@@ -115,12 +117,34 @@ impl Tables {
                         return Err(format!("EXISTS subqueries must not have {part}"));
                     }
                 }
+                self.check_types(related, table)?;
                 let mut subquery = (*related.subquery).clone();
                 subquery.limit = subquery.limit.filter(|limit| *limit == 0);
                 let found = self.select(&subquery, &constraint(related, row, table))?;
                 found.is_empty() == (*op == ExistsOperator::NotExists)
             }
         })
+    }
+
+    fn check_types(
+        &self,
+        related: &CorrelatedSubquery,
+        parent: &TableSchema,
+    ) -> Result<(), String> {
+        let child = self.table(&related.subquery.table);
+        let ty = |table: &TableSchema, name: &String| table.columns[table.column(name).unwrap()].ty;
+        let Correlation {
+            parent_field,
+            child_field,
+        } = &related.correlation;
+        let mut pairs = parent_field.iter().zip(child_field);
+        let fits = |(own, other): (&String, &String)| {
+            ty(parent, own) == ty(child, other) && ty(parent, own) != ColumnType::Json
+        };
+        match pairs.all(fits) {
+            true => Ok(()),
+            false => Err("cannot be joined".to_owned()),
+        }
     }
 
     fn nodes(
@@ -154,6 +178,7 @@ impl Tables {
         table: &TableSchema,
         format: &Json,
     ) -> Result<Vec<(Row, Json)>, String> {
+        self.check_types(related, table)?;
         let constraint = constraint(related, row, table);
         if related.hidden != Some(true) {
             return self.nodes(&related.subquery, format, &constraint);
