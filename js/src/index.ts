@@ -108,7 +108,6 @@ export type {
   ValuePosition,
 } from './query/ast.js';
 export {createBuilder} from './query/create-builder.js';
-export {UnsupportedQueryError} from './query/engine-support.js';
 export {escapeLike} from './query/escape-like.js';
 export type {ExpressionBuilder, ExpressionFactory} from './query/expression-builder.js';
 export type {CustomQueryID, Format, QueryInternals} from './query/internals.js';

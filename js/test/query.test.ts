@@ -127,21 +127,6 @@ test('names of the server are used where the schema gives them, and unknown ones
   );
 });
 
-test('what the engine cannot run is refused when the query is built', () => {
-  const none = {exists: false, notExists: false, junctions: false};
-  const narrow: SchemaQuery<TestSchema> = builderFor(schema, queryEnvironment(schema, {support: none}));
-  expect(() => narrow.issue.whereExists('comments')).toThrow(
-    'This version of Landfall cannot run exists and whereExists yet (exists("comments") of table "issue").',
-  );
-  expect(() => narrow.issue.related('labels')).toThrow(
-    'This version of Landfall cannot run relationships through a junction table yet (related("labels") of table "issue").',
-  );
-  const semi: SchemaQuery<TestSchema> = builderFor(schema, queryEnvironment(schema, {support: {...none, exists: true}}));
-  expect(() => semi.issue.where(({not, exists}) => not(exists('comments')))).toThrow(
-    'This version of Landfall cannot run not(exists(…)) yet (where of table "issue").',
-  );
-});
-
 test('queries of an environment with a runner can be run', async () => {
   const ran: unknown[] = [];
   const runner = {

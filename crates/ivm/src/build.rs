@@ -6,7 +6,7 @@ use landfall_zql::ast::{Ast, Condition, CorrelatedSubquery, ExistsOperator, Lite
 use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Predicate;
 use landfall_zql::sort::{sort, sort_by_key};
-use landfall_zql::{ColumnType, Row, Schema, TableId, TableSchema, ValueRef};
+use landfall_zql::{Column, ColumnType, Row, Schema, TableId, TableSchema, ValueRef};
 
 use crate::change::{Relationship, Role};
 use crate::condition::{Term, Where};
@@ -535,13 +535,16 @@ fn check_types(
             || other.ty == ColumnType::Json
             || own.ty != other.ty && !is_null
         {
+            let name = |table: &TableSchema, column: &Column| {
+                let ty = column.ty.name();
+                format!(
+                    "column {:?} of table {:?} (a {ty})",
+                    column.name, table.name
+                )
+            };
             return Err(BuildError::CorrelationTypes {
-                column: own.name.clone(),
-                table: parent.name.clone(),
-                ty: own.ty.name(),
-                other_column: other.name.clone(),
-                other_table: child.name.clone(),
-                other_ty: other.ty.name(),
+                parent: name(parent, own),
+                child: name(child, other),
             });
         }
     }

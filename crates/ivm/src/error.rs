@@ -39,22 +39,12 @@ pub enum BuildError {
         column: String,
     },
     /// Columns that are to be equal hold values that never are, or have no equality.
-    #[error(
-        "column {column:?} of table {table:?} is a {ty} and cannot be joined with column {other_column:?} of table {other_table:?}, a {other_ty}"
-    )]
+    #[error("{parent} and {child} cannot be joined")]
     CorrelationTypes {
-        /// The parent's column.
-        column: String,
-        /// The parent's table.
-        table: String,
-        /// What the column holds.
-        ty: &'static str,
-        /// The child's column.
-        other_column: String,
-        /// The child's table.
-        other_table: String,
-        /// What that column holds.
-        other_ty: &'static str,
+        /// The parent's column, with its table and type.
+        parent: String,
+        /// The child's.
+        child: String,
     },
     /// A limit behind two junctions, one after the other.
     #[error("relationship {relationship:?} has a limit behind more than one junction table")]

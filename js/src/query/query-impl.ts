@@ -4,7 +4,6 @@ import type {Schema} from '../schema/schema.js';
 import type {TableSchema} from '../schema/table-schema.js';
 import type {AST, Condition, Correlation, CorrelatedSubquery, Direction, System} from './ast.js';
 import {and, compareColumn, compareValues, isOperator, not, or, simplify} from './condition.js';
-import {type EngineSupport, engineSupport, requireSupport} from './engine-support.js';
 import type {ExpressionBuilder} from './expression-builder.js';
 import {
   asQueryInternals,
@@ -30,7 +29,6 @@ export interface QueryRunner {
 /** What all queries made from one builder have in common. */
 export interface QueryEnvironment {
   readonly schema: Schema;
-  readonly support: EngineSupport;
   readonly system: System;
   readonly runner?: QueryRunner | undefined;
 }
@@ -86,7 +84,6 @@ class QueryImpl {
         ? (first as (eb: AnyExpressionBuilder) => Condition)(this.#expressionBuilder())
         : this.#compare(args);
     const where = simplify(this.#ast.where === undefined ? added : and(this.#ast.where, added));
-    requireNotExists(this.#environment.support, this.#ast.table, where);
     return this.#with({where});
   }
 
@@ -101,9 +98,6 @@ class QueryImpl {
       );
     }
     const [first, second] = this.#relationship(relationship);
-    if (second !== undefined) {
-      requireSupport(this.#environment.support, 'junctions', `related("${relationship}") of table "${this.#ast.table}"`);
-    }
     const last = second ?? first;
     const start = new QueryImpl(
       this.#environment,
@@ -232,9 +226,7 @@ class QueryImpl {
 
   #exists(relationship: string, rest: readonly unknown[]): Condition {
     const [subquery, options] = existsArguments(rest);
-    const {support} = this.#environment;
     const place = `exists("${relationship}") of table "${this.#ast.table}"`;
-    requireSupport(support, 'exists', place);
     const [first, second] = this.#relationship(relationship);
     const alias = subqueryPrefix + relationship;
     const last = second ?? first;
@@ -282,26 +274,9 @@ function refuseInExists(ast: AST, {flip}: ExistsOptions, place: string): void {
   }
 }
 
-function requireNotExists(support: EngineSupport, table: string, condition: Condition): void {
-  switch (condition.type) {
-    case 'and':
-    case 'or':
-      for (const child of condition.conditions) {
-        requireNotExists(support, table, child);
-      }
-      return;
-    case 'correlatedSubquery':
-      if (condition.op === 'NOT EXISTS') {
-        requireSupport(support, 'notExists', `where of table "${table}"`);
-      }
-      return;
-    case 'simple':
-  }
-}
-
 /** The environment of ordinary queries. */
 export function queryEnvironment(schema: Schema, changes: Partial<QueryEnvironment> = {}): QueryEnvironment {
-  return {schema, support: engineSupport, system: 'client', ...changes};
+  return {schema, system: 'client', ...changes};
 }
 
 /** Makes an expression builder that belongs to no query: for permission rules. */

@@ -2,7 +2,6 @@ import type {DefaultSchema} from '../default-types.js';
 import {makeCRUD} from '../mutate/crud.js';
 import type {DBTransaction, ServerTransaction} from '../mutate/transaction.js';
 import {builderFor} from '../query/create-builder.js';
-import {wholeLanguage} from '../query/engine-support.js';
 import {asQueryInternals} from '../query/internals.js';
 import {toQuery, type AnyQueryOrRequest} from '../query/query-registry.js';
 import type {Schema} from '../schema/schema.js';
@@ -33,7 +32,7 @@ export function serverTransaction<S extends Schema, TWrapped>(
     return dbTransaction.runQuery(ast, format, schema, serverSchema);
   };
   const legacy = schema.enableLegacyQueries
-    ? builderFor(schema, {schema, support: wholeLanguage, system: 'client', runner: {run}})
+    ? builderFor(schema, {schema, system: 'client', runner: {run}})
     : undefined;
   return {
     location: 'server',

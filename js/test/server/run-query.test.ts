@@ -1,7 +1,6 @@
 import {describe, expect, test} from 'vitest';
 import type {AST, Condition, SimpleOperator} from '../../src/query/ast.js';
 import {builderFor} from '../../src/query/create-builder.js';
-import {wholeLanguage} from '../../src/query/engine-support.js';
 import {asQueryInternals} from '../../src/query/internals.js';
 import type {AnyQuery} from '../../src/query/query.js';
 import {boolean, json, number, string} from '../../src/schema/column.js';
@@ -102,7 +101,7 @@ const database = useTestDatabase(`
 `);
 
 const db = zeroNodePg(schema, database.pool);
-const zql = builderFor(schema, {schema, support: wholeLanguage, system: 'client'});
+const zql = builderFor(schema, {schema, system: 'client'});
 
 function run(query: AnyQuery): Promise<any> {
   const {ast, format} = asQueryInternals(query);

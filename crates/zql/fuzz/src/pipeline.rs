@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landfall_ivm::{LiveQuery, MemorySource, Pipeline, SourceChange, evaluate};
+use landfall_ivm::{LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps, evaluate};
 use landfall_zql::{Ast, Names, Row, Schema, TableId};
 
 use crate::laws::SCHEMA;
@@ -43,14 +43,24 @@ pub fn pipeline(bytes: &[u8]) {
     for (table, row) in &rows {
         source.apply(&change(*table, None, Some(row)));
     }
-    while !query.hydrate(&source, 2).expect("memory can be read") {}
+    let slice = || Steps::new(2);
+    while query
+        .hydrate(&source, &slice())
+        .expect("memory can be read")
+        == Progress::More
+    {}
     let before = query.entries().to_vec();
     for (table, row) in &rows {
         for step in [
             change(*table, Some(row), None),
             change(*table, None, Some(row)),
         ] {
-            query.push(&source, &step).expect("memory can be read");
+            query.begin(&step);
+            while query
+                .advance(&source, &slice())
+                .expect("memory can be read")
+                == Progress::More
+            {}
             source.apply(&step);
             let fresh = Pipeline::build(&ast, &schema).expect("it was built before");
             let fresh = evaluate(&fresh, &source).expect("memory can be read");
