@@ -2,7 +2,8 @@
 //
 //   node tests/oracle/mutations/run.mjs [PART OF A NAME …]
 //
-// Works in a copy of HEAD, so the tree may be dirty, but only what is committed is broken. Uses CARGO_TARGET_DIR.
+// Works in a copy of HEAD, so the tree may be dirty, but only what is committed is broken. Builds into a folder of its
+// own in the target directory: cargo takes two copies of one workspace for the same.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +17,8 @@ const chosen = mutations.filter(({ name }) => !wanted.length || wanted.some(part
 
 const copy = mkdtempSync(join(tmpdir(), 'landfall-mutations-'));
 execFileSync('git', ['worktree', 'add', '--detach', '--force', copy, 'HEAD'], { cwd: root, stdio: 'ignore' });
-const env = { CARGO_TARGET_DIR: join(root, 'target'), ...process.env, RUST_BACKTRACE: '0' };
+const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+const env = { ...process.env, CARGO_TARGET_DIR: join(target, 'mutations'), RUST_BACKTRACE: '0' };
 
 // What a change of the engine is checked with, the cheapest first; all run with their default times.
 const suites = [

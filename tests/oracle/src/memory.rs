@@ -7,6 +7,7 @@ use landfall_zql::{Schema, TableId};
 
 use crate::engine::{Places, Shape, Side};
 use crate::program::{Change, Program};
+use crate::random::Random;
 use crate::run::{Expected, Failure, Manner, Watched, same};
 
 /// How a run in memory goes about it.
@@ -14,8 +15,21 @@ use crate::run::{Expected, Failure, Manner, Watched, same};
 pub struct MemoryManner {
     /// As for every source.
     pub common: Manner,
-    /// Whether the indexes that the pipeline asks for are kept.
+    /// Whether the indexes that the pipelines ask for are kept.
     pub indexes: bool,
+    /// Whether the rows come all at once, or one by one.
+    pub bulk: bool,
+}
+
+impl MemoryManner {
+    /// One that follows from a seed.
+    pub fn random(random: &mut Random) -> MemoryManner {
+        MemoryManner {
+            common: Manner::random(random),
+            indexes: random.chance(70),
+            bulk: random.chance(50),
+        }
+    }
 }
 
 /// Runs the program.
@@ -32,11 +46,17 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
     let places = Places::new(&program.tables, &schema, Side::Client);
     let mut source = MemorySource::new(Arc::clone(&schema));
     for (table, rows) in program.rows.iter().enumerate() {
+        let id = places.id(table);
+        let rows = rows.iter().map(|row| places.pack(table, row));
+        if manner.bulk {
+            source.load(id, &rows.collect::<Vec<_>>());
+            continue;
+        }
         for row in rows {
             source.apply(&SourceChange {
-                table: places.id(table),
+                table: id,
                 old: None,
-                new: Some(places.pack(table, row)),
+                new: Some(row),
             });
         }
     }

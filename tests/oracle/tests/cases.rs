@@ -16,7 +16,12 @@ fn everywhere(program: &Program, postgres: &mut Postgres) -> Result<(), Failure>
     let expected = &Expected::new(program);
     let common = Manner { slice: 1, plans: 0 };
     for indexes in [false, true] {
-        memory::run(program, expected, MemoryManner { common, indexes })?;
+        let manner = MemoryManner {
+            common,
+            indexes,
+            bulk: indexes,
+        };
+        memory::run(program, expected, manner)?;
     }
     replica::run(program, expected, common)?;
     sqlite::run(program, expected)?;

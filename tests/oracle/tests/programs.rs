@@ -5,17 +5,12 @@
 use landfall_oracle::memory::{self, MemoryManner};
 use landfall_oracle::random::Random;
 use landfall_oracle::report::programs;
-use landfall_oracle::run::Manner;
 use landfall_oracle::sqlite;
 
 #[test]
 fn the_engine_in_memory_gives_the_obvious_answers() {
     let tally = programs("memory", 6, 1, &mut |seed, program, expected| {
-        let random = &mut Random::new(!seed);
-        let manner = MemoryManner {
-            common: Manner::random(random),
-            indexes: random.chance(70),
-        };
+        let manner = MemoryManner::random(&mut Random::new(!seed));
         memory::run(program, expected, manner)
     });
     assert!(tally.programs > 0);
