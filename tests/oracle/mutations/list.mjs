@@ -154,14 +154,10 @@ export const mutations = [
         } else {`,
   },
   {
-    name: 'take: the row that comes in is not hidden meanwhile',
+    name: 'take: the row that comes in is not announced',
     file: ivm('take'),
-    from: `            && !self
-                .hidden
-                .borrow()
-                .as_ref()
-                .is_some_and(|hidden| self.order.compare(hidden, row).is_eq())`,
-    to: '',
+    from: 'self.hidden.take().map(|row| Change::Add(row.into()))',
+    to: 'self.hidden.take().filter(|_| false).map(|row| Change::Add(row.into()))',
   },
   {
     name: 'take: adds, then removes',

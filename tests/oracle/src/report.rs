@@ -20,6 +20,8 @@ pub struct Tally {
     pub programs: u64,
     /// Transactions.
     pub transactions: u64,
+    /// Those of them that change the result.
+    pub visible: u64,
     /// Changes of one row.
     pub changes: u64,
     /// Programs that were left out because their results are huge.
@@ -61,6 +63,8 @@ fn one(name: &str, seed: u64, runner: &mut Runner<'_>, tally: &mut Tally) {
     }
     tally.programs += 1;
     tally.transactions += program.transactions.len() as u64;
+    let steps = expected.views.windows(2);
+    tally.visible += steps.filter(|step| step[0] != step[1]).count() as u64;
     tally.changes += program.transactions.iter().flatten().count() as u64;
     let Err(failure) = attempt(seed, &program, &expected, runner) else {
         return;

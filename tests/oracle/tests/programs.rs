@@ -9,7 +9,7 @@ use landfall_oracle::sqlite;
 
 #[test]
 fn the_engine_in_memory_gives_the_obvious_answers() {
-    let tally = programs("memory", 6, 1, &mut |seed, program, expected| {
+    let tally = programs("memory", 10, 1, &mut |seed, program, expected| {
         let manner = MemoryManner::random(&mut Random::new(!seed));
         memory::run(program, expected, manner)
     });
@@ -18,7 +18,7 @@ fn the_engine_in_memory_gives_the_obvious_answers() {
 
 #[test]
 fn sql_on_sqlite_gives_the_obvious_answers() {
-    let tally = programs("SQLite", 4, 1, &mut |_, program, expected| {
+    let tally = programs("SQLite", 6, 1, &mut |_, program, expected| {
         sqlite::run(program, expected)
     });
     assert!(tally.programs > 0);

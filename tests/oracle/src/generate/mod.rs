@@ -3,6 +3,7 @@
 mod query;
 mod transactions;
 
+use crate::brute::State;
 use crate::cell::{Cell, Type};
 use crate::program::{Column, Data, Program, Record, Table};
 use crate::random::Random;
@@ -87,9 +88,12 @@ pub fn program(seed: u64) -> Program {
     let world = World::random(random);
     let mut rows: Data = world.tables.iter().map(|_| Vec::new()).collect();
     let most = *random.pick(&[3, 6, 10, 14]);
-    if random.chance(3) {
+    let is_crowd = random.chance(3);
+    if is_crowd {
         world.crowd(random, &mut rows);
     }
+    // A crowd joined with itself at every level would be a crowd of crowds.
+    let depth = if is_crowd { 1 } else { 3 };
     for table in 0..world.tables.len() {
         for _ in 0..random.below(most + 1) {
             let record = world.record(random, table);
@@ -98,7 +102,18 @@ pub fn program(seed: u64) -> Program {
             }
         }
     }
-    let query = query::root(random, &world, &rows);
+    let mut query = query::root(random, &world, &rows, depth);
+    // What shows nothing at first shows little later.
+    for _ in 0..3 {
+        let state = State {
+            tables: &world.tables,
+            data: &rows,
+        };
+        if random.chance(15) || !state.view(&query).is_empty() {
+            break;
+        }
+        query = query::root(random, &world, &rows, depth);
+    }
     let transactions = transactions::random(random, &world, &rows, &query);
     Program {
         tables: world.tables,
@@ -221,7 +236,7 @@ impl World {
     fn crowd(&self, random: &mut Random, rows: &mut Data) {
         let table = random.below(self.tables.len());
         let base = self.record(random, table);
-        for number in 0..70 + random.below(80) {
+        for number in 0..66 + random.below(24) {
             let mut record = base.clone();
             if random.chance(20) {
                 record = self.record(random, table);

@@ -11,19 +11,21 @@ use crate::program::Data;
 use crate::random::Random;
 
 /// A query of the world, more often over a table with relationships.
-pub(super) fn root(random: &mut Random, world: &World, data: &Data) -> Ast {
+pub(super) fn root(random: &mut Random, world: &World, data: &Data, depth: usize) -> Ast {
     let table = if world.edges.is_empty() || random.chance(15) {
         random.below(world.tables.len())
     } else {
         random.pick(&world.edges).parent
     };
-    let generator = Generator { world, data };
-    generator.query(random, table, 3)
+    let generator = Generator { world, data, depth };
+    generator.query(random, table, depth)
 }
 
 struct Generator<'a> {
     world: &'a World,
     data: &'a Data,
+    /// Levels of related rows below the first.
+    depth: usize,
 }
 
 impl Generator<'_> {
@@ -39,7 +41,7 @@ impl Generator<'_> {
         if depth > 0 {
             let mut related: Vec<CorrelatedSubquery> = Vec::new();
             for edge in self.world.edges_of(table) {
-                let wanted = if depth == 3 { 60 } else { 30 };
+                let wanted = if depth == self.depth { 60 } else { 30 };
                 if related.len() < 3 && random.chance(wanted) {
                     related.push(self.related(random, edge, depth - 1));
                 }

@@ -1,6 +1,6 @@
 //! Random transactions. Half of the changes go where windows end, where rows tie, and where one row has several parents.
 
-use landfall_zql::ast::{Ast, Condition};
+use landfall_zql::ast::{Ast, Condition, CorrelatedSubquery, Operand};
 
 use super::World;
 use crate::brute::State;
@@ -21,6 +21,7 @@ pub(super) fn random(
         touched: None,
         edges: Vec::new(),
         tables: vec![table(&world.tables, &query.table)],
+        hot: world.tables.iter().map(|_| Vec::new()).collect(),
         wider: widened(query),
         query,
         transaction: Vec::new(),
@@ -53,6 +54,8 @@ struct Writer<'a> {
     edges: Vec<Link>,
     /// Tables of the query, once per use.
     tables: Vec<usize>,
+    /// The columns of each table that the query orders, joins or filters by, once per use.
+    hot: Vec<Vec<usize>>,
     query: &'a Ast,
     /// The query with every limit one larger: its last rows lie just outside.
     wider: Ast,
@@ -63,22 +66,32 @@ impl Writer<'_> {
     fn uses(&mut self, ast: &Ast) {
         let parent = table(&self.world.tables, &ast.table);
         let mut entries = Vec::new();
+        let of = &self.world.tables[parent];
+        let ordered = ast.order_by.iter().flatten();
+        let ordered = ordered.map(|(name, _)| of.column(name));
+        self.hot[parent].extend(ordered);
         if let Some(condition) = &ast.condition {
-            subqueries(condition, &mut entries);
+            let mut names = Vec::new();
+            subqueries(condition, &mut entries, &mut names);
+            let columns = names.into_iter().map(|name| of.column(name));
+            self.hot[parent].extend(columns);
         }
         entries.extend(ast.related.iter().flatten());
         for entry in entries {
             let child = table(&self.world.tables, &entry.subquery.table);
-            let columns = |of: usize, names: &[String]| {
+            let columns = |of: usize, names: &[String]| -> Vec<usize> {
                 let names = names.iter();
                 names
                     .map(|name| self.world.tables[of].column(name))
                     .collect()
             };
-            self.edges.push(Link {
+            let link = Link {
                 parent: (parent, columns(parent, &entry.correlation.parent_field)),
                 child: (child, columns(child, &entry.correlation.child_field)),
-            });
+            };
+            self.hot[parent].extend(&link.parent.1);
+            self.hot[child].extend(&link.child.1);
+            self.edges.push(link);
             self.tables.push(child);
             self.uses(&entry.subquery);
         }
@@ -197,16 +210,24 @@ impl Writer<'_> {
         let Some((table, old)) = self.row(random) else {
             return;
         };
-        let of = &self.world.tables[table];
-        let free: Vec<usize> = (0..of.columns.len())
-            .filter(|at| !of.key.contains(at))
-            .collect();
         let mut new = old.clone();
         for _ in 0..*random.pick(&[1, 1, 1, 2, 3]) {
-            let column = *random.pick(&free);
+            let column = self.column(random, table);
             new[column] = self.world.cell(random, table, column);
         }
         self.put(table, Some(old), Some(new));
+    }
+
+    /// A column outside of the key, more often one that matters to the query.
+    fn column(&self, random: &mut Random, table: usize) -> usize {
+        let of = &self.world.tables[table];
+        let is_free = |at: &usize| !of.key.contains(at);
+        let hot: Vec<usize> = self.hot[table].iter().copied().filter(is_free).collect();
+        if !hot.is_empty() && random.chance(65) {
+            return *random.pick(&hot);
+        }
+        let free: Vec<usize> = (0..of.columns.len()).filter(is_free).collect();
+        *random.pick(&free)
     }
 
     /// Gives a row the key of a parent, or a parent the key of a child; or cuts it off.
@@ -259,10 +280,7 @@ impl Writer<'_> {
             self.put(table, None, Some(b));
             return;
         }
-        let column = random.below(of.columns.len());
-        if of.key.contains(&column) {
-            return;
-        }
+        let column = self.column(random, table);
         let (mut a, mut b) = (first.clone(), second.clone());
         std::mem::swap(&mut a[column], &mut b[column]);
         self.put(table, Some(first), Some(a));
@@ -310,11 +328,7 @@ impl Writer<'_> {
         let Some(other) = self.other(random, table) else {
             return;
         };
-        let of = &self.world.tables[table];
-        let column = random.below(of.columns.len());
-        if of.key.contains(&column) {
-            return;
-        }
+        let column = self.column(random, table);
         let mut new = old.clone();
         new[column] = other[column].clone();
         self.put(table, Some(old), Some(new));
@@ -336,15 +350,21 @@ impl Writer<'_> {
     }
 }
 
+/// The subqueries of a condition, and the columns that it compares.
 fn subqueries<'a>(
     condition: &'a Condition,
-    found: &mut Vec<&'a landfall_zql::ast::CorrelatedSubquery>,
+    found: &mut Vec<&'a CorrelatedSubquery>,
+    names: &mut Vec<&'a str>,
 ) {
     match condition {
-        Condition::Simple { .. } => {}
+        Condition::Simple { left, .. } => {
+            if let Operand::Column { name } = left {
+                names.push(name);
+            }
+        }
         Condition::And { conditions } | Condition::Or { conditions } => {
             for part in conditions {
-                subqueries(part, found);
+                subqueries(part, found, names);
             }
         }
         Condition::CorrelatedSubquery { related, .. } => found.push(related),
