@@ -4,6 +4,7 @@
 //
 // Works in a copy of HEAD, so the tree may be dirty, but only what is committed is broken. Builds into a folder of its
 // own in the target directory: cargo takes two copies of one workspace for the same.
+// Runs as many programs as the tests' default times are enough for on an idle machine.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,14 +27,15 @@ const suites = [
   ['programs', ['test', '-p', 'landfall-oracle', '--no-default-features', '--test', 'programs', 'memory']],
 ];
 const databases = [
-  ['replica', ['test', '-p', 'landfall-oracle', '--test', 'replica']],
+  ['replica', ['test', '-p', 'landfall-oracle', '--test', 'replica'], '300'],
 ];
 
-function test(args) {
+function test(args, programs) {
   const built = spawnSync('cargo', [...args.slice(0, 1), '--no-run', '--quiet', ...args.slice(1)], { cwd: copy, env, encoding: 'utf8' });
   if (built.status !== 0) return { verdict: 'does not build', output: built.stderr };
   const from = Date.now();
-  const ran = spawnSync('cargo', [...args.slice(0, 1), '--quiet', ...args.slice(1)], { cwd: copy, env, encoding: 'utf8', timeout: 120_000 });
+  const ran = spawnSync('cargo', [...args.slice(0, 1), '--quiet', ...args.slice(1)], {
+    cwd: copy, env: { ...env, LANDFALL_TEST_PROGRAMS: programs }, encoding: 'utf8', timeout: 300_000 });
   const seconds = (Date.now() - from) / 1000;
   const output = ran.stdout + ran.stderr;
   if (ran.status === 0) return { verdict: 'passes', seconds, output };
@@ -53,8 +55,8 @@ try {
     }
     writeFileSync(path, edits.reduce((text, [from, to]) => text.replace(from, () => to), before));
     const found = [];
-    for (const [suite, args] of database ? databases : suites) {
-      const { verdict, seconds, output } = test(args);
+    for (const [suite, args, programs = '1500'] of database ? databases : suites) {
+      const { verdict, seconds, output } = test(args, programs);
       const seed = /LANDFALL_TEST_SEED=(\d+)/.exec(output)?.[1];
       if (verdict === 'does not build') throw new Error(`${name} does not build:\n${output}`);
       found.push(`${suite} ${verdict}${seed ? ` (seed ${seed}, ${seconds.toFixed(1)} s)` : ''}`);

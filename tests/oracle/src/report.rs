@@ -33,7 +33,8 @@ pub struct Tally {
 /// A way to run a program against its answers; it must not depend on anything but the program and the seed.
 pub type Runner<'a> = dyn FnMut(u64, &Program, &Expected) -> Result<(), Failure> + 'a;
 
-/// Runs the programs of seeds, from `LANDFALL_TEST_SEED` (1) on, every `stride`th, for `LANDFALL_TEST_SECONDS`.
+/// Runs the programs of seeds, from `LANDFALL_TEST_SEED` (1) on, every `stride`th, for `LANDFALL_TEST_SECONDS`; or
+/// `LANDFALL_TEST_PROGRAMS` of them, however long it takes.
 ///
 /// # Panics
 /// A program fails: with its seed and a smaller program that fails as well.
@@ -41,10 +42,11 @@ pub fn programs(name: &str, seconds: u64, stride: u64, runner: &mut Runner<'_>) 
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let first: u64 = number("LANDFALL_TEST_SEED").unwrap_or(1);
     let seconds = number("LANDFALL_TEST_SECONDS").unwrap_or(seconds);
+    let wanted: Option<u64> = number("LANDFALL_TEST_PROGRAMS");
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut tally = Tally::default();
     let mut seed = first;
-    while Instant::now() < end {
+    while wanted.map_or_else(|| Instant::now() < end, |wanted| tally.programs < wanted) {
         let begun = Instant::now();
         one(name, seed, runner, &mut tally);
         tally.slowest = tally.slowest.max((begun.elapsed(), seed));

@@ -84,7 +84,9 @@ impl Manner {
 
     /// Whether a costly check is done in this state: each is in a third of them.
     pub fn chooses(self, step: usize, check: u64) -> bool {
-        (self.plans >> 7).wrapping_add(step as u64 + check) % 3 == 0
+        (self.plans >> 7)
+            .wrapping_add(step as u64 + check)
+            .is_multiple_of(3)
     }
 
     fn steps(self) -> Steps {

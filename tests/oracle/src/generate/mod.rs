@@ -88,12 +88,14 @@ pub fn program(seed: u64) -> Program {
     let world = World::random(random);
     let mut rows: Data = world.tables.iter().map(|_| Vec::new()).collect();
     let most = *random.pick(&[3, 6, 10, 14]);
-    let is_crowd = random.chance(3);
-    if is_crowd {
-        world.crowd(random, &mut rows);
+    let focus = match world.edges.is_empty() || random.chance(60) {
+        true => None,
+        false => Some(random.pick(&world.edges).clone()),
+    };
+    let is_crowd = focus.is_some() && random.chance(8);
+    if let (true, Some(edge)) = (is_crowd, &focus) {
+        world.crowd(random, &mut rows, edge.parent);
     }
-    // A crowd joined with itself at every level would be a crowd of crowds.
-    let depth = if is_crowd { 1 } else { 3 };
     for table in 0..world.tables.len() {
         for _ in 0..random.below(most + 1) {
             let record = world.record(random, table);
@@ -102,7 +104,13 @@ pub fn program(seed: u64) -> Program {
             }
         }
     }
-    let mut query = query::root(random, &world, &rows, depth);
+    if let Some(edge) = &focus {
+        world.gather(random, &mut rows, edge);
+    }
+    // A crowd joined with itself at every level would be a crowd of crowds.
+    let depth = if is_crowd { 1 } else { 3 };
+    let ask = |random: &mut Random| query::root(random, &world, &rows, focus.as_ref(), depth);
+    let mut query = ask(random);
     // What shows nothing at first shows little later.
     for _ in 0..3 {
         let state = State {
@@ -112,7 +120,7 @@ pub fn program(seed: u64) -> Program {
         if random.chance(15) || !state.view(&query).is_empty() {
             break;
         }
-        query = query::root(random, &world, &rows, depth);
+        query = ask(random);
     }
     let transactions = transactions::random(random, &world, &rows, &query);
     Program {
@@ -232,9 +240,29 @@ impl World {
         data[table].iter().any(|row| of.same_key(row, record))
     }
 
-    /// Fills a table with more rows than an engine takes at a time; most of them have the same few children.
-    fn crowd(&self, random: &mut Random, rows: &mut Data) {
-        let table = random.below(self.tables.len());
+    /// Lets most rows of a table have the same few children.
+    fn gather(&self, random: &mut Random, rows: &mut Data, edge: &Edge) {
+        let children: Vec<Record> = rows[edge.child].iter().take(2).cloned().collect();
+        if children.is_empty() {
+            return;
+        }
+        let of = &self.tables[edge.parent];
+        for at in 0..rows[edge.parent].len() {
+            let mut parent = rows[edge.parent][at].clone();
+            let child = random.pick(&children);
+            for (own, other) in edge.parent_columns.iter().zip(&edge.child_columns) {
+                if !of.key.contains(own) && !child[*other].is_null() {
+                    parent[*own] = child[*other].clone();
+                }
+            }
+            if random.chance(75) {
+                rows[edge.parent][at] = parent;
+            }
+        }
+    }
+
+    /// Fills a table with more rows than an engine takes at a time.
+    fn crowd(&self, random: &mut Random, rows: &mut Data, table: usize) {
         let base = self.record(random, table);
         for number in 0..66 + random.below(24) {
             let mut record = base.clone();

@@ -10,14 +10,24 @@ use crate::cell::{Cell, Type};
 use crate::program::Data;
 use crate::random::Random;
 
-/// A query of the world, more often over a table with relationships.
-pub(super) fn root(random: &mut Random, world: &World, data: &Data, depth: usize) -> Ast {
+/// A query of the world: with a focus, one whose rows come and go with the children of one relationship; otherwise
+/// any, more often over a table with relationships.
+pub(super) fn root(
+    random: &mut Random,
+    world: &World,
+    data: &Data,
+    focus: Option<&Edge>,
+    depth: usize,
+) -> Ast {
+    let generator = Generator { world, data, depth };
+    if let Some(edge) = focus {
+        return generator.focused(random, edge);
+    }
     let table = if world.edges.is_empty() || random.chance(15) {
         random.below(world.tables.len())
     } else {
         random.pick(&world.edges).parent
     };
-    let generator = Generator { world, data, depth };
     generator.query(random, table, depth)
 }
 
@@ -59,6 +69,32 @@ impl Generator<'_> {
         ast
     }
 
+    /// A window over rows that one relationship decides about, which is shown as well at times.
+    fn focused(&self, random: &mut Random, edge: &Edge) -> Ast {
+        let mut ast = self.query(random, edge.parent, 1.min(self.depth));
+        let exists = self.exists(random, edge, 2);
+        ast.condition = Some(match random.below(6) {
+            0 => {
+                let other = self.condition(random, edge.parent, 1);
+                let conditions = vec![exists, other];
+                Condition::And { conditions }
+            }
+            1 => {
+                let other = self.condition(random, edge.parent, 1);
+                let conditions = vec![other, exists];
+                Condition::Or { conditions }
+            }
+            _ => exists,
+        });
+        if random.chance(60) {
+            ast.limit = Some(1 + random.below(3) as u32);
+        }
+        if random.chance(30) && self.depth > 0 {
+            ast.related = Some(vec![self.related(random, edge, self.depth - 1)]);
+        }
+        ast
+    }
+
     /// Order, start and limit.
     fn window(&self, random: &mut Random, table: usize, ast: &mut Ast) {
         let columns = &self.world.tables[table].columns;
@@ -82,8 +118,9 @@ impl Generator<'_> {
         if random.chance(50) {
             ast.limit = Some(*random.pick(&[0, 1, 1, 1, 2, 2, 3, 4]));
         }
-        if random.chance(15) {
+        if random.chance(18) {
             ast.start = Some(self.start(random, table));
+            ast.limit = ast.limit.or(random.chance(50).then_some(1));
         }
     }
 
