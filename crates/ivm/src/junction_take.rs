@@ -13,9 +13,10 @@ use landfall_zql::ordering::Order;
 use landfall_zql::sort::{sort, sort_by};
 use landfall_zql::{Key, Row, ValueRef};
 
-use crate::change::{Change, Node, Output};
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
+use crate::push::Task;
 use crate::source::Sink;
 
 #[derive(Debug)]
@@ -31,6 +32,18 @@ pub(crate) struct JunctionTake {
     /// Of the destinations.
     far_order: Order,
     partitions: RefCell<BTreeMap<Key, Partition>>,
+    /// The partition whose changes are being announced, one after the other.
+    settling: RefCell<Option<Settling>>,
+}
+
+/// What is known of the changes that are still to be announced.
+#[derive(Debug)]
+struct Settling {
+    key: Key,
+    /// A destination that left, with the children that it had.
+    gone: Option<Node>,
+    /// A link that stays, while its destination becomes another row.
+    edit: Option<(Link, Row)>,
 }
 
 /// What one parent reaches.
@@ -76,6 +89,7 @@ impl JunctionTake {
             order,
             far_order,
             partitions: RefCell::new(BTreeMap::new()),
+            settling: RefCell::new(None),
         }
     }
 
@@ -89,7 +103,7 @@ impl JunctionTake {
         self.partitions.borrow().contains_key(key)
     }
 
-    /// Works on a partition that is hydrated. No change may be sent meanwhile.
+    /// Works on a partition that is hydrated.
     fn with<T>(&self, key: &Key, work: impl FnOnce(&mut Partition) -> T) -> T {
         let mut partitions = self.partitions.borrow_mut();
         work(partitions.entry(key.clone()).or_default())
@@ -225,38 +239,42 @@ impl JunctionTake {
         found.is_ok_and(|at| self.leads(junction, &partition.shown[at]))
     }
 
-    /// The links of the first list that the second has not.
-    fn missing(&self, list: &[Destination], other: &[Destination]) -> Vec<Link> {
-        let mut links = Vec::new();
-        for to in list {
+    /// The first link of a list that another one has not, leaving out one link.
+    fn missing(
+        &self,
+        list: &[Destination],
+        other: &[Destination],
+        except: Option<&Link>,
+    ) -> Option<Link> {
+        list.iter().find_map(|to| {
             let found = self.find(other, &to.row);
-            for junction in &to.through {
-                if !found.is_ok_and(|at| self.leads(junction, &other[at])) {
-                    links.push(Link {
-                        junction: junction.clone(),
-                        destination: to.row.clone(),
-                    });
-                }
-            }
-        }
-        links
+            let is_missing = |junction: &&Row| {
+                !found.is_ok_and(|at| self.leads(junction, &other[at]))
+                    && !except.is_some_and(|link| self.is_link(link, junction, &to.row))
+            };
+            to.through.iter().find(is_missing).map(|junction| Link {
+                junction: junction.clone(),
+                destination: to.row.clone(),
+            })
+        })
     }
 
-    fn is_same(&self, a: &Link, b: &Link) -> bool {
-        self.order.compare(&a.junction, &b.junction).is_eq()
+    fn is_link(&self, link: &Link, junction: &Row, destination: &Row) -> bool {
+        self.order.compare(&link.junction, junction).is_eq()
             && self
                 .far_order
-                .compare(&a.destination, &b.destination)
+                .compare(&link.destination, destination)
                 .is_eq()
     }
 
+    /// What is to be passed on now; what must follow it is put on `tasks`.
     pub fn push(
         &self,
         reader: Reader<'_>,
         own: OpId,
         change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
         let key = self.partition_of(match &change {
             Change::Add(node) | Change::Remove(node) => &node.row,
             Change::Edit { old, .. } => old,
@@ -264,219 +282,164 @@ impl JunctionTake {
         });
         // Nobody has asked for this partition: what is in it does not matter.
         if !self.is_hydrated(&key) {
-            return Ok(());
+            return Ok(None);
         }
-        let mut stage = Stage {
-            take: self,
-            key,
-            reader,
-            own,
-            output,
-        };
+        let mut gone = None;
+        let mut edit = None;
+        let mut passed = None;
         match change {
-            Change::Add(node) => stage.add_junction(&node.row),
-            Change::Remove(node) => stage.remove_junction(node),
-            Change::Edit { old, new } => stage.edit_junction(old, new),
-            Change::Child { row, join, change } if join == self.far => match *change {
-                Change::Add(node) => stage.add_destination(&row, node.row),
-                Change::Remove(node) => stage.remove_destination(&row, node),
-                Change::Edit { old, new } => stage.edit_destination(row, old, new),
-                change @ Change::Child { .. } => stage.pass(row, join, change),
-            },
-            Change::Child { row, join, change } => stage.pass(row, join, *change),
-        }
-    }
-}
-
-/// One push through a junction take.
-struct Stage<'a> {
-    take: &'a JunctionTake,
-    key: Key,
-    reader: Reader<'a>,
-    own: OpId,
-    output: &'a mut dyn Output,
-}
-
-impl Stage<'_> {
-    fn with<T>(&self, work: impl FnOnce(&mut Partition) -> T) -> T {
-        self.take.with(&self.key, work)
-    }
-
-    fn send(&mut self, change: Change) -> Result<(), SourceError> {
-        self.reader.send_through(self.own, change, self.output)
-    }
-
-    fn send_far(&mut self, junction: Row, change: Change) -> Result<(), SourceError> {
-        let join = self.take.far;
-        self.send(Change::Child {
-            row: junction,
-            join,
-            change: Box::new(change),
-        })
-    }
-
-    fn add_junction(&mut self, junction: &Row) -> Result<(), SourceError> {
-        let destinations = self.take.destinations(self.reader, junction)?;
-        self.with(|partition| {
-            for node in destinations {
-                self.take.link(&mut partition.all, junction, node.row);
+            Change::Add(Node { row, .. }) => {
+                let destinations = self.destinations(reader, &row)?;
+                self.with(&key, |partition| {
+                    for node in destinations {
+                        self.link(&mut partition.all, &row, node.row);
+                    }
+                });
             }
-        });
-        self.settle(None)
+            Change::Remove(node) => passed = self.remove_junction(&key, node),
+            Change::Edit { old, new } => return Ok(self.edit_junction(&key, old, new)),
+            Change::Child { row, join, change } if join == self.far => match *change {
+                Change::Add(node) => {
+                    self.with(&key, |partition| {
+                        self.link(&mut partition.all, &row, node.row);
+                    });
+                }
+                Change::Remove(node) => {
+                    self.with(&key, |partition| {
+                        self.unlink(&mut partition.all, &row, &node.row);
+                    });
+                    gone = Some(node);
+                }
+                Change::Edit { old, new } => edit = self.edit_destination(&key, row, old, new),
+                Change::Child { row: ref far, .. } => {
+                    let is_shown = self.with(&key, |partition| self.is_shown(partition, &row, far));
+                    return Ok(is_shown.then_some(Change::Child { row, join, change }));
+                }
+            },
+            Change::Child { ref row, .. } => {
+                let is_shown = !self.shown_destinations(row).is_empty();
+                return Ok(is_shown.then_some(change));
+            }
+        }
+        *self.settling.borrow_mut() = Some(Settling { key, gone, edit });
+        tasks.push(Task::Announce { take: own });
+        Ok(passed)
     }
 
-    fn remove_junction(&mut self, node: Node) -> Result<(), SourceError> {
-        let take = self.take;
-        let shown = take.shown_destinations(&node.row);
-        self.with(|partition| {
+    fn remove_junction(&self, key: &Key, node: Node) -> Option<Change> {
+        let shown = self.shown_destinations(&node.row);
+        self.with(key, |partition| {
             for list in [&mut partition.all, &mut partition.shown] {
                 list.retain_mut(|to| {
-                    let same = |other: &Row| take.order.compare(other, &node.row).is_eq();
-                    to.through.retain(|other| !same(other));
+                    let is_other = |other: &Row| self.order.compare(other, &node.row).is_ne();
+                    to.through.retain(is_other);
                     !to.through.is_empty()
                 });
             }
         });
-        if !shown.is_empty() {
-            self.send(Change::Remove(node.with_children(take.far, shown)))?;
-        }
-        self.settle(None)
+        (!shown.is_empty()).then(|| Change::Remove(node.with_children(self.far, shown)))
     }
 
     /// The columns that decide about parent and destinations are the same.
-    fn edit_junction(&mut self, old: Row, new: Row) -> Result<(), SourceError> {
-        let take = self.take;
-        let is_shown = self.with(|partition| {
-            let is_shown = partition.shown.iter().any(|to| take.leads(&old, to));
+    fn edit_junction(&self, key: &Key, old: Row, new: Row) -> Option<Change> {
+        let is_shown = !self.shown_destinations(&old).is_empty();
+        self.with(key, |partition| {
             for list in [&mut partition.all, &mut partition.shown] {
                 for junction in list.iter_mut().flat_map(|to| &mut to.through) {
-                    if take.order.compare(junction, &old).is_eq() {
+                    if self.order.compare(junction, &old).is_eq() {
                         *junction = new.clone();
                     }
                 }
             }
-            is_shown
         });
-        if is_shown {
-            self.send(Change::Edit { old, new })?;
-        }
-        Ok(())
+        is_shown.then_some(Change::Edit { old, new })
     }
 
-    fn add_destination(&mut self, junction: &Row, row: Row) -> Result<(), SourceError> {
-        self.with(|partition| self.take.link(&mut partition.all, junction, row));
-        self.settle(None)
-    }
-
-    fn remove_destination(&mut self, junction: &Row, node: Node) -> Result<(), SourceError> {
-        self.with(|partition| self.take.unlink(&mut partition.all, junction, &node.row));
-        self.settle(Some(node))
-    }
-
-    fn edit_destination(&mut self, junction: Row, old: Row, new: Row) -> Result<(), SourceError> {
-        let take = self.take;
-        let was_shown = self.with(|partition| take.is_shown(partition, &junction, &old));
-        self.with(|partition| {
-            take.unlink(&mut partition.all, &junction, &old);
-            take.link(&mut partition.all, &junction, new.clone());
-        });
-        let stays = self.with(|partition| {
-            let place = take.find(&partition.all, &new);
-            place.is_ok_and(|at| at < take.limit)
-        });
-        if was_shown && stays {
-            // Its place is taken over without leaving; but who is beyond the limit now leaves before.
-            let staying = Link {
-                junction: junction.clone(),
-                destination: old.clone(),
+    /// Gives the link if it is shown before and after.
+    fn edit_destination(
+        &self,
+        key: &Key,
+        junction: Row,
+        old: Row,
+        new: Row,
+    ) -> Option<(Link, Row)> {
+        self.with(key, |partition| {
+            self.unlink(&mut partition.all, &junction, &old);
+            self.link(&mut partition.all, &junction, new.clone());
+            let was_shown = self.is_shown(partition, &junction, &old);
+            let place = self.find(&partition.all, &new);
+            let stays = was_shown && place.is_ok_and(|at| at < self.limit);
+            let destination = old;
+            let link = Link {
+                junction,
+                destination,
             };
-            self.retreat(None, Some(&staying))?;
-            self.with(|partition| {
-                take.unlink(&mut partition.shown, &junction, &old);
-                take.link(&mut partition.shown, &junction, new.clone());
-            });
-            self.send_far(junction, Change::Edit { old, new })?;
-        }
-        self.settle(None)
-    }
-
-    /// Passes on what happens below a junction row, or below one of its destinations, that is shown.
-    fn pass(&mut self, junction: Row, join: JoinId, change: Change) -> Result<(), SourceError> {
-        let take = self.take;
-        let is_shown = self.with(|partition| match &change {
-            Change::Child { row, .. } if join == take.far => {
-                take.is_shown(partition, &junction, row)
-            }
-            _ => partition.shown.iter().any(|to| take.leads(&junction, to)),
-        });
-        if !is_shown {
-            return Ok(());
-        }
-        self.send(Change::Child {
-            row: junction,
-            join,
-            change: Box::new(change),
+            stays.then_some((link, new))
         })
     }
 
-    /// Makes what is shown the first destinations again: removals, then additions. `gone` is a destination that left,
-    /// with the children that it had.
-    fn settle(&mut self, gone: Option<Node>) -> Result<(), SourceError> {
-        self.retreat(gone, None)?;
-        let take = self.take;
-        let entering = self.with(|partition| {
-            let first = partition.all.len().min(take.limit);
-            take.missing(&partition.all[..first], &partition.shown)
-        });
-        for Link {
-            junction,
-            destination,
-        } in entering
-        {
-            let was_shown = self.with(|partition| {
-                let was_shown = partition.shown.iter().any(|to| take.leads(&junction, to));
-                take.link(&mut partition.shown, &junction, destination.clone());
-                was_shown
-            });
-            if was_shown {
-                self.send_far(junction, Change::Add(destination.into()))?;
-            } else {
-                self.send(Change::Add(junction.into()))?;
+    /// The next change that makes what is shown the first destinations again: removals, then an edit, then additions.
+    pub fn announce(&self) -> Option<Change> {
+        let mut settling = self.settling.borrow_mut();
+        let Settling { key, gone, edit } = settling.as_mut()?;
+        let change = self.with(key, |partition| {
+            let Partition { all, shown } = partition;
+            let first = &all[..all.len().min(self.limit)];
+            let staying = edit.as_ref().map(|(link, _)| link);
+            if let Some(link) = self.missing(shown, first, staying) {
+                return Some(self.leave(shown, link, gone.as_ref()));
             }
+            if let Some((link, new)) = edit.take() {
+                let Link {
+                    junction,
+                    destination: old,
+                } = link;
+                self.unlink(shown, &junction, &old);
+                self.link(shown, &junction, new.clone());
+                return Some(self.far_change(junction, Change::Edit { old, new }));
+            }
+            let link = self.missing(first, shown, None)?;
+            Some(self.enter(shown, link))
+        });
+        if change.is_none() {
+            *settling = None;
         }
-        Ok(())
+        change
     }
 
-    /// Removes what is not among the first destinations any more, but for one link.
-    fn retreat(&mut self, gone: Option<Node>, staying: Option<&Link>) -> Result<(), SourceError> {
-        let take = self.take;
-        let mut leaving = self.with(|partition| {
-            let first = partition.all.len().min(take.limit);
-            take.missing(&partition.shown, &partition.all[..first])
-        });
-        leaving.retain(|link| !staying.is_some_and(|staying| take.is_same(link, staying)));
-        for Link {
+    fn leave(&self, shown: &mut Vec<Destination>, link: Link, gone: Option<&Node>) -> Change {
+        let Link {
             junction,
             destination,
-        } in leaving
-        {
-            let is_shown = self.with(|partition| {
-                take.unlink(&mut partition.shown, &junction, &destination);
-                partition.shown.iter().any(|to| take.leads(&junction, to))
-            });
-            let node = match &gone {
-                Some(node) if take.far_order.compare(&node.row, &destination).is_eq() => {
-                    node.clone()
-                }
-                _ => destination.into(),
-            };
-            if is_shown {
-                self.send_far(junction, Change::Remove(node))?;
-            } else {
-                let node = Node::from(junction).with_children(take.far, vec![node]);
-                self.send(Change::Remove(node))?;
-            }
+        } = link;
+        self.unlink(shown, &junction, &destination);
+        let is_gone = |node: &&Node| self.far_order.compare(&node.row, &destination).is_eq();
+        let node = gone.filter(is_gone).cloned();
+        let node = node.unwrap_or_else(|| destination.into());
+        if shown.iter().any(|to| self.leads(&junction, to)) {
+            return self.far_change(junction, Change::Remove(node));
         }
-        Ok(())
+        Change::Remove(Node::from(junction).with_children(self.far, vec![node]))
+    }
+
+    fn enter(&self, shown: &mut Vec<Destination>, link: Link) -> Change {
+        let Link {
+            junction,
+            destination,
+        } = link;
+        let was_shown = shown.iter().any(|to| self.leads(&junction, to));
+        self.link(shown, &junction, destination.clone());
+        if was_shown {
+            return self.far_change(junction, Change::Add(destination.into()));
+        }
+        Change::Add(junction.into())
+    }
+
+    fn far_change(&self, junction: Row, change: Change) -> Change {
+        Change::Child {
+            row: junction,
+            join: self.far,
+            change: Box::new(change),
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Task {
     },
     /// A child's change is given to its parents.
     Parents { join: OpId, parents: Parents },
-    /// The row that made another one leave a take is announced.
+    /// The row that made another one leave a take is announced; or what follows in a junction take.
     Announce { take: OpId },
 }
 
@@ -133,6 +133,13 @@ impl Reader<'_> {
             }
             Task::Announce { take } => match &self.pipeline().operators[take] {
                 Operator::Take(operator) => (take, operator.announce()),
+                Operator::JunctionTake(operator) => {
+                    let change = operator.announce();
+                    if change.is_some() {
+                        tasks.push(Task::Announce { take });
+                    }
+                    (take, change)
+                }
                 _ => unreachable!("only a take announces"),
             },
         };
@@ -140,22 +147,6 @@ impl Reader<'_> {
             Some(change) => self.send(from, change, tasks, output),
             None => Ok(()),
         }
-    }
-
-    /// Passes an operator's change on and does all that follows from it, without a stop.
-    pub(crate) fn send_through(
-        self,
-        from: OpId,
-        change: Change,
-        output: &mut dyn Output,
-    ) -> Result<(), SourceError> {
-        let mut tasks = Vec::new();
-        self.send(from, change, &mut tasks, output)?;
-        while let Some(task) = tasks.pop() {
-            self.carry_out(task, &mut tasks, output)?;
-            self.steps.spend();
-        }
-        Ok(())
     }
 
     /// Passes an operator's change on, to whoever is downstream of it and so on.
@@ -180,7 +171,7 @@ impl Reader<'_> {
                 Operator::Join(join) if is_child => {
                     return join.push_child(self, to, change, tasks);
                 }
-                Operator::JunctionTake(take) => return take.push(self, to, change, output),
+                Operator::JunctionTake(take) => take.push(self, to, change, tasks)?,
                 Operator::Drive(_) | Operator::Join(_) => Some(change),
             };
             let Some(passed) = passed else { return Ok(()) };
