@@ -51,6 +51,12 @@ test('the programs in the README compile', async () => {
   expect(await compile(files)).toBe('');
 }, 60_000);
 
+test('the programs in the guide to queries compile', async () => {
+  const files = programs(readFileSync(join(root, '../www/guide/queries.md'), 'utf8'));
+  expect(files.map(({name}) => name)).toEqual(['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']);
+  expect(await compile(files)).toBe('');
+}, 60_000);
+
 test('a program that does not compile is noticed', async () => {
   expect(await compile([{name: 'bad.ts', code: "import {table} from 'landfall';\ntable(3);\n"}])).toContain('bad.ts');
 }, 60_000);

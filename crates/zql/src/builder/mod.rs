@@ -53,6 +53,11 @@
 //! # }
 //! ```
 
+/// The samples of the guide compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../www/guide/queries.md")]
+struct Guide;
+
 mod argument;
 mod catalog;
 mod condition;
