@@ -19,6 +19,10 @@ pub(super) fn encode<'a>(
     let mut builder = PokeBuilder::new(poke_id.clone());
     for key in dels {
         let table = &schema[key.table];
+        if table.columns.is_empty() {
+            // The table itself is gone; no client can hold its rows under a schema that is still served.
+            continue;
+        }
         builder.row_del(&table.server_name, |out| {
             table.key_to_json(&key.key, Names::Server, out)
         });

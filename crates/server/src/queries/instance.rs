@@ -1,6 +1,6 @@
 //! One pipeline with its members: hydrated in slices, then moved from point to point.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(super) struct Instance {
     pub(super) idle_since: Option<Instant>,
     /// The pipeline's state is not to be trusted any more.
     pub(super) broken: bool,
+    /// Why it cannot be served; it goes when nobody holds it any more.
+    pub(super) failed: Option<String>,
 }
 
 /// A hydration under way.
@@ -98,6 +100,7 @@ impl Instance {
             users: 0,
             idle_since: None,
             broken: false,
+            failed: None,
         }
     }
 
@@ -115,6 +118,21 @@ impl Instance {
                 }
             }
             None => self.broken = true,
+        }
+    }
+
+    /// Tables were changed that the pipeline may read: it is built for the schema as it is now.
+    pub(super) fn adapt(&mut self, newest: &dyn Source) -> Result<(), InstanceError> {
+        self.pipeline = build(&self.query, newest)?;
+        Ok(())
+    }
+
+    /// Changes of these tables, which the pipeline does not read, may have another shape than their rows now.
+    pub(super) fn forget_tables(&mut self, tables: &BTreeSet<TableId>) {
+        if let Some(hydration) = &mut self.hydration {
+            for advance in &mut hydration.pending {
+                *advance = without(advance, tables);
+            }
         }
     }
 
@@ -307,6 +325,16 @@ impl Instance {
             fingerprint: 0,
         })
     }
+}
+
+/// An advance without the changes of some tables.
+pub(super) fn without(advance: &Arc<Advance>, tables: &BTreeSet<TableId>) -> Arc<Advance> {
+    if !advance.changes.iter().any(|c| tables.contains(&c.table)) {
+        return advance.clone();
+    }
+    let mut rest = Advance::clone(advance);
+    rest.changes.retain(|c| !tables.contains(&c.table));
+    Arc::new(rest)
 }
 
 fn build(query: &PreparedQuery, source: &dyn Source) -> Result<Pipeline, SourceError> {

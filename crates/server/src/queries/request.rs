@@ -63,6 +63,8 @@ pub enum PoolEvent {
         /// Why.
         message: String,
     },
+    /// Tables were changed: clients whose schema no longer fits are to be told.
+    SchemaChanged,
     /// The permissions changed: all queries are to be prepared anew.
     PermissionsChanged,
 }

@@ -13,13 +13,15 @@ use landfall_zql::TableId;
 
 use super::accounting::{Deltas, RowKey};
 use super::classes::Groups;
-use super::instance::{Instance, InstanceError, Slice, tables_of};
+use super::instance::{Instance, InstanceError, Slice, tables_of, without};
 use super::members::Step;
 use super::pool::{Gauges, OnPermissions};
 use super::request::{PoolEvent, SyncRequest};
 use super::rewound::Rewound;
 use crate::cvr::{CvrError, CvrStore, InstanceId, PointWrite, StateVersion};
-use crate::replica::{Advance, Lagged, Reader, Replica, ReplicaError, Reset, Subscription};
+use crate::replica::{
+    Advance, Lagged, Reader, Replica, ReplicaError, ReplicaSchema, Reset, Subscription,
+};
 
 /// How long a pipeline without users is kept current.
 const LINGER: Duration = Duration::from_secs(60);
@@ -57,6 +59,8 @@ pub(super) struct Worker {
     pub(super) cvr: Arc<dyn CvrStore>,
     on_permissions: OnPermissions,
     gauges: Arc<Gauges>,
+    /// The schema that pipelines are built for.
+    schema: Arc<ReplicaSchema>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     by_key: BTreeMap<Arc<[u8]>, InstanceId>,
     by_table: BTreeMap<TableId, BTreeSet<InstanceId>>,
@@ -83,7 +87,9 @@ impl Worker {
     ) -> Result<Self, WorkerError> {
         let (position, moves) = replica.subscribe_at();
         let reader = replica.reader()?;
+        let schema = reader.schema().clone();
         let mut worker = Worker {
+            schema,
             replica: replica.clone(),
             reader,
             moves,
@@ -198,6 +204,7 @@ impl Worker {
         }
         // Their effects are in every hydration from here on.
         self.taken.clear();
+        self.schema = self.reader.schema().clone();
         Ok(())
     }
 
@@ -206,12 +213,7 @@ impl Worker {
         match self.move_reader() {
             Ok(true) => {
                 let advances = std::mem::take(&mut self.taken);
-                if advances.iter().any(|a| a.reset == Reset::Schema) {
-                    tracing::info!("the schema changed");
-                    self.restart();
-                } else {
-                    self.steps(&advances);
-                }
+                self.steps(advances);
             }
             Ok(false) => return false,
             Err(Lagged) => {
@@ -224,9 +226,21 @@ impl Worker {
         true
     }
 
-    fn steps(&mut self, advances: &[Arc<Advance>]) {
-        let Some(last) = advances.last() else { return };
-        let mut failures = self.note(advances);
+    fn steps(&mut self, mut advances: Vec<Arc<Advance>>) {
+        let reset = reset_tables(&advances);
+        if !reset.is_empty() {
+            // Whoever reads these tables reads them anew; their rows may have had another shape.
+            advances.iter_mut().for_each(|a| *a = without(a, &reset));
+            self.instances
+                .values_mut()
+                .for_each(|i| i.forget_tables(&reset));
+        }
+        let mut failures = self.note(&advances);
+        failures.extend(self.take_schema());
+        let Some(last) = advances.last().cloned() else {
+            return;
+        };
+        let advances = advances.as_slice();
         let large = advances.iter().map(|a| a.changes.len()).sum::<usize>() > MAX_PUSHED;
         let Worker {
             reader,
@@ -288,6 +302,32 @@ impl Worker {
         failures
     }
 
+    /// Adapts to a schema that is new at the reader's version: the pipelines that it concerns were marked before.
+    fn take_schema(&mut self) -> Vec<(InstanceId, InstanceError)> {
+        let mut failures = Vec::new();
+        let schema = self.reader.schema().clone();
+        if Arc::ptr_eq(&schema, &self.schema) {
+            return failures;
+        }
+        self.schema = schema.clone();
+        for instance in self.instances.values_mut() {
+            if !instance.broken && instance.is_alive() {
+                continue;
+            }
+            if let Err(error) = instance.adapt(&self.reader) {
+                failures.push((instance.id, error));
+            }
+        }
+        self.by_table.clear();
+        for instance in self.instances.values() {
+            for table in tables_of(&instance.pipeline, &schema.zql) {
+                self.by_table.entry(table).or_default().insert(instance.id);
+            }
+        }
+        self.groups.tell_all(|| PoolEvent::SchemaChanged);
+        failures
+    }
+
     fn apply(
         &mut self,
         point: StateVersion,
@@ -318,7 +358,11 @@ impl Worker {
         failures: &mut Vec<(InstanceId, InstanceError)>,
     ) -> BTreeMap<InstanceId, Vec<(RowKey, Step)>> {
         let mut steps = BTreeMap::new();
-        for instance in self.instances.values_mut().filter(|i| i.broken) {
+        let given_up: BTreeSet<InstanceId> = failures.iter().map(|(id, _)| *id).collect();
+        let broken = |i: &&mut Instance| {
+            i.broken && i.is_alive() && i.failed.is_none() && !given_up.contains(&i.id)
+        };
+        for instance in self.instances.values_mut().filter(broken) {
             match instance.rebuild(&self.reader, point) {
                 Ok(done) => {
                     steps.insert(instance.id, done);
@@ -446,7 +490,8 @@ impl Worker {
 
     fn instance_for(&mut self, query: &Arc<super::PreparedQuery>) -> Result<InstanceId, String> {
         if let Some(id) = self.by_key.get(&query.key) {
-            return Ok(*id);
+            let failed = self.instances.get(id).and_then(|i| i.failed.clone());
+            return failed.map_or(Ok(*id), Err);
         }
         let schema = self.reader.schema().clone();
         let pipeline = Pipeline::plan(&query.ast, &schema.zql, Choice::Estimated(&self.reader))
@@ -531,6 +576,11 @@ impl Worker {
             }
         }
         self.groups.tell_failed(id, &message);
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.broken = true;
+            instance.failed = Some(message);
+            self.hydrating.retain(|other| *other != id);
+        }
         if self.instances.get(&id).is_some_and(|i| i.users == 0) {
             self.drop_instance(id);
         }
@@ -619,6 +669,15 @@ fn stored_error(error: CvrError) -> InstanceError {
         message,
         source: Some(Box::new(error)),
     })
+}
+
+/// Tables whose changes are not known one by one.
+fn reset_tables(advances: &[Arc<Advance>]) -> BTreeSet<TableId> {
+    let sets = advances.iter().filter_map(|a| match &a.reset {
+        Reset::None => None,
+        Reset::Tables(tables) => Some(tables),
+    });
+    sets.flatten().copied().collect()
 }
 
 /// Pipelines over tables whose changes are not known one by one are read anew.

@@ -78,10 +78,8 @@ pub enum Reset {
     /// None.
     #[default]
     None,
-    /// These: too many changes, or changes that could not be followed.
+    /// These: too many changes, changes that could not be followed, or columns that are others from now on.
     Tables(BTreeSet<TableId>),
-    /// All, and the schema may be another one.
-    Schema,
 }
 
 /// The subscriber was too slow, or the ring never held what it asked for: it must read anew.

@@ -44,7 +44,7 @@ pub(crate) fn make(
     schema: &ReplicaSchema,
     wish: &IndexWish,
 ) -> Result<bool, ReplicaError> {
-    let Some(table) = schema.table(wish.table) else {
+    let Some(table) = schema.table(wish.table).filter(|table| !table.is_gone()) else {
         return Ok(false);
     };
     let columns = wish

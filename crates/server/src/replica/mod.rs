@@ -5,6 +5,7 @@
 //! Leaves to others: where changes come from (`upstream`), and what is made of them (`queries`).
 
 mod advance;
+mod alter;
 mod cells;
 mod error;
 mod indexes;
@@ -33,6 +34,7 @@ pub use layout::Layout;
 pub use reader::{Reader, StoredResult};
 pub use schema::{ReplicaColumn, ReplicaSchema, ReplicaTable, TableDraft};
 
+pub(crate) use alter::KeptTable;
 pub(crate) use error::is_busy;
 pub(crate) use indexes::{IndexWish, make as make_index};
 pub(crate) use layout::SHARED_TABLES;

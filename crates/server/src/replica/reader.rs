@@ -111,8 +111,9 @@ impl Reader {
         self.version = version;
         let schema = self.shared.schema_at(version);
         if !Arc::ptr_eq(&schema, &self.schema) {
-            // Tables may have other ids.
+            // Columns may have other places, and indexes are gone with what they were on.
             self.statistics.get_mut().clear();
+            self.wished.borrow_mut().clear();
             self.schema = schema;
         }
         Ok(version)
@@ -256,6 +257,7 @@ impl Reader {
     pub(super) fn table(&self, id: TableId) -> Result<&ReplicaTable, ReplicaError> {
         self.schema
             .table(id)
+            .filter(|table| !table.is_gone())
             .ok_or_else(|| ReplicaError::Damaged(format!("there is no table {}", id.0)))
     }
 }

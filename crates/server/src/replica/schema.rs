@@ -2,7 +2,12 @@
 //!
 //! Table and column names are the server's: the bare name in schema `public`, `schema.table` otherwise.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use landfall_zql::{Column, ColumnType, Schema, TableId, TableSchema};
+
+/// What stands in the place of a table that is gone; no table of a database can have this name.
+const GONE: &str = "\0gone";
 
 /// All syncable tables.
 #[derive(Debug, Clone)]
@@ -11,6 +16,7 @@ pub struct ReplicaSchema {
     pub zql: Schema,
     /// What the replica knows beyond that, by table id.
     pub tables: Vec<ReplicaTable>,
+    by_name: BTreeMap<String, TableId>,
 }
 
 /// A syncable table.
@@ -58,19 +64,56 @@ pub struct TableDraft {
 
 impl ReplicaSchema {
     /// Gives ids by name and puts the columns in order.
-    pub fn new(mut drafts: Vec<TableDraft>) -> Self {
+    pub fn new(drafts: Vec<TableDraft>) -> Self {
+        ReplicaSchema::of(Vec::new()).evolve(drafts)
+    }
+
+    /// The schema that follows this one. A table keeps its id while its rows are identified in the same way, so that
+    /// whoever has nothing to do with a change goes on undisturbed; a table that is gone leaves its place empty.
+    pub fn evolve(&self, mut drafts: Vec<TableDraft>) -> Self {
         drafts.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut zql = Vec::new();
-        let mut tables = Vec::new();
-        for (index, draft) in drafts.into_iter().enumerate() {
-            let table = ReplicaTable::new(TableId(index as u32), draft);
-            zql.push(table.zql());
-            tables.push(table);
+        let mut tables: Vec<ReplicaTable> = self
+            .tables
+            .iter()
+            .map(|table| ReplicaTable::gone(table.id))
+            .collect();
+        for draft in drafts {
+            let table = ReplicaTable::new(TableId(tables.len() as u32), draft);
+            match self
+                .table_by_name(&table.name)
+                .filter(|before| before.identity() == table.identity())
+            {
+                Some(before) => {
+                    let id = before.id;
+                    tables[id.0 as usize] = ReplicaTable { id, ..table };
+                }
+                None => tables.push(table),
+            }
         }
+        ReplicaSchema::of(tables)
+    }
+
+    fn of(tables: Vec<ReplicaTable>) -> Self {
+        let present = tables.iter().filter(|table| !table.is_gone());
         ReplicaSchema {
-            zql: Schema { tables: zql },
+            zql: Schema {
+                tables: tables.iter().map(ReplicaTable::zql).collect(),
+            },
+            by_name: present
+                .map(|table| (table.name.clone(), table.id))
+                .collect(),
             tables,
         }
+    }
+
+    /// The ids of all tables, of those that are gone as well.
+    pub fn all_ids(&self) -> BTreeSet<TableId> {
+        self.tables.iter().map(|table| table.id).collect()
+    }
+
+    /// The tables that there are.
+    pub fn present(&self) -> impl Iterator<Item = &ReplicaTable> {
+        self.tables.iter().filter(|table| !table.is_gone())
     }
 
     /// A table by its id.
@@ -80,11 +123,7 @@ impl ReplicaSchema {
 
     /// A table by its server name.
     pub fn table_by_name(&self, name: &str) -> Option<&ReplicaTable> {
-        let index = self
-            .tables
-            .binary_search_by(|table| table.name.as_str().cmp(name))
-            .ok()?;
-        self.tables.get(index)
+        self.table(*self.by_name.get(name)?)
     }
 }
 
@@ -121,6 +160,30 @@ impl ReplicaTable {
         }
     }
 
+    fn gone(id: TableId) -> Self {
+        ReplicaTable {
+            id,
+            name: GONE.to_owned(),
+            sql_name: GONE.to_owned(),
+            columns: Vec::new(),
+            row_key: Vec::new(),
+            unique_keys: Vec::new(),
+        }
+    }
+
+    /// Whether this is only the empty place of a table that is gone.
+    pub fn is_gone(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// What a row is identified by: names and types.
+    fn identity(&self) -> Vec<(&str, ColumnType)> {
+        let columns = self.row_key.iter().map(|&at| &self.columns[at]);
+        columns
+            .map(|column| (column.name.as_str(), column.ty))
+            .collect()
+    }
+
     fn zql(&self) -> TableSchema {
         let columns = self.columns.iter().map(|column| Column {
             name: column.name.clone(),
@@ -152,5 +215,45 @@ impl ReplicaTable {
         self.columns
             .binary_search_by(|column| column.name.as_str().cmp(name))
             .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(name: &str, columns: &[&str], key: &str) -> TableDraft {
+        let column = |name: &&str| ReplicaColumn {
+            name: (*name).to_owned(),
+            ty: ColumnType::String,
+            not_null: true,
+        };
+        TableDraft {
+            name: name.to_owned(),
+            sql_name: name.to_owned(),
+            columns: columns.iter().map(column).collect(),
+            row_key: vec![key.to_owned()],
+            unique_keys: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ids_outlive_changes_that_do_not_concern_them() {
+        let id = |schema: &ReplicaSchema, name: &str| schema.table_by_name(name).map(|t| t.id.0);
+        let first = ReplicaSchema::new(vec![
+            draft("b", &["id"], "id"),
+            draft("c", &["id"], "id"),
+            draft("d", &["id", "e"], "id"),
+        ]);
+        let next = first.evolve(vec![
+            draft("a", &["id"], "id"),
+            draft("c", &["id", "more"], "id"),
+            draft("d", &["id", "e"], "e"),
+        ]);
+        let ids: Vec<_> = ["a", "b", "c", "d"].map(|name| id(&next, name)).into();
+        assert_eq!(ids, [Some(3), None, Some(1), Some(4)]);
+        assert!(next.tables[0].is_gone() && next.tables[2].is_gone());
+        assert_eq!(next.zql.table_by_server_name("b"), None);
+        assert_eq!(next.present().count(), 3);
     }
 }

@@ -10,12 +10,12 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::cells::is_safe;
 use super::layout::{ROW_VERSION, SHARED_TABLES, version_cell};
 use super::{
-    LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, StateVersion, StepBuilder,
-    carried, indexes, pack_cells, quote, sql,
+    LeftOut, Replica, ReplicaColumn, ReplicaError, ReplicaSchema, ReplicaTable, StateVersion,
+    StepBuilder, TableDraft, carried, indexes, pack_cells, quote, sql,
 };
 
 /// Layout of the file; another one is loaded anew.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// Frames of the log after which it is copied into the file.
 const CHECKPOINT_FRAMES: i64 = 1000;
 
@@ -46,12 +46,13 @@ pub(crate) struct ReplicaState {
 
 /// The only writer of a replica file.
 pub(crate) struct ReplicaWriter {
-    conn: Connection,
-    schema: Arc<ReplicaSchema>,
+    pub(super) conn: Connection,
+    pub(super) schema: Arc<ReplicaSchema>,
     statements: Vec<Statements>,
     builder: RowBuilder,
-    step: StepBuilder,
-    new_schema: Option<Arc<ReplicaSchema>>,
+    pub(super) step: StepBuilder,
+    /// The schema before the open transaction, if that changes it.
+    old_schema: Option<Arc<ReplicaSchema>>,
     left_out: LeftOut,
     /// The version before the open transaction.
     version: StateVersion,
@@ -109,7 +110,7 @@ impl ReplicaWriter {
             statements: Vec::new(),
             builder: RowBuilder::default(),
             step: StepBuilder::default(),
-            new_schema: None,
+            old_schema: None,
             left_out: LeftOut::default(),
             version: 0,
         })
@@ -180,7 +181,8 @@ impl ReplicaWriter {
     }
 
     /// Drops everything in the file and makes empty tables for a schema, inside the open transaction.
-    pub fn recreate(&mut self, schema: Arc<ReplicaSchema>) -> Result<(), ReplicaError> {
+    pub fn recreate(&mut self, drafts: Vec<TableDraft>) -> Result<(), ReplicaError> {
+        let schema = Arc::new(self.schema.evolve(drafts));
         let tables = self
             .conn
             .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?
@@ -192,13 +194,22 @@ impl ReplicaWriter {
         }
         self.conn.execute_batch(STATE_TABLE)?;
         self.conn.execute_batch(SHARED_TABLES)?;
-        for table in &schema.tables {
+        for table in schema.present() {
             self.conn.execute_batch(&create_table(table))?;
         }
-        let version = self.version;
-        self.adopt(schema.clone(), version);
-        self.new_schema = Some(schema);
+        self.take_schema(schema.clone());
+        for id in schema.all_ids() {
+            self.step.reset(id);
+        }
         Ok(())
+    }
+
+    /// Changes the schema in the open transaction; a rollback brings the old one back.
+    pub(super) fn take_schema(&mut self, schema: Arc<ReplicaSchema>) {
+        let before = self.schema.clone();
+        self.old_schema.get_or_insert(before);
+        let version = self.version;
+        self.adopt(schema, version);
     }
 
     /// Adds a row to a table that is being filled.
@@ -221,27 +232,29 @@ impl ReplicaWriter {
         Ok(())
     }
 
-    /// Makes the indexes of the unique keys; call it when the tables are filled.
+    /// Makes the indexes of all unique keys; call it when the tables are filled.
     pub fn index_keys(&self) -> Result<(), ReplicaError> {
-        for table in &self.schema.tables {
-            for (at, key) in table.unique_keys.iter().enumerate() {
-                let mut row_key = table.row_key.clone();
-                row_key.sort_unstable();
-                // Other unique keys may be deferred upstream: they hold at commits only, not after each change.
-                let (unique, key) = if *key == row_key {
-                    ("UNIQUE", &table.row_key)
-                } else {
-                    ("", key)
-                };
-                let columns: Vec<String> =
-                    key.iter().map(|&c| quote(&table.columns[c].name)).collect();
-                self.conn.execute_batch(&format!(
-                    "CREATE {unique} INDEX {} ON {} ({})",
-                    quote(&format!("_landfall_key_{}_{at}", table.sql_name)),
-                    quote(&table.sql_name),
-                    columns.join(",")
-                ))?;
-            }
+        self.schema.present().try_for_each(|t| self.index_table(t))
+    }
+
+    /// Makes the indexes of a table's unique keys.
+    pub(super) fn index_table(&self, table: &ReplicaTable) -> Result<(), ReplicaError> {
+        for (at, key) in table.unique_keys.iter().enumerate() {
+            let mut row_key = table.row_key.clone();
+            row_key.sort_unstable();
+            // Other unique keys may be deferred upstream: they hold at commits only, not after each change.
+            let (unique, key) = if *key == row_key {
+                ("UNIQUE", &table.row_key)
+            } else {
+                ("", key)
+            };
+            let columns: Vec<String> = key.iter().map(|&c| quote(&table.columns[c].name)).collect();
+            self.conn.execute_batch(&format!(
+                "CREATE {unique} INDEX {} ON {} ({})",
+                quote(&format!("_landfall_key_{}_{at}", table.sql_name)),
+                quote(&table.sql_name),
+                columns.join(",")
+            ))?;
         }
         Ok(())
     }
@@ -407,11 +420,18 @@ impl ReplicaWriter {
         Ok(())
     }
 
+    /// Stores the published tables in the open transaction.
+    pub fn set_tables(&mut self, tables: &str) -> Result<(), ReplicaError> {
+        self.conn
+            .execute("UPDATE _landfall_state SET tables = ?1", [tables])?;
+        Ok(())
+    }
+
     /// Commits a file that nobody else sees yet, synced.
     pub fn commit_load(&mut self, version: StateVersion) -> Result<(), ReplicaError> {
         self.conn.execute_batch("COMMIT")?;
         self.step = StepBuilder::default();
-        self.new_schema = None;
+        self.old_schema = None;
         self.version = version;
         Ok(())
     }
@@ -426,18 +446,14 @@ impl ReplicaWriter {
         self.conn
             .prepare_cached("UPDATE _landfall_state SET version = ?1, confirmed = ?2")?
             .execute([version_cell(version), version_cell(confirmed)])?;
-        let new_schema = self.new_schema.take();
-        let has_schema = new_schema.is_some();
-        let mut advance = std::mem::take(&mut self.step).finish(self.version, version);
-        if has_schema {
-            advance.changes.clear();
-            advance.reset = super::Reset::Schema;
-        }
-        replica.enter(advance, new_schema);
+        let advance = std::mem::take(&mut self.step).finish(self.version, version);
+        let has_schema = self.old_schema.is_some();
+        replica.enter(advance, has_schema.then(|| self.schema.clone()));
         if let Err(error) = self.conn.execute_batch("COMMIT") {
             replica.retract(has_schema);
             return Err(error.into());
         }
+        self.old_schema = None;
         self.version = version;
         replica.announce();
         Ok(())
@@ -446,7 +462,10 @@ impl ReplicaWriter {
     /// Gives up the open transaction, if there is one.
     pub fn rollback(&mut self) -> Result<(), ReplicaError> {
         self.step = StepBuilder::default();
-        self.new_schema = None;
+        if let Some(schema) = self.old_schema.take() {
+            let version = self.version;
+            self.adopt(schema, version);
+        }
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
@@ -546,18 +565,17 @@ fn fill(
         .collect()
 }
 
-fn create_table(table: &ReplicaTable) -> String {
-    let mut parts: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| {
-            let affinity = match column.ty {
-                ColumnType::Number | ColumnType::Boolean => "NUMERIC",
-                ColumnType::String | ColumnType::Json | ColumnType::Null => "TEXT",
-            };
-            format!("{} {affinity}", quote(&column.name))
-        })
-        .collect();
+/// A column as CREATE TABLE and ALTER TABLE take it.
+pub(super) fn column_definition(column: &ReplicaColumn) -> String {
+    let affinity = match column.ty {
+        ColumnType::Number | ColumnType::Boolean => "NUMERIC",
+        ColumnType::String | ColumnType::Json | ColumnType::Null => "TEXT",
+    };
+    format!("{} {affinity}", quote(&column.name))
+}
+
+pub(super) fn create_table(table: &ReplicaTable) -> String {
+    let mut parts: Vec<String> = table.columns.iter().map(column_definition).collect();
     parts.push(format!("{} INTEGER NOT NULL", quote(ROW_VERSION)));
     format!(
         "CREATE TABLE {} ({})",

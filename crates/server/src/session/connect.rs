@@ -113,6 +113,21 @@ impl Group {
         Ok(())
     }
 
+    /// The database's tables changed: clients that were made for others cannot go on.
+    pub(super) fn check_stored_schema(&mut self) {
+        let stored = self.record.client_schema.as_deref();
+        let Some(schema) = stored.and_then(|text| serde_json::from_str::<ClientSchema>(text).ok())
+        else {
+            return;
+        };
+        if let Err(message) = self.rules.check_schema(&schema) {
+            let body = ErrorBody::new(ErrorKind::SchemaVersionNotSupported, message);
+            for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+                self.fail(connection, body.clone());
+            }
+        }
+    }
+
     fn check_client_schema(
         &mut self,
         context: &ConnectionContext,

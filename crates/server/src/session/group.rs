@@ -554,6 +554,7 @@ impl Group {
                     self.query_failed(errored(&hash, "", message.clone()));
                 }
             }
+            PoolEvent::SchemaChanged => self.check_stored_schema(),
             PoolEvent::Restarted => {
                 let body = ErrorBody::rehome("the server reads its queries anew");
                 for connection in self.connections.keys().copied().collect::<Vec<_>>() {

@@ -85,6 +85,18 @@ impl Database {
         row.and_then(|row| row.get(0))
     }
 
+    /// Drops the database's slots; a walsender may need a moment to end.
+    pub async fn drop_slots(&self) {
+        const DROP: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
+        for _ in 0..100 {
+            if self.client.batch_execute(DROP).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the slots stay in use");
+    }
+
     /// Where the replica file is.
     pub fn replica_file(&self) -> PathBuf {
         self.folder.path().join("replica.db")

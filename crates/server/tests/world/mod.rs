@@ -117,6 +117,12 @@ impl World {
     }
 
     pub async fn with(backend: Backend, flags: &[&str]) -> World {
+        if std::env::var_os("RUST_LOG").is_some() {
+            // Fails when another test of the binary has done it.
+            let _ = tracing_subscriber::fmt()
+                .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+                .try_init();
+        }
         let dir = tempfile::tempdir().expect("temporary directory");
         let database = match backend {
             Backend::Embedded => {

@@ -13,7 +13,7 @@ use super::tables::{self, MAX_KEY, UserTable};
 use super::witness::Witness;
 use crate::replica::{
     Advance, Layout, LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset,
-    StateVersion, StepBuilder, carried, read_row, select_by_key,
+    StateVersion, StepBuilder, TableDraft, carried, read_row, select_by_key,
 };
 use crate::upstream::UpstreamError;
 
@@ -59,11 +59,8 @@ pub fn install(conn: &Connection) -> Result<(Vec<UserTable>, bool), UpstreamErro
     }
 }
 
-/// The schema that queries see.
-pub fn replica_schema(tables: &[UserTable]) -> Arc<ReplicaSchema> {
-    Arc::new(ReplicaSchema::new(
-        tables.iter().map(UserTable::draft).collect(),
-    ))
+fn drafts(tables: &[UserTable]) -> Vec<TableDraft> {
+    tables.iter().map(UserTable::draft).collect()
 }
 
 /// Follows the file's versions and publishes a step for each that it meets.
@@ -93,7 +90,7 @@ impl Follower {
             old.query_row("SELECT generation FROM _landfall_state", [], |row| {
                 row.get(0)
             })?;
-        let schema = replica_schema(&tables);
+        let schema = Arc::new(ReplicaSchema::new(drafts(&tables)));
         let public = format!("file-{generation}");
         let replica = Replica::new(path, Layout::Embedded, &public, version, schema.clone());
         Ok(Follower {
@@ -184,10 +181,11 @@ impl Follower {
         tracing::info!("the tables changed: everything is read anew");
         self.schema_version = schema_version(&self.new)?;
         let version = Layout::Embedded.version(&self.new)?;
-        self.schema = replica_schema(&tables);
+        self.schema = Arc::new(self.schema.evolve(drafts(&tables)));
         self.tables = tables;
         let mut advance = self.collect_own(version)?;
-        advance.reset = Reset::Schema;
+        // A trigger may have been missing as well, so no table's changes are sure to be in the log.
+        advance.reset = Reset::Tables(self.schema.all_ids());
         self.hand_out(advance, Some(self.schema.clone()));
         Ok(())
     }

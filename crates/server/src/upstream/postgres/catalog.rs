@@ -7,12 +7,18 @@ use tokio_postgres::GenericClient;
 
 use super::kind::{Kind, TypeFacts};
 use super::pgoutput::Relation;
-use crate::replica::{ReplicaColumn, ReplicaSchema, TableDraft};
+use crate::replica::{ReplicaColumn, TableDraft};
 use crate::upstream::UpstreamError;
 
 /// A published table as the catalogue describes it. Kept in the replica file, to notice changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedTable {
+    /// Its object id, which renaming does not change.
+    pub oid: u32,
+    /// The file that holds its rows; another one after its rows were written anew. 0 for a partitioned table.
+    pub file: u32,
+    /// The highest number that a column of it ever had.
+    pub last_column: i16,
     /// Its schema.
     pub schema: String,
     /// Its name.
@@ -32,6 +38,10 @@ pub struct PublishedTable {
 /// A published column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedColumn {
+    /// Its number, which renaming does not change and no other column gets later.
+    pub number: i16,
+    /// Whether rows from before the column was added have a value in it.
+    pub filled: bool,
     /// Its name.
     pub name: String,
     /// The object id of its type.
@@ -60,7 +70,8 @@ pub struct UniqueIndex {
 const COLUMNS: &str = "
 SELECT n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p',
        a.attname::text, a.atttypid::oid, quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
-       t.typname::text, t.typtype::text, e.typname::text, e.typtype::text, a.attnotnull
+       t.typname::text, t.typtype::text, e.typname::text, e.typtype::text, a.attnotnull,
+       c.oid, c.relfilenode, c.relnatts, a.attnum, a.atthasmissing
 FROM (SELECT DISTINCT schemaname, tablename, attnames FROM pg_publication_tables WHERE pubname = ANY($1)) p
 JOIN pg_namespace n ON n.nspname = p.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
@@ -101,6 +112,9 @@ pub async fn read(
         let table = tables
             .entry((schema.clone(), name.clone()))
             .or_insert_with(|| PublishedTable {
+                oid: row.get(12),
+                file: row.get(13),
+                last_column: row.get(14),
                 schema,
                 name,
                 identity: first_byte(row.get(2)),
@@ -151,6 +165,8 @@ fn column(row: &tokio_postgres::Row) -> PublishedColumn {
         class: first_byte(row.get(8)),
     };
     PublishedColumn {
+        number: row.get(15),
+        filled: row.get(16),
         name: row.get(4),
         type_id: row.get(5),
         type_sql: row.get(6),
@@ -184,7 +200,9 @@ impl PublishedTable {
 
     /// Whether the publisher still describes the table as the replica knows it.
     pub fn matches(&self, relation: &Relation) -> bool {
-        self.identity == relation.identity
+        self.schema == relation.schema
+            && self.name == relation.name
+            && self.identity == relation.identity
             && self.columns.len() == relation.columns.len()
             && self
                 .columns
@@ -199,6 +217,24 @@ impl PublishedTable {
                 .iter()
                 .any(|c| c.name == *name && c.not_null && c.kind.is_some())
         })
+    }
+
+    /// Whether nothing that concerns the replica differs.
+    pub fn is_same(&self, other: &PublishedTable) -> bool {
+        let essence = |table: &PublishedTable| {
+            let mut table = table.clone();
+            (table.file, table.last_column) = (0, 0);
+            table.columns.iter_mut().for_each(|c| c.filled = false);
+            table
+        };
+        essence(self) == essence(other)
+    }
+
+    /// The numbers of the columns that old rows are found by; none if the table is not synced.
+    pub fn key_numbers(&self) -> Option<Vec<i16>> {
+        let key = self.row_key().ok()?;
+        let number = |name: &String| Some(self.columns.iter().find(|c| c.name == *name)?.number);
+        key.columns.iter().map(number).collect()
     }
 
     /// The key that old rows are found by, or why there is none.
@@ -262,10 +298,7 @@ impl PublishedTable {
 }
 
 /// The replica's tables for what is published, and one warning for each thing that is left out.
-pub fn replica_schema(
-    tables: &[PublishedTable],
-    internal: &[String],
-) -> (ReplicaSchema, Vec<String>) {
+pub fn drafts(tables: &[PublishedTable], internal: &[String]) -> (Vec<TableDraft>, Vec<String>) {
     let mut drafts: Vec<TableDraft> = Vec::new();
     let mut warnings = Vec::new();
     let mut names = BTreeSet::new();
@@ -301,5 +334,5 @@ pub fn replica_schema(
             Err(reason) => warnings.push(format!("table {name} is not synced: {reason}")),
         }
     }
-    (ReplicaSchema::new(drafts), warnings)
+    (drafts, warnings)
 }

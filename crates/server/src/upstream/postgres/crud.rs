@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures::future::BoxFuture;
-use landfall_zql::{Row, RowBuilder};
+use landfall_zql::{Row, RowBuilder, TableId};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::types::Value as Cell;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ const POOL_SIZE: usize = 8;
 #[derive(Debug, Default)]
 pub struct WritableTables {
     schema: Option<Arc<ReplicaSchema>>,
-    tables: Vec<WritableTable>,
+    tables: BTreeMap<TableId, WritableTable>,
 }
 
 #[derive(Debug)]
@@ -54,18 +54,18 @@ impl WritableTables {
             .map(|table| (table.server_name(), table))
             .collect();
         let tables = schema
-            .tables
-            .iter()
+            .present()
             .filter_map(|table| {
                 let published = by_name.get(&table.name)?;
                 let columns = table.columns.iter().filter_map(|column| {
                     let found = published.columns.iter().find(|c| c.name == column.name)?;
                     Some((found.type_sql.clone(), found.kind.clone()?))
                 });
-                Some(WritableTable {
+                let writable = WritableTable {
                     sql: published.sql(),
                     columns: columns.collect(),
-                })
+                };
+                Some((table.id, writable))
             })
             .collect();
         WritableTables {
@@ -347,7 +347,7 @@ impl<'a> Operation<'a> {
         let unknown = || Abort::Failed(format!("there is no table {:?}", op.table));
         let schema = tables.schema.as_deref().ok_or_else(unknown)?;
         let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
-        let writable = tables.tables.get(table.id.0 as usize).ok_or_else(unknown)?;
+        let writable = tables.tables.get(&table.id).ok_or_else(unknown)?;
         let key = table.unique_key(&op.primary_key).ok_or_else(|| {
             Abort::Failed(format!(
                 "{:?} is not a key of table {}",

@@ -1,5 +1,8 @@
 //! The initial copy: a new slot, its exported snapshot, and every published row into the replica.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures::{StreamExt, pin_mut};
 use pgwire_replication::{Lsn, ReplicationClient};
 use rusqlite::types::Value as Cell;
@@ -10,8 +13,8 @@ use super::copy_text::{CopyError, CopyRows};
 use super::plan::{self, Plan, Target};
 use super::session::Address;
 use super::setup::{self, Names};
-use super::{quote, values};
-use crate::replica::{ReplicaState, ReplicaWriter};
+use super::{quote, schema_change, values};
+use crate::replica::{ReplicaState, ReplicaWriter, TableDraft};
 use crate::upstream::UpstreamError;
 
 /// Everything a load needs to know.
@@ -47,22 +50,10 @@ impl Load<'_> {
         writer: &mut ReplicaWriter,
     ) -> Result<Loaded, UpstreamError> {
         let slot = self.names.new_slot();
-        let config = self.address.replication(&slot, self.publications, 0);
-        let mut session = ReplicationClient::connect_gated(config).await?;
-        let system = session.identify_system().await?;
-        let rows = session
-            .simple_query(&format!(
-                "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')",
-                quote(&slot)
-            ))
-            .await?;
-        let exported = Exported::read(&rows)?;
-        let generation = format!("pg-{}-{}", system.system_id, system.timeline);
-        let copied = self
-            .copy(client, writer, &exported, &slot, generation)
-            .await;
+        let mut snapshot = self.snapshot(&slot, "").await?;
+        let copied = self.copy(client, writer, &snapshot, &slot).await;
         // The snapshot lived as long as this session.
-        session.abort();
+        snapshot.session.abort();
         if copied.is_err()
             && let Err(error) = drop_after_session(client, &slot).await
         {
@@ -71,28 +62,35 @@ impl Load<'_> {
         copied
     }
 
+    /// Makes a slot, and the snapshot that its stream goes on from.
+    async fn snapshot(&self, slot: &str, kind: &str) -> Result<Snapshot, UpstreamError> {
+        let config = self.address.replication(slot, self.publications, 0);
+        let mut session = ReplicationClient::connect_gated(config).await?;
+        let system = session.identify_system().await?;
+        let rows = session
+            .simple_query(&format!(
+                "CREATE_REPLICATION_SLOT {} {kind} LOGICAL pgoutput (SNAPSHOT 'export')",
+                quote(slot)
+            ))
+            .await?;
+        Ok(Snapshot {
+            session,
+            exported: Exported::read(&rows)?,
+            generation: format!("pg-{}-{}", system.system_id, system.timeline),
+        })
+    }
+
     async fn copy(
         &self,
         client: &mut Client,
         writer: &mut ReplicaWriter,
-        exported: &Exported,
+        snapshot: &Snapshot,
         slot: &str,
-        generation: String,
     ) -> Result<Loaded, UpstreamError> {
-        let transaction = client.transaction().await?;
-        transaction
-            .batch_execute(&format!(
-                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
-                exported.snapshot.replace('\'', "''")
-            ))
-            .await?;
+        let transaction = snapshot.exported.open(client).await?;
         let tables = catalog::read(&transaction, self.publications).await?;
-        let (schema, warnings) = catalog::replica_schema(&tables, &self.names.internal());
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
-        writer.recreate(std::sync::Arc::new(schema))?;
-        let version = exported.version();
+        writer.recreate(self.drafts(&tables))?;
+        let version = snapshot.exported.version();
         for table in &tables {
             let plan = plan::plan(table, writer.schema(), self.names);
             copy_table(&transaction, writer, table, &plan, version).await?;
@@ -101,16 +99,109 @@ impl Load<'_> {
         writer.index_keys()?;
         let state = ReplicaState {
             version,
-            confirmed: exported.consistent_point,
-            generation,
+            confirmed: snapshot.exported.consistent_point,
+            generation: snapshot.generation.clone(),
             slot: slot.to_owned(),
             publications: self.publications.join(","),
-            tables: serde_json::to_string(&tables)
-                .map_err(|error| UpstreamError::Data(error.to_string()))?,
+            tables: to_json(&tables)?,
         };
         writer.set_state(&state)?;
         Ok(Loaded { state, tables })
     }
+
+    /// The replica's tables; what is left out is said.
+    fn drafts(&self, tables: &[PublishedTable]) -> Vec<TableDraft> {
+        let (drafts, warnings) = catalog::drafts(tables, &self.names.internal());
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        drafts
+    }
+
+    /// Takes up the tables as they are published now, in the writer's open transaction: what can be kept stays, the
+    /// rest is copied. The replica then is as of no version, until the stream has reached the crossing.
+    pub async fn alter(
+        &self,
+        client: &mut Client,
+        writer: &mut ReplicaWriter,
+        before: &[PublishedTable],
+        keep: bool,
+    ) -> Result<Crossing, UpstreamError> {
+        let slot = self.names.new_slot();
+        let mut snapshot = self.snapshot(&slot, "TEMPORARY").await?;
+        let altered = self
+            .alter_at(client, writer, &snapshot.exported, before, keep)
+            .await;
+        snapshot.session.abort();
+        altered
+    }
+
+    async fn alter_at(
+        &self,
+        client: &mut Client,
+        writer: &mut ReplicaWriter,
+        exported: &Exported,
+        before: &[PublishedTable],
+        keep: bool,
+    ) -> Result<Crossing, UpstreamError> {
+        let transaction = exported.open(client).await?;
+        let tables = catalog::read(&transaction, self.publications).await?;
+        let known = if keep { before } else { &[] };
+        let kept = schema_change::kept(known, &tables, &self.names.internal());
+        let empty = writer.alter(self.drafts(&tables), &kept)?;
+        let version = exported.version();
+        let mut copied = BTreeSet::new();
+        for table in &tables {
+            let plan = plan::plan(table, writer.schema(), self.names);
+            let is_empty = |id| empty.contains(id);
+            if matches!(&plan.target, Target::Table { id, .. } if is_empty(id)) {
+                copy_table(&transaction, writer, table, &plan, version).await?;
+                copied.insert(table.oid);
+            }
+        }
+        transaction.commit().await?;
+        writer.index_filled(&empty)?;
+        // Something for the stream to bring, however idle the database is.
+        client
+            .execute(
+                "SELECT pg_logical_emit_message(false, 'landfall', 'schema')",
+                &[],
+            )
+            .await?;
+        Ok(Crossing {
+            position: exported.consistent_point,
+            version,
+            before: before.into(),
+            tables: tables.into(),
+            copied,
+        })
+    }
+}
+
+/// Where the stream meets tables that were altered: up to there some of its changes are in them already.
+pub struct Crossing {
+    /// The position in the log.
+    pub position: u64,
+    /// The version of the replica at it.
+    pub version: u64,
+    /// The published tables before it.
+    pub before: Arc<[PublishedTable]>,
+    /// The published tables at it.
+    pub tables: Arc<[PublishedTable]>,
+    /// Object ids of tables that were copied at it.
+    pub copied: BTreeSet<u32>,
+}
+
+/// Published tables as they are kept in the replica file.
+pub fn to_json(tables: &[PublishedTable]) -> Result<String, UpstreamError> {
+    serde_json::to_string(tables).map_err(|error| UpstreamError::Data(error.to_string()))
+}
+
+/// A snapshot, which lives as long as its idle session.
+struct Snapshot {
+    session: ReplicationClient,
+    exported: Exported,
+    generation: String,
 }
 
 async fn drop_after_session(client: &Client, slot: &str) -> Result<(), UpstreamError> {
@@ -143,6 +234,21 @@ impl Exported {
         })
     }
 
+    /// A transaction that sees the snapshot.
+    async fn open<'a>(
+        &self,
+        client: &'a mut Client,
+    ) -> Result<tokio_postgres::Transaction<'a>, UpstreamError> {
+        let transaction = client.transaction().await?;
+        transaction
+            .batch_execute(&format!(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+                self.snapshot.replace('\'', "''")
+            ))
+            .await?;
+        Ok(transaction)
+    }
+
     /// The version of the snapshot: below that of the first commit after it, which may begin at the very point.
     fn version(&self) -> u64 {
         self.consistent_point.saturating_sub(1)
@@ -162,7 +268,7 @@ async fn copy_table(
     let columns: Vec<String> = plan
         .columns
         .iter()
-        .map(|&(at, _)| quote(&table.columns[at].name))
+        .filter_map(|(at, _)| Some(quote(&table.columns.get((*at)?)?.name)))
         .collect();
     let only = if table.partitioned { "" } else { "ONLY " };
     let filter = if table.filters.is_empty() {

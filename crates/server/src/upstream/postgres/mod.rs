@@ -12,6 +12,7 @@ mod look;
 mod pg_time;
 mod pgoutput;
 mod plan;
+mod schema_change;
 mod session;
 mod setup;
 mod stream;
@@ -28,11 +29,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::{Started, State, Status, UpstreamError};
-use crate::replica::{Layout, Replica, ReplicaError, ReplicaState, ReplicaWriter};
+use crate::replica::{Layout, Replica, ReplicaError, ReplicaSchema, ReplicaState, ReplicaWriter};
 
 use catalog::PublishedTable;
 use crud::{PostgresUpstream, WritableTables};
-use load::Load;
+use load::{Crossing, Load};
 use session::Address;
 use setup::Names;
 use stream::Applier;
@@ -41,6 +42,10 @@ pub(super) use look::look;
 
 pub(crate) use crate::replica::quote;
 
+/// How often the catalogue is compared with what is followed: a change of an unused table sends nothing by itself.
+const CATALOGUE_INTERVAL: Duration = Duration::from_secs(5);
+/// Attempts to take up a changed schema before everything is copied anew.
+const MAX_FAILED_CHANGES: u32 = 3;
 /// Longest pause between attempts to reconnect.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -81,6 +86,7 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
         status: status.clone(),
         tables: tables.clone(),
         stop: stopped,
+        ready: None,
     };
     // A runtime of its own: the stream must not depend on when the caller's ends. Its one worker reads the socket
     // while the thread applies.
@@ -105,6 +111,9 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
     })
 }
 
+/// Tells whoever waits for a replica that can be read.
+type Ready = oneshot::Sender<Result<Replica, UpstreamError>>;
+
 /// The thread that follows the stream.
 struct Follower {
     address: Arc<Address>,
@@ -113,17 +122,23 @@ struct Follower {
     status: Arc<Mutex<Status>>,
     tables: Arc<RwLock<Arc<WritableTables>>>,
     stop: watch::Receiver<bool>,
+    /// Whoever waits for a replica that can be read.
+    ready: Option<Ready>,
 }
 
 /// What is followed at the moment.
 struct Following {
     writer: ReplicaWriter,
     replica: Replica,
-    tables: Vec<PublishedTable>,
+    tables: Arc<[PublishedTable]>,
+    /// Whether the file shows tables as they were before the server was stopped.
+    is_outdated: bool,
+    /// How often a changed schema could not be taken up.
+    failed_changes: u32,
 }
 
 impl Follower {
-    fn run(mut self, handle: &Handle, ready: oneshot::Sender<Result<Replica, UpstreamError>>) {
+    fn run(mut self, handle: &Handle, ready: Ready) {
         let mut following = match handle.block_on(self.open()) {
             Ok(following) => following,
             Err(error) => {
@@ -135,8 +150,9 @@ impl Follower {
                 return;
             }
         };
-        if ready.send(Ok(following.replica.clone())).is_err() {
-            return;
+        self.ready = Some(ready);
+        if !following.is_outdated {
+            tell_ready(&mut self.ready, &following.replica);
         }
         handle.block_on(self.follow(&mut following));
         let mut status = self.status.lock();
@@ -159,23 +175,34 @@ impl Follower {
             let Err(error) = outcome else {
                 continue;
             };
-            tracing::warn!(%error, "following Postgres was interrupted");
+            if matches!(error, UpstreamError::SchemaChanged(_)) {
+                tracing::info!(%error, "taking up the changed schema");
+                if following.failed_changes == 0 {
+                    continue;
+                }
+            } else {
+                tracing::warn!(%error, "following Postgres was interrupted");
+            }
             self.set_state(State::Disconnected {
                 reason: error.to_string(),
             });
-            let anew = matches!(
-                error,
-                UpstreamError::SlotLost(_)
-                    | UpstreamError::SchemaChanged(_)
-                    | UpstreamError::Replica(ReplicaError::Damaged(_))
-            );
+            let anew = following.failed_changes >= MAX_FAILED_CHANGES
+                || matches!(
+                    error,
+                    UpstreamError::SlotLost(_) | UpstreamError::Replica(ReplicaError::Damaged(_))
+                );
             if anew {
                 match self.resync(following).await {
                     Ok(()) => {
+                        tell_ready(&mut self.ready, &following.replica);
                         failures = 0;
                         continue;
                     }
                     Err(error @ UpstreamError::OtherDatabase) => {
+                        if let Some(ready) = self.ready.take() {
+                            // Whoever waited may have given up.
+                            let _ = ready.send(Err(UpstreamError::OtherDatabase));
+                        }
                         tracing::error!(%error, "following Postgres has ended");
                         self.set_state(State::Stopped {
                             reason: error.to_string(),
@@ -212,7 +239,7 @@ impl Follower {
 
     /// One connection's worth of following.
     async fn session(&mut self, following: &mut Following) -> Result<(), UpstreamError> {
-        let client = self.address.connect().await?;
+        let mut client = self.address.connect().await?;
         let publications =
             setup::prepare(&client, &self.names, &self.settings.publications).await?;
         let state = following
@@ -220,30 +247,67 @@ impl Follower {
             .state()?
             .ok_or_else(|| ReplicaError::Damaged("its state is gone".to_owned()))?;
         self.check_slot(&client, &state, &publications).await?;
+        let published = catalog::read(&client, &publications).await?;
+        let crossing = if schema_change::differs(&following.tables, &published) {
+            following.failed_changes += 1;
+            Some(self.alter(&mut client, following, &publications).await?)
+        } else {
+            None
+        };
         let config = self
             .address
             .replication(&state.slot, &publications, state.confirmed);
         let mut stream = ReplicationClient::connect(config).await?;
         stream.wait_started().await?;
-        drop(client);
         tracing::info!(slot = %state.slot, version = state.version, "following Postgres");
-        self.set_state(State::Connected);
         let mut applier = Applier::new(
             &mut following.writer,
             &following.replica,
-            &following.tables,
+            following.tables.clone(),
             &self.names,
             state.version,
             state.confirmed,
         );
+        if let Some(crossing) = crossing {
+            let tables = crossing.tables.clone();
+            applier.cross(&mut stream, &mut self.stop, crossing).await?;
+            following.tables = tables;
+            following.failed_changes = 0;
+            let schema = following.replica.schema();
+            self.set_tables(&following.tables, schema);
+        }
+        tell_ready(&mut self.ready, &following.replica);
+        self.status.lock().state = State::Connected;
+        let watch = watch_catalogue(client, publications, following.tables.clone());
         let status = self.status.clone();
-        let outcome = applier
-            .follow(&mut stream, &mut self.stop, |lag| status.lock().lag = lag)
-            .await;
+        let progress = |lag| status.lock().lag = lag;
+        let outcome = tokio::select! {
+            outcome = applier.follow(&mut stream, &mut self.stop, progress) => outcome,
+            error = watch => Err(error),
+        };
         if outcome.is_ok() {
             stream.shutdown().await?;
         }
         outcome
+    }
+
+    /// Takes up the tables as they are published now. Until the stream has crossed, the writer's transaction is open
+    /// and readers see the old state.
+    async fn alter(
+        &self,
+        client: &mut tokio_postgres::Client,
+        following: &mut Following,
+        publications: &[String],
+    ) -> Result<Crossing, UpstreamError> {
+        following.writer.begin()?;
+        let keep = following.failed_changes <= 1;
+        let crossing = self
+            .loader(publications)
+            .alter(client, &mut following.writer, &following.tables, keep)
+            .await?;
+        let tables = load::to_json(&crossing.tables)?;
+        following.writer.set_tables(&tables)?;
+        Ok(crossing)
     }
 
     async fn check_slot(
@@ -253,7 +317,7 @@ impl Follower {
         publications: &[String],
     ) -> Result<(), UpstreamError> {
         if state.publications != publications.join(",") {
-            return Err(UpstreamError::SchemaChanged(
+            return Err(UpstreamError::SlotLost(
                 "other publications are to be followed".to_owned(),
             ));
         }
@@ -305,17 +369,12 @@ impl Follower {
         self.check_slot(client, &state, publications).await?;
         let tables: Vec<PublishedTable> = serde_json::from_str(&state.tables)
             .map_err(|error| ReplicaError::Damaged(format!("its tables: {error}")))?;
-        if catalog::read(client, publications).await? != tables {
-            return Err(UpstreamError::SchemaChanged(
-                "the published tables are others than before".to_owned(),
-            ));
-        }
         writer.serve_mode()?;
-        let (schema, warnings) = catalog::replica_schema(&tables, &self.names.internal());
+        let (drafts, warnings) = catalog::drafts(&tables, &self.names.internal());
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let schema = Arc::new(schema);
+        let schema = Arc::new(ReplicaSchema::new(drafts));
         writer.adopt(schema.clone(), state.version);
         let path = &self.settings.replica_file;
         let replica = Replica::new(
@@ -329,7 +388,12 @@ impl Follower {
         Ok(Some(Following {
             writer,
             replica,
-            tables,
+            is_outdated: schema_change::differs(
+                &tables,
+                &catalog::read(client, publications).await?,
+            ),
+            tables: tables.into(),
+            failed_changes: 0,
         }))
     }
 
@@ -354,8 +418,8 @@ impl Follower {
         setup::drop_unused_slots(client, &self.names, &loaded.state.slot).await?;
         let mut writer = ReplicaWriter::open(path)?;
         writer.serve_mode()?;
-        let (schema, _) = catalog::replica_schema(&loaded.tables, &self.names.internal());
-        let schema = Arc::new(schema);
+        let (drafts, _) = catalog::drafts(&loaded.tables, &self.names.internal());
+        let schema = Arc::new(ReplicaSchema::new(drafts));
         writer.adopt(schema.clone(), loaded.state.version);
         let replica = Replica::new(
             path,
@@ -368,7 +432,9 @@ impl Follower {
         Ok(Following {
             writer,
             replica,
-            tables: loaded.tables,
+            is_outdated: false,
+            tables: loaded.tables.into(),
+            failed_changes: 0,
         })
     }
 
@@ -398,20 +464,46 @@ impl Follower {
             return Err(UpstreamError::OtherDatabase);
         }
         self.set_tables(&loaded.tables, following.writer.schema().clone());
+        following.failed_changes = 0;
         following
             .writer
             .commit(&following.replica, state.version, state.confirmed)?;
         following.writer.sync(state.confirmed)?;
-        following.tables = loaded.tables;
+        following.tables = loaded.tables.into();
         setup::drop_unused_slots(&client, &self.names, &state.slot).await
     }
 
-    fn set_tables(&self, tables: &[PublishedTable], schema: Arc<crate::replica::ReplicaSchema>) {
+    fn set_tables(&self, tables: &[PublishedTable], schema: Arc<ReplicaSchema>) {
         *self.tables.write() = Arc::new(WritableTables::new(tables, schema));
     }
 
     fn set_state(&self, state: State) {
         self.status.lock().state = state;
+    }
+}
+
+fn tell_ready(ready: &mut Option<Ready>, replica: &Replica) {
+    if let Some(ready) = ready.take() {
+        // Whoever waited may have given up.
+        let _ = ready.send(Ok(replica.clone()));
+    }
+}
+
+/// Returns when the catalogue differs from what is followed, or cannot be read.
+async fn watch_catalogue(
+    client: tokio_postgres::Client,
+    publications: Vec<String>,
+    tables: Arc<[PublishedTable]>,
+) -> UpstreamError {
+    loop {
+        tokio::time::sleep(CATALOGUE_INTERVAL).await;
+        match catalog::read(&client, &publications).await {
+            Ok(published) if schema_change::differs(&tables, &published) => {
+                return UpstreamError::SchemaChanged("the catalogue shows other tables".to_owned());
+            }
+            Ok(_) => {}
+            Err(error) => return error,
+        }
     }
 }
 

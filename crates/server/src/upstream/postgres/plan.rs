@@ -5,9 +5,9 @@ use rusqlite::types::Value as Cell;
 
 use super::catalog::PublishedTable;
 use super::kind::Kind;
-use super::pgoutput::{Field, Tuple};
+use super::pgoutput::{Field, Relation, Tuple};
 use super::setup::Names;
-use super::values::{self, ValueError};
+use super::values;
 use crate::replica::{ReplicaSchema, ReplicaWriter};
 use crate::upstream::UpstreamError;
 
@@ -31,15 +31,18 @@ pub enum Target {
     Skipped,
 }
 
+/// The place of a column in a row of the upstream; a column without one is NULL.
+pub type Place = Option<usize>;
+
 /// The way of a table's rows.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Where they go.
     pub target: Target,
-    /// For each column in the order of the target: its place upstream, and its kind.
-    pub columns: Vec<(usize, Kind)>,
-    /// Name, for messages.
-    pub table: PublishedTable,
+    /// For each column in the order of the target: its place upstream, if it has one, and its kind.
+    pub columns: Vec<(Place, Kind)>,
+    /// Name of the table, for messages.
+    pub name: String,
 }
 
 /// Columns of our own upstream tables, in the order that [`Plan`] uses.
@@ -70,16 +73,49 @@ pub fn plan(table: &PublishedTable, schema: &ReplicaSchema, names: &Names) -> Pl
     Plan {
         target,
         columns,
-        table: table.clone(),
+        name: table.server_name(),
     }
 }
 
-fn own_columns(table: &PublishedTable, names: &[&str]) -> Option<Vec<(usize, Kind)>> {
+/// Decides about a table whose rows were kept through a change that the stream has not reached: rows come as
+/// `relation` describes them, somewhere between `before` and `after`. `None` if they cannot be told apart.
+pub fn plan_between(
+    before: Option<&PublishedTable>,
+    after: &PublishedTable,
+    relation: &Relation,
+    schema: &ReplicaSchema,
+    names: &Names,
+) -> Option<Plan> {
+    let mut plan = plan(after, schema, names);
+    let known = |number: i16| before?.columns.iter().find(|c| c.number == number);
+    let ever = before.map_or(&[][..], |before| &before.columns).iter();
+    let mut ever = ever.chain(&after.columns);
+    let explained = relation
+        .columns
+        .iter()
+        .all(|column| ever.clone().any(|c| c.name == column.name));
+    if !explained && ever.next().is_some() {
+        return None;
+    }
+    for (place, _) in &mut plan.columns {
+        let column = after.columns.get((*place)?)?;
+        let named = |name: &str| relation.columns.iter().position(|c| c.name == name);
+        *place = match (named(&column.name), known(column.number)) {
+            (Some(at), _) => Some(at),
+            (None, Some(former)) => Some(named(&former.name)?),
+            // It was added later: until then it is NULL.
+            (None, None) => None,
+        };
+    }
+    Some(plan)
+}
+
+fn own_columns(table: &PublishedTable, names: &[&str]) -> Option<Vec<(Place, Kind)>> {
     names
         .iter()
         .map(|name| {
             let at = table.columns.iter().position(|c| c.name == *name)?;
-            Some((at, table.columns[at].kind.clone()?))
+            Some((Some(at), table.columns[at].kind.clone()?))
         })
         .collect()
 }
@@ -87,7 +123,7 @@ fn own_columns(table: &PublishedTable, names: &[&str]) -> Option<Vec<(usize, Kin
 fn user_plan(
     table: &PublishedTable,
     schema: &ReplicaSchema,
-) -> (Target, Option<Vec<(usize, Kind)>>) {
+) -> (Target, Option<Vec<(Place, Kind)>>) {
     let Some(facts) = schema.table_by_name(&table.server_name()) else {
         return (Target::Skipped, None);
     };
@@ -96,7 +132,7 @@ fn user_plan(
         .iter()
         .map(|column| {
             let at = table.columns.iter().position(|c| c.name == column.name)?;
-            Some((at, table.columns[at].kind.clone()?))
+            Some((Some(at), table.columns[at].kind.clone()?))
         })
         .collect();
     let target = Target::Table {
@@ -113,6 +149,15 @@ pub fn misfit(text: &str) -> Cell {
 }
 
 impl Plan {
+    /// Rows that go nowhere.
+    pub fn skipped() -> Self {
+        Plan {
+            target: Target::Skipped,
+            columns: Vec::new(),
+            name: String::new(),
+        }
+    }
+
     /// Adds a row of the initial copy.
     pub fn load(
         &self,
@@ -230,29 +275,26 @@ impl Plan {
     fn cell(
         &self,
         tuple: &Tuple<'_>,
-        at: usize,
+        at: Place,
         kind: &Kind,
     ) -> Result<Option<Cell>, UpstreamError> {
+        let Some(at) = at else {
+            return Ok(Some(Cell::Null));
+        };
         match tuple.get(at) {
             Some(Field::Null) => Ok(Some(Cell::Null)),
             Some(Field::Unchanged) => Ok(None),
             Some(Field::Text(text)) => match (values::decode(kind, text), &self.target) {
                 (Ok(cell), _) => Ok(Some(cell)),
                 (Err(_), Target::Table { .. }) => Ok(Some(misfit(text))),
-                (Err(error), _) => Err(misread(&self.table, at, &error)),
+                (Err(error), _) => Err(UpstreamError::Data(format!("{}: {error}", self.name))),
             },
             None => Err(UpstreamError::Data(format!(
                 "a row of {} has too few columns",
-                self.table.server_name()
+                self.name
             ))),
         }
     }
-}
-
-/// Names the column whose text could not be decoded; never the text.
-fn misread(table: &PublishedTable, column: usize, error: &ValueError) -> UpstreamError {
-    let name = table.columns.get(column).map_or("?", |c| c.name.as_str());
-    UpstreamError::Data(format!("{}.{name} is {error}", table.server_name()))
 }
 
 fn identify(cells: &[Option<Cell>]) -> Result<(&str, &str, u64), UpstreamError> {

@@ -1,12 +1,14 @@
 //! Follows the replication stream: applies commits in batches, publishes them, confirms what is synced.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
 
 use super::catalog::PublishedTable;
+use super::load::Crossing;
 use super::pgoutput::{self, Message, Relation};
 use super::plan::{self, Plan, Target};
 use super::setup::Names;
@@ -26,9 +28,13 @@ const POSTGRES_EPOCH: u64 = 946_684_800;
 pub struct Applier<'a> {
     writer: &'a mut ReplicaWriter,
     replica: &'a Replica,
-    tables: &'a [PublishedTable],
+    tables: Arc<[PublishedTable]>,
     names: &'a Names,
     plans: BTreeMap<u32, Plan>,
+    /// Set until the stream has reached it; the writer's transaction stays open until then.
+    crossing: Option<Crossing>,
+    /// What was described before the crossing.
+    relations: BTreeMap<u32, Relation>,
     /// The version of the last applied commit.
     version: u64,
     /// Up to where everything is applied.
@@ -60,7 +66,7 @@ impl<'a> Applier<'a> {
     pub fn new(
         writer: &'a mut ReplicaWriter,
         replica: &'a Replica,
-        tables: &'a [PublishedTable],
+        tables: Arc<[PublishedTable]>,
         names: &'a Names,
         version: u64,
         applied: u64,
@@ -71,6 +77,8 @@ impl<'a> Applier<'a> {
             tables,
             names,
             plans: BTreeMap::new(),
+            crossing: None,
+            relations: BTreeMap::new(),
             version,
             applied,
             synced: applied,
@@ -109,6 +117,49 @@ impl<'a> Applier<'a> {
         }
     }
 
+    /// Applies events up to where tables were altered, and commits them with these.
+    pub async fn cross(
+        &mut self,
+        client: &mut ReplicationClient,
+        stop: &mut tokio::sync::watch::Receiver<bool>,
+        crossing: Crossing,
+    ) -> Result<(), UpstreamError> {
+        self.tables = crossing.tables.clone();
+        self.crossing = Some(crossing);
+        while self.crossing.is_some() {
+            let event = tokio::select! {
+                event = client.recv() => event?.ok_or_else(ended)?,
+                _ = stop.wait_for(|stop| *stop) => return Err(UpstreamError::Stopped),
+            };
+            self.apply(event)?;
+        }
+        Ok(())
+    }
+
+    /// Commits once the stream has reached the crossing. What was described before it is described anew where it
+    /// differs.
+    fn reach(&mut self, position: u64) -> Result<(), UpstreamError> {
+        let Some(crossing) = self
+            .crossing
+            .take_if(|crossing| position >= crossing.position)
+        else {
+            return Ok(());
+        };
+        self.plans.clear();
+        for relation in std::mem::take(&mut self.relations).into_values() {
+            if self.tables.iter().any(|table| table.matches(&relation)) {
+                self.describe(&relation)?;
+            }
+        }
+        self.batch = None;
+        self.version = self.version.max(crossing.version);
+        self.applied = self.applied.max(crossing.position);
+        self.writer
+            .commit(self.replica, crossing.version, self.synced)?;
+        tracing::info!(version = crossing.version, "the schema changed");
+        Ok(())
+    }
+
     /// Applies an event and those that wait behind it, up to the end of a batch.
     async fn drain(
         &mut self,
@@ -141,6 +192,7 @@ impl<'a> Applier<'a> {
     fn apply(&mut self, event: ReplicationEvent) -> Result<(), UpstreamError> {
         match event {
             ReplicationEvent::Begin { final_lsn, .. } => {
+                self.reach(final_lsn.as_u64())?;
                 let version = final_lsn.as_u64();
                 self.transaction = Some(Transaction {
                     version,
@@ -165,8 +217,16 @@ impl<'a> Applier<'a> {
             }
             ReplicationEvent::KeepAlive { wal_end, .. } if self.transaction.is_none() => {
                 // Everything before it has been sent, so an idle database need not keep its log.
-                self.applied = self.applied.max(wal_end.as_u64());
+                self.reach(wal_end.as_u64())?;
+                if self.crossing.is_none() {
+                    self.applied = self.applied.max(wal_end.as_u64());
+                }
             }
+            ReplicationEvent::Message {
+                lsn,
+                transactional: false,
+                ..
+            } if self.transaction.is_none() => self.reach(lsn.as_u64())?,
             _ => {}
         }
         Ok(())
@@ -185,7 +245,7 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         let version = transaction.version;
-        if self.batch.is_none() {
+        if self.batch.is_none() && self.crossing.is_none() {
             self.writer.begin()?;
             self.batch = Some(Batch {
                 version,
@@ -221,23 +281,54 @@ impl<'a> Applier<'a> {
     }
 
     fn describe(&mut self, relation: &Relation) -> Result<(), UpstreamError> {
-        let name = format!("{}.{}", relation.schema, relation.name);
-        let known = self
-            .tables
-            .iter()
-            .find(|table| table.schema == relation.schema && table.name == relation.name)
-            .ok_or_else(|| UpstreamError::SchemaChanged(format!("table {name} is new")))?;
-        if !known.matches(relation) {
-            return Err(UpstreamError::SchemaChanged(format!(
-                "the columns or the identity of table {name} differ"
-            )));
-        }
-        let plan = plan::plan(known, self.writer.schema(), self.names);
-        if matches!(plan.target, Target::Skipped) {
-            tracing::debug!(table = %name, "changes of a table that is not synced are ignored");
+        let plan = match &self.crossing {
+            Some(crossing) => self.plan_between(crossing, relation)?,
+            None => self.plan(relation)?,
+        };
+        if self.crossing.is_some() {
+            self.relations.insert(relation.id, relation.clone());
         }
         self.plans.insert(relation.id, plan);
         Ok(())
+    }
+
+    fn plan(&self, relation: &Relation) -> Result<Plan, UpstreamError> {
+        let known = self.tables.iter().find(|table| table.oid == relation.id);
+        let known = known.ok_or_else(|| changed(relation, "is new"))?;
+        if !known.matches(relation) {
+            return Err(changed(relation, "has other columns or another identity"));
+        }
+        let plan = plan::plan(known, self.writer.schema(), self.names);
+        if matches!(plan.target, Target::Skipped) {
+            tracing::debug!(table = %known.server_name(), "changes of a table that is not synced are ignored");
+        }
+        Ok(plan)
+    }
+
+    fn plan_between(
+        &self,
+        crossing: &Crossing,
+        relation: &Relation,
+    ) -> Result<Plan, UpstreamError> {
+        let find = |tables: &[PublishedTable]| -> Option<PublishedTable> {
+            tables
+                .iter()
+                .find(|table| table.oid == relation.id)
+                .cloned()
+        };
+        let after = find(&crossing.tables);
+        match after.filter(|_| !crossing.copied.contains(&relation.id)) {
+            // It is gone, or the copy has it already.
+            None => Ok(Plan::skipped()),
+            Some(after) => plan::plan_between(
+                find(&crossing.before).as_ref(),
+                &after,
+                relation,
+                self.writer.schema(),
+                self.names,
+            )
+            .ok_or_else(|| changed(relation, "changed more than once")),
+        }
     }
 
     /// Commits and publishes the batch, if there is one.
@@ -265,6 +356,10 @@ impl<'a> Applier<'a> {
         }
         self.idle()
     }
+}
+
+fn changed(relation: &Relation, how: &str) -> UpstreamError {
+    UpstreamError::SchemaChanged(format!("table {}.{} {how}", relation.schema, relation.name))
 }
 
 fn ended() -> UpstreamError {
