@@ -44,14 +44,14 @@ async fn a_change_disturbs_nobody_whom_it_does_not_concern(backend: Backend) {
     assert_eq!(other.poke().await.rows(), ["put:comment:c3"]);
     // A new table is there for whoever asks.
     world
-        .sql("CREATE TABLE label (id TEXT PRIMARY KEY NOT NULL, name TEXT); INSERT INTO label VALUES ('l1', 'bug')")
+        .sql("CREATE TABLE badge (id TEXT PRIMARY KEY NOT NULL, name TEXT); INSERT INTO badge VALUES ('l1', 'bug')")
         .await;
     loop {
-        let mut third = world.client("g3", "c3").put("h", all("label")).open().await;
+        let mut third = world.client("g3", "c3").put("h", all("badge")).open().await;
         if let Ok(poke) =
             tokio::time::timeout(std::time::Duration::from_millis(300), third.got("h")).await
         {
-            assert_eq!(poke.rows(), ["put:label:l1"]);
+            assert_eq!(poke.rows(), ["put:badge:l1"]);
             break;
         }
         // Not taken up yet: the query failed.
@@ -66,17 +66,17 @@ async fn a_query_over_a_table_that_goes_fails_alone(backend: Backend) {
     let mut world = World::new(backend).await;
     world.stop().await;
     world
-        .sql("CREATE TABLE label (id TEXT PRIMARY KEY NOT NULL, name TEXT); INSERT INTO label VALUES ('l1', 'bug')")
+        .sql("CREATE TABLE badge (id TEXT PRIMARY KEY NOT NULL, name TEXT); INSERT INTO badge VALUES ('l1', 'bug')")
         .await;
     world.start().await;
     let mut client = world
         .client("g", "c")
-        .put("l", all("label"))
+        .put("l", all("badge"))
         .put("h", all("comment"))
         .open()
         .await;
     client.got("l").await;
-    world.sql("DROP TABLE label").await;
+    world.sql("DROP TABLE badge").await;
     let failed = client.expect("transformError").await;
     assert_eq!(failed[0]["id"], "l", "{failed}");
     world

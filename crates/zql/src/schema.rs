@@ -256,9 +256,10 @@ impl Schema {
 
     /// The table with this client name.
     pub fn table(&self, name: &str) -> Option<TableId> {
+        // Not searched by order: a schema that changes keeps its ids and adds at the end.
         self.tables
-            .binary_search_by(|table| table.name.as_str().cmp(name))
-            .ok()
+            .iter()
+            .position(|table| table.name == name)
             .map(TableId::at)
     }
 

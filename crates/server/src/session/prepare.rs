@@ -140,7 +140,7 @@ impl Group {
     /// Drops a query's rows and tells the connections why.
     pub(super) fn query_failed(&mut self, error: ErroredQuery) {
         let hash = error.id.clone();
-        tracing::info!(group = %self.id, query = %hash, "query failed");
+        tracing::info!(group = %self.id, query = %hash, reason = error.message.as_deref(), "query failed");
         let query = self.queries.entry(hash.clone()).or_default();
         query.prepared = None;
         query.pending = false;
