@@ -59,7 +59,8 @@ pub fn install(conn: &Connection) -> Result<(Vec<UserTable>, bool), UpstreamErro
     }
 }
 
-fn drafts(tables: &[UserTable]) -> Vec<TableDraft> {
+/// The tables that queries see.
+pub fn drafts(tables: &[UserTable]) -> Vec<TableDraft> {
     tables.iter().map(UserTable::draft).collect()
 }
 

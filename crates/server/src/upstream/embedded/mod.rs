@@ -25,7 +25,7 @@ use super::{
     Cleanup, CrudOutcome, CrudRequest, Judge, MutationId, Started, State, Status, Upstream,
     UpstreamError,
 };
-use crate::replica::{Layout, Replica, is_busy, make_index};
+use crate::replica::{Layout, Replica, ReplicaSchema, is_busy, make_index};
 
 use follow::Follower;
 use witness::Witness;
@@ -101,7 +101,7 @@ pub(super) fn look(path: &Path) -> Result<Replica, UpstreamError> {
         });
     }
     let version = Layout::Embedded.version(&conn)?;
-    let schema = follow::replica_schema(&tables);
+    let schema = Arc::new(ReplicaSchema::new(follow::drafts(&tables)));
     Ok(Replica::new(
         path,
         Layout::Embedded,

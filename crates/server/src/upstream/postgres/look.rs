@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 
 use super::catalog::{self, PublishedTable};
-use crate::replica::{Layout, Replica, ReplicaError, ReplicaWriter};
+use crate::replica::{Layout, Replica, ReplicaError, ReplicaSchema, ReplicaWriter};
 use crate::upstream::UpstreamError;
 
 /// The replica in a file, which is not followed; `None` if the file is not one.
@@ -22,7 +22,8 @@ pub fn look(path: &Path) -> Result<Option<Replica>, UpstreamError> {
     };
     let tables: Vec<PublishedTable> = serde_json::from_str(&state.tables)
         .map_err(|error| ReplicaError::Damaged(format!("its tables: {error}")))?;
-    let (schema, _) = catalog::replica_schema(&tables, &internal(&state.slot));
+    let (drafts, _) = catalog::drafts(&tables, &internal(&state.slot));
+    let schema = ReplicaSchema::new(drafts);
     Ok(Some(Replica::new(
         path,
         Layout::Postgres,
