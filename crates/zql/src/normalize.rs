@@ -523,6 +523,10 @@ mod tests {
             |json: &str, expected: &str| assert_eq!(hash_of_ast(&ast(json)), expected, "{json}");
         check(r#"{"table":"a"}"#, "48cjgk38l6ll");
         check(r#"{"table":"issue"}"#, "2uh1iy5olazzo");
+        check(
+            r#"{"table":"a","start":{"row":{"j":{"b":1,"a":[{"d":1,"c":null}]},"b":2},"exclusive":true}}"#,
+            "w1ez6oa3bqwg",
+        );
         let (a, b) = (equal("a", r#""x""#), equal("b", "2"));
         for conditions in [[&*a, &*b], [&*b, &*a]] {
             let condition = group("and", &conditions);

@@ -1,3 +1,4 @@
+import type {ReadonlyJSONValue} from '../json.js';
 import type {
   AST,
   Bound,
@@ -30,9 +31,19 @@ export function normalize(ast: AST): AST {
   };
 }
 
-/** The order in which a row's columns were written says nothing. */
+/** The order in which a row's columns were written says nothing, nor that of the members of a JSON value. */
 function sortedMembers(row: Bound['row']): Bound['row'] {
-  return Object.fromEntries(Object.entries(row).sort(([a], [b]) => compareText(a, b)));
+  const sorted = Object.entries(row).sort(([a], [b]) => compareText(a, b));
+  return Object.fromEntries(sorted.map(([name, value]) => [name, sortedValue(value)]));
+}
+
+function sortedValue(value: ReadonlyJSONValue | undefined): ReadonlyJSONValue | undefined {
+  if (typeof value !== 'object' || value === null) {
+    return value;
+  }
+  return Array.isArray(value)
+    ? value.map(member => sortedValue(member) ?? null)
+    : (sortedMembers(value as Bound['row']) as ReadonlyJSONValue);
 }
 
 function normalizeRelated({correlation, hidden, subquery, system}: CorrelatedSubquery): CorrelatedSubquery {
