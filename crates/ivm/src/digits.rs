@@ -8,8 +8,12 @@ use landfall_zql::{Row, ValueRef};
 
 /// Bytes of text in a digit; the eighth says how much of it is text.
 const TEXT: usize = 7;
+/// The eighth byte of a digit behind which there is more text.
+const MORE: u64 = TEXT as u64 + 2;
 /// Up to this many keys are sorted by insertion.
 const FEW: usize = 48;
+/// Up to this many rows are compared with each other.
+const PAIRWISE: usize = 6;
 /// Texts that are the same up to this digit are compared as a whole.
 const DEEP: usize = 16;
 
@@ -64,89 +68,135 @@ impl<'a> Digits<'a> {
 
 /// Seven bytes and how many there are: equal digits of texts that end in them mean equal texts.
 fn text_digit(rest: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let shown = rest.len().min(TEXT);
-    bytes[..shown].copy_from_slice(&rest[..shown]);
-    bytes[TEXT] = rest.len().min(TEXT + 1) as u8 + 1;
-    u64::from_be_bytes(bytes)
+    if let Some(bytes) = rest.first_chunk() {
+        return u64::from_be_bytes(*bytes) & !0xff | MORE;
+    }
+    let bytes = rest
+        .iter()
+        .fold(0, |digit, byte| digit << 8 | u64::from(*byte));
+    let missing = (TEXT - rest.len()) as u32 * 8;
+    bytes << missing << 8 | (rest.len() as u64 + 1)
 }
 
-/// Sorts rows into an order; what stands beside each becomes the first digit of its first column.
-pub(crate) fn radix_sort(rows: &mut [(u64, &Row)], order: &Order) {
-    let mut spare = Vec::new();
-    sort_from(rows, &order.0, 0, &mut spare);
+/// A row by its number, and the digit that it is sorted by.
+#[derive(Clone, Copy)]
+struct Place {
+    digit: u64,
+    number: u32,
 }
 
-/// Sorts rows that are equal up to a place of the first of these columns. Rows with equal digits stay in the order in
-/// which they came, which often is that of the next column.
-fn sort_from<'a>(
-    rows: &mut [(u64, &'a Row)],
-    columns: &[(usize, Direction)],
-    place: usize,
-    spare: &mut Vec<(u64, &'a Row)>,
-) {
-    let Some((&(column, direction), rest)) = columns.split_first() else {
-        return;
+/// Rows in an order, each with the first digit of its first column.
+pub(crate) fn sorted(
+    rows: Vec<Row>,
+    order: &Order,
+) -> impl ExactSizeIterator<Item = (u64, Row)> + use<> {
+    let numbers = 0..u32::try_from(rows.len()).expect("a table has fewer than four billion rows");
+    let mut places: Vec<Place> = numbers.map(|number| Place { digit: 0, number }).collect();
+    let mut sort = Sort {
+        rows: &rows,
+        spare: Vec::new(),
     };
-    for (digit, row) in rows.iter_mut() {
-        *digit = Digits::of(row.get(column), direction).at(place);
-    }
-    if !rows.is_sorted_by_key(|(digit, _)| *digit) {
-        sort_by_digit(rows, spare);
-    }
-    for run in rows.chunk_by_mut(|a, b| a.0 == b.0) {
-        let (digit, first) = run[0];
-        if run.len() == 1 {
-            continue;
-        }
-        if place >= DEEP {
-            sort_by(run, |a, b| compare_by(columns, a.1, b.1));
-        } else if Digits::of(first.get(column), direction).goes_on(place) {
-            sort_from(run, columns, place + 1, spare);
-        } else {
-            sort_from(run, rest, 0, spare);
-        }
-        run.iter_mut().for_each(|(other, _)| *other = digit);
-    }
+    sort.by_columns(&mut places, &order.0, 0);
+    let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
+    places.into_iter().map(move |place| {
+        let row = rows[place.number as usize].take();
+        (place.digit, row.expect("each row has one place"))
+    })
 }
 
-fn sort_by_digit<'a>(rows: &mut [(u64, &'a Row)], spare: &mut Vec<(u64, &'a Row)>) {
-    if rows.len() <= FEW {
-        for end in 1..rows.len() {
-            let moved = rows[end];
+struct Sort<'a> {
+    rows: &'a [Row],
+    spare: Vec<Place>,
+}
+
+impl<'a> Sort<'a> {
+    fn row(&self, place: Place) -> &'a Row {
+        &self.rows[place.number as usize]
+    }
+
+    /// Sorts rows that are equal up to a digit of the first of these columns. Rows with equal digits stay in the order
+    /// in which they came, which often is that of the next column.
+    fn by_columns(&mut self, places: &mut [Place], columns: &[(usize, Direction)], digit: usize) {
+        let Some((&(column, direction), rest)) = columns.split_first() else {
+            return;
+        };
+        for place in places.iter_mut() {
+            place.digit = Digits::of(self.row(*place).get(column), direction).at(digit);
+        }
+        if !places.is_sorted_by_key(|place| place.digit) {
+            self.by_digit(places);
+        }
+        for run in places.chunk_by_mut(|a, b| a.digit == b.digit) {
+            let first = run[0];
+            if run.len() == 1 {
+                continue;
+            }
+            let value = self.row(first).get(column);
+            if run.len() <= PAIRWISE {
+                self.pairwise(run, columns);
+            } else if digit >= DEEP {
+                sort_by(run, |a, b| compare_by(columns, self.row(*a), self.row(*b)));
+            } else if Digits::of(value, direction).goes_on(digit) {
+                self.by_columns(run, columns, digit + 1);
+            } else {
+                self.by_columns(run, rest, 0);
+            }
+            run.iter_mut().for_each(|place| place.digit = first.digit);
+        }
+    }
+
+    fn pairwise(&self, places: &mut [Place], columns: &[(usize, Direction)]) {
+        for end in 1..places.len() {
             let mut at = end;
-            while at > 0 && rows[at - 1].0 > moved.0 {
-                rows[at] = rows[at - 1];
+            while at > 0
+                && compare_by(columns, self.row(places[at - 1]), self.row(places[at])).is_gt()
+            {
+                places.swap(at - 1, at);
                 at -= 1;
             }
-            rows[at] = moved;
         }
-        return;
     }
-    // Byte by byte from the least significant one; bytes that are the same in all rows are passed over.
-    let differing = rows
-        .iter()
-        .fold(0, |bits, (digit, _)| bits | digit ^ rows[0].0);
-    for shift in (0..u64::BITS).step_by(8) {
-        if differing >> shift & 0xff == 0 {
-            continue;
+
+    fn by_digit(&mut self, places: &mut [Place]) {
+        if places.len() <= FEW {
+            for end in 1..places.len() {
+                let moved = places[end];
+                let mut at = end;
+                while at > 0 && places[at - 1].digit > moved.digit {
+                    places[at] = places[at - 1];
+                    at -= 1;
+                }
+                places[at] = moved;
+            }
+            return;
         }
-        let byte = |digit: u64| (digit >> shift & 0xff) as usize;
-        let mut ends = [0usize; 256];
-        for (digit, _) in rows.iter() {
-            ends[byte(*digit)] += 1;
+        // Byte by byte from the least significant one; bytes that are the same in all rows are passed over.
+        let first = places[0].digit;
+        let differing = places
+            .iter()
+            .fold(0, |bits, place| bits | place.digit ^ first);
+        for shift in (0..u64::BITS).step_by(8) {
+            if differing >> shift & 0xff != 0 {
+                self.by_byte(places, shift);
+            }
+        }
+    }
+
+    fn by_byte(&mut self, places: &mut [Place], shift: u32) {
+        let byte = |place: &Place| (place.digit >> shift & 0xff) as usize;
+        let mut next = [0usize; 256];
+        for place in places.iter() {
+            next[byte(place)] += 1;
         }
         let mut total = 0;
-        for end in &mut ends {
-            let count = *end;
-            *end = total;
-            total += count;
+        for next in &mut next {
+            total += std::mem::replace(next, total);
         }
-        spare.clear();
-        spare.extend_from_slice(rows);
-        for &item in spare.iter() {
-            let to = &mut ends[byte(item.0)];
-            rows[*to] = item;
+        self.spare.clear();
+        self.spare.extend_from_slice(places);
+        for place in &self.spare {
+            let to = &mut next[byte(place)];
+            places[*to] = *place;
             *to += 1;
         }
     }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use landfall_zql::Row;
 use landfall_zql::ordering::Order;
 
-use crate::digits::{Digits, radix_sort};
+use crate::digits::{Digits, sorted};
 use crate::source::IndexSpec;
 
 /// Rows per chunk: an insertion moves at most this many entries.
@@ -45,17 +45,16 @@ impl Index {
 
     /// An index of many rows at once; quicker when they are in order already.
     pub fn build<'a>(spec: IndexSpec, rows: impl Iterator<Item = &'a Row>) -> Index {
-        let mut rows: Vec<(u64, &Row)> = rows.map(|row| (0, row)).collect();
-        radix_sort(&mut rows, &spec.0);
         let mut index = Index::new(spec);
+        let rows = sorted(rows.cloned().collect(), &index.spec.0);
         index.len = rows.len();
-        for chunk in rows.chunks(BUILT_CHUNK) {
-            index.firsts.push(chunk[0].0);
-            let entries = chunk.iter().map(|&(prefix, row)| Entry {
-                prefix,
-                row: row.clone(),
-            });
-            index.chunks.push(entries.collect());
+        let mut entries = rows.map(|(prefix, row)| Entry { prefix, row });
+        loop {
+            let mut chunk = Vec::with_capacity(BUILT_CHUNK);
+            chunk.extend(entries.by_ref().take(BUILT_CHUNK));
+            let Some(first) = chunk.first() else { break };
+            index.firsts.push(first.prefix);
+            index.chunks.push(chunk);
         }
         index
     }
@@ -230,10 +229,8 @@ impl Index {
 
 /// Brings rows into an order, under which no two of them are equal.
 pub(crate) fn sort_rows(rows: &mut Vec<Row>, order: &Order) {
-    let mut sorted: Vec<(u64, &Row)> = rows.iter().map(|row| (0, row)).collect();
-    radix_sort(&mut sorted, order);
-    let sorted = sorted.into_iter().map(|(_, row)| row.clone()).collect();
-    *rows = sorted;
+    let sorted = sorted(std::mem::take(rows), order);
+    rows.extend(sorted.map(|(_, row)| row));
 }
 
 #[cfg(test)]

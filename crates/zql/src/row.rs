@@ -96,7 +96,7 @@ impl Row {
     /// The value of a column; NULL beyond the last one.
     pub fn get(&self, column: usize) -> ValueRef<'_> {
         let bytes = self.bytes();
-        let count = self.len();
+        let count = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
         if column >= count {
             return ValueRef::Null;
         }
@@ -245,9 +245,10 @@ fn payload_end(present: usize, added: usize) -> Option<u32> {
     (end <= END_MASK).then_some(end)
 }
 
+#[inline]
 fn word(bytes: &[u8], column: usize) -> u32 {
-    let at = 2 + 4 * column;
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    let (words, _) = bytes[2..].as_chunks();
+    u32::from_le_bytes(words[column])
 }
 
 #[expect(

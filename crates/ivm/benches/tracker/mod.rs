@@ -143,6 +143,9 @@ impl Data {
             make(number, &mut |values| rows.push(self.row(id, values)));
         }
         rows.sort_unstable_by(|a, b| table.compare_keys(a, b));
+        // Rows that are loaded from storage lie in memory in this order too.
+        let rows = rows.iter().map(|row| Row::from_bytes(row.bytes()).unwrap());
+        let rows: Vec<Row> = rows.collect();
         self.tables.push((id, rows));
     }
 
