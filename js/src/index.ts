@@ -146,6 +146,7 @@ export {
   type QueryRegistry,
   type QueryRequest,
 } from './query/query-registry.js';
+export type {QueryPlan} from './query-plan.js';
 export type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
 export type {TTL} from './query/ttl.js';
 export type {

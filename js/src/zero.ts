@@ -19,6 +19,7 @@ import {
 import type {MutatorResult} from './mutate/mutator-result.js';
 import {MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
 import type {PendingMutations} from './pending-mutation.js';
+import type {QueryPlan} from './query-plan.js';
 import type {AnyQuery, HumanReadable, Query} from './query/query.js';
 import {asQueryInternals, type QueryInternals} from './query/internals.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
@@ -165,6 +166,16 @@ export class Zero<
     const internals = this.#internals(query);
     const answer = options?.type === 'complete' ? this.#runComplete(internals, options.ttl) : this.#runLocal(internals);
     return answer as Promise<HumanReadable<TReturn>>;
+  }
+
+  /** Runs a query on the local data and tells how: what was chosen to be read, and how many rows that were. */
+  async analyzeQuery(query: QueryOrQueryRequest<any, any, any, any, any, any>): Promise<QueryPlan> {
+    const {ast} = this.#internals(query);
+    await this.ready;
+    if (this.#core === undefined || this.#closed) {
+      throw closedError();
+    }
+    return this.#core.analyze(ast);
   }
 
   /** Synchronises a query without showing it. */

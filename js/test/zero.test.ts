@@ -117,6 +117,19 @@ describe('a client without a server', () => {
     view.destroy();
   });
 
+  test('tells how it reads a query', async () => {
+    const zero = start();
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    await ran(zero.mutate(mutators.issue.comment({id: 'c1', issueID: 'i1'}) as never));
+    const plan = await zero.analyzeQuery(zql.issue.whereExists('comments', {flip: true}).related('owner'));
+    expect(plan).toMatchObject({
+      table: 'issue', role: 'result', access: 'keys of zsubq_comments', order: ['id'],
+      read: {fetches: 1, rows: 1, given: 1},
+      conditions: [{table: 'comment', role: 'exists', evaluation: 'flipped'}],
+      related: [{table: 'user', alias: 'owner', read: {rows: 0, given: 0}}],
+    });
+  });
+
   test('rolls back a mutator that throws, and says why', async () => {
     const zero = start();
     const result = zero.mutate(mutators.issue.fail({id: 'x'}) as never);

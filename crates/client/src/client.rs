@@ -256,6 +256,13 @@ impl Client {
         self.visible.run(&ast, None)
     }
 
+    /// Runs a query once on the visible state and gives how as JSON text: [`landfall_ivm::LevelPlan`].
+    pub fn analyze(&self, ast_json: &str) -> Result<String, ClientError> {
+        self.check_open()?;
+        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        self.visible.analyze(&ast)
+    }
+
     /// The application calls a mutator. Its run is asked for by [`Effect::RunMutator`] as soon as it is its turn
     /// (in this call's effects unless another mutator is still running).
     /// `args_json` is the JSON text of the argument list: `[argument]`, or `[null]` without one.

@@ -9,7 +9,7 @@ use crate::row_handles::RowHandles;
 use crate::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{
     Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
-    Steps, evaluate,
+    Steps, analyze, evaluate,
 };
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Ast, Row, Schema, TableId};
@@ -147,6 +147,13 @@ impl Visible {
         }
         .map_err(|e| unusable(&e))?;
         Ok((TableShape::of(&pipeline), entries))
+    }
+
+    /// Runs a query once and gives its plan, with what was read, as JSON text.
+    pub(crate) fn analyze(&self, ast: &Ast) -> Result<String, ClientError> {
+        let plan =
+            analyze(ast, &self.source, false).map_err(|e| ClientError::Query(e.to_string()))?;
+        Ok(plan.to_json())
     }
 
     /// What changed for JavaScript since the last time.

@@ -100,6 +100,11 @@ impl Core {
         Ok(flush_parts(&flush))
     }
 
+    /// Runs a query once on what is visible, and gives how as JSON text.
+    pub fn analyze(&self, ast: &str) -> Result<String, Error> {
+        self.call(|client, _| client.analyze(ast))
+    }
+
     /// Calls a mutator; the effects tell when to run it.
     pub fn mutate(&self, name: &str, args: &str) -> Result<u32, Error> {
         self.call(|client, now| client.mutate(now, name, args))

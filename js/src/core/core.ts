@@ -8,6 +8,7 @@ import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
 import {LandfallError, type LandfallErrorCode} from '../landfall-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
 import type {AST} from '../query/ast.js';
+import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
 import {applyOperations, type FlushParts, type ViewStatus} from './flush.js';
@@ -141,6 +142,11 @@ export class Core {
   /** The answer to a query on what is visible now. */
   query(ast: AST, shape: ListShape): Snapshot {
     return this.#answer(shape, raw => raw.run(JSON.stringify(ast)));
+  }
+
+  /** Runs a query on what is visible now, and tells how. */
+  analyze(ast: AST): QueryPlan {
+    return JSON.parse(this.#call(raw => raw.analyze(JSON.stringify(ast)))) as QueryPlan;
   }
 
   /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */

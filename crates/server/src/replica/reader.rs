@@ -241,6 +241,7 @@ impl Reader {
             return;
         };
         if rows >= LARGE && self.shared.scanned.lock().insert(wanted.clone()) {
+            metrics::counter!("landfall_unindexed_reads_total").increment(1);
             tracing::warn!(
                 table = %table.name,
                 rows,
