@@ -145,6 +145,7 @@ class Run implements Round {
     session: Session,
     lives: ReadonlyMap<QueryName, Live>,
   ): Promise<void> {
+    session.prepare?.(transactions);
     if (this.#wanted(name)) {
       await this.#measured(name, transactions, apply);
     } else {

@@ -28,6 +28,8 @@ export interface Live {
 export interface Session {
   /** Opens a query; it is hydrated when this returns or resolves. */
   open(query: QueryName): Live | Promise<Live>;
+  /** Makes arguments and messages of these transactions beforehand: no part of a figure. */
+  prepare?(transactions: readonly Changes[]): void;
   /** One transaction of the application; resolves when the open queries show it. */
   write(changes: Changes): Promise<void>;
   /** One transaction from the server; resolves when the open queries show it. Absent: the engine has no server. */

@@ -6,7 +6,6 @@ import {turn} from './waiting.ts';
 interface Mutation {
   readonly id: number;
   readonly clientID: string;
-  readonly args: readonly [{readonly changes: Changes}];
 }
 type Message = readonly [type: string, body: {readonly [key: string]: unknown}];
 interface QueryOp {
@@ -26,7 +25,10 @@ export class FakeServer {
   #cookie: string | null = null;
   #version = 0;
   #greeted = false;
-  #unconfirmed: Mutation[] = [];
+  // Texts of pushes: read when they are confirmed, so that reading them is no part of a figure.
+  #pushes: string[] = [];
+  #written: Changes[] = [];
+  readonly #texts = new WeakMap<Changes, string>();
 
   constructor() {
     const host = `sync-${++count}.test`;
@@ -39,37 +41,49 @@ export class FakeServer {
     return this.#greeted;
   }
 
-  /** How many writes wait for `confirm`. */
-  get unconfirmed(): number {
-    return this.#unconfirmed.length;
-  }
-
   /** Sends all rows, in pokes of some ten thousand, and lets the client work after each. */
   async load(data: Data): Promise<void> {
     for (const table of tableNames) {
       const rows = data[table] as unknown as readonly AnyRow[];
       for (let at = 0; at < rows.length; at += 25_000) {
-        const puts = rows.slice(at, at + 25_000).map(value => ({op: 'put', tableName: table, value}));
-        this.#poke([{rowsPatch: puts}]);
+        this.#poke({rowsPatch: rows.slice(at, at + 25_000).map(value => ({op: 'put', tableName: table, value}))});
         await turn();
       }
     }
   }
 
-  /** One transaction of another client. */
-  poke(changes: Changes): void {
-    this.#poke([{rowsPatch: changes.map(rowOp)}]);
+  /** Writes the text of these transactions beforehand. */
+  prepare(transactions: readonly Changes[]): void {
+    for (const changes of transactions) {
+      this.#texts.set(changes, JSON.stringify(changes.map(rowOp)));
+    }
   }
 
-  /** Applies the writes that wait, as the database would, and says so. */
+  /** One transaction of another client. */
+  poke(changes: Changes): void {
+    const [pokeID, cookie] = this.#begin();
+    this.#socket?.deliver(`["pokePart",{"pokeID":"${pokeID}","rowsPatch":${this.#texts.get(changes) ?? '[]'}}]`);
+    this.#end(pokeID, cookie);
+  }
+
+  /** What the client is about to write. */
+  expect(changes: Changes): void {
+    this.#written.push(changes);
+  }
+
+  /** Applies what was written, as the database would, and says so. */
   confirm(): void {
-    const last = this.#unconfirmed.at(-1);
-    if (last === undefined) {
-      return;
+    const mutations = this.#pushes.flatMap(text => (JSON.parse(text) as Message)[1]['mutations'] as readonly Mutation[]);
+    const last = mutations.at(-1);
+    if (mutations.length !== this.#written.length) {
+      throw new Error(`${this.#written.length} writes, but ${mutations.length} were pushed`);
     }
-    const rowsPatch = this.#unconfirmed.flatMap(({args}) => args[0].changes.map(rowOp));
-    this.#unconfirmed = [];
-    this.#poke([{rowsPatch, lastMutationIDChanges: {[last.clientID]: last.id}}]);
+    if (last !== undefined) {
+      const rowsPatch = this.#written.flatMap(changes => changes.map(rowOp));
+      this.#pushes = [];
+      this.#written = [];
+      this.#poke({rowsPatch, lastMutationIDChanges: {[last.clientID]: last.id}});
+    }
   }
 
   stop(): void {
@@ -85,34 +99,46 @@ export class FakeServer {
       initConnectionMessage?: Message;
     };
     if (header.initConnectionMessage !== undefined) {
-      this.received(header.initConnectionMessage);
+      this.#handle(header.initConnectionMessage);
     }
   }
 
-  received([type, body]: Message): void {
+  received(text: string): void {
+    if (text.startsWith('["push"')) {
+      this.#pushes.push(text);
+    } else {
+      this.#handle(JSON.parse(text) as Message);
+    }
+  }
+
+  #handle([type, body]: Message): void {
     if (type === 'ping') {
       this.#send(['pong', {}]);
     } else if (type === 'initConnection' || type === 'changeDesiredQueries') {
       this.#greeted = true;
       this.#desired((body['desiredQueriesPatch'] ?? []) as readonly QueryOp[]);
-    } else if (type === 'push') {
-      this.#unconfirmed.push(...(body['mutations'] as readonly Mutation[]));
     }
   }
 
   // Every row is there from the start, so every query is answered as soon as it is asked.
   #desired(patch: readonly QueryOp[]): void {
     const ops = patch.map(({op, hash}) => (op === 'clear' ? {op} : {op, hash}));
-    this.#poke([{desiredQueriesPatches: {[this.#clientID]: ops}, gotQueriesPatch: ops}]);
+    this.#poke({desiredQueriesPatches: {[this.#clientID]: ops}, gotQueriesPatch: ops});
   }
 
-  #poke(parts: readonly {readonly [key: string]: unknown}[]): void {
+  #poke(part: {readonly [key: string]: unknown}): void {
+    const [pokeID, cookie] = this.#begin();
+    this.#send(['pokePart', {pokeID, ...part}]);
+    this.#end(pokeID, cookie);
+  }
+
+  #begin(): [pokeID: string, cookie: string] {
     const pokeID = (++this.#version).toString(36).padStart(6, '0');
-    const cookie = `1${pokeID}`;
     this.#send(['pokeStart', {pokeID, baseCookie: this.#cookie}]);
-    for (const part of parts) {
-      this.#send(['pokePart', {pokeID, ...part}]);
-    }
+    return [pokeID, `1${pokeID}`];
+  }
+
+  #end(pokeID: string, cookie: string): void {
     this.#send(['pokeEnd', {pokeID, cookie}]);
     this.#cookie = cookie;
   }
@@ -152,6 +178,7 @@ class FakeSocket extends EventTarget {
   readonly extensions = '';
   binaryType: BinaryType = 'blob';
   readyState = 0;
+  readonly #server: FakeServer | undefined;
   onopen: Handler<Event> = null;
   onmessage: Handler<MessageEvent> = null;
   onclose: Handler<CloseEvent> = null;
@@ -163,6 +190,7 @@ class FakeSocket extends EventTarget {
     this.protocol = typeof protocols === 'string' ? protocols : (protocols[0] ?? '');
     const parsed = new URL(this.url);
     const server = servers.get(parsed.host);
+    this.#server = server;
     void turn().then(() => {
       if (this.readyState !== 0) {
         return;
@@ -188,7 +216,7 @@ class FakeSocket extends EventTarget {
   }
 
   send(text: string): void {
-    servers.get(new URL(this.url).host)?.received(JSON.parse(text) as Message);
+    this.#server?.received(text);
   }
 
   close(code = 1000, reason = ''): void {

@@ -11,6 +11,8 @@ export interface Change {
   readonly row: AnyRow;
   /** The row before an update. */
   readonly old?: AnyRow;
+  /** Of an update: the key, and the columns that change. */
+  readonly set?: AnyRow;
 }
 export type Changes = readonly Change[];
 
@@ -137,7 +139,7 @@ class World {
     const old = this.#issues.get(id)!;
     const row = {...old, ...change};
     this.#issues.set(id, row);
-    return {op: 'update', table: 'issue', row, old: {...old}};
+    return {op: 'update', table: 'issue', row, old: {...old}, set: {id, ...change}};
   }
 
   #intoOrOutOfFilter(): Change {

@@ -126,12 +126,12 @@ class TanStackSession implements Session {
       mutationFn: async () => this.#apply(changes),
     });
     transaction.mutate(() => {
-      for (const {op, table: name, row} of changes) {
+      for (const {op, table: name, row, set} of changes) {
         const {collection} = this.#tables[name];
         if (op === 'insert') {
           collection.insert(row);
         } else if (op === 'update') {
-          collection.update(row['id'], (draft: Untyped) => Object.assign(draft, row));
+          collection.update(row['id'], (draft: Untyped) => Object.assign(draft, set));
         } else {
           collection.delete(row['id']);
         }

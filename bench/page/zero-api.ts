@@ -103,6 +103,7 @@ class ZeroSession implements Session {
   readonly #program: Program;
   readonly #lingerMs: number;
   readonly #open = new Set<ZeroLive>();
+  readonly #args = new WeakMap<Changes, readonly object[]>();
 
   constructor(zero: AnyZero, server: FakeServer, program: Program, lingerMs: number) {
     this.#zero = zero;
@@ -129,8 +130,16 @@ class ZeroSession implements Session {
     return live;
   }
 
+  prepare(transactions: readonly Changes[]): void {
+    this.#server.prepare(transactions);
+    for (const changes of transactions) {
+      this.#args.set(changes, changes.map(({op, table, row, set}) => ({op, table, row: set ?? row})));
+    }
+  }
+
   async write(changes: Changes): Promise<void> {
-    const result = await this.#zero.mutate(this.#program.mutators.write({changes} as never)).client;
+    this.#server.expect(changes);
+    const result = await this.#zero.mutate(this.#program.mutators.write({changes: this.#args.get(changes)} as never)).client;
     if ((result as {type?: string} | undefined)?.type === 'error') {
       throw new Error(`a write was refused: ${JSON.stringify(result)}`);
     }
