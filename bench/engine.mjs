@@ -7,7 +7,7 @@ import { buildPackage } from '../scripts/build.mjs';
 import { command, Refusal, root, run, say } from '../scripts/tools.mjs';
 import { openPage } from './chromium.mjs';
 import { namedModule, profiler } from './profile.mjs';
-import { compare, disagreements, summarize, table } from './figures.mjs';
+import { compare, disagreements, memoryTable, summarize, table } from './figures.mjs';
 
 const here = join(root, 'bench');
 const out = join(here, 'dist');
@@ -77,6 +77,25 @@ async function bundle(wasm) {
   };
 }
 
+/** Each engine in a page of its own, with issues alone. */
+async function weigh({ page, load }, { engines, only, issues }) {
+  const memory = {};
+  if (only.length && !only.some(part => 'memory'.includes(part))) return memory;
+  const session = await page.context().newCDPSession(page);
+  await page.exposeFunction('benchHeap', async () => {
+    await session.send('HeapProfiler.collectGarbage');
+    await session.send('HeapProfiler.collectGarbage');
+    return (await session.send('Runtime.getHeapUsage')).usedSize;
+  });
+  for (const engine of engines) {
+    say(`memory: ${engine}`);
+    await load();
+    await page.waitForFunction(() => typeof globalThis.benchMemory === 'function');
+    memory[engine] = await page.evaluate(([name, rows]) => globalThis.benchMemory(name, rows), [engine, issues]);
+  }
+  return memory;
+}
+
 await command(async () => {
   const { request, build: builds, json } = options();
   installPeers();
@@ -91,11 +110,15 @@ await command(async () => {
     const profiles = request.profile ? await profiler(page, out) : undefined;
     await opened.load();
     await page.waitForFunction(() => typeof globalThis.bench === 'function');
-    const answer = await page.evaluate(it => globalThis.bench(it), request);
+    // Memory is asked in pages of its own, below.
+    const rounds = request.only.length === 1 && request.only[0] === 'memory' ? 0 : request.rounds;
+    const answer = await page.evaluate(it => globalThis.bench(it), { ...request, rounds });
     profiles?.print();
+    const memory = request.profile ? {} : await weigh(opened, request);
     const summary = summarize(answer);
-    writeFileSync(json, `${JSON.stringify({ request, chromium: opened.version, summary, answer }, null, 1)}\n`);
+    writeFileSync(json, `${JSON.stringify({ request, chromium: opened.version, summary, memory, answer }, null, 1)}\n`);
     console.log(`\n${table(summary, compare(summary))}`);
+    if (Object.keys(memory).length) console.log(`\n${memoryTable(memory)}`);
     for (const [engine, { stopped }] of Object.entries(answer)) {
       if (stopped) console.log(`${engine}: ${stopped}`);
     }

@@ -53,6 +53,18 @@ export function table(summary, ratios) {
   return rows.map(row => row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()).join('\n');
 }
 
+const MB = bytes => (bytes / 1e6).toFixed(1);
+
+/** Memory by engine, as text. */
+export function memoryTable(memory) {
+  const ours = memory.landfall && memory.landfall.heap + memory.landfall.wasm;
+  return Object.entries(memory).map(([engine, { heap, wasm }]) => {
+    const sum = heap + wasm;
+    const ratio = ours && engine !== 'landfall' ? ` ×${(sum / ours).toFixed(2)}` : '';
+    return `memory, rows and no view: ${engine.padEnd(9)} ${MB(sum).padStart(6)} MB (${MB(heap)} heap, ${MB(wasm)} WebAssembly)${ratio}`;
+  }).join('\n');
+}
+
 /** Moments at which an engine has shown something else than the first one. */
 export function disagreements(answer) {
   const wrong = [];

@@ -47,6 +47,7 @@ class Run implements Round {
   readonly figures: Figure[] = [];
   readonly digests: Digests = {};
   stopped = false;
+  readonly #lives = new Map<QueryName, Live>();
   readonly #end: number;
   readonly #engine: Engine;
   readonly #script: Script;
@@ -62,17 +63,20 @@ class Run implements Round {
   }
 
   async all(data: Data): Promise<void> {
-    const session = await this.#timed('load', () => this.#engine.start(data));
+    const session = await this.#timed('load', () => this.#engine.start(data, 'mem'));
     try {
       await this.#scan(session);
-      const open = await this.#hydrates(session);
-      await this.#writes(session, open);
+      await this.#hydrates(session);
+      await this.#writes(session);
     } catch (error) {
       if (!(error instanceof TimeOver)) {
         throw error;
       }
       this.stopped = true;
     } finally {
+      for (const live of this.#lives.values()) {
+        await live.close();
+      }
       await session.close();
     }
     collect();
@@ -95,8 +99,8 @@ class Run implements Round {
   }
 
   // All stay open but the one that is opened again.
-  async #hydrates(session: Session): Promise<Map<QueryName, Live>> {
-    const lives = new Map<QueryName, Live>();
+  async #hydrates(session: Session): Promise<void> {
+    const lives = this.#lives;
     const expressible = liveNames.filter(name => this.#engine.missing[name] === undefined);
     for (const name of expressible) {
       collect();
@@ -111,23 +115,19 @@ class Run implements Round {
         this.#note(name, lives.get(name)!);
       }
     }
-    return lives;
   }
 
-  async #writes(session: Session, lives: ReadonlyMap<QueryName, Live>): Promise<void> {
+  async #writes(session: Session): Promise<void> {
     const {update, churn, local10, local100, poke10} = this.#script;
     const write = (changes: Changes) => session.write(changes);
-    await this.#sequence('update of one row', update, write, session, lives);
-    await this.#sequence('limit-window churn', churn, write, session, lives);
-    await this.#sequence('local transactions of 10 rows', local10, write, session, lives);
-    await this.#sequence('local transactions of 100 rows', local100, write, session, lives);
+    await this.#sequence('update of one row', update, write, session);
+    await this.#sequence('limit-window churn', churn, write, session);
+    await this.#sequence('local transactions of 10 rows', local10, write, session);
+    await this.#sequence('local transactions of 100 rows', local100, write, session);
     if (session.poke !== undefined) {
-      await this.#sequence('pokes of 10 rows', poke10, changes => session.poke!(changes), session, lives);
+      await this.#sequence('pokes of 10 rows', poke10, changes => session.poke!(changes), session);
     } else {
       await this.#unmeasured(poke10, write);
-    }
-    for (const live of lives.values()) {
-      await live.close();
     }
   }
 
@@ -143,7 +143,6 @@ class Run implements Round {
     transactions: readonly Changes[],
     apply: (changes: Changes) => Promise<void>,
     session: Session,
-    lives: ReadonlyMap<QueryName, Live>,
   ): Promise<void> {
     session.prepare?.(transactions);
     if (this.#wanted(name)) {
@@ -152,7 +151,7 @@ class Run implements Round {
       await this.#unmeasured(transactions, apply);
     }
     await session.settle();
-    for (const [query, live] of lives) {
+    for (const [query, live] of this.#lives) {
       this.digests[`${query} after ${name}`] = digest(live);
     }
   }

@@ -43,5 +43,6 @@ export interface Engine {
   readonly name: string;
   /** Queries that it cannot express, with the reason. */
   readonly missing: {readonly [query in QueryName]?: string};
-  start(data: Data): Promise<Session>;
+  /** With all data in it; what it stores stays in memory, or goes to IndexedDB if it can. */
+  start(data: Data, storage: 'mem' | 'idb'): Promise<Session>;
 }

@@ -3,6 +3,7 @@ import {type Figure, measure, type Plan, type Digests} from './cases.ts';
 import {generate} from './data.ts';
 import {engines} from './engines.ts';
 import {replaceWebSocket} from './fake-server.ts';
+import {type Memory, watchModules, weigh} from './memory.ts';
 import {writeScript} from './script.ts';
 import {shortenTimers} from './waiting.ts';
 
@@ -29,11 +30,17 @@ declare global {
   function benchBegin(engine: string, name: string): Promise<void>;
   function benchEnd(engine: string, name: string): Promise<void>;
   function benchSay(text: string): Promise<void>;
+  /** Bytes of JavaScript's heap in use after a collection. */
+  function benchHeap(): Promise<number>;
   function bench(request: Request): Promise<Answer>;
+  function benchMemory(engine: string, rows: number): Promise<Memory>;
 }
 
+watchModules();
 replaceWebSocket();
 shortenTimers();
+
+globalThis.benchMemory = (name, rows) => weigh(engines.find(engine => engine.name === name)!, rows, benchHeap);
 
 globalThis.bench = async request => {
   const data = generate(request.issues);

@@ -19,10 +19,10 @@ export interface ZeroSettings {
 
 export function zeroEngine({name, module, options, lingerMs}: ZeroSettings): Engine {
   const its = program(module);
-  const start = async (data: Data): Promise<Session> => {
+  const start = async (data: Data, kvStore: 'mem' | 'idb'): Promise<Session> => {
     const server = new FakeServer();
     const zero = new module.Zero({
-      schema: its.schema, mutators: its.mutators, userID: `user-${Math.random()}`, cacheURL: server.url, kvStore: 'mem', logLevel: 'error', ...options,
+      schema: its.schema, mutators: its.mutators, userID: `user-${Math.random()}`, cacheURL: server.url, kvStore, logLevel: 'error', ...options,
     } as ConstructorParameters<Module['Zero']>[0]);
     await until('the client has connected', () => server.ready);
     await server.load(data);
@@ -78,7 +78,8 @@ function program(module: Module) {
     ),
     scan: defineQuery(() => zql.issue.limit(10_000)),
     // Whether the last rows have arrived.
-    sentinel: defineQuery(({args}: {args: {id: string}}) => zql.comment.where('id', args.id)),
+    comment: defineQuery(({args}: {args: {id: string}}) => zql.comment.where('id', args.id)),
+    issue: defineQuery(({args}: {args: {id: string}}) => zql.issue.where('id', args.id)),
   });
   const mutators = defineMutators({
     write: defineMutator(async ({tx, args}: {tx: any; args: any}) => {
@@ -114,14 +115,15 @@ class ZeroSession implements Session {
 
   /** Loading is over when the row that was sent last is visible. */
   async loaded(data: Data): Promise<void> {
-    const last = data.comment.at(-1)!.id;
-    const view = this.#zero.materialize(this.#program.queries.sentinel({id: last}));
+    const {comment, issue} = data;
+    const query = comment.length > 0 ? this.#program.queries.comment : this.#program.queries.issue;
+    const view = this.#zero.materialize(query({id: (comment.at(-1) ?? issue.at(-1)!).id} as never));
     await until('all rows have arrived', () => (view.data as Result).length === 1);
     view.destroy();
     await this.settle();
   }
 
-  open(query: Exclude<QueryName, 'sentinel'>): Live {
+  open(query: QueryName): Live {
     const live: ZeroLive = new ZeroLive(this.#zero.materialize(this.#program.queries[query]()), async () => {
       this.#open.delete(live);
       await pause(this.#lingerMs);
