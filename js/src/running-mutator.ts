@@ -47,7 +47,11 @@ export function runMutator(
     return;
   }
   const tx = transaction(core, surroundings, request);
-  const args = given === undefined ? storedArgs(request.argsJSON) : given.args;
+  if (given === undefined && request.argsJSON === undefined) {
+    settle({type: 'zero', message: `The arguments of ${request.name} are lost.`, detailsJSON: undefined});
+    return;
+  }
+  const args = given === undefined ? storedArgs(request.argsJSON!) : given.args;
   mutator.fn({tx, args, ctx: context}).then(
     () => settle(undefined),
     (error: unknown) => settle(settleError(error)),
@@ -90,8 +94,16 @@ function transaction(core: Core, surroundings: MutatorSurroundings, request: Run
   } as unknown as AnyTransaction;
 }
 
+function isPlain(value: unknown): boolean {
+  return value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value);
+}
+
 // JSON has no NaN and no Infinity: as null they would quietly become another value.
 function rowJSON(value: object): string {
+  // Only values of JSON columns can hold one: everything else has been checked, and a replacer is slow.
+  if (Object.values(value).every(isPlain)) {
+    return JSON.stringify(value);
+  }
   return JSON.stringify(value, (key, member: unknown) => {
     if (typeof member === 'number' && !Number.isFinite(member)) {
       throw new TypeError(`The value of "${key}" is ${member}, which cannot be stored.`);

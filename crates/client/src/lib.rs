@@ -46,3 +46,4 @@ pub use request::{QuerySource, ViewRequest, WriteOp};
 
 /// How this crate reads JSON; for hosts that are handed JSON as well.
 pub use landfall_zql::json;
+pub use landfall_zql::sorted_map::SortedMap;

@@ -6,6 +6,20 @@
 //!
 //! JavaScript calls the few exports of [`Core`] and takes effects from it; see `js/src/core`.
 //! Rust never calls the application's code, and while effects are carried out nothing enters the client.
+//!
+//! # What crosses
+//!
+//! A call costs nanoseconds, a text of a few dozen characters some hundred, a row built field by field microseconds.
+//! So rows cross once for each version, by columns, and after that only numbers do (`crates/client/FLUSH.md`).
+//!
+//! | what happens | calls into this module | what comes out |
+//! |---|---|---|
+//! | a mutation with w writes and r queries | `mutate`, w × `write`, r × (`take`, `read`), `settle`; after `mutate` and after `settle` two `take`s, the second in vain | one text that asks for the run, r answers, then one flush for all views with one text of what became of the call |
+//! | a poke of n frames | n message events, then two `take`s | one flush, without text if nothing else has happened |
+//! | a replay in a rebase | as a mutation, without `mutate`; its arguments cross only if another page or session made it | as a mutation; one flush at the end for all replays |
+//! | a view is opened | `view`, two `take`s | one flush: rows not seen before, and one snapshot of handles |
+//!
+//! A flush is three typed arrays, copied out of the module's memory once.
 
 mod clock;
 mod database;

@@ -32,8 +32,9 @@ pub(crate) enum Outgoing {
         #[serde(rename = "mutationID")]
         mutation_id: u64,
         name: String,
-        #[serde(rename = "argsJSON")]
-        args_json: String,
+        // Left out for a call of this page, which has its arguments.
+        #[serde(rename = "argsJSON", skip_serializing_if = "Option::is_none")]
+        args_json: Option<String>,
     },
     /// The local run of a call has ended; without an error it succeeded.
     MutationLocal {
@@ -163,13 +164,13 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
             name,
             args_json,
         } => Outgoing::RunMutator {
+            args_json: call.is_none().then_some(args_json),
             tx: tx.0,
             call: call.map(|call| call.0),
             reason,
             client_id,
             mutation_id,
             name,
-            args_json,
         },
         Effect::MutationLocal { call, result } => Outgoing::MutationLocal {
             call: call.0,

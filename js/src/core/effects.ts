@@ -4,7 +4,7 @@ import type {MutationError, MutationOutcome} from './mutation-outcome.js';
 
 /** What the core asks of TypeScript. */
 export type HostEffect = { "type": "flush" }
-  | { "type": "runMutator", tx: number, call?: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON: string, }
+  | { "type": "runMutator", tx: number, call?: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON?: string, }
   | { "type": "mutationLocal", call: number, error?: MutationError, }
   | { "type": "mutationDurable", call: number, error?: string, }
   | { "type": "mutationOutcome", call?: number, outcome: MutationOutcome, }
