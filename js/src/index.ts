@@ -172,5 +172,5 @@ export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
 export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
-export type {LogLevel, LogSink, UpdateNeededReason, ZeroOptions} from './zero-options.js';
+export type {LogLevel, LogSink, StorageProblemKind, UpdateNeededReason, ZeroOptions} from './zero-options.js';
 export {Landfall, Zero} from './zero.js';

@@ -17,6 +17,13 @@ export type UpdateNeededReason =
   | {readonly type: 'VersionNotSupported'; readonly message?: string}
   | {readonly type: 'SchemaVersionNotSupported'; readonly message?: string};
 
+/**
+ * What is wrong with storage: no space is left (`quota`), there is none or no permission (`unavailable`), its connection
+ * was lost and is opened again (`closed`), what was stored is damaged and is loaded anew (`damaged`), the browser has
+ * deleted it and it is stored again (`evicted`), or anything else (`other`).
+ */
+export type StorageProblemKind = 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other';
+
 /** The options of a client that do not depend on its types. */
 export interface CommonOptions {
   /** `http(s)://host[/path]` of the server. Without it nothing is synchronised and everything else works. */
@@ -47,8 +54,8 @@ export interface CommonOptions {
   readonly onUpdateNeeded?: ((reason: UpdateNeededReason) => void) | undefined;
   /** The server has forgotten this client. The client starts anew by itself; pending writes are kept. */
   readonly onClientStateNotFound?: (() => void) | undefined;
-  /** Storage failed or is missing: work goes on in memory, and unsent writes would be lost with the page. */
-  readonly onStorageProblem?: ((message: string) => void) | undefined;
+  /** Storage failed or is missing: work goes on in memory, and what is not stored would be lost with the page. */
+  readonly onStorageProblem?: ((message: string, kind: StorageProblemKind) => void) | undefined;
   /** How long a hidden page keeps its connection, in ms; five minutes unless set. */
   readonly hiddenTabDisconnectDelay?: number | undefined;
   /** How long to try before the state is `disconnected`, in ms; one minute unless set. Trying goes on. */

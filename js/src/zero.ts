@@ -341,8 +341,8 @@ export class Zero<
         this.#log('warn', 'The server has forgotten this client; it starts anew.');
         return callBack(() => this.#options.onClientStateNotFound?.());
       case 'storageProblem':
-        this.#log('error', `Storage failed, work goes on in memory: ${effect.message}`);
-        return callBack(() => this.#options.onStorageProblem?.(effect.message));
+        this.#log('error', `Storage failed (${effect.kind}): ${effect.message}`);
+        return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
       case 'log':
         return this.#log(effect.level, effect.message);
       case 'closed':

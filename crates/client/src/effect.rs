@@ -105,6 +105,24 @@ pub enum UpdateReason {
     SchemaVersionNotSupported,
 }
 
+/// What is wrong with storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageProblemKind {
+    /// No space is left. Rows of the server give way to unsent writes.
+    Quota,
+    /// There is no storage, or no permission to use it: everything lives in memory.
+    Unavailable,
+    /// The connection to storage was lost; it is opened again.
+    Closed,
+    /// What is stored is damaged. The server's rows are loaded anew, unsent writes are kept as far as they can be read.
+    Damaged,
+    /// The browser has deleted what was stored. What this page holds is stored again.
+    Evicted,
+    /// Anything else; the same is tried again.
+    Other,
+}
+
 /// How serious a [`Effect::Log`] line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -246,6 +264,8 @@ pub enum Effect {
     MutationsChanged,
     /// Storage failed or is missing; work goes on in memory.
     StorageProblem {
+        /// What kind of problem.
+        kind: StorageProblemKind,
         /// What the backend said.
         message: String,
     },

@@ -26,6 +26,7 @@ mod rebase;
 mod request;
 mod row_handles;
 mod server_link;
+mod storage_faults;
 mod stored_forms;
 mod tabs;
 mod view_ops;
@@ -36,7 +37,7 @@ pub use client::Client;
 pub use connection::{AuthReason, ConnectionState};
 pub use effect::{
     CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, Outcome, RunReason,
-    SocketId, TxId, UpdateReason, ViewId,
+    SocketId, StorageProblemKind, TxId, UpdateReason, ViewId,
 };
 pub use error::ClientError;
 pub use event::{Event, StoreRequestId};

@@ -125,6 +125,16 @@ impl Client {
     fn poke_to(&self, loaded: Loaded) -> Poke {
         let head = loaded.head.clone();
         let outcomes = loaded.outcomes.clone();
+        let mut confirmed = head.last_mutation_ids;
+        // What others made and storage holds no more is over, even if its client is forgotten already.
+        for mutation in self.mutations.pending() {
+            let key = (&mutation.client_id, mutation.id);
+            let queued = loaded.queue.iter().any(|m| (&m.client_id, m.id) == key);
+            if mutation.client_id != self.client_id && !queued {
+                let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
+                *last = (*last).max(mutation.id);
+            }
+        }
         let state = loaded.into_server_state();
         let mut rows = Layer::new();
         for ((table, schema), stored) in self.schema.iter().zip(state.tables) {
@@ -140,7 +150,7 @@ impl Client {
             cookie: head.cookie.unwrap_or_default(),
             cleared: true,
             rows,
-            confirmed: head.last_mutation_ids,
+            confirmed,
             results: results(outcomes),
             got: std::iter::once(QueryChange::Clear).chain(got).collect(),
             stored: Some(head.log_next),

@@ -10,6 +10,7 @@ use crate::group_restart::Restart;
 use crate::log_following::Following;
 use crate::mutations::{Mutation, MutationKey, Settled};
 use crate::pokes::Poke;
+use crate::storage_faults::Faults;
 use crate::stored_forms::{
     from_outcome, from_queue, remembered, server_mode, to_outcome, to_patch,
 };
@@ -31,6 +32,10 @@ const READY_WAIT_MS: f64 = 1_000.0;
 #[derive(Debug)]
 pub(crate) enum Purpose {
     Open,
+    /// The stored rows are let go of.
+    Repair,
+    /// Storage was emptied.
+    StoreAnew,
     /// A poke; on success these results are acknowledged to the server.
     Poke {
         acks: SortedMap<String, u64>,
@@ -71,6 +76,7 @@ pub(crate) struct Persistence {
     /// When the queue is to be marked as sent again, because that failed.
     pub(crate) remark_at: Option<f64>,
     pub(crate) mark_failures: u32,
+    pub(crate) faults: Faults,
     pub(crate) following: Following,
     /// The log record with which other tabs go on from what is here.
     pub(crate) log_next: u64,
@@ -143,23 +149,25 @@ impl Client {
             );
             return;
         };
-        if let Err(failure) = &result {
-            let message = failure.to_string();
-            self.log(LogLevel::Warn, &message);
-            self.effects.push(Effect::StorageProblem { message });
-        }
         let other_group = match (&purpose, &result) {
             (Purpose::Open | Purpose::Rejoin { .. }, _) => None,
             (_, Err(StoreFailure::OtherGroup { group_id })) => Some(group_id.clone()),
             _ => None,
         };
+        match (&other_group, &result) {
+            (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
+            (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
+            (None, Ok(_)) => {}
+        }
         match purpose {
             Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
             Purpose::Rejoin { group, new_client } => {
                 self.on_rejoined(now, group, new_client, result);
             }
             Purpose::Open => self.on_opened(now, result),
-            Purpose::Poke { acks, outcomes } => self.on_poke_stored(acks, outcomes, result),
+            Purpose::Repair => self.on_repaired(now, result),
+            Purpose::StoreAnew => self.on_stored_anew(result),
+            Purpose::Poke { acks, outcomes } => self.on_poke_stored(now, acks, outcomes, result),
             Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
             Purpose::Mark => self.on_marked(now, result.is_ok()),
             Purpose::StartGroup => self.on_group_answer(now, result),
@@ -172,7 +180,13 @@ impl Client {
                     let plan = plan_fold(&loaded);
                     self.ask_store(Purpose::Fold, StoreOp::Fold(plan));
                 }
-                _ => self.persistence.is_folding = false,
+                result => {
+                    self.persistence.is_folding = false;
+                    // What cannot be read can be written anew.
+                    if matches!(result, Err(StoreFailure::Corrupt { .. })) {
+                        self.store_snapshot(SortedMap::new(), Vec::new());
+                    }
+                }
             },
             Purpose::Fold => self.persistence.is_folding = false,
             Purpose::Note(what) => {
@@ -251,6 +265,7 @@ impl Client {
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
         match result {
             Ok(StoreReply::Opened { loaded, .. }) => self.take_loaded(*loaded),
+            Err(failure) if self.open_again(now, &failure) => return,
             _ => {
                 // Nothing can be read: work in memory, and begin a group that nobody else knows.
                 self.persistence.disabled = true;
@@ -344,6 +359,7 @@ impl Client {
 
     fn on_poke_stored(
         &mut self,
+        now: f64,
         acks: SortedMap<String, u64>,
         outcomes: Vec<StoredOutcome>,
         result: Result<StoreReply, StoreFailure>,
@@ -359,7 +375,12 @@ impl Client {
             }
             // Another tab was first, and stored the same outcomes.
             Ok(StoreReply::AlreadyThere(_)) => self.acknowledge(acks),
-            Ok(StoreReply::NeedsSnapshot(_)) => self.store_snapshot(acks, outcomes),
+            Ok(StoreReply::NeedsSnapshot(_)) => {
+                let full = self.persistence.faults.no_room_until;
+                if full.is_none_or(|until| until <= now) {
+                    self.store_snapshot(acks, outcomes);
+                }
+            }
             // Not acknowledged: the server tells the results again.
             Ok(_) | Err(_) => {}
         }

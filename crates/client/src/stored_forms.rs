@@ -112,11 +112,13 @@ pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Sche
         landfall_store::QueryChange::Put { hash } => QueryChange::Put(hash),
         landfall_store::QueryChange::Del { hash } => QueryChange::Del(hash),
     });
-    let clear = record.patch.clear.then_some(QueryChange::Clear);
+    // From nothing at all means everything there is: it does not name what is gone.
+    let cleared = record.patch.clear || record.base.is_none();
+    let clear = cleared.then_some(QueryChange::Clear);
     Poke {
         base,
         cookie: record.cookie,
-        cleared: record.patch.clear,
+        cleared,
         rows,
         confirmed: record.last_mutation_ids,
         got: clear.into_iter().chain(got).collect(),

@@ -6,6 +6,7 @@ mod append;
 mod group;
 mod load;
 mod mutations;
+mod repair;
 
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
@@ -41,7 +42,7 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
             reads.push(key::get(StoreName::Clients, client_id.as_bytes()));
         }
         StoreOp::RemoveClients { client_ids } => reads.extend(group::remove_reads(client_ids)),
-        StoreOp::StartGroup(_) => {
+        StoreOp::StartGroup(_) | StoreOp::Repair(_) => {
             reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
         }
         StoreOp::Fold(_)
@@ -70,13 +71,14 @@ pub(crate) fn decide(
                 reply: StoreReply::Done,
             });
         }
+        StoreOp::Repair(repair) => return repair::repair(head.as_deref(), repair, results),
         StoreOp::Open(open) => {
             return load::open(&request.group_id, open, head.as_deref(), results);
         }
         _ => in_group(head.as_deref(), &request.group_id)?,
     };
     match &request.op {
-        StoreOp::Open(_) | StoreOp::Erase => Err(StoreFailure::Contract),
+        StoreOp::Open(_) | StoreOp::Repair(_) | StoreOp::Erase => Err(StoreFailure::Contract),
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
         StoreOp::ReadQueue => mutations::read_queue(&head, results),
@@ -138,6 +140,20 @@ impl Results {
             .map(|bytes| decode(bytes))
             .collect::<Result<_, _>>()
             .map_err(corrupt(store))
+    }
+
+    /// Values of a range as far as they can be decoded, and how many cannot.
+    fn readable<T>(
+        &mut self,
+        decode: impl Fn(&[u8]) -> Result<T, FormatError>,
+    ) -> Result<(Vec<T>, usize), StoreFailure> {
+        let values = self.values()?;
+        let good: Vec<T> = values
+            .iter()
+            .filter_map(|bytes| decode(bytes).ok())
+            .collect();
+        let lost = values.len() - good.len();
+        Ok((good, lost))
     }
 
     /// One value, decoded if it is there.

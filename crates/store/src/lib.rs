@@ -36,6 +36,6 @@ pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{
     AppendPoke, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted, Mode, Open,
-    Read, ReadResult, Reissued, StartGroup, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
-    WriteQueue, WriteSnapshot,
+    Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply, StoreRequest,
+    WriteOp, WriteQueue, WriteSnapshot,
 };

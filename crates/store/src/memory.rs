@@ -46,6 +46,12 @@ impl MemoryStore {
         values.get_or_default(store).insert(key, value);
     }
 
+    /// Removes all values of a store; for tests that lose them.
+    pub fn clear(&self, store: StoreName) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.remove(&store);
+    }
+
     /// A copy that shares nothing with this one: what a crash would leave.
     pub fn snapshot(&self) -> Self {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);

@@ -82,6 +82,9 @@ pub enum StoreOp {
     },
     /// The server knows this group no more: begin another one and keep the unsent mutations.
     StartGroup(StartGroup),
+    /// Let go of the server's rows, because they are damaged or take the room that the queue needs. What the users
+    /// made stays; if not even the head can be read, in a new group.
+    Repair(Repair),
     /// Delete everything.
     Erase,
 }
@@ -184,6 +187,15 @@ pub struct StartGroup {
     pub now: f64,
 }
 
+/// See [`StoreOp::Repair`].
+#[derive(Clone, Debug)]
+pub struct Repair {
+    /// The schema of the code that runs.
+    pub schema: Arc<Schema>,
+    /// The group that begins if the present one cannot be read.
+    pub instead: StartGroup,
+}
+
 /// What a request gives back.
 #[derive(Clone, Debug)]
 pub enum StoreReply {
@@ -220,6 +232,11 @@ pub enum StoreReply {
     AlreadyThere(Head),
     /// The store is older than what the poke starts from: write a snapshot.
     NeedsSnapshot(Head),
+    /// To [`StoreOp::Repair`].
+    Repaired {
+        /// How many mutations and outcomes could not be read.
+        lost: usize,
+    },
     /// The fold is stored.
     Folded(Head),
     /// Another fold or snapshot came first; nothing was written.
@@ -416,6 +433,7 @@ impl StoreRequest {
             StoreOp::WriteQueue(_)
             | StoreOp::MarkAttempted(_)
             | StoreOp::StartGroup(_)
+            | StoreOp::Repair(_)
             | StoreOp::Erase => true,
             // A failure that was acknowledged to the server is told by nobody else.
             StoreOp::AppendPoke(append) => !append.outcomes.is_empty(),

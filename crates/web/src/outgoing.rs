@@ -4,7 +4,8 @@
 
 use js_sys::{Array, Uint8Array, Uint32Array};
 use landfall_client::{
-    ConnectionState, Effect, Flush, LogLevel, MutationError, Outcome, RunReason, UpdateReason,
+    ConnectionState, Effect, Flush, LogLevel, MutationError, Outcome, RunReason,
+    StorageProblemKind, UpdateReason,
 };
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -88,6 +89,11 @@ pub(crate) enum Outgoing {
         client_group_id: String,
     },
     StorageProblem {
+        #[cfg_attr(
+            test,
+            ts(type = "'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other'")
+        )]
+        kind: StorageProblemKind,
         message: String,
     },
     Log {
@@ -210,7 +216,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
             client_id,
             client_group_id,
         },
-        Effect::StorageProblem { message } => Outgoing::StorageProblem { message },
+        Effect::StorageProblem { kind, message } => Outgoing::StorageProblem { kind, message },
         Effect::Log { level, message } => Outgoing::Log { level, message },
         Effect::Store { .. }
         | Effect::OpenSocket { .. }

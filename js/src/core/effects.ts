@@ -14,6 +14,6 @@ export type HostEffect = { "type": "flush" }
   | { "type": "ready", clientGroupID: string, }
   | { "type": "updateNeeded", reason: 'NewClientGroup' | 'VersionNotSupported' | 'SchemaVersionNotSupported', message: string, }
   | { "type": "clientStateNotFound", clientID: string, clientGroupID: string, }
-  | { "type": "storageProblem", message: string, }
+  | { "type": "storageProblem", kind: 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other', message: string, }
   | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, }
   | { "type": "closed" };

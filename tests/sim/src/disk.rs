@@ -2,7 +2,7 @@
 //! failure, and a tab may be told of a failure although the transaction was committed.
 
 use landfall_store::{
-    BackendFailure, Durability, MemoryStore, StoreFailure, StoreReply, StoreRequest,
+    BackendFailure, Durability, MemoryStore, StoreFailure, StoreName, StoreReply, StoreRequest,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -83,8 +83,23 @@ impl Disk {
         content.unsafe_tail.clear();
     }
 
+    /// One value of a store, chosen by its place, loses its second half.
+    pub fn damage(&self, name: StoreName, choose: impl FnOnce(usize) -> usize) {
+        let content = self.0.borrow();
+        let values = content.store.values(name);
+        if let Some((key, value)) = values.iter().nth(choose(values.len())) {
+            let half = value[..value.len() / 2].to_vec();
+            content.store.set_value(name, key.clone(), half);
+        }
+    }
+
     /// The browser evicts everything.
     pub fn evict(&self) {
-        *self.0.borrow_mut() = Content::default();
+        let mut content = self.0.borrow_mut();
+        for name in StoreName::ALL {
+            content.store.clear(name);
+        }
+        content.safe = content.store.snapshot();
+        content.unsafe_tail.clear();
     }
 }

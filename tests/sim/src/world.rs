@@ -96,6 +96,16 @@ impl World {
 
     /// Opens a tab whose clock is ahead by so much.
     pub fn open_tab_in(&mut self, browser: BrowserId, skew: f64) -> TabId {
+        self.open_tab_with(browser, skew, |_| {})
+    }
+
+    /// Opens a tab that is prepared before it does anything.
+    pub fn open_tab_with(
+        &mut self,
+        browser: BrowserId,
+        skew: f64,
+        prepare: impl FnOnce(&mut Tab),
+    ) -> TabId {
         let id = self.next_tab;
         self.next_tab += 1;
         let mut entropy = [0; 32];
@@ -107,6 +117,7 @@ impl World {
         options.auth = self.token.clone();
         let disk = self.browsers[browser].disk.clone();
         let mut tab = Tab::open(options, disk, &self.mutators, self.now + skew);
+        prepare(&mut tab);
         tab.pump();
         self.tabs.insert(id, tab);
         self.homes.insert(id, browser);

@@ -16,6 +16,7 @@ use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, not_hidden};
 use landfall_sim::promises;
 use landfall_sim::server::Server;
 use landfall_sim::world::{BrowserId, TabId, World};
+use landfall_store::StoreName;
 use landfall_zql::Schema;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,6 +151,7 @@ impl Run {
                 _ => tab.storage_fails = false,
             }),
             58..60 => self.power_failure(),
+            146..149 => self.damage(),
             140..146 => {
                 if let Some(tab) = self.some_tab()
                     && !self.world.cut_off.remove(&tab)
@@ -202,6 +204,22 @@ impl Run {
         self.world.browsers[browser]
             .disk
             .lose_power(|count| dice.roll(count as u64 + 1) as usize);
+    }
+
+    /// A stored value is damaged. The head only where mutations may become uncertain.
+    fn damage(&mut self) {
+        let stores = [StoreName::Pages, StoreName::Log, StoreName::Head];
+        let stores = if self.forgetful {
+            &stores[..]
+        } else {
+            &stores[..2]
+        };
+        let browser = self.some_browser();
+        if let Some(&store) = self.dice.pick(stores) {
+            let dice = &mut self.dice;
+            let disk = &self.world.browsers[browser].disk;
+            disk.damage(store, |count| dice.roll(count as u64) as usize);
+        }
     }
 
     fn commit(&mut self) {

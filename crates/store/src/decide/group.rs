@@ -79,8 +79,17 @@ pub(super) fn start(
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
     let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
-    let mut outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
+    let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
+    Ok(start_with(head, start, (queue, outcomes, clients)))
+}
+
+/// What users made, as it was stored.
+pub(super) type Work = (Vec<QueuedMutation>, Vec<StoredOutcome>, Vec<ClientRecord>);
+
+/// Begins a group with this work.
+pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decision {
+    let (queue, mut outcomes, clients) = work;
     let mut record = ClientRecord::new(start.client_id.clone(), start.now);
     let mut new_head = Head {
         server_mode: head.server_mode,
@@ -157,5 +166,5 @@ pub(super) fn start(
         reissued,
         outcomes,
     });
-    Ok(Decision { writes, reply })
+    Decision { writes, reply }
 }

@@ -1,0 +1,149 @@
+//! What becomes of storage that fails: the application is told, the users' work comes first, the server's rows last.
+//!
+//! - **Damaged**: the server's rows are let go of and come again from memory or from the server; the queue is kept.
+//! - **Full**: rows are not written for a while; if not even a mutation can be stored, the stored rows make room.
+//! - **Evicted**: what this page holds is stored again.
+//! - **Closed, other**: the same is tried again; the host opens its connection anew.
+//! - **Unavailable**: everything lives in memory.
+
+use crate::client::Client;
+use crate::effect::{Effect, LogLevel, StorageProblemKind};
+use crate::mutations::Stored;
+use crate::persistence::Purpose;
+use landfall_store::{BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreOp, StoreReply};
+
+/// How long no rows are written after there was no room for them.
+const ROOM_PAUSE_MS: f64 = 60_000.0;
+
+/// How often opening is tried before everything lives in memory.
+const OPEN_ATTEMPTS: u32 = 3;
+
+/// What was done about faults so far.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    open_attempts: u32,
+    /// Storage was repaired in this session; a second time it would be of no use.
+    repaired: bool,
+    /// Until then rows are not written: there is no room.
+    pub(crate) no_room_until: Option<f64>,
+}
+
+pub(crate) fn kind_of(failure: &StoreFailure) -> StorageProblemKind {
+    match failure {
+        StoreFailure::NotOpen => StorageProblemKind::Evicted,
+        StoreFailure::Corrupt { .. } => StorageProblemKind::Damaged,
+        StoreFailure::Backend { kind, .. } => match kind {
+            BackendFailure::Quota => StorageProblemKind::Quota,
+            BackendFailure::Unavailable => StorageProblemKind::Unavailable,
+            BackendFailure::Closed => StorageProblemKind::Closed,
+            _ => StorageProblemKind::Other,
+        },
+        _ => StorageProblemKind::Other,
+    }
+}
+
+impl Client {
+    /// Tells the application, and does what can be done apart from the request itself.
+    pub(crate) fn on_store_failure(&mut self, now: f64, purpose: &Purpose, failure: &StoreFailure) {
+        let (kind, message) = (kind_of(failure), failure.to_string());
+        self.log(LogLevel::Warn, &message);
+        self.effects.push(Effect::StorageProblem { kind, message });
+        let stores = matches!(purpose, Purpose::Poke { .. } | Purpose::Queue(_));
+        match kind {
+            StorageProblemKind::Damaged if stores => self.repair(now),
+            StorageProblemKind::Evicted if stores => self.store_anew(now),
+            StorageProblemKind::Quota => {
+                self.persistence.faults.no_room_until = Some(now + ROOM_PAUSE_MS);
+                if matches!(purpose, Purpose::Queue(_)) {
+                    self.repair(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Opening failed. Returns whether something is done about it, after which it is tried again.
+    pub(crate) fn open_again(&mut self, now: f64, failure: &StoreFailure) -> bool {
+        self.persistence.faults.open_attempts += 1;
+        if self.persistence.faults.open_attempts >= OPEN_ATTEMPTS {
+            return false;
+        }
+        match kind_of(failure) {
+            StorageProblemKind::Damaged if !self.persistence.faults.repaired => self.repair(now),
+            StorageProblemKind::Closed | StorageProblemKind::Other => self.load(now),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Lets go of the stored rows.
+    fn repair(&mut self, now: f64) {
+        if std::mem::replace(&mut self.persistence.faults.repaired, true) {
+            return;
+        }
+        let instead = StartGroup {
+            new_group_id: self.random.id(),
+            // Of nobody: whoever takes care of the dead sends what becomes its own.
+            client_id: self.random.id(),
+            now,
+        };
+        let schema = self.schema.clone();
+        let op = StoreOp::Repair(Repair { schema, instead });
+        let group_id = self.group_id.clone().unwrap_or_default();
+        self.ask_store_as(group_id, Purpose::Repair, op);
+    }
+
+    pub(crate) fn on_repaired(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        if let Ok(StoreReply::Repaired { lost }) = &result
+            && *lost > 0
+        {
+            let (kind, message) = (
+                StorageProblemKind::Damaged,
+                format!("{lost} stored mutations or outcomes could not be read"),
+            );
+            self.effects.push(Effect::StorageProblem { kind, message });
+        }
+        if !self.is_loaded() {
+            return self.load(now);
+        }
+        if result.is_ok() {
+            // There is room now.
+            self.persistence.retry_at = None;
+        }
+    }
+
+    /// Storage is empty: makes the group in it once more.
+    fn store_anew(&mut self, now: f64) {
+        if let Some(group_id) = self.group_id.clone() {
+            let open = Open {
+                schema: self.schema.clone(),
+                client_id: self.client_id.clone(),
+                now,
+            };
+            self.ask_store_as(group_id, Purpose::StoreAnew, StoreOp::Open(open));
+        }
+    }
+
+    /// What this page holds goes into the new store: its mutations now, the rows with the next poke.
+    pub(crate) fn on_stored_anew(&mut self, result: Result<StoreReply, StoreFailure>) {
+        if !matches!(result, Ok(StoreReply::Opened { created: true, .. })) {
+            return;
+        }
+        self.persistence.log_next = 0;
+        let mut keys: Vec<_> = self
+            .mutations
+            .pending()
+            .iter()
+            .filter(|m| m.client_id == self.client_id && matches!(m.stored, Stored::At(_)))
+            .map(|m| m.key())
+            .collect();
+        for key in &keys {
+            if let Some(mutation) = self.mutations.get_mut(key) {
+                mutation.stored = Stored::Pending;
+            }
+        }
+        keys.extend(self.persistence.to_write.drain(..));
+        self.persistence.to_write.extend(keys);
+        self.persistence.retry_at = None;
+    }
+}

@@ -1,0 +1,205 @@
+//! Storage that fails: what the application is told, and that no write is lost by it.
+
+use landfall_sim::disk::DiskFault;
+use landfall_sim::host::Tab;
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::world::{TabId, World};
+use landfall_store::{BackendFailure, StoreName};
+use serde_json::{Value, json};
+
+/// A world in which one tab has rows and, offline, one stored write.
+fn world() -> (World, TabId) {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a"})));
+    let id = open(&mut world);
+    world.network_down();
+    let tab = tab(&mut world, id);
+    let call = tab.mutate("upsert", &note("b"));
+    assert_eq!(tab.durable.get(&call), Some(&Ok(())));
+    world.settle();
+    (world, id)
+}
+
+fn open(world: &mut World) -> TabId {
+    let id = world.open_tab();
+    tab(world, id).view(QUERIES[0], named(0));
+    world.settle();
+    id
+}
+
+fn tab(world: &mut World, id: TabId) -> &mut Tab {
+    world.tabs.get_mut(&id).expect("it lives")
+}
+
+fn note(id: &str) -> Value {
+    json!({"row": {"id": id, "kind": "red"}})
+}
+
+#[track_caller]
+fn told(world: &World, id: TabId, kind: &str) {
+    let wanted = format!("StorageProblem {{ kind: {kind}");
+    let notes = &world.tabs[&id].notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with(&wanted)),
+        "{notes:?}"
+    );
+}
+
+/// Online again: the writes of the world arrive once, and a fresh tab shows everything.
+#[track_caller]
+fn arrives(world: &mut World, writes: usize, expected: &[&str]) {
+    world.network_up();
+    world.pass(90_000.0);
+    assert_eq!(world.server.executed.len(), writes);
+    let ids: Vec<TabId> = world.tabs.keys().copied().collect();
+    let fresh = open(world);
+    world.settle();
+    for id in ids.into_iter().chain([fresh]) {
+        let tab = tab(world, id);
+        let rows = tab.client.run(QUERIES[0]).expect("the query is good");
+        let rows = tab.decoder.answer(&rows, QUERIES[0]);
+        let rows = rows.as_array().expect("a list");
+        let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+        assert_eq!(ids, expected);
+    }
+}
+
+#[test]
+fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
+    for store in [StoreName::Log, StoreName::Head] {
+        let (mut world, id) = world();
+        world.kill_tab(id);
+        world.browsers[0].disk.damage(store, |_| 0);
+        let id = open(&mut world);
+        told(&world, id, "Damaged");
+        assert_eq!(world.tabs[&id].client.mutations().len(), 1);
+        arrives(&mut world, 1, &["a", "b"]);
+    }
+}
+
+#[test]
+fn a_damaged_mutation_is_told_and_the_others_are_sent() {
+    let (mut world, id) = world();
+    for id_of_row in ["c", "d"] {
+        tab(&mut world, id).mutate("upsert", &note(id_of_row));
+    }
+    world.settle();
+    world.kill_tab(id);
+    world.browsers[0].disk.damage(StoreName::Queue, |_| 1);
+    let id = open(&mut world);
+    told(&world, id, "Damaged");
+    arrives(&mut world, 2, &["a", "b", "d"]);
+}
+
+#[test]
+fn the_rows_make_room_for_the_queue() {
+    let (mut world, id) = world();
+    let tab = tab(&mut world, id);
+    tab.next_fault = DiskFault::Fails(BackendFailure::Quota);
+    let call = tab.mutate("upsert", &note("c"));
+    assert!(matches!(tab.durable.get(&call), Some(Err(_))));
+    world.settle();
+    told(&world, id, "Quota");
+    let disk = world.browsers[0].disk.store();
+    assert!(
+        disk.values(StoreName::Log).is_empty(),
+        "rows were let go of"
+    );
+    assert_eq!(
+        disk.values(StoreName::Queue).len(),
+        2,
+        "both writes are stored"
+    );
+    // Nothing is lost with the page.
+    world.kill_tab(id);
+    open(&mut world);
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_full_disk_is_not_tried_again_with_every_poke() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let id = open(&mut world);
+    tab(&mut world, id).next_fault = DiskFault::Fails(BackendFailure::Quota);
+    for n in 0..20 {
+        let row = json!({"id": n.to_string()});
+        world.server.commit(|rows| rows.put("note", row));
+        world.settle();
+    }
+    let problems = |world: &World| {
+        let notes = &world.tabs[&id].notes;
+        notes
+            .iter()
+            .filter(|n| n.starts_with("StorageProblem"))
+            .count()
+    };
+    assert_eq!(problems(&world), 1);
+    let pages = |world: &World| {
+        world.browsers[0]
+            .disk
+            .store()
+            .values(StoreName::Pages)
+            .len()
+    };
+    assert_eq!(pages(&world), 0);
+    world.pass(70_000.0);
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "last"})));
+    world.settle();
+    assert!(
+        pages(&world) > 0,
+        "stored as a whole when there may be room again"
+    );
+}
+
+#[test]
+fn what_the_browser_evicted_is_stored_again() {
+    let (mut world, id) = world();
+    world.browsers[0].disk.evict();
+    tab(&mut world, id).mutate("upsert", &note("c"));
+    world.settle();
+    told(&world, id, "Evicted");
+    world.pass(10_000.0);
+    let queued = world.browsers[0]
+        .disk
+        .store()
+        .values(StoreName::Queue)
+        .len();
+    assert_eq!(queued, 2);
+    world.kill_tab(id);
+    open(&mut world);
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    let id = world.open_tab_with(0, 0.0, |tab| {
+        tab.next_fault = DiskFault::Fails(BackendFailure::Closed);
+    });
+    world.settle();
+    told(&world, id, "Closed");
+    assert_eq!(world.tabs[&id].client.mutations().len(), 1);
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
+fn without_storage_everything_works_in_memory() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let id = world.open_tab_with(0, 0.0, |tab| {
+        tab.next_fault = DiskFault::Fails(BackendFailure::Unavailable);
+    });
+    world.settle();
+    told(&world, id, "Unavailable");
+    let tab = tab(&mut world, id);
+    let call = tab.mutate("upsert", &note("a"));
+    assert!(
+        matches!(tab.durable.get(&call), Some(Err(_))),
+        "not durable, and told so"
+    );
+    arrives(&mut world, 1, &["a"]);
+}
