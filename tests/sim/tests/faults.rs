@@ -196,6 +196,7 @@ fn without_storage_everything_works_in_memory() {
     world.settle();
     told(&world, id, "Unavailable");
     let tab = tab(&mut world, id);
+    tab.view(QUERIES[0], named(0));
     let call = tab.mutate("upsert", &note("a"));
     assert!(
         matches!(tab.durable.get(&call), Some(Err(_))),
