@@ -1,5 +1,6 @@
 //! A query as data: the JSON form that client and server exchange. Decoding is strict and bounded in depth.
 
+mod bounds;
 mod decode;
 
 use crate::json::{self, JsonError};
@@ -12,59 +13,30 @@ use thiserror::Error;
 
 /// A query. Names are the client's until the AST is mapped for the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", try_from = "decode::AstFields")]
 pub struct Ast {
     /// Carried through, never read.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// The table whose rows the query gives.
     pub table: String,
     /// Name of the relationship; needed on every subquery.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     /// What a row must satisfy; all rows when absent.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present",
-        rename = "where"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", rename = "where")]
     pub condition: Option<Condition>,
     /// Relationships of the result.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub related: Option<Vec<CorrelatedSubquery>>,
     /// Where in the order the result starts.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Bound>,
     /// The largest number of rows; per parent in a subquery.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// The order; the primary key follows implicitly.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub order_by: Option<Vec<(String, Direction)>>,
 }
 
@@ -358,121 +330,31 @@ impl From<serde_json::Value> for Literal {
     }
 }
 
-/// Why a JSON text is not a query.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AstError {
-    /// Not JSON, a wrong shape, an unknown member, or nested too deeply.
-    #[error("the query is not valid: {0}")]
-    Json(#[from] JsonError),
-    /// A literal where it cannot stand.
-    #[error("the query is not valid: {0}")]
-    Operand(&'static str),
-    /// More of something than a query may have.
-    #[error("the query has more than {limit} {parts}")]
-    TooLarge {
-        /// Of what.
-        parts: &'static str,
-        /// How many are allowed.
-        limit: usize,
-    },
-}
-
-impl Ast {
-    /// Reads and checks a query.
-    ///
-    /// # Errors
-    /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
-    /// list with null or lists, as literal; more than [`MAX_CONDITIONS`], [`MAX_SUBQUERIES`] or [`MAX_PATTERN`] allow.
-    pub fn from_json(json: &str) -> Result<Ast, AstError> {
-        let ast: Ast = json::from_str(json)?;
-        ast.check()?;
-        Ok(ast)
-    }
-
-    /// The query as JSON.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("an AST has only string keys")
-    }
-
-    /// What the shape alone does not rule out; for an AST that was decoded as part of a message.
-    ///
-    /// # Errors
-    /// As [`Ast::from_json`].
-    pub fn check(&self) -> Result<(), AstError> {
-        Check::default().ast(self)
-    }
-}
-
-/// The most comparisons and groups of a query.
+/// The most comparisons, groups and subqueries in the conditions of a query.
 pub const MAX_CONDITIONS: usize = 65_536;
 /// The most subqueries of a query, in conditions and as relationships.
 pub const MAX_SUBQUERIES: usize = 1_024;
 /// The most bytes of a pattern: to match one takes up to its length times that of the text.
 pub const MAX_PATTERN: usize = 8_192;
 
-/// Counts the parts of a query.
-#[derive(Default)]
-struct Check {
-    conditions: usize,
-    subqueries: usize,
-}
+/// Why a JSON text is not a query.
+#[derive(Debug, Error)]
+#[error("the query is not valid: {0}")]
+pub struct AstError(#[from] JsonError);
 
-impl Check {
-    fn ast(&mut self, ast: &Ast) -> Result<(), AstError> {
-        if let Some(condition) = &ast.condition {
-            self.condition(condition)?;
-        }
-        let mut related = ast.related.iter().flatten();
-        related.try_for_each(|related| self.subquery(related))
+impl Ast {
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
+    /// list with null or lists, as literal; more than [`MAX_CONDITIONS`], [`MAX_SUBQUERIES`] or [`MAX_PATTERN`] allow.
+    pub fn from_json(json: &str) -> Result<Ast, AstError> {
+        Ok(json::from_str(json)?)
     }
 
-    fn subquery(&mut self, related: &CorrelatedSubquery) -> Result<(), AstError> {
-        count(&mut self.subqueries, "subqueries", MAX_SUBQUERIES)?;
-        self.ast(&related.subquery)
-    }
-
-    fn condition(&mut self, condition: &Condition) -> Result<(), AstError> {
-        count(&mut self.conditions, "conditions", MAX_CONDITIONS)?;
-        match condition {
-            Condition::Simple { left, right, op } => {
-                if matches!(right, Operand::Column { .. }) {
-                    return Err(AstError::Operand("a comparison has a column on its right"));
-                }
-                [left, right]
-                    .into_iter()
-                    .try_for_each(|operand| check_operand(operand, *op))
-            }
-            Condition::And { conditions } | Condition::Or { conditions } => conditions
-                .iter()
-                .try_for_each(|condition| self.condition(condition)),
-            Condition::CorrelatedSubquery { related, .. } => self.subquery(related),
-        }
-    }
-}
-
-fn count(counter: &mut usize, parts: &'static str, limit: usize) -> Result<(), AstError> {
-    *counter += 1;
-    match *counter > limit {
-        true => Err(AstError::TooLarge { parts, limit }),
-        false => Ok(()),
-    }
-}
-
-fn check_operand(operand: &Operand, op: SimpleOperator) -> Result<(), AstError> {
-    match operand {
-        Operand::Literal {
-            value: Literal::Json(_),
-        } => Err(AstError::Operand(
-            "a literal is neither a scalar nor a list of scalars",
-        )),
-        Operand::Literal {
-            value: Literal::String(pattern),
-        } if op.is_like() && pattern.len() > MAX_PATTERN => Err(AstError::TooLarge {
-            parts: "bytes in a pattern",
-            limit: MAX_PATTERN,
-        }),
-        _ => Ok(()),
+    /// The query as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an AST has only string keys")
     }
 }
 
@@ -529,19 +411,17 @@ mod tests {
             )
         };
         let of = |condition: &str| format!(r#"{{"table":"t","where":{condition}}}"#);
-        let bounded = |json: &str, expected: Option<&str>| {
-            let error = Ast::from_json(json).err().map(|error| error.to_string());
-            assert_eq!(error.as_deref(), expected);
+        let bounded = |json: &str, expected: Option<&str>| match (Ast::from_json(json), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (got, _) => panic!("{expected:?} {:?}", got.err()),
         };
         let many = |count: usize| {
             let members = vec![r#"{"type":"or","conditions":[]}"#; count].join(",");
             of(&format!(r#"{{"type":"and","conditions":[{members}]}}"#))
         };
         bounded(&many(MAX_CONDITIONS - 1), None);
-        bounded(
-            &many(MAX_CONDITIONS),
-            Some("the query has more than 65536 conditions"),
-        );
+        bounded(&many(MAX_CONDITIONS), Some("more than 65536 conditions"));
         let related = |count: usize| {
             let one = r#"{"correlation":{"parentField":["a"],"childField":["a"]},"subquery":{"table":"t"}}"#;
             format!(
@@ -552,13 +432,13 @@ mod tests {
         bounded(&related(MAX_SUBQUERIES), None);
         bounded(
             &related(MAX_SUBQUERIES + 1),
-            Some("the query has more than 1024 subqueries"),
+            Some("more than 1024 subqueries"),
         );
         let text = "%".repeat(MAX_PATTERN + 1);
         bounded(&of(&simple("LIKE", &text[1..])), None);
         bounded(
             &of(&simple("NOT ILIKE", &text)),
-            Some("the query has more than 8192 bytes in a pattern"),
+            Some("a pattern of more than 8192 bytes"),
         );
         bounded(&of(&simple("=", &text)), None);
     }

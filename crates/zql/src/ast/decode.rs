@@ -1,11 +1,12 @@
 //! Decodes what is more than a structure: unions that a member tells apart, and values of several types.
 //!
 //! A union is read as one structure with the members of all its variants: nothing has to be kept until the member that
-//! decides has come.
+//! decides has come. A new kind of node is a variant, its members among the fields of its union, and one more arm.
 
+use super::bounds::Bounds;
 use super::{
-    Anchor, Condition, CorrelatedSubquery, Correlation, ExistsOperator, Literal, Operand, Path,
-    SimpleOperator,
+    Anchor, Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator,
+    Literal, MAX_PATTERN, Operand, Path, SimpleOperator,
 };
 use crate::sorted_map::SortedMap;
 use serde::Deserialize;
@@ -18,6 +19,45 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AstFields {
+    #[serde(default, deserialize_with = "present")]
+    schema: Option<String>,
+    table: String,
+    #[serde(default, deserialize_with = "present")]
+    alias: Option<String>,
+    #[serde(default, deserialize_with = "present", rename = "where")]
+    condition: Option<Condition>,
+    #[serde(default, deserialize_with = "present")]
+    related: Option<Vec<CorrelatedSubquery>>,
+    #[serde(default, deserialize_with = "present")]
+    start: Option<Bound>,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<u32>,
+    #[serde(default, deserialize_with = "present")]
+    order_by: Option<Vec<(String, Direction)>>,
+}
+
+impl TryFrom<AstFields> for Ast {
+    type Error = &'static str;
+
+    fn try_from(fields: AstFields) -> Result<Self, Self::Error> {
+        let ast = Ast {
+            schema: fields.schema,
+            table: fields.table,
+            alias: fields.alias,
+            condition: fields.condition,
+            related: fields.related,
+            start: fields.start,
+            limit: fields.limit,
+            order_by: fields.order_by,
+        };
+        Bounds::default().check(&ast)?;
+        Ok(ast)
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,11 +106,15 @@ impl TryFrom<ConditionFields> for Condition {
                 related: None,
                 flip: None,
                 scalar: None,
-            } => Condition::Simple {
-                left,
-                right,
-                op: SimpleOperator::named(&op).ok_or(UNKNOWN_OPERATOR)?,
-            },
+            } => {
+                let op = SimpleOperator::named(&op).ok_or(UNKNOWN_OPERATOR)?;
+                if matches!(right, Operand::Column { .. }) {
+                    return Err("a comparison has a column on its right");
+                }
+                check_operand(&left, op)?;
+                check_operand(&right, op)?;
+                Condition::Simple { left, right, op }
+            }
             ConditionFields {
                 r#type: r#type @ (ConditionType::And | ConditionType::Or),
                 left: None,
@@ -105,6 +149,20 @@ impl TryFrom<ConditionFields> for Condition {
             },
             _ => return Err(OTHER_MEMBERS),
         })
+    }
+}
+
+fn check_operand(operand: &Operand, op: SimpleOperator) -> Result<(), &'static str> {
+    match operand {
+        Operand::Literal {
+            value: Literal::Json(_),
+        } => Err("a literal is neither a scalar nor a list of scalars"),
+        Operand::Literal {
+            value: Literal::String(pattern),
+        } if op.is_like() && pattern.len() > MAX_PATTERN => {
+            Err("a pattern of more than 8192 bytes")
+        }
+        _ => Ok(()),
     }
 }
 
