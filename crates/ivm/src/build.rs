@@ -190,6 +190,7 @@ impl Builder<'_> {
                     order,
                     resumes,
                     found: RefCell::new(None),
+                    search: RefCell::new(None),
                 })
             });
         }
@@ -398,22 +399,9 @@ impl Builder<'_> {
         }
     }
 
-    /// What an operator reads; `None` for a connection.
-    fn input_of(&self, operator: OpId) -> Option<OpId> {
-        match &self.operators[operator] {
-            Operator::Connection(_) => None,
-            Operator::Skip(skip) => Some(skip.input),
-            Operator::Drive(drive) => Some(drive.input),
-            Operator::Where(condition) => Some(condition.input),
-            Operator::Take(take) => Some(take.input),
-            Operator::Join(join) => Some(join.parent),
-            Operator::JunctionTake(take) => Some(take.input),
-        }
-    }
-
     /// The connection at the bottom of a level.
     fn connection_below(&self, mut operator: OpId) -> OpId {
-        while let Some(input) = self.input_of(operator) {
+        while let Some(input) = self.operators[operator].input() {
             operator = input;
         }
         operator
@@ -465,7 +453,7 @@ impl Builder<'_> {
                 let driver = drive.driver.clone();
                 return self.plan_driver(&driver, connection, within);
             }
-            operator = self.input_of(at);
+            operator = self.operators[at].input();
         }
         self.plan_read(connection, within);
     }

@@ -16,6 +16,7 @@ use crate::error::SourceError;
 use crate::join::Join;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
 use crate::source::{Basis, Sink, Start};
+use crate::steps::{Pause, Progress};
 
 #[derive(Debug)]
 pub(crate) struct Drive {
@@ -28,6 +29,22 @@ pub(crate) struct Drive {
     pub resumes: bool,
     /// The rows that a hydration found and has not finished with.
     pub found: RefCell<Option<Vec<Row>>>,
+    /// What a hydration is finding.
+    pub search: RefCell<Option<Search>>,
+}
+
+/// A search for the rows of a whole level that stops when the steps are spent and goes on later.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// How many of the driver's leaves are done with.
+    leaves: usize,
+    /// Of the present one: where its children are read on, and the keys that they have.
+    position: Option<Row>,
+    keys: Vec<Key>,
+    has_keys: bool,
+    /// How many keys or values have been looked up.
+    looked_up: usize,
+    rows: Vec<Row>,
 }
 
 /// Where candidates come from.
@@ -56,8 +73,9 @@ impl Drive {
             return reader.fetch(self.input, request, sink);
         }
         let resumes = (self.resumes || request.pause.is_some()) && !request.reverse;
+        let goes_on = request.start.is_some() || request.pause.is_some();
         let rows = match self.found.take() {
-            Some(rows) if resumes && request.start.is_some() => rows,
+            Some(rows) if resumes && goes_on => rows,
             _ => self.candidates(reader, request)?,
         };
         let first = request.start.map_or(0, |start| {
@@ -76,13 +94,19 @@ impl Drive {
         Ok(())
     }
 
-    fn is_before(&self, row: &Row, start: Start<'_>, reverse: bool) -> bool {
-        let place = self.order.compare(row, start.row);
-        match if reverse { place.reverse() } else { place } {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => start.basis == Basis::After,
-            std::cmp::Ordering::Greater => false,
+    /// Finds the rows for a fetch of the whole level that may pause, in slices.
+    pub fn prepare(&self, reader: Reader<'_>) -> Result<Progress, SourceError> {
+        if !self.columns.is_empty() || self.found.borrow().is_some() {
+            return Ok(Progress::Done);
         }
+        let mut search = self.search.take().unwrap_or_default();
+        let progress = self.go_on(reader, &Request::default(), true, &mut search)?;
+        if progress == Progress::More {
+            self.search.replace(Some(search));
+        } else {
+            self.found.replace(Some(self.in_order(search.rows)));
+        }
+        Ok(progress)
     }
 
     /// Everything that the driver finds, in the direction of the request, each row once.
@@ -91,77 +115,150 @@ impl Drive {
         reader: Reader<'_>,
         request: &Request<'_>,
     ) -> Result<Vec<Row>, SourceError> {
-        let mut rows = Vec::new();
-        self.driver
-            .find(reader, request.constraint, &mut |constraint| match both(
-                request.constraint,
-                constraint,
-            ) {
-                Some(constraint) => {
-                    let request = Request {
-                        constraint: &constraint,
-                        pause: None,
-                        ..*request
-                    };
-                    reader.fetch(self.input, &request, &mut |row| {
-                        rows.push(row.clone());
-                        ControlFlow::Continue(())
-                    })
-                }
-                None => Ok(()),
-            })?;
-        sort_by(&mut rows, |a, b| self.order.compare(a, b));
-        rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());
+        let mut search = Search::default();
+        self.go_on(reader, request, false, &mut search)?;
+        let mut rows = self.in_order(search.rows);
         if request.reverse {
             rows.reverse();
         }
         Ok(rows)
     }
-}
 
-impl Driver {
-    /// Gives constraints; every row that meets the condition, and `within`, meets one of them.
-    fn find(
+    fn in_order(&self, mut rows: Vec<Row>) -> Vec<Row> {
+        sort_by(&mut rows, |a, b| self.order.compare(a, b));
+        rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());
+        rows
+    }
+
+    /// Searches on. If `sliced`, until the steps are spent, but a little in any case.
+    fn go_on(
         &self,
         reader: Reader<'_>,
-        within: &Columns<'_>,
-        give: &mut dyn FnMut(&Columns<'_>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        match self {
-            Driver::Lookups(lookups) => lookups.iter().try_for_each(|lookup| {
-                let constraint: Vec<_> = lookup
-                    .iter()
-                    .map(|(column, value)| (*column, value.as_ref()))
-                    .collect();
-                give(&constraint)
-            }),
-            Driver::Children(join) => reader.pipeline().join(*join).parents(reader, within, give),
-            Driver::Any(drivers) => drivers
-                .iter()
-                .try_for_each(|driver| driver.find(reader, within, give)),
+        request: &Request<'_>,
+        sliced: bool,
+        search: &mut Search,
+    ) -> Result<Progress, SourceError> {
+        let mut has_moved = false;
+        for leaf in self.driver.leaves().into_iter().skip(search.leaves) {
+            if let Driver::Children(join) = leaf
+                && !search.has_keys
+            {
+                let join = reader.pipeline().join(*join);
+                if join.read_keys(reader, request.constraint, sliced, search)? == Progress::More {
+                    return Ok(Progress::More);
+                }
+                search.has_keys = true;
+                has_moved = true;
+            }
+            let Search {
+                keys,
+                looked_up,
+                rows,
+                ..
+            } = search;
+            while let Some(wanted) = leaf.wanted(reader, keys, *looked_up) {
+                if sliced && has_moved && reader.steps.are_spent() {
+                    return Ok(Progress::More);
+                }
+                has_moved = true;
+                reader.steps.spend();
+                *looked_up += 1;
+                let Some(constraint) = wanted.and_then(|wanted| both(request.constraint, &wanted))
+                else {
+                    continue;
+                };
+                let request = Request {
+                    constraint: &constraint,
+                    pause: None,
+                    ..*request
+                };
+                reader.fetch(self.input, &request, &mut |row| {
+                    rows.push(row.clone());
+                    ControlFlow::Continue(())
+                })?;
+            }
+            *search = Search {
+                leaves: search.leaves + 1,
+                rows: std::mem::take(rows),
+                ..Search::default()
+            };
+        }
+        Ok(Progress::Done)
+    }
+
+    fn is_before(&self, row: &Row, start: Start<'_>, reverse: bool) -> bool {
+        let place = self.order.compare(row, start.row);
+        match if reverse { place.reverse() } else { place } {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => start.basis == Basis::After,
+            std::cmp::Ordering::Greater => false,
         }
     }
 }
 
+impl Driver {
+    fn leaves(&self) -> Vec<&Driver> {
+        match self {
+            Driver::Any(drivers) => drivers.iter().flat_map(Driver::leaves).collect(),
+            leaf => vec![leaf],
+        }
+    }
+
+    /// The constraint of a leaf's look-up number `at`: `None` when there are no more, `Some(None)` when no row can meet
+    /// it. Every row that meets the condition meets one of them.
+    fn wanted<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        keys: &'a [Key],
+        at: usize,
+    ) -> Option<Option<Vec<(usize, ValueRef<'a>)>>> {
+        Some(match self {
+            Driver::Any(_) => return None,
+            Driver::Lookups(lookups) => {
+                let lookup = lookups.get(at)?.iter();
+                same(lookup.map(|(column, value)| (column, value.as_ref())))
+            }
+            Driver::Children(join) => {
+                let Key(values) = keys.get(at)?;
+                let columns = &reader.pipeline().join(*join).parent_columns;
+                same(columns.iter().zip(values.iter()))
+            }
+        })
+    }
+}
+
 impl Join {
-    /// Gives the constraints under which the parents of all children are, each once. While a child's change is in
-    /// progress, its parents are among them: some of them still have the child from before.
-    fn parents(
+    /// Reads the keys that all children have whose parents may be `within` a constraint, each once. While a child's
+    /// change is in progress, its key is among them: some of its parents still have the child from before.
+    fn read_keys(
         &self,
         reader: Reader<'_>,
         within: &Columns<'_>,
-        give: &mut dyn FnMut(&Columns<'_>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        let mut keys: Vec<Key> = Vec::new();
+        sliced: bool,
+        Search { position, keys, .. }: &mut Search,
+    ) -> Result<Progress, SourceError> {
         let key_of = |row: &Row| {
             let values = self.child_columns.iter().map(|column| row.get(*column));
             Key(Row::from_values(values))
         };
         let Some(constraint) = self.for_children(within) else {
-            return Ok(());
+            return Ok(Progress::Done);
         };
+        if sliced
+            && let Some(drive) = reader.pipeline().drive_of(self.child)
+            && drive.prepare(reader)? == Progress::More
+        {
+            return Ok(Progress::More);
+        }
+        let pause = Pause::default();
+        let from = position.take();
         let request = Request {
             constraint: &constraint,
+            start: from.as_ref().map(|row| Start {
+                row,
+                basis: Basis::At,
+            }),
+            pause: sliced.then_some(&pause),
             ..Request::default()
         };
         reader.fetch(self.child, &request, &mut |row| {
@@ -171,15 +268,14 @@ impl Join {
             }
             ControlFlow::Continue(())
         })?;
-        keys.extend(self.child_in_progress().map(|row| key_of(&row)));
-        sort(&mut keys);
-        keys.dedup();
-        for Key(values) in &keys {
-            if let Some(constraint) = same(self.parent_columns.iter().zip(values.iter())) {
-                give(&constraint)?;
-            }
+        *position = pause.into_next();
+        if position.is_some() {
+            return Ok(Progress::More);
         }
-        Ok(())
+        keys.extend(self.child_in_progress().map(|row| key_of(&row)));
+        sort(keys);
+        keys.dedup();
+        Ok(Progress::Done)
     }
 
     /// What a constraint on parents means for their children; `None` when no parent can meet it.

@@ -57,6 +57,21 @@ pub(crate) enum Operator {
     JunctionTake(JunctionTake),
 }
 
+impl Operator {
+    /// What it reads; `None` for a connection.
+    pub fn input(&self) -> Option<OpId> {
+        match self {
+            Operator::Connection(_) => None,
+            Operator::Skip(skip) => Some(skip.input),
+            Operator::Drive(drive) => Some(drive.input),
+            Operator::Where(condition) => Some(condition.input),
+            Operator::Take(take) => Some(take.input),
+            Operator::Join(join) => Some(join.parent),
+            Operator::JunctionTake(take) => Some(take.input),
+        }
+    }
+}
+
 /// Takes root nodes one by one; `Break` ends the fetch.
 pub type NodeSink<'a> = dyn FnMut(Reader<'_>, Node) -> Result<ControlFlow<()>, SourceError> + 'a;
 
@@ -149,6 +164,11 @@ impl Pipeline {
         sink: &mut NodeSink<'_>,
     ) -> Result<Progress, SourceError> {
         let reader = Reader::new(self, source, steps);
+        if let Some(drive) = self.drive_of(self.root)
+            && drive.prepare(reader)? == Progress::More
+        {
+            return Ok(Progress::More);
+        }
         let position = self.hydrated.take();
         let pause = Pause::default();
         let request = Request {
@@ -195,6 +215,16 @@ impl Pipeline {
     ) -> Result<(), SourceError> {
         self.begin(change);
         self.advance(source, &Steps::unlimited(), output).map(drop)
+    }
+
+    /// The driver of a level, given its last operator.
+    pub(crate) fn drive_of(&self, mut operator: OpId) -> Option<&Drive> {
+        loop {
+            match &self.operators[operator] {
+                Operator::Drive(drive) => return Some(drive),
+                other => operator = other.input()?,
+            }
+        }
     }
 
     pub(crate) fn connections(&self, table: TableId) -> impl Iterator<Item = (OpId, &Connection)> {

@@ -65,6 +65,37 @@ fn rows_that_are_only_visited_are_steps() {
     );
 }
 
+/// A driver reads its children, and looks their parents up, in slices too: flipped, and flipped below a flipped one.
+#[test]
+fn a_driver_searches_in_slices() {
+    let children = |below: &str| {
+        format!(
+            r#"{{"type":"correlatedSubquery","op":"EXISTS","flip":true,"related":{{
+                "correlation":{{"parentField":["id"],"childField":["id"]}},
+                "subquery":{{"table":"a","alias":"zsubq_a"{below}}}}}}}"#
+        )
+    };
+    let query = |condition: &str| hydration(&format!(r#"{{"table":"a","where":{condition}}}"#));
+    // Per row: the child, the look-up and the parent, the candidate, and the child again to decide the condition.
+    let (slices, rows) = query(&children(""));
+    assert_eq!(rows, ISSUES);
+    assert!(slices >= ISSUES * 4 / 10, "{slices} slices");
+    let below = format!(r#","where":{}"#, children(""));
+    let (nested, rows) = query(&children(&below));
+    assert_eq!(rows, ISSUES);
+    assert!(nested >= slices + ISSUES * 3 / 10, "{nested} slices");
+    let members: Vec<String> = (0..500).map(|id| id.to_string()).collect();
+    let list = format!(
+        r#"{{"type":"or","conditions":[{},{{"type":"simple","left":{{"type":"column","name":"id"}},"op":"IN",
+            "right":{{"type":"literal","value":[{}]}}}}]}}"#,
+        children(""),
+        members.join(",")
+    );
+    let (listed, rows) = query(&list);
+    assert_eq!(rows, ISSUES);
+    assert!(listed > slices, "{listed} slices");
+}
+
 #[test]
 fn a_sink_that_breaks_is_gone_on_with() {
     let source = source();
