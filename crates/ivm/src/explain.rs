@@ -128,30 +128,21 @@ impl Pipeline {
         role: Role,
     ) -> LevelPlan {
         let mut operator = output;
-        let (mut limit, mut has_start) = (None, false);
+        let (mut limit, mut has_start, mut far) = (None, false, None);
         let (mut drive, mut term) = (None, None);
-        let connection = loop {
-            operator = match &self.operators[operator] {
-                Operator::Connection(connection) => break connection,
-                Operator::Skip(skip) => {
-                    has_start = true;
-                    skip.input
-                }
-                Operator::Drive(found) => {
-                    drive = Some(found);
-                    found.input
-                }
-                Operator::Where(condition) => {
-                    term = Some(&condition.term);
-                    condition.input
-                }
-                Operator::Take(take) => {
-                    limit = Some(take.limit());
-                    take.input
-                }
-                Operator::Join(join) => join.parent,
-                Operator::JunctionTake(take) => take.input,
-            };
+        while let Some(input) = self.operators[operator].input() {
+            match &self.operators[operator] {
+                Operator::Skip(_) => has_start = true,
+                Operator::Drive(found) => drive = Some(found),
+                Operator::Where(condition) => term = Some(&condition.term),
+                Operator::Take(take) => limit = Some(take.limit()),
+                Operator::JunctionTake(take) => far = Some(take),
+                Operator::Join(_) | Operator::Connection(_) => {}
+            }
+            operator = input;
+        }
+        let Operator::Connection(connection) = &self.operators[operator] else {
+            unreachable!("a level begins with its connection")
         };
         let table = &schema[connection.table];
         let names = |columns: &[usize]| -> Vec<String> {
@@ -197,6 +188,9 @@ impl Pipeline {
             child.alias = Some(relationship.name.clone());
             child.join = Some(relationship.join);
             let column = |column: &usize| child_table.columns[*column].name.clone();
+            if let Some(take) = far.filter(|take| take.far == relationship.join) {
+                child.limit = Some(take.limit);
+            }
             child.joined_by = join.child_columns.iter().map(column).collect();
             if !term.is_some_and(|term: &Term| term.decides_by(relationship.join)) {
                 plan.related.push(child);

@@ -23,8 +23,8 @@ use crate::source::Sink;
 pub(crate) struct JunctionTake {
     pub input: OpId,
     /// From a junction row to its destinations.
-    far: JoinId,
-    limit: usize,
+    pub far: JoinId,
+    pub limit: usize,
     /// Columns of the junction table, sorted.
     partition: Vec<usize>,
     /// Of the junction rows.
