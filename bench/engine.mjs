@@ -1,17 +1,22 @@
 // Engines side by side in one page of headless Chromium: `npm run bench:engine -- --help`.
 import { parseArgs } from 'node:util';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, platform } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { buildPackage } from '../scripts/build.mjs';
 import { command, Refusal, root, run, say } from '../scripts/tools.mjs';
 import { openPage } from './chromium.mjs';
 import { namedModule, profiler } from './profile.mjs';
-import { compare, disagreements, memoryTable, summarize, table } from './figures.mjs';
+import { compare, disagreements, markdown, memoryTable, summarize, table } from './figures.mjs';
 
 const here = join(root, 'bench');
 const out = join(here, 'dist');
 const ENGINES = ['landfall', 'zero', 'tanstack', 'rindle'];
+
+const PEERS = ['@rocicorp/zero', '@tanstack/db', '@rindle/wasm'];
+const BEGIN = '<!-- figures of bench:engine: begin -->';
+const END = '<!-- figures of bench:engine: end -->';
 
 const HELP = `npm run bench:engine -- [options]
   --engines a,b    of ${ENGINES.join(', ')}; all unless given
@@ -22,6 +27,7 @@ const HELP = `npm run bench:engine -- [options]
   --issues n       issues in the data; three times as many comments (100000)
   --no-build       takes js/wasm and js/dist as they are
   --profile        prints where the time of each measured case goes, and writes bench/dist/*.cpuprofile for Chromium's developer tools
+  --write          puts the table into bench/README.md
   --json file      where the figures go (bench/dist/engine.json)`;
 
 function options() {
@@ -29,7 +35,7 @@ function options() {
     options: {
       engines: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string', default: '3' },
       repeats: { type: 'string', default: '5' }, limit: { type: 'string', default: '120' }, issues: { type: 'string', default: '100000' },
-      'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
+      'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, write: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
     },
   });
   if (values.help) {
@@ -51,6 +57,7 @@ function options() {
       limitSeconds: number('limit'), profile: values.profile ?? false,
     },
     build: !values['no-build'],
+    write: values.write ?? false,
     json: values.json ?? join(out, 'engine.json'),
   };
 }
@@ -96,8 +103,26 @@ async function weigh({ page, load }, { engines, only, issues }) {
   return memory;
 }
 
+function writeReadme(figures, answer, { rounds, repeats, issues }, version) {
+  const path = join(here, 'README.md');
+  const text = readFileSync(path, 'utf8');
+  const [head, rest] = text.split(BEGIN);
+  const tail = rest?.split(END)[1];
+  if (tail === undefined) throw new Refusal(`${path} has lost the marks between which figures are written`);
+  const versions = PEERS.map(name => `${name} ${JSON.parse(readFileSync(join(here, 'node_modules', name, 'package.json'), 'utf8')).version}`);
+  const stopped = Object.entries(answer).filter(([, its]) => its.stopped).map(([engine, its]) => `${engine} was ${its.stopped}.\n`);
+  const machine = `${cpus().length} cores, ${platform()}, Chromium ${version.split('.')[0]} headless`;
+  writeFileSync(path, `${head}${BEGIN}
+Measured on a machine with ${machine}; ${versions.join(', ')}; ${issues.toLocaleString('en')} issues, ${rounds} rounds, ${repeats} repeats in each.
+Median (min–max), and how many times as long as ours.
+${stopped.join('')}
+${figures}
+${END}${tail}`);
+  say('bench/README.md is written');
+}
+
 await command(async () => {
-  const { request, build: builds, json } = options();
+  const { request, build: builds, write, json } = options();
   installPeers();
   if (builds) buildPackage();
   const files = await bundle(request.profile ? namedModule(out) : join(root, 'js/wasm/landfall_bg.wasm'));
@@ -125,6 +150,7 @@ await command(async () => {
     const wrong = disagreements(answer);
     if (wrong.length) throw new Refusal(`the engines do not agree:\n  ${wrong.join('\n  ')}`);
     say('all engines gave the same results');
+    if (write) writeReadme(markdown(summary, compare(summary), memory), answer, request, opened.version);
   } finally {
     await opened.close();
   }

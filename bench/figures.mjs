@@ -35,6 +35,23 @@ export function compare(summary) {
   return ratios;
 }
 
+/** How many times as long as ours a peer must take. */
+export function budgetOf(name) {
+  if (/^hydrate\/.*\/first$/.test(name)) return { zero: 5, rindle: 1 };
+  if (/^hydrate\/.*\/repeated$/.test(name)) return { zero: 2, rindle: 1 };
+  if (name.startsWith('scan/')) return { zero: 1 };
+  if (name === 'update of one row') return { zero: 4, rindle: 1 };
+  if (name === 'local transactions of 10 rows' || name === 'pokes of 10 rows') return { zero: 4 };
+  return {};
+}
+
+/** Whether the ratios of a case keep its budget, in words. */
+function verdict(name, ratios = {}) {
+  const wanted = Object.entries(budgetOf(name)).filter(([engine]) => ratios[engine] !== undefined);
+  if (!wanted.length) return '';
+  return wanted.map(([engine, least]) => `${engine} ×${least}: ${ratios[engine] >= least ? 'met' : '**missed**'}`).join(', ');
+}
+
 const digits = ms => (ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms >= 1 ? ms.toFixed(2) : ms.toFixed(3));
 
 /** Rows of text: case, then for each engine median (min to max), and how many times as long as ours. */
@@ -51,6 +68,32 @@ export function table(summary, ratios) {
   }
   const widths = rows[0].map((_, i) => Math.max(...rows.map(row => row[i].length)));
   return rows.map(row => row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()).join('\n');
+}
+
+/** The same as a table in Markdown, with the budgets. */
+export function markdown(summary, ratios, memory) {
+  const engines = ['landfall', 'zero', 'tanstack', 'rindle'];
+  const lines = [
+    `| ms | ${engines.join(' | ')} | budget |`,
+    `|---|${engines.map(() => '---').join('|')}|---|`,
+  ];
+  for (const [name, its] of Object.entries(summary)) {
+    const cells = engines.map(engine => {
+      const figure = its[engine];
+      if (!figure) return '—';
+      const ratio = ratios[name]?.[engine];
+      return `${digits(figure.median)} (${digits(figure.min)}–${digits(figure.max)})${ratio ? ` ×${ratio.toFixed(ratio < 10 ? 2 : 0)}` : ''}`;
+    });
+    lines.push(`| ${name} | ${cells.join(' | ')} | ${verdict(name, ratios[name])} |`);
+  }
+  const sums = Object.fromEntries(Object.entries(memory).map(([engine, { heap, wasm }]) => [engine, heap + wasm]));
+  if (sums.landfall) {
+    const cells = engines.map(engine => (sums[engine]
+      ? `${MB(sums[engine])}${engine === 'landfall' ? '' : ` ×${(sums[engine] / sums.landfall).toFixed(2)}`}` : '—'));
+    const met = sums.zero && sums.zero / sums.landfall >= 2;
+    lines.push(`| memory of the issues, no view (MB, heap and WebAssembly) | ${cells.join(' | ')} | ${sums.zero ? `zero ×2: ${met ? 'met' : '**missed**'}` : ''} |`);
+  }
+  return lines.join('\n');
 }
 
 const MB = bytes => (bytes / 1e6).toFixed(1);
