@@ -12,6 +12,8 @@ scenarios!(
     tokens_are_checked_at_the_door,
     a_group_belongs_to_its_first_user,
     rights_follow_a_new_token,
+    write_rules_may_ask_for_other_rows,
+    no_way_leads_to_a_hidden_row,
 );
 
 fn own() -> Json {
@@ -258,5 +260,198 @@ async fn rights_follow_a_new_token(backend: Backend) {
     assert_eq!(client.poke().await.rows(), ["del:issue:i2", "del:issue:i3"]);
     client.send(update(json!({"sub": "bob", "iat": 4}))).await;
     assert_eq!(client.error().await["kind"], "Unauthorized");
+    world.end().await;
+}
+
+/// Whoever owns a comment's issue may write it; an issue goes only when no comment is left.
+fn exists(op: &str, child: &str, field: [&str; 2], condition: Option<Json>) -> Json {
+    let mut subquery = json!({"table": child, "alias": "zsubq_x"});
+    if let Some(condition) = condition {
+        subquery["where"] = condition;
+    }
+    json!(["allow", {"type": "correlatedSubquery", "op": op, "related": {"system": "permissions",
+        "correlation": {"parentField": [field[0]], "childField": [field[1]]}, "subquery": subquery}}])
+}
+
+async fn write_rules_may_ask_for_other_rows(backend: Backend) {
+    let mine = exists(
+        "EXISTS",
+        "issue",
+        ["issue_id", "id"],
+        Some(own()[1].clone()),
+    );
+    let childless = exists("NOT EXISTS", "comment", ["id", "issue_id"], None);
+    let permissions = json!({"tables": {
+        "issue": {"row": {"select": [anyone()], "insert": [anyone()],
+            "update": {"preMutation": [own()], "postMutation": [anyone()]}, "delete": [childless]}},
+        "comment": {"row": {"select": [anyone()], "insert": [mine.clone()],
+            "update": {"preMutation": [mine.clone()], "postMutation": [mine.clone()]}, "delete": [mine]}},
+    }});
+    let world = World::guarded(backend, &permissions, &["--auth-secret", "k"]).await;
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "comment"}))
+        .open()
+        .await;
+    client.got("h").await;
+    let comment = |op: &str, value: Json| json!({"op": op, "tableName": "comment", "primaryKey": ["id"], "value": value});
+    let cases = [
+        (
+            true,
+            json!([comment(
+                "insert",
+                json!({"id": "n1", "issue_id": "i1", "body": "b"})
+            )]),
+        ),
+        (
+            false,
+            json!([comment(
+                "insert",
+                json!({"id": "n2", "issue_id": "i2", "body": "b"})
+            )]),
+        ),
+        (
+            false,
+            json!([comment(
+                "insert",
+                json!({"id": "n2", "issue_id": "nowhere", "body": "b"})
+            )]),
+        ),
+        (
+            true,
+            json!([comment("update", json!({"id": "c1", "body": "changed"}))]),
+        ),
+        (
+            false,
+            json!([comment("update", json!({"id": "c3", "body": "changed"}))]),
+        ),
+        // It may not be moved away to another's issue, nor taken over from one.
+        (
+            false,
+            json!([comment("update", json!({"id": "c1", "issue_id": "i2"}))]),
+        ),
+        (
+            false,
+            json!([comment("update", json!({"id": "c3", "issue_id": "i1"}))]),
+        ),
+        (false, json!([comment("delete", json!({"id": "c3"}))])),
+        // What the mutation itself did before counts.
+        (
+            true,
+            json!([
+                issue_op(
+                    "insert",
+                    json!({"id": "n", "title": "t", "owner": "ann", "open": true})
+                ),
+                comment("insert", json!({"id": "n3", "issue_id": "n", "body": "b"})),
+            ]),
+        ),
+        (false, json!([issue_op("delete", json!({"id": "n"}))])),
+        (
+            true,
+            json!([
+                comment("delete", json!({"id": "n3"})),
+                issue_op("delete", json!({"id": "n"}))
+            ]),
+        ),
+        // The right is that of before the write: giving the issue away and then writing is too late.
+        (
+            false,
+            json!([
+                issue_op("update", json!({"id": "i1", "owner": "bob"})),
+                comment("update", json!({"id": "c1", "body": "too late"})),
+            ]),
+        ),
+    ];
+    for (id, (allowed, ops)) in (1..).zip(cases) {
+        client.crud(id, ops.clone()).await;
+        let results = client.confirmed(id).await.results();
+        assert_eq!(results.is_empty(), allowed, "{ops}: {results:?}");
+    }
+    drop(client);
+    world.end().await;
+}
+
+/// Every way that a query has to learn of a row: none shows what the rules hide.
+async fn no_way_leads_to_a_hidden_row(backend: Backend) {
+    let permissions = json!({"tables": {
+        "issue": {"row": {"select": [own()]}},
+        "comment": {"row": {"select": [anyone()]}},
+    }});
+    let world = World::guarded(backend, &permissions, &["--auth-secret", "k"]).await;
+    // Ann owns i1 only; c3 belongs to i2, which she may not see. "second" is i2's title.
+    let title = |op: &str| {
+        json!({"type": "simple", "op": op, "left": {"type": "column", "name": "title"},
+        "right": {"type": "literal", "value": "second"}})
+    };
+    let subquery = |op: &str, condition: Option<Json>| {
+        let mut subquery = json!({"table": "issue", "alias": "zsubq_issue"});
+        if let Some(condition) = condition {
+            subquery["where"] = condition;
+        }
+        json!({"type": "correlatedSubquery", "op": op, "related": {
+            "correlation": {"parentField": ["issue_id"], "childField": ["id"]}, "subquery": subquery}})
+    };
+    let pretended = |mut condition: Json| {
+        condition["related"]["system"] = json!("permissions");
+        condition
+    };
+    let hinted = |mut condition: Json, hint: &str| {
+        condition[hint] = json!(true);
+        condition
+    };
+    let related = json!([{"correlation": {"parentField": ["issue_id"], "childField": ["id"]},
+        "subquery": {"table": "issue", "alias": "issue"}}]);
+    let ways = [
+        json!({"table": "issue"}),
+        json!({"table": "issue", "where": title("=")}),
+        json!({"table": "issue", "where": {"type": "or", "conditions": [title("="), title("!=")]}}),
+        json!({"table": "issue", "orderBy": [["title", "desc"]], "limit": 2}),
+        json!({"table": "issue", "orderBy": [["id", "asc"]], "start": {"row": {"id": "i1"}, "exclusive": true}}),
+        json!({"table": "comment", "where": subquery("EXISTS", None)}),
+        json!({"table": "comment", "where": subquery("EXISTS", Some(title("=")))}),
+        json!({"table": "comment", "where": pretended(subquery("EXISTS", Some(title("="))))}),
+        json!({"table": "comment", "where": hinted(subquery("EXISTS", Some(title("="))), "flip")}),
+        json!({"table": "comment", "where": hinted(subquery("EXISTS", Some(title("="))), "scalar")}),
+        json!({"table": "comment", "where": {"type": "and", "conditions": [
+            subquery("NOT EXISTS", Some(title("!="))), subquery("EXISTS", None)]}}),
+        json!({"table": "comment", "related": related}),
+        json!({"table": "comment", "related": [{"correlation": {"parentField": ["issue_id"], "childField": ["issue_id"]},
+            "subquery": {"table": "comment", "alias": "siblings", "related": related}}]}),
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let group = format!("g{n}");
+        let mut client = ann(world.client(&group, "c"))
+            .put("h", way.clone())
+            .open()
+            .await;
+        client.got("h").await;
+        let have = client.have();
+        let hidden = have
+            .iter()
+            .any(|row| row == "issue:i2" || row == "issue:i3");
+        assert!(!hidden, "{way}: {have:?}");
+        // Whether the hidden issue has this title shows in nothing that EXISTS lets through.
+        if way["where"]["type"] == "correlatedSubquery" {
+            assert!(!have.contains(&"comment:c3".to_owned()), "{way}: {have:?}");
+        }
+        // Nor when it changes.
+        let before = client.have();
+        world
+            .sql(&format!(
+                "UPDATE issue SET title = 'second', priority = {n} WHERE id = 'i2'"
+            ))
+            .await;
+        world
+            .sql(&format!(
+                "UPDATE issue SET priority = {n} + 10 WHERE id = 'i1'"
+            ))
+            .await;
+        if before.contains(&"issue:i1".to_owned()) {
+            while client.row("issue", "i1").expect("there")["priority"] != json!(n + 10) {
+                client.poke().await;
+            }
+        }
+        assert_eq!(client.have(), before, "{way}");
+    }
     world.end().await;
 }

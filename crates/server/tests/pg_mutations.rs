@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use landfall_server::replica::ReplicaSchema;
 use landfall_server::upstream::{
-    AllowAll, Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Write,
+    AllowAll, Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Verdict,
+    Write,
 };
 use landfall_zql::{TableId, ValueRef};
 use support::{Database, Following, rows};
@@ -232,13 +233,24 @@ async fn a_failure_leaves_a_result_and_nothing_else() {
 struct Small;
 
 impl Judge for Small {
-    fn judge(&self, schema: &ReplicaSchema, table: TableId, write: Write<'_>) -> bool {
+    fn judge(
+        &self,
+        schema: &ReplicaSchema,
+        table: TableId,
+        write: Write<'_>,
+        _: Option<&dyn landfall_ivm::Source>,
+    ) -> Verdict {
         let n = schema.zql[table].column("n").unwrap();
-        match write {
-            Write::Insert { new } | Write::Update { new, .. } => {
+        let allowed = match write {
+            Write::Insert { new } | Write::Changed { new, .. } => {
                 !matches!(new.get(n), ValueRef::Number(n) if n >= 10.0)
             }
+            Write::Change { .. } => true,
             Write::Delete { .. } => false,
+        };
+        match allowed {
+            true => Verdict::Allowed,
+            false => Verdict::Denied,
         }
     }
 }

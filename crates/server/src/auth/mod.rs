@@ -1,7 +1,9 @@
 //! Who is at the other end, and what they may read and write.
 
+mod judge;
 mod policy;
 mod token;
 
-pub use policy::{Policy, PolicyError, PolicyJudge};
+pub use judge::PolicyJudge;
+pub use policy::{Policy, PolicyError};
 pub use token::{AuthError, TokenVerifier};

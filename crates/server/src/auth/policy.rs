@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use landfall_protocol::permissions::{Permissions, Policy as Rules, Rule};
+use landfall_protocol::permissions::Permissions;
 use landfall_zql::ast::{
     Anchor, Ast, Condition, CorrelatedSubquery, Literal, Operand, Path, System,
 };
-use landfall_zql::predicate::Predicate;
-use landfall_zql::{Row, StaticParameters, TableId, TableSchema, ValueRef, bind_operand};
+use landfall_zql::{Row, StaticParameters, TableSchema, ValueRef, bind_operand};
 use parking_lot::RwLock;
 use serde_json::Value as Json;
 
-use crate::replica::ReplicaSchema;
-use crate::upstream::{Judge, Write};
+use super::judge::PolicyJudge;
+use crate::upstream::Judge;
 
 /// Why a query may not be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -111,9 +110,11 @@ fn decode(text: &str) -> Result<Arc<Permissions>, PolicyError> {
 }
 
 /// Values for static parameters.
-struct Binding<'a> {
-    claims: Option<&'a Json>,
-    old: Option<(&'a TableSchema, &'a Row)>,
+pub(super) struct Binding<'a> {
+    /// The claims of the user's token.
+    pub(super) claims: Option<&'a Json>,
+    /// The row before a write.
+    pub(super) old: Option<(&'a TableSchema, &'a Row)>,
 }
 
 /// Adds to the condition of a table.
@@ -139,7 +140,7 @@ impl Binding<'_> {
     }
 
     /// A rule's condition: its subqueries are the rule's, not the user's, and are not restricted themselves.
-    fn rule(&self, condition: &Condition) -> Condition {
+    pub(super) fn rule(&self, condition: &Condition) -> Condition {
         self.condition(condition, None, Some(System::Permissions))
     }
 
@@ -235,134 +236,17 @@ impl Binding<'_> {
         let ([name], Some((table, row))) = (path, self.old) else {
             return Literal::Null;
         };
-        match table
-            .column_by_server_name(name)
-            .map(|column| row.get(column))
-        {
-            None | Some(ValueRef::Null) => Literal::Null,
-            Some(ValueRef::Bool(value)) => Literal::Bool(value),
-            Some(ValueRef::Number(value)) => Literal::Number(value),
-            Some(ValueRef::String(value)) => Literal::String(value.to_owned()),
-            Some(ValueRef::Json(value)) => Literal::Json(value.to_owned()),
-        }
+        let column = table.column_by_server_name(name);
+        column.map_or(Literal::Null, |column| literal(row.get(column)))
     }
 }
 
-/// Decides about the writes of one user.
-pub struct PolicyJudge {
-    open: bool,
-    permissions: Option<Arc<Permissions>>,
-    claims: Option<Json>,
-}
-
-impl Judge for PolicyJudge {
-    fn judge(&self, schema: &ReplicaSchema, table: TableId, write: Write<'_>) -> bool {
-        if self.open {
-            return true;
-        }
-        let Some(permissions) = &self.permissions else {
-            return false;
-        };
-        let table = &schema.zql[table];
-        let judgement = Judgement {
-            table,
-            claims: self.claims.as_ref(),
-            permissions,
-        };
-        match write {
-            Write::Insert { new } => judgement.insert(new),
-            Write::Update { old, new, changed } => judgement.update(old, new, changed),
-            Write::Delete { old } => judgement.delete(old),
-        }
-    }
-}
-
-struct Judgement<'a> {
-    table: &'a TableSchema,
-    claims: Option<&'a Json>,
-    permissions: &'a Permissions,
-}
-
-impl Judgement<'_> {
-    fn insert(&self, new: &Row) -> bool {
-        let written = |column: &usize| !matches!(new.get(*column), ValueRef::Null);
-        let cells = (0..self.table.columns.len()).filter(written);
-        self.row(|rules| rules.insert.as_deref(), new, None)
-            && self.cells(cells, |r| r.insert.as_deref(), new, None)
-    }
-
-    fn update(&self, old: &Row, new: &Row, changed: &[usize]) -> bool {
-        let before = |rules: &Rules| rules.update.as_ref().and_then(|u| u.pre_mutation.clone());
-        let after = |rules: &Rules| rules.update.as_ref().and_then(|u| u.post_mutation.clone());
-        let phase = |rules: &dyn Fn(&Rules) -> Option<Vec<Rule>>, row: &Row| {
-            let of_row = self
-                .permissions
-                .row(&self.table.server_name)
-                .and_then(rules);
-            let of_cells = changed
-                .iter()
-                .filter_map(|column| self.cell(*column).and_then(rules));
-            self.allows(of_row.as_deref(), row, Some(old))
-                && of_cells
-                    .into_iter()
-                    .all(|rules| self.allows(Some(&rules), row, Some(old)))
-        };
-        phase(&before, old) && phase(&after, new)
-    }
-
-    fn delete(&self, old: &Row) -> bool {
-        let all = 0..self.table.columns.len();
-        self.row(|rules| rules.delete.as_deref(), old, Some(old))
-            && self.cells(all, |r| r.delete.as_deref(), old, Some(old))
-    }
-
-    fn row(&self, rules: impl Fn(&Rules) -> Option<&[Rule]>, row: &Row, old: Option<&Row>) -> bool {
-        self.allows(
-            self.permissions
-                .row(&self.table.server_name)
-                .and_then(rules),
-            row,
-            old,
-        )
-    }
-
-    /// A column without a policy for what is done has no say.
-    fn cells(
-        &self,
-        mut columns: impl Iterator<Item = usize>,
-        rules: impl Fn(&Rules) -> Option<&[Rule]>,
-        row: &Row,
-        old: Option<&Row>,
-    ) -> bool {
-        columns.all(|column| match self.cell(column).and_then(&rules) {
-            Some(rules) => self.allows(Some(rules), row, old),
-            None => true,
-        })
-    }
-
-    fn cell(&self, column: usize) -> Option<&Rules> {
-        self.permissions.cell(
-            &self.table.server_name,
-            &self.table.columns[column].server_name,
-        )
-    }
-
-    /// What no rule allows is denied.
-    fn allows(&self, rules: Option<&[Rule]>, row: &Row, old: Option<&Row>) -> bool {
-        let binding = Binding {
-            claims: self.claims,
-            old: old.map(|row| (self.table, row)),
-        };
-        let holds = |rule: &Rule| {
-            let condition = binding.rule(&rule.1);
-            match Predicate::compile(&condition, self.table) {
-                Ok(predicate) => predicate.matches(row),
-                Err(error) => {
-                    tracing::error!(table = %self.table.server_name, %error, "a write rule cannot be evaluated; denied");
-                    false
-                }
-            }
-        };
-        rules.unwrap_or_default().iter().any(holds)
+fn literal(value: ValueRef<'_>) -> Literal {
+    match value {
+        ValueRef::Null => Literal::Null,
+        ValueRef::Bool(value) => Literal::Bool(value),
+        ValueRef::Number(value) => Literal::Number(value),
+        ValueRef::String(value) => Literal::String(value.to_owned()),
+        ValueRef::Json(value) => Literal::Json(value.to_owned()),
     }
 }

@@ -39,6 +39,7 @@ pub(crate) use error::is_busy;
 pub(crate) use indexes::{IndexWish, make as make_index};
 pub(crate) use layout::SHARED_TABLES;
 pub(crate) use left_out::LeftOut;
+pub(crate) use source::TransactionRows;
 pub(crate) use sql::{quote, select_by_key};
 pub(crate) use step::StepBuilder;
 pub(crate) use writer::{ReplicaState, ReplicaWriter};

@@ -7,12 +7,14 @@ use std::cmp::Ordering;
 
 use landfall_ivm::{AccessPath, Basis, FetchRequest, Sink, Source, SourceError};
 use landfall_zql::ast::Direction;
+use landfall_zql::ordering::Order;
 use landfall_zql::{ColumnType, Key, Row, RowBuilder, Schema, TableId, ValueRef, compare};
-use rusqlite::params_from_iter;
 use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, params_from_iter};
 
 use super::{
-    IndexWish, Reader, ReplicaError, ReplicaTable, carried, quote, read_row, sql, to_cell,
+    IndexWish, Reader, ReplicaError, ReplicaSchema, ReplicaTable, carried, quote, read_row, sql,
+    to_cell,
 };
 
 impl Source for Reader {
@@ -71,22 +73,77 @@ impl Reader {
         if self.wish(wish.clone()) && self.path_of(request)?.is_some_and(|path| path.is_poor()) {
             self.report_scan(table, &wish);
         }
-        let ordered = Ordered::new(request);
-        let mut builder = RowBuilder::default();
-        for range in ordered.ranges(table) {
-            let (text, parameters) = range.sql(table, request, &ordered);
-            let mut statement = self.connection().prepare_cached(&text)?;
-            let mut rows = statement.query(params_from_iter(parameters))?;
-            while let Some(row) = rows.next()? {
-                let Some(row) = carried(read_row(table, row, 0, &mut builder))? else {
-                    continue;
-                };
-                if sink(&row).is_break() {
-                    return Ok(());
-                }
+        fetch_from(self.connection(), table, request, sink)
+    }
+}
+
+fn fetch_from(
+    conn: &Connection,
+    table: &ReplicaTable,
+    request: &FetchRequest<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<(), ReplicaError> {
+    let ordered = Ordered::new(request);
+    let mut builder = RowBuilder::default();
+    for range in ordered.ranges(table) {
+        let (text, parameters) = range.sql(table, request, &ordered);
+        let mut statement = conn.prepare_cached(&text)?;
+        let mut rows = statement.query(params_from_iter(parameters))?;
+        while let Some(row) = rows.next()? {
+            let Some(row) = carried(read_row(table, row, 0, &mut builder))? else {
+                continue;
+            };
+            if sink(&row).is_break() {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The rows that a connection sees in its open transaction.
+pub(crate) struct TransactionRows<'a> {
+    /// The connection.
+    pub conn: &'a Connection,
+    /// Its tables.
+    pub schema: &'a ReplicaSchema,
+}
+
+impl Source for TransactionRows<'_> {
+    fn schema(&self) -> &Schema {
+        &self.schema.zql
+    }
+
+    fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        if request.is_empty() {
+            return Ok(());
+        }
+        let table = self.schema.table(request.table).filter(|t| !t.is_gone());
+        let table = table.ok_or_else(|| ReplicaError::Damaged("a table is gone".to_owned()));
+        table
+            .and_then(|table| fetch_from(self.conn, table, request, sink))
+            .map_err(source_error)
+    }
+
+    fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
+        let columns = &self.schema.zql[table].primary_key;
+        let mut constraint: Vec<_> = columns.iter().copied().zip(key.0.iter()).collect();
+        constraint.sort_by_key(|(column, _)| *column);
+        let order = Order(Vec::new());
+        let request = FetchRequest {
+            table,
+            constraint: &constraint,
+            order: &order,
+            reverse: false,
+            start: None,
+            filter: None,
+        };
+        let mut found = None;
+        self.fetch(&request, &mut |row| {
+            found = Some(row.clone());
+            std::ops::ControlFlow::Break(())
+        })?;
+        Ok(found)
     }
 }
 
@@ -340,8 +397,6 @@ mod tests {
     use std::sync::Arc;
 
     use landfall_ivm::Start;
-    use landfall_zql::ordering::Order;
-    use rusqlite::Connection;
 
     use super::*;
     use crate::replica::{ReplicaColumn, ReplicaSchema, TableDraft, indexes};

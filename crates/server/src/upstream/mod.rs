@@ -5,6 +5,7 @@
 
 pub mod embedded;
 mod error;
+mod judge;
 pub mod postgres;
 
 use std::path::Path;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use landfall_zql::{Row, TableId};
 
-use crate::replica::{Replica, ReplicaSchema};
+use crate::replica::Replica;
 
 pub use error::UpstreamError;
+pub use judge::{AllowAll, Judge, Verdict, Write};
 
 /// A replica that nobody feeds, to look into: of an embedded file, or of a Postgres. Writes nothing.
 ///
@@ -197,46 +198,6 @@ pub enum Cleanup {
         /// The clients.
         clients: Vec<String>,
     },
-}
-
-/// Decides whether a write is allowed. Called inside the transaction, with the rows as they are there.
-pub trait Judge: Send + Sync {
-    /// True allows the write.
-    fn judge(&self, schema: &ReplicaSchema, table: TableId, write: Write<'_>) -> bool;
-}
-
-/// A write as it would change one row.
-#[derive(Debug, Clone, Copy)]
-pub enum Write<'a> {
-    /// A new row.
-    Insert {
-        /// The row.
-        new: &'a Row,
-    },
-    /// A changed row.
-    Update {
-        /// The row before.
-        old: &'a Row,
-        /// The row after.
-        new: &'a Row,
-        /// Columns that the mutation sets.
-        changed: &'a [usize],
-    },
-    /// A removed row.
-    Delete {
-        /// The row.
-        old: &'a Row,
-    },
-}
-
-/// Allows every write: for a development mode that says so.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl Judge for AllowAll {
-    fn judge(&self, _: &ReplicaSchema, _: TableId, _: Write<'_>) -> bool {
-        true
-    }
 }
 
 /// The result row of a mutation that was denied or failed.

@@ -9,10 +9,10 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 use serde_json::Value as Json;
 
 use super::exec::sqlite_text;
-use crate::replica::{ReplicaSchema, ReplicaTable, quote, read_row};
+use crate::replica::{ReplicaSchema, ReplicaTable, TransactionRows, quote, read_row};
 use crate::upstream::{
-    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Write, app_error,
-    denied,
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Verdict, Write,
+    app_error, denied,
 };
 
 /// Why a mutation did not go through.
@@ -248,11 +248,11 @@ impl<'a> Operation<'a> {
                 conn.prepare_cached(&sql)?
                     .execute(params_from_iter(self.values.values()))?;
                 let new = self.read_back(conn)?;
-                self.ask(judge, Write::Insert { new: &new })
+                self.ask(conn, judge, Write::Insert { new: &new })
             }
             (CrudKind::Update | CrudKind::Upsert, Some(old)) => self.update(conn, judge, &old),
             (CrudKind::Delete, Some(old)) => {
-                self.ask(judge, Write::Delete { old: &old })?;
+                self.ask(conn, judge, Write::Delete { old: &old })?;
                 let sql = format!(
                     "DELETE FROM {} WHERE {}",
                     quote(&self.table.sql_name),
@@ -275,6 +275,11 @@ impl<'a> Operation<'a> {
         if changed.is_empty() {
             return Ok(());
         }
+        let change = Write::Change {
+            old,
+            changed: &changed,
+        };
+        self.ask(conn, judge, change)?;
         let assignments: Vec<String> = changed
             .iter()
             .enumerate()
@@ -293,19 +298,24 @@ impl<'a> Operation<'a> {
         conn.prepare_cached(&sql)?
             .execute(params_from_iter(parameters))?;
         let new = self.read_back(conn)?;
-        let write = Write::Update {
+        let write = Write::Changed {
             old,
             new: &new,
             changed: &changed,
         };
-        self.ask(judge, write)
+        self.ask(conn, judge, write)
     }
 
-    fn ask(&self, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {
-        if judge.judge(self.schema, self.table.id, write) {
-            Ok(())
-        } else {
-            Err(Abort::Denied(denied(&self.table.name, self.kind)))
+    fn ask(&self, conn: &Connection, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {
+        let rows = TransactionRows {
+            conn,
+            schema: self.schema,
+        };
+        match judge.judge(self.schema, self.table.id, write, Some(&rows)) {
+            Verdict::Allowed => Ok(()),
+            Verdict::Denied | Verdict::NeedsRows => {
+                Err(Abort::Denied(denied(&self.table.name, self.kind)))
+            }
         }
     }
 

@@ -16,14 +16,15 @@ use tokio_postgres::{NoTls, Transaction};
 
 use super::catalog::PublishedTable;
 use super::kind::Kind;
+use super::rows::{self, TransactionRows};
 use super::session::Address;
 use super::setup::Names;
-use super::{quote, values};
-use crate::replica::{ReplicaSchema, ReplicaTable, pack_cells};
+use super::{plan, quote, values};
+use crate::replica::{ReplicaError, ReplicaSchema, ReplicaTable, pack_cells};
 use crate::upstream::error::postgres_text;
 use crate::upstream::{
     Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Status, Upstream,
-    UpstreamError, Write, app_error, denied,
+    UpstreamError, Verdict, Write, app_error, denied,
 };
 
 /// How often a transaction that lost against another one is tried.
@@ -32,18 +33,30 @@ const ATTEMPTS: u32 = 10;
 const POOL_SIZE: usize = 8;
 
 /// The tables that mutations may name, as Postgres has them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WritableTables {
-    schema: Option<Arc<ReplicaSchema>>,
-    tables: BTreeMap<TableId, WritableTable>,
+    /// The tables as queries see them.
+    pub schema: Arc<ReplicaSchema>,
+    /// By table id.
+    pub tables: BTreeMap<TableId, WritableTable>,
 }
 
+/// A table that mutations may name.
 #[derive(Debug)]
-struct WritableTable {
+pub struct WritableTable {
     /// `"schema"."table"`.
-    sql: String,
+    pub sql: String,
     /// By column of the replica's row: type for casts, and kind.
-    columns: Vec<(String, Kind)>,
+    pub columns: Vec<(String, Kind)>,
+}
+
+impl Default for WritableTables {
+    fn default() -> Self {
+        WritableTables {
+            schema: Arc::new(ReplicaSchema::new(Vec::new())),
+            tables: BTreeMap::new(),
+        }
+    }
 }
 
 impl WritableTables {
@@ -68,10 +81,7 @@ impl WritableTables {
                 Some((table.id, writable))
             })
             .collect();
-        WritableTables {
-            schema: Some(schema),
-            tables,
-        }
+        WritableTables { schema, tables }
     }
 }
 
@@ -96,6 +106,15 @@ enum Abort {
     Failed(String),
     /// Postgres cannot serve at the moment.
     Upstream(UpstreamError),
+}
+
+impl From<UpstreamError> for Abort {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Postgres(error) => error.into(),
+            other => Abort::Failed(other.to_string()),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for Abort {
@@ -171,7 +190,7 @@ impl PostgresUpstream {
     async fn run(
         &self,
         request: &CrudRequest,
-        judge: &dyn Judge,
+        judge: &Arc<dyn Judge>,
     ) -> Result<CrudOutcome, UpstreamError> {
         for attempt in 1.. {
             let reason = match self.attempt(request, judge).await {
@@ -194,7 +213,7 @@ impl PostgresUpstream {
     async fn attempt(
         &self,
         request: &CrudRequest,
-        judge: &dyn Judge,
+        judge: &Arc<dyn Judge>,
     ) -> Result<CrudOutcome, Abort> {
         let tables = self.tables.read().clone();
         let mut connection = self.connection().await.map_err(Abort::Upstream)?;
@@ -301,7 +320,7 @@ impl Upstream for PostgresUpstream {
         request: CrudRequest,
         judge: Arc<dyn Judge>,
     ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
-        Box::pin(async move { self.run(&request, judge.as_ref()).await })
+        Box::pin(async move { self.run(&request, &judge).await })
     }
 
     fn fail(
@@ -330,8 +349,64 @@ impl Upstream for PostgresUpstream {
     }
 }
 
+/// A write to be judged, with rows of its own.
+enum Asked {
+    Insert {
+        new: Row,
+    },
+    Change {
+        old: Row,
+        changed: Vec<usize>,
+    },
+    Changed {
+        old: Row,
+        new: Row,
+        changed: Vec<usize>,
+    },
+    Delete {
+        old: Row,
+    },
+}
+
+impl Asked {
+    fn write(&self) -> Write<'_> {
+        match self {
+            Asked::Insert { new } => Write::Insert { new },
+            Asked::Change { old, changed } => Write::Change { old, changed },
+            Asked::Changed { old, new, changed } => Write::Changed { old, new, changed },
+            Asked::Delete { old } => Write::Delete { old },
+        }
+    }
+}
+
+/// All columns of a table in text format, in the order of the replica's rows.
+pub fn texts(table: &ReplicaTable) -> String {
+    let columns = table.columns.iter();
+    let texts: Vec<String> = columns
+        .map(|column| format!("{}::text", quote(&column.name)))
+        .collect();
+    texts.join(",")
+}
+
+/// Packs a row of [`texts`]; the inner error stands for a value that no client can hold.
+pub fn pack(
+    table: &ReplicaTable,
+    writable: &WritableTable,
+    row: &tokio_postgres::Row,
+) -> Result<Result<Row, ReplicaError>, tokio_postgres::Error> {
+    let mut cells = Vec::with_capacity(writable.columns.len());
+    for (at, (_, kind)) in writable.columns.iter().enumerate() {
+        cells.push(match row.try_get::<_, Option<&str>>(at)? {
+            None => Cell::Null,
+            Some(text) => values::decode(kind, text).unwrap_or_else(|_| plan::misfit(text)),
+        });
+    }
+    Ok(pack_cells(table, &cells, &mut RowBuilder::default()))
+}
+
 /// One write of a mutation, resolved against the tables.
 struct Operation<'a> {
+    tables: &'a Arc<WritableTables>,
     schema: &'a ReplicaSchema,
     table: &'a ReplicaTable,
     writable: &'a WritableTable,
@@ -343,9 +418,9 @@ struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    fn new(tables: &'a WritableTables, op: &CrudOp) -> Result<Self, Abort> {
+    fn new(tables: &'a Arc<WritableTables>, op: &CrudOp) -> Result<Self, Abort> {
         let unknown = || Abort::Failed(format!("there is no table {:?}", op.table));
-        let schema = tables.schema.as_deref().ok_or_else(unknown)?;
+        let schema = tables.schema.as_ref();
         let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
         let writable = tables.tables.get(&table.id).ok_or_else(unknown)?;
         let key = table.unique_key(&op.primary_key).ok_or_else(|| {
@@ -380,6 +455,7 @@ impl<'a> Operation<'a> {
             )));
         }
         Ok(Operation {
+            tables,
             schema,
             table,
             writable,
@@ -389,7 +465,11 @@ impl<'a> Operation<'a> {
         })
     }
 
-    async fn run(&self, transaction: &Transaction<'_>, judge: &dyn Judge) -> Result<(), Abort> {
+    async fn run(
+        &self,
+        transaction: &Transaction<'_>,
+        judge: &Arc<dyn Judge>,
+    ) -> Result<(), Abort> {
         let before = self.read(transaction).await?;
         match (self.kind, before) {
             (CrudKind::Insert, Some(_)) | (CrudKind::Update | CrudKind::Delete, None) => Ok(()),
@@ -398,7 +478,7 @@ impl<'a> Operation<'a> {
                     // Someone else's row appeared in between; the next attempt sees it.
                     return Err(Abort::Retry);
                 };
-                self.ask(judge, Write::Insert { new: &new })
+                self.ask(transaction, judge, Asked::Insert { new }).await
             }
             (CrudKind::Update | CrudKind::Upsert, Some(old)) => {
                 let changed: Vec<usize> = self
@@ -410,18 +490,17 @@ impl<'a> Operation<'a> {
                 if changed.is_empty() {
                     return Ok(());
                 }
+                let change = Asked::Change {
+                    old: old.clone(),
+                    changed: changed.clone(),
+                };
+                self.ask(transaction, judge, change).await?;
                 let new = self.update(transaction, &changed).await?;
-                self.ask(
-                    judge,
-                    Write::Update {
-                        old: &old,
-                        new: &new,
-                        changed: &changed,
-                    },
-                )
+                self.ask(transaction, judge, Asked::Changed { old, new, changed })
+                    .await
             }
             (CrudKind::Delete, Some(old)) => {
-                self.ask(judge, Write::Delete { old: &old })?;
+                self.ask(transaction, judge, Asked::Delete { old }).await?;
                 let mut parameters = Parameters::default();
                 let condition = self.key_condition(&mut parameters);
                 let sql = format!("DELETE FROM {} WHERE {condition}", self.writable.sql);
@@ -432,11 +511,25 @@ impl<'a> Operation<'a> {
         }
     }
 
-    fn ask(&self, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {
-        if judge.judge(self.schema, self.table.id, write) {
-            Ok(())
-        } else {
-            Err(Abort::Denied(denied(&self.table.name, self.kind)))
+    async fn ask(
+        &self,
+        transaction: &Transaction<'_>,
+        judge: &Arc<dyn Judge>,
+        asked: Asked,
+    ) -> Result<(), Abort> {
+        let mut verdict = judge.judge(self.schema, self.table.id, asked.write(), None);
+        if verdict == Verdict::NeedsRows {
+            let (judge, table) = (judge.clone(), self.table.id);
+            let question = move |rows: &TransactionRows| {
+                judge.judge(&rows.tables.schema, table, asked.write(), Some(rows))
+            };
+            verdict = rows::ask(transaction, self.tables, question).await?;
+        }
+        match verdict {
+            Verdict::Allowed => Ok(()),
+            Verdict::Denied | Verdict::NeedsRows => {
+                Err(Abort::Denied(denied(&self.table.name, self.kind)))
+            }
         }
     }
 
@@ -516,20 +609,7 @@ impl<'a> Operation<'a> {
         else {
             return Ok(None);
         };
-        let mut cells = Vec::with_capacity(self.writable.columns.len());
-        for (at, (_, kind)) in self.writable.columns.iter().enumerate() {
-            let text: Option<&str> = row.try_get(at)?;
-            cells.push(match text {
-                None => Cell::Null,
-                Some(text) => values::decode(kind, text).map_err(|error| {
-                    Abort::Failed(format!(
-                        "{}.{} is {error}",
-                        self.table.name, self.table.columns[at].name
-                    ))
-                })?,
-            });
-        }
-        pack_cells(self.table, &cells, &mut RowBuilder::default())
+        pack(self.table, self.writable, &row)?
             .map(Some)
             .map_err(|error| Abort::Failed(error.to_string()))
     }
@@ -540,10 +620,7 @@ impl<'a> Operation<'a> {
 
     /// All columns in text format, in the order of the replica's rows.
     fn texts(&self) -> String {
-        let texts: Vec<String> = (0..self.table.columns.len())
-            .map(|column| format!("{}::text", self.name(column)))
-            .collect();
-        texts.join(",")
+        texts(self.table)
     }
 
     fn key_condition(&self, parameters: &mut Parameters) -> String {

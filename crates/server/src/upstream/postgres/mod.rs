@@ -12,6 +12,7 @@ mod look;
 mod pg_time;
 mod pgoutput;
 mod plan;
+mod rows;
 mod schema_change;
 mod session;
 mod setup;
