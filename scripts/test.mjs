@@ -1,4 +1,5 @@
 // All tests, in the order in which a failure is cheapest to find. `npm test -- NAME …` runs only the steps whose names contain a NAME.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildPackage, buildServer, buildTracker } from './build.mjs';
 import { startPostgres } from './postgres.mjs';
@@ -49,6 +50,13 @@ await command(async () => {
       buildTracker();
       run('npm', ['test', '--silent', '-w', 'examples/tracker'], { env });
       run('npx', ['vitest', 'run'], { cwd: join(root, 'tests/browser'), env: { ...env, LANDFALL_SERVER_BINARY: binary } });
+    });
+    // The npm package @rocicorp/zero as the client; installed here only, as it is large.
+    await step('interop', () => {
+      const binary = buildServer({ release: false });
+      const cwd = join(root, 'tests/interop');
+      if (!existsSync(join(cwd, 'node_modules'))) run('npm', ['ci', '--silent', '--ignore-scripts'], { cwd });
+      run('npm', ['test', '--silent'], { cwd, env: { ...env, LANDFALL_SERVER_BINARY: binary } });
     });
   } finally {
     await postgres.stop();
