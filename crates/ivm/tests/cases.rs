@@ -49,7 +49,7 @@ impl Tables {
     }
 }
 
-/// A list of entries as the case file writes it. A list of one that holds two is for JavaScript to refuse.
+/// A list of entries as the case file writes it. A list of one that holds two is refused by JavaScript.
 fn render(
     schema: &Schema,
     table: TableId,
