@@ -210,6 +210,9 @@ fn text_of(value: ValueRef<'_>) -> &str {
 
 /// Every byte but those that continue a character counts one, the first of four counts two.
 fn utf16_length(text: &str) -> u32 {
+    if text.is_ascii() {
+        return text.len() as u32;
+    }
     text.bytes()
         .map(|byte| u32::from(byte & 0xc0 != 0x80) + u32::from(byte >= 0xf0))
         .sum()

@@ -31,6 +31,9 @@ export function decodeRowBatch(layout: readonly TableLayout[], batch: Uint8Array
   }
 }
 
+// Numbers without nulls are taken where they lie.
+type Column = {readonly [i: number]: ReadonlyJSONValue};
+
 function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: (Row | undefined)[]): void {
   reader.align8();
   const table = layout[reader.u32()];
@@ -41,7 +44,7 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
     throw new RangeError('A row batch names a table or a number of columns that the schema does not have.');
   }
   const handles = reader.u32s(count);
-  const columns: ReadonlyJSONValue[][] = [];
+  const columns: Column[] = [];
   for (let c = 0; c < columnCount; c++) {
     columns.push(decodeColumn(reader, count));
   }
@@ -61,27 +64,22 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
   }
 }
 
-function decodeColumn(reader: BatchReader, count: number): ReadonlyJSONValue[] {
+function decodeColumn(reader: BatchReader, count: number): Column {
   const columnKind = reader.u32();
   const hasNulls = reader.u32() === 1;
   const nulls = hasNulls ? reader.bits(count) : undefined;
-  const values = decodeValues(reader, columnKind, count, nulls);
-  if (nulls !== undefined) {
-    for (let i = 0; i < count; i++) {
-      if (isSet(nulls, i)) {
-        values[i] = null;
-      }
-    }
+  const column = decodeValues(reader, columnKind, count, nulls);
+  if (nulls === undefined) {
+    return column;
+  }
+  const values = new Array<ReadonlyJSONValue>(count);
+  for (let i = 0; i < count; i++) {
+    values[i] = isSet(nulls, i) ? null : column[i]!;
   }
   return values;
 }
 
-function decodeValues(
-  reader: BatchReader,
-  columnKind: number,
-  count: number,
-  nulls: Uint32Array | undefined,
-): ReadonlyJSONValue[] {
+function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: Uint32Array | undefined): Column {
   switch (columnKind) {
     case kind.allNull:
       return new Array<null>(count).fill(null);
@@ -112,9 +110,10 @@ function decodeBooleans(bits: Uint32Array, count: number): boolean[] {
 
 function decodeDictionary(reader: BatchReader, count: number): string[] {
   const words = reader.strings(reader.u32());
+  const indices = reader.u32s(count);
   const values = new Array<string>(count);
   for (let i = 0; i < count; i++) {
-    values[i] = words[reader.u32()]!;
+    values[i] = words[indices[i]!]!;
   }
   return values;
 }
@@ -185,23 +184,15 @@ class BatchReader {
     return this.u32s((count + 31) >>> 5);
   }
 
-  numbers(count: number): number[] {
+  numbers(count: number): Float64Array {
     this.align8();
     const start = this.#skip(2 * count) >>> 1;
-    const values = new Array<number>(count);
-    for (let i = 0; i < count; i++) {
-      values[i] = this.#doubles[start + i]!;
-    }
-    return values;
+    return this.#doubles.subarray(start, start + count);
   }
 
-  integers(count: number): number[] {
+  integers(count: number): Int32Array {
     const start = this.#skip(count);
-    const values = new Array<number>(count);
-    for (let i = 0; i < count; i++) {
-      values[i] = this.#signed[start + i]!;
-    }
-    return values;
+    return this.#signed.subarray(start, start + count);
   }
 
   /** The length of the strings in bytes, `count` lengths, and as many strings out of the text block. */
