@@ -5,7 +5,7 @@
 //! hundred bytes, most of them shared by all maps with the same keys.
 //! Inserting moves what lies behind: what may grow to many thousands of entries in no particular order, such as
 //! anything that is kept per row, belongs into a `BTreeMap`.
-//! Decoding and collecting sort once, so that no foreign text makes them slow.
+//! Decoding sorts once, so that no foreign text makes it slow.
 
 use crate::sort::sort_by;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -224,7 +224,7 @@ impl<K: Ord, V> Extend<(K, V)> for SortedMap<K, V> {
 
 impl<K: Ord, V> SortedMap<K, V> {
     /// Entries in any order, in time that grows little faster than their number. Of one key the last entry counts.
-    fn from_entries(mut entries: Vec<(K, V)>) -> Self {
+    pub(crate) fn from_entries(mut entries: Vec<(K, V)>) -> Self {
         if !entries.is_sorted_by(|a, b| a.0 < b.0) {
             sort_by(&mut entries, |a, b| a.0.cmp(&b.0));
             entries.dedup_by(|later, kept| {
@@ -242,7 +242,9 @@ impl<K: Ord, V> SortedMap<K, V> {
 
 impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self::from_entries(entries.into_iter().collect())
+        let mut map = Self::new();
+        map.extend(entries);
+        map
     }
 }
 
@@ -441,8 +443,9 @@ mod tests {
         #[test]
         fn collects_as_a_tree_does(entries in prop::collection::vec((0u8..20, any::<u8>()), 0..60)) {
             let map: SortedMap<_, _> = entries.iter().copied().collect();
-            let tree: BTreeMap<_, _> = entries.into_iter().collect();
+            let tree: BTreeMap<_, _> = entries.iter().copied().collect();
             prop_assert!(map.iter().eq(&tree));
+            prop_assert!(SortedMap::from_entries(entries) == map);
         }
 
         #[test]

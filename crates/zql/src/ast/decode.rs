@@ -348,7 +348,7 @@ impl<'de> Visitor<'de> for LiteralVisitor {
         while let Some(member) = object.next_entry::<String, Literal>()? {
             members.push(member);
         }
-        json_literal(&members.into_iter().collect::<SortedMap<_, _>>())
+        json_literal(&SortedMap::from_entries(members))
     }
 }
 
