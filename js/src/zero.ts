@@ -30,6 +30,8 @@ import {reloadPage} from './reload.js';
 import {runMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
+import {OldStores} from './old-stores.js';
+import {newClientID, randomBytes} from './random.js';
 import {storageName} from './storage-name.js';
 import {version} from './version.js';
 import {HeldView, Views} from './view.js';
@@ -88,6 +90,7 @@ export class Zero<
   #waiting: ((core: Core) => void)[] = [];
   #core: Core | undefined;
   #auth: string | undefined;
+  readonly #oldStores: OldStores;
   #closed = false;
   #clientID: string;
   #clientGroupID: Promise<string>;
@@ -132,7 +135,18 @@ export class Zero<
     this.#clientGroupID.catch(() => {});
     this.#connection = new ClientConnection(auth => this.#connect(auth));
     this.connection = this.#connection;
-    this.#pending = new PendingMutationList(({clientID, id}) => this.#whenCore(core => core.clearOutcome(clientID, id)));
+    this.#pending = new PendingMutationList(({clientID, id}) => {
+      this.#oldStores.clearOutcome(clientID, id);
+      this.#whenCore(core => core.clearOutcome(clientID, id));
+    });
+    const client = this;
+    this.#oldStores = new OldStores({
+      wasm: given.wasm,
+      coreOptions: (storageName, clientID) => this.#coreOptions(storageName, clientID, 'draining'),
+      log: message => this.#log('warn', message),
+      changed: () => this.#pending.changed(() => this.#mutationsJSON()),
+      get closed() { return client.#closed; },
+    });
     this.pending = this.#pending;
     this.#views = new Views({
       whenCore: use => this.#whenCore(use),
@@ -235,6 +249,18 @@ export class Zero<
     return view as unknown as ViewStore<HumanReadable<TReturn>>;
   }
 
+  /**
+   * JSON text of everything that is local: in `tables` the rows as the server gave them, in `mutations` the writes that
+   * it has not confirmed. For a backup before storage is cleared, or for a report.
+   */
+  async exportJSON(): Promise<string> {
+    await this.ready;
+    if (this.#core === undefined || this.#closed) {
+      throw closedError();
+    }
+    return this.#core.exportJSON();
+  }
+
   /** Ends the client for good, when what was written is stored. Views keep their last data. */
   close(): Promise<void> {
     if (!this.#closed) {
@@ -244,6 +270,7 @@ export class Zero<
       } else {
         // Read while it can be: after the close there is nobody to ask.
         void this.#pending.current;
+        this.#oldStores.close();
         this.#core.close();
       }
     }
@@ -270,9 +297,14 @@ export class Zero<
       if (this.#closed) {
         return;
       }
-      const core = new Core(bindings, this.#coreOptions(), randomBytes(32), this.#coreHost());
+      const held = this.#indexed && this.server !== undefined;
+      const options = this.#coreOptions(this.idbName, this.#clientID, held ? 'held' : undefined);
+      const core = new Core(bindings, options, randomBytes(32), this.#coreHost());
       this.#core = core;
       core.start();
+      if (held) {
+        void this.#drainOldStores();
+      }
       for (const use of this.#waiting.splice(0)) {
         // One call that is refused must not end the client.
         callBack(() => use(core));
@@ -282,12 +314,30 @@ export class Zero<
     }
   }
 
-  #coreOptions(): string {
+  // Writes that wait in the store of an earlier schema go out before this client is given its first rows.
+  async #drainOldStores(): Promise<void> {
+    try {
+      await this.#oldStores.drain(this.idbName);
+    } catch (error) {
+      this.#log('warn', `Earlier stores could not be looked for: ${messageOf(error)}`);
+    }
+    if (!this.#closed) {
+      this.#whenCore(core => core.release());
+    }
+  }
+
+  #mutationsJSON(): string {
+    const lists = [this.#core?.mutationsJSON() ?? '[]', ...this.#oldStores.mutationsJSON()];
+    return lists.length === 1 ? lists[0]! : JSON.stringify(lists.flatMap(list => JSON.parse(list) as unknown[]));
+  }
+
+  #coreOptions(storageName: string, clientID: string, role: 'held' | 'draining' | undefined): string {
     const options = this.#options;
     return JSON.stringify({
       schema: this.schema,
-      clientID: this.#clientID,
-      storageName: this.idbName,
+      role,
+      clientID,
+      storageName,
       storage: this.#indexed ? 'indexed' : 'memory',
       cacheURL: this.server,
       userID: this.userID,
@@ -325,7 +375,7 @@ export class Zero<
       case 'mutationOutcome':
         return effect.call === undefined ? undefined : this.#calls.ended(effect.call, effect.outcome);
       case 'mutationsChanged':
-        return this.#pending.changed(() => this.#core?.mutationsJSON() ?? '[]');
+        return this.#pending.changed(() => this.#mutationsJSON());
       case 'connection':
         return this.#closed ? undefined : this.#connection.state.set(effect.state);
       case 'ready':
@@ -345,6 +395,8 @@ export class Zero<
         return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
       case 'log':
         return this.#log(effect.level, effect.message);
+      case 'drained':
+        return;
       case 'closed':
         this.#pending.keepLast();
         this.#core?.free();
@@ -412,6 +464,7 @@ export class Zero<
   #connect(auth: string | undefined): void {
     this.#auth = auth ?? this.#auth;
     if (!this.#closed) {
+      this.#oldStores.connect(auth);
       this.#whenCore(core => core.connect(auth));
     }
   }
@@ -511,13 +564,4 @@ function callBack(call: () => void): void {
   } catch (error) {
     reportError(error);
   }
-}
-
-function randomBytes(length: number): Uint8Array {
-  return crypto.getRandomValues(new Uint8Array(length));
-}
-
-// 18 characters of base 32: 90 random bits.
-function newClientID(): string {
-  return Array.from(randomBytes(18), byte => (byte & 31).toString(32)).join('');
 }

@@ -9,7 +9,7 @@ use crate::error::ClientError;
 use crate::event::Event;
 use crate::flush::Flush;
 use crate::mutations::{MutationKey, Mutations, Settled};
-use crate::options::{Limits, Options};
+use crate::options::{Limits, Options, Role};
 use crate::persistence::Persistence;
 use crate::pokes::{Poke, Pokes};
 use crate::queries::{Queries, QueryText, Status};
@@ -41,6 +41,7 @@ pub struct Client {
     pub(crate) schema: Arc<Schema>,
     pub(crate) limits: Limits,
     pub(crate) random: Random,
+    pub(crate) role: Role,
     pub(crate) client_id: String,
     pub(crate) group_id: Option<String>,
     pub(crate) user_id: Option<String>,
@@ -65,6 +66,8 @@ pub struct Client {
     /// Loaded but not shown yet: until the stored queue is replayed, or this time.
     pub(crate) ready_by: Option<f64>,
     last_anew: Option<f64>,
+    /// A draining client has told that it is done.
+    pub(crate) drained: bool,
 }
 
 /// Within this time of a fresh start, another one does not reconnect at once.
@@ -93,6 +96,7 @@ impl Client {
             visible: Visible::new(schema.clone(), limits.idle_rows),
             schema,
             limits,
+            role: options.role,
             client_id,
             group_id: None,
             user_id: options.user_id,
@@ -119,8 +123,10 @@ impl Client {
             wake_at: None,
             ready_by: None,
             last_anew: None,
+            drained: false,
             random,
         };
+        client.pokes.without_rows = client.role == Role::Draining;
         client.hold_lock_of(&client.client_id.clone());
         client.load(now_ms);
         Ok(client)
@@ -419,6 +425,7 @@ impl Client {
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);
+            self.tell_drained();
         }
         self.flush();
         if std::mem::take(&mut self.mutations_changed) {
@@ -476,6 +483,7 @@ impl Client {
                 .pokes
                 .take_merged(self.cookie.as_deref(), self.mutations.confirmed())
             {
+                Ok(Some(poke)) if self.role == Role::Draining => self.on_swapped(now, Some(poke)),
                 Ok(Some(mut poke)) => {
                     self.replace_stale_rows(&mut poke);
                     self.rebase.begin_round(&self.visible, Some(poke));
@@ -485,7 +493,7 @@ impl Client {
                 Err(error) => self.on_poke_error(now, &error),
             }
         }
-        if self.rebase.round_is_due() {
+        if self.rebase.round_is_due() && self.role != Role::Draining {
             self.rebase.begin_round(&self.visible, None);
         }
     }

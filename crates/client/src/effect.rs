@@ -291,6 +291,8 @@ pub enum Effect {
         /// The line; never holds secrets.
         message: String,
     },
+    /// Nothing that was left is pending any more, or there never was a store: a draining client is of no more use.
+    Drained,
     /// The client is closed for good: locks, timer, sockets and storage can be let go.
     Closed,
 }

@@ -8,6 +8,7 @@
 mod announcements;
 mod client;
 mod connection;
+mod draining;
 mod effect;
 mod error;
 mod event;
@@ -42,7 +43,7 @@ pub use effect::{
 pub use error::ClientError;
 pub use event::{Event, StoreRequestId};
 pub use flush::Flush;
-pub use options::{Headers, Limits, Options};
+pub use options::{Headers, Limits, Options, Role};
 pub use request::{QuerySource, ViewRequest, WriteOp};
 
 /// How this crate reads JSON; for hosts that are handed JSON as well.

@@ -5,6 +5,19 @@ use landfall_zql::sorted_map::SortedMap;
 /// HTTP headers by name.
 pub type Headers = SortedMap<String, String>;
 
+/// What a client is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    #[default]
+    Usual,
+    /// Everything, but it connects only after [`crate::Client::release`]: stores of earlier schemas are drained first.
+    Held,
+    /// To send what is left in the store of an earlier schema: no rows, no queries, no mutators.
+    /// [`crate::Effect::Drained`] tells when nothing is pending any more.
+    Draining,
+}
+
 /// Everything that a client must be told once.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,6 +41,8 @@ pub struct Options {
     pub client_id: Option<String>,
     /// Randomness for ids and jitter. Must be fresh for every client: ids come from it.
     pub entropy: [u8; 32],
+    /// What it is for.
+    pub role: Role,
     /// Times and limits.
     pub limits: Limits,
 }
@@ -88,6 +103,7 @@ impl Options {
             mutate_headers: Headers::new(),
             client_id: None,
             entropy,
+            role: Role::Usual,
             limits: Limits::default(),
         }
     }

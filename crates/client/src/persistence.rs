@@ -9,6 +9,7 @@ use crate::event::StoreRequestId;
 use crate::group_restart::Restart;
 use crate::log_following::Following;
 use crate::mutations::{Mutation, MutationKey, Settled};
+use crate::options::Role;
 use crate::pokes::Poke;
 use crate::storage_faults::Faults;
 use crate::stored_forms::{
@@ -127,12 +128,15 @@ impl Client {
     /// Asks for everything that is stored.
     pub(crate) fn load(&mut self, now: f64) {
         let fresh_group = self.random.id();
-        let open = Open {
-            schema: self.schema.clone(),
-            client_id: self.client_id.clone(),
-            now,
+        let op = match self.role {
+            Role::Draining => StoreOp::OpenQueue,
+            Role::Usual | Role::Held => StoreOp::Open(Open {
+                schema: self.schema.clone(),
+                client_id: self.client_id.clone(),
+                now,
+            }),
         };
-        self.ask_store_as(fresh_group, Purpose::Open, StoreOp::Open(open));
+        self.ask_store_as(fresh_group, Purpose::Open, op);
     }
 
     /// A request was answered.
@@ -278,8 +282,7 @@ impl Client {
         // What is pending is replayed first, so that nobody sees the rows without it; but not for long.
         self.ready_by = Some(now + READY_WAIT_MS);
         self.say_hello();
-        let actions = self.link.connection.start(now, &mut self.random);
-        self.act(now, actions);
+        self.start_connection(now);
     }
 
     fn take_loaded(&mut self, loaded: Loaded) {
@@ -329,16 +332,20 @@ impl Client {
             .collect::<Vec<_>>();
         let mut acks: SortedMap<String, u64> = SortedMap::new();
         for (client, id) in &poke.result_changes {
-            if *client == self.client_id || self.tabs.dead().contains(client) {
+            let draining = self.role == Role::Draining;
+            if draining || *client == self.client_id || self.tabs.dead().contains(client) {
                 let last = acks.get_or_insert_with(client.clone(), || *id);
                 *last = (*last).max(*id);
             }
         }
-        let patch = to_patch(&poke);
         if self.persistence.disabled {
             self.acknowledge(acks);
             return;
         }
+        if self.role == Role::Draining {
+            return self.store_confirmation(poke.confirmed, acks, outcomes);
+        }
+        let patch = to_patch(&poke);
         let op = StoreOp::AppendPoke(AppendPoke {
             base: poke.base,
             cookie: poke.cookie,
@@ -373,8 +380,8 @@ impl Client {
                     self.announce_poke(cookie);
                 }
             }
-            // Another tab was first, and stored the same outcomes.
-            Ok(StoreReply::AlreadyThere(_)) => self.acknowledge(acks),
+            // Another tab was first, and stored the same outcomes; or there are no rows to store.
+            Ok(StoreReply::AlreadyThere(_) | StoreReply::Done) => self.acknowledge(acks),
             Ok(StoreReply::NeedsSnapshot(_)) => {
                 let full = self.persistence.faults.no_room_until;
                 if full.is_none_or(|until| until <= now) {

@@ -115,6 +115,8 @@ struct Open {
 /// The pokes of the present connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pokes {
+    /// Rows are of another schema, and nobody's business.
+    pub(crate) without_rows: bool,
     open: Option<Open>,
     finished: Vec<Poke>,
 }
@@ -172,7 +174,12 @@ impl Pokes {
         }
         poke.got
             .extend(part.got_queries_patch.iter().filter_map(query_change));
-        for op in part.rows_patch {
+        let rows = if self.without_rows {
+            Vec::new()
+        } else {
+            part.rows_patch
+        };
+        for op in rows {
             apply_row_op(&mut poke.rows, op, schema)?;
         }
         for op in part.mutations_patch {

@@ -8,6 +8,7 @@
 
 use crate::client::Client;
 use crate::effect::Effect;
+use crate::options::Role;
 use landfall_protocol::{DeleteClients, Upstream};
 use landfall_store::{ClientRecord, StoreOp};
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -45,6 +46,8 @@ pub(crate) struct Tabs {
     has_lock: bool,
     /// The oldest pending mutation of every other client when it was last looked at, while connected.
     oldest: SortedMap<String, u64>,
+    /// For a draining client: everybody.
+    left: SortedSet<String>,
     /// Clients whose oldest mutation has stayed the same from one look to the next.
     stale: SortedSet<String>,
     /// When to look again.
@@ -115,7 +118,10 @@ impl Client {
 
     /// Waits for the end of another tab.
     pub(crate) fn watch(&mut self, client: &str) {
-        if client != self.client_id
+        if self.role == Role::Draining {
+            // Sends for everybody, and forgets nobody.
+            self.tabs.left.insert(client.to_owned());
+        } else if client != self.client_id
             && !self.tabs.dead.contains(client)
             && !self.tabs.dying.contains(client)
             && self.tabs.watched.insert(client.to_owned())

@@ -30,6 +30,10 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
             });
             reads.push(key::all(StoreName::Outcomes));
         }
+        StoreOp::OpenQueue => {
+            reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
+        }
+        StoreOp::Confirm(confirm) => reads.extend(append::outcome_reads(&confirm.outcomes)),
         StoreOp::ReadQueue => {
             reads.extend([key::all(StoreName::Queue), key::all(StoreName::Clients)])
         }
@@ -72,13 +76,17 @@ pub(crate) fn decide(
             });
         }
         StoreOp::Repair(repair) => return repair::repair(head.as_deref(), repair, results),
+        StoreOp::OpenQueue => return load::open_queue(head.as_deref(), results),
         StoreOp::Open(open) => {
             return load::open(&request.group_id, open, head.as_deref(), results);
         }
         _ => in_group(head.as_deref(), &request.group_id)?,
     };
     match &request.op {
-        StoreOp::Open(_) | StoreOp::Repair(_) | StoreOp::Erase => Err(StoreFailure::Contract),
+        StoreOp::Open(_) | StoreOp::OpenQueue | StoreOp::Repair(_) | StoreOp::Erase => {
+            Err(StoreFailure::Contract)
+        }
+        StoreOp::Confirm(confirm) => append::confirm_only(head, confirm, results),
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
         StoreOp::ReadQueue => mutations::read_queue(&head, results),

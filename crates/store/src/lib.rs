@@ -35,7 +35,7 @@ pub use page::{EncodedPages, PAGE_BYTES, PageWriter, QuerySets};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{
-    AppendPoke, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted, Mode, Open,
-    Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply, StoreRequest,
-    WriteOp, WriteQueue, WriteSnapshot,
+    AppendPoke, Confirm, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted,
+    Mode, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply,
+    StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };

@@ -35,6 +35,10 @@ pub struct StoreRequest {
 pub enum StoreOp {
     /// Join the group in the store, or make one, and read everything.
     Open(Open),
+    /// Read what users made in a store of any schema, rows left out. The group must be there; whichever it is, is told.
+    OpenQueue,
+    /// Take last mutation ids and outcomes without rows and cookie.
+    Confirm(Confirm),
     /// Read everything, for a fold or after the store went ahead of this tab.
     Load {
         /// The group's schema.
@@ -112,6 +116,15 @@ pub struct AppendPoke {
     /// Last mutation ids that it confirms: these mutations leave the queue.
     pub last_mutation_ids: SortedMap<String, u64>,
     /// Mutations among them that failed. Name and arguments are taken from the queue where they are still there.
+    pub outcomes: Vec<StoredOutcome>,
+}
+
+/// See [`StoreOp::Confirm`].
+#[derive(Clone, Debug)]
+pub struct Confirm {
+    /// These mutations leave the queue.
+    pub last_mutation_ids: SortedMap<String, u64>,
+    /// Mutations among them that failed.
     pub outcomes: Vec<StoredOutcome>,
 }
 
@@ -419,7 +432,8 @@ impl StoreRequest {
     /// Whether the transaction writes.
     pub fn mode(&self) -> Mode {
         match self.op {
-            StoreOp::Load { .. }
+            StoreOp::OpenQueue
+            | StoreOp::Load { .. }
             | StoreOp::ReadLog { .. }
             | StoreOp::ReadQueue
             | StoreOp::ReadOutcomes => Mode::ReadOnly,
@@ -438,6 +452,7 @@ impl StoreRequest {
             // A failure that was acknowledged to the server is told by nobody else.
             StoreOp::AppendPoke(append) => !append.outcomes.is_empty(),
             StoreOp::WriteSnapshot(snapshot) => !snapshot.outcomes.is_empty(),
+            StoreOp::Confirm(confirm) => !confirm.outcomes.is_empty(),
             _ => false,
         };
         if strict {

@@ -163,6 +163,19 @@ impl Core {
         })
     }
 
+    /// A client with the role `held` may connect.
+    pub fn release(&self) -> Result<(), Error> {
+        self.call(|client, now| {
+            client.release(now);
+            Ok(())
+        })
+    }
+
+    /// JSON text of everything that is local: rows, pending and failed mutations.
+    pub fn export_json(&self) -> String {
+        self.host.read(|client| client.export())
+    }
+
     /// JSON text of the pending, failed and uncertain mutations.
     pub fn mutations(&self) -> Result<String, Error> {
         let mutations = self.host.read(|client| client.mutations());

@@ -101,6 +101,8 @@ pub(crate) enum Outgoing {
         level: LogLevel,
         message: String,
     },
+    /// A draining client has nothing left to send.
+    Drained,
     /// The client is closed and has let go of everything.
     Closed,
 }
@@ -217,6 +219,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
             client_group_id,
         },
         Effect::StorageProblem { kind, message } => Outgoing::StorageProblem { kind, message },
+        Effect::Drained => Outgoing::Drained,
         Effect::Log { level, message } => Outgoing::Log { level, message },
         Effect::Store { .. }
         | Effect::OpenSocket { .. }

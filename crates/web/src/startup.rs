@@ -1,7 +1,7 @@
 //! What JavaScript says once, when it starts a client.
 
 use landfall_client::json::{JsonError, from_str};
-use landfall_client::{Headers, Options, SortedMap};
+use landfall_client::{Headers, Options, Role, SortedMap};
 use serde_json::value::RawValue;
 
 /// The parsed options: those of the client, and what only the host needs.
@@ -38,6 +38,12 @@ impl Startup {
         client.query_headers = given.headers("queryHeaders")?;
         client.mutate_url = given.text("mutateURL")?;
         client.mutate_headers = given.headers("mutateHeaders")?;
+        client.role = match given.text("role")?.as_deref() {
+            None => Role::Usual,
+            Some("held") => Role::Held,
+            Some("draining") => Role::Draining,
+            Some(_) => return Err("the role is unknown".to_owned()),
+        };
         let limits = &mut client.limits;
         given.number("pingTimeoutMs", &mut limits.ping_timeout_ms)?;
         given.number("hiddenDisconnectMs", &mut limits.hidden_disconnect_ms)?;
@@ -114,6 +120,7 @@ mod tests {
         assert_eq!(client.client_id.as_deref(), Some("c"));
         assert_eq!(client.schema_json, r#"{"tables":{}}"#);
         assert_eq!((client.auth, client.cache_url), (None, None));
+        assert_eq!(client.role, Role::Usual);
         assert_eq!(client.limits.ping_timeout_ms, 5_000.0);
     }
 
@@ -137,6 +144,7 @@ mod tests {
         for (members, said) in [
             ("", "the kind of storage is unknown"),
             (r#","storage":"disk""#, "the kind of storage is unknown"),
+            (r#","storage":"memory","role":"x""#, "the role is unknown"),
             (
                 r#","storage":"memory","colour":1"#,
                 "there is no option colour",

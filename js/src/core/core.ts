@@ -171,6 +171,16 @@ export class Core {
     this.#run(raw => raw.connect(auth));
   }
 
+  /** A core with the role `held` may connect. */
+  release(): void {
+    this.#run(raw => raw.release());
+  }
+
+  /** JSON text of everything that is local. */
+  exportJSON(): string {
+    return this.#call(raw => raw.export_json());
+  }
+
   /** JSON text of the pending, failed and uncertain mutations. */
   mutationsJSON(): string {
     return this.#call(raw => raw.mutations());

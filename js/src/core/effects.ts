@@ -16,4 +16,5 @@ export type HostEffect = { "type": "flush" }
   | { "type": "clientStateNotFound", clientID: string, clientGroupID: string, }
   | { "type": "storageProblem", kind: 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other', message: string, }
   | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, }
+  | { "type": "drained" }
   | { "type": "closed" };

@@ -166,6 +166,11 @@ impl Server {
         }
     }
 
+    /// A release without this mutator.
+    pub fn forget_mutator(&mut self, name: &str) {
+        self.mutators.remove(name);
+    }
+
     /// Another rule of who sees what.
     pub fn set_permission(&mut self, permission: Option<fn(&Value) -> bool>) {
         self.permission = permission;

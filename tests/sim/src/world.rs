@@ -48,7 +48,8 @@ pub struct World {
     pub token: Option<String>,
     schema_json: String,
     mutators: Vec<(&'static str, Mutator)>,
-    next_tab: TabId,
+    /// The number of the next tab; its client's ids follow from it.
+    pub next_tab: TabId,
     wires: BTreeMap<ConnectionId, Wire>,
     next_wire: ConnectionId,
     /// Announcements on their way to each tab.
@@ -106,6 +107,17 @@ impl World {
         skew: f64,
         prepare: impl FnOnce(&mut Tab),
     ) -> TabId {
+        self.open_tab_as(browser, skew, |_| {}, prepare)
+    }
+
+    /// Opens a tab with other options, prepared before it does anything.
+    pub fn open_tab_as(
+        &mut self,
+        browser: BrowserId,
+        skew: f64,
+        change: impl FnOnce(&mut Options),
+        prepare: impl FnOnce(&mut Tab),
+    ) -> TabId {
         let id = self.next_tab;
         self.next_tab += 1;
         let mut entropy = [0; 32];
@@ -115,6 +127,7 @@ impl World {
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());
         options.auth = self.token.clone();
+        change(&mut options);
         let disk = self.browsers[browser].disk.clone();
         let mut tab = Tab::open(options, disk, &self.mutators, self.now + skew);
         prepare(&mut tab);

@@ -9,7 +9,7 @@ use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{QueuedMutation, StoredOutcome};
 use crate::request::{
-    AppendPoke, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
+    AppendPoke, Confirm, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
 };
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
@@ -75,6 +75,18 @@ pub(super) fn append_poke(
         writes,
         reply: StoreReply::Appended(head),
     })
+}
+
+/// What a poke says of mutations, for those who do not follow the rows.
+pub(super) fn confirm_only(
+    mut head: Head,
+    asked: &Confirm,
+    results: Results,
+) -> Result<Decision, StoreFailure> {
+    let mut writes = confirm(&mut head, &asked.last_mutation_ids);
+    writes.extend(put_outcomes(&asked.outcomes, results)?);
+    writes.push(put_head(&head));
+    Ok(super::done(writes))
 }
 
 /// All rows at `cookie`. At the store's own cookie this is a fold from memory; behind it, it would lose something.

@@ -86,6 +86,30 @@ pub(super) fn open(
     })
 }
 
+pub(super) fn open_queue(
+    head: Option<&[u8]>,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let head = Head::decode(head.ok_or(StoreFailure::NotOpen)?);
+    let head = head.map_err(corrupt(StoreName::Head))?;
+    let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
+    let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
+    let loaded = Loaded {
+        queue: super::mutations::pending(&head, queue, &clients),
+        outcomes,
+        clients,
+        ..empty(head, &Arc::default())
+    };
+    Ok(Decision {
+        writes: Vec::new(),
+        reply: StoreReply::Opened {
+            loaded: Box::new(loaded),
+            created: false,
+        },
+    })
+}
+
 pub(super) fn load(
     head: Head,
     schema: &Arc<Schema>,

@@ -1,0 +1,132 @@
+/**
+ * Stores of earlier schemas. A store belongs to one schema, so a deploy with another one begins with an empty store; what
+ * was written offline before it still waits in the old one. Here it is sent, under the names it was stored with.
+ */
+import {Core, type ForHost} from './core/core.js';
+import {loadBindings, type WasmSource} from './core/load.js';
+import {dropDatabase} from './drop-database.js';
+import {newClientID, randomBytes} from './random.js';
+
+/** What draining needs of the client. */
+export interface OldStoresHost {
+  readonly wasm: WasmSource | undefined;
+  /** The options of a core on this storage, as JSON. */
+  coreOptions(storageName: string, clientID: string): string;
+  log(message: string): void;
+  /** The list of mutations has changed. */
+  changed(): void;
+  readonly closed: boolean;
+}
+
+// Offline, or when the server does not answer, the new store is not held back for longer than this.
+const patienceMs = 10_000;
+
+export class OldStores {
+  readonly #host: OldStoresHost;
+  readonly #cores = new Map<string, Core>();
+  readonly #empty = new Set<string>();
+
+  constructor(host: OldStoresHost) {
+    this.#host = host;
+  }
+
+  /** Begins to drain the old stores beside this one; resolves when they are drained, or after a while. */
+  async drain(storageName: string): Promise<void> {
+    const names = await oldStorageNames(storageName);
+    const all = Promise.all(names.map(name => this.#drainOne(name)));
+    await Promise.race([all, new Promise(resolve => setTimeout(resolve, patienceMs))]);
+  }
+
+  /** JSON texts of the lists of mutations in old stores. */
+  mutationsJSON(): string[] {
+    return [...this.#cores.values()].map(core => core.mutationsJSON());
+  }
+
+  clearOutcome(clientID: string, id: number): void {
+    this.#cores.forEach(core => core.clearOutcome(clientID, id));
+  }
+
+  connect(auth: string | undefined): void {
+    this.#cores.forEach(core => core.connect(auth));
+  }
+
+  close(): void {
+    this.#cores.forEach(core => core.close());
+    this.#cores.clear();
+  }
+
+  async #drainOne(name: string): Promise<void> {
+    try {
+      const bindings = await loadBindings(this.#host.wasm, () => !this.#host.closed);
+      if (this.#host.closed) {
+        return;
+      }
+      await new Promise<void>((resolve, reject) => {
+        let isDrained = false;
+        const effect = (effect: ForHost): void => {
+          switch (effect.type) {
+            case 'drained':
+              isDrained = true;
+              this.#giveUpWhenEmpty(name);
+              return resolve();
+            case 'mutationsChanged':
+              this.#host.changed();
+              return isDrained ? this.#giveUpWhenEmpty(name) : undefined;
+            case 'storageProblem':
+              return this.#host.log(`An earlier store (${name}): ${effect.message}`);
+            case 'closed':
+              core.free();
+              // The lock of the core that is closed is let go of in its own time.
+              if (this.#empty.has(name)) {
+                setTimeout(() => void dropWhenUnused(name), 500);
+              }
+              return;
+          }
+        };
+        const options = this.#host.coreOptions(name, newClientID());
+        const core = new Core(bindings, options, randomBytes(32), {
+          effect,
+          fault: error => {
+            this.#cores.delete(name);
+            reject(error);
+          },
+          batch: notify => notify(),
+          listenerError: () => {},
+        });
+        this.#cores.set(name, core);
+        core.start();
+      });
+    } catch (error) {
+      this.#host.log(`What was left in an earlier store (${name}) could not be sent: ${String(error)}`);
+    }
+  }
+
+  // Nothing pending, and no failure that the user has not seen.
+  #giveUpWhenEmpty(name: string): void {
+    const core = this.#cores.get(name);
+    if (core !== undefined && core.mutationsJSON() === '[]') {
+      this.#cores.delete(name);
+      this.#empty.add(name);
+      core.close();
+    }
+  }
+}
+
+// The names differ in their last part, which stands for the schema.
+async function oldStorageNames(storageName: string): Promise<string[]> {
+  const same = storageName.slice(0, storageName.lastIndexOf(':') + 1);
+  // Some browsers do not list their databases; there a page with the old code has to send what is left.
+  const known = (await indexedDB.databases?.()) ?? [];
+  return known
+    .map(({name}) => name ?? '')
+    .filter(name => name.startsWith(same) && name !== storageName && !name.slice(same.length).includes(':'));
+}
+
+// A page with the old code may still use it; without locks nobody can tell.
+async function dropWhenUnused(name: string): Promise<void> {
+  const locks = await globalThis.navigator?.locks?.query();
+  const isUsed = locks?.held?.some(lock => lock.name?.startsWith(`${name}/client/`)) ?? true;
+  if (!isUsed) {
+    await dropDatabase(name).catch(() => {});
+  }
+}
