@@ -92,7 +92,6 @@ class Run implements Round {
     this.#note('scan', live);
     for (let i = 0; i < this.#plan.repeats; i++) {
       await live.close();
-      collect();
       live = await this.#timed('scan/repeated', () => open(session, 'scan'));
     }
     await live.close();
@@ -110,7 +109,6 @@ class Run implements Round {
     for (let i = 0; i < this.#plan.repeats; i++) {
       for (const name of expressible.filter(name => this.#wanted(`hydrate/${name}/repeated`))) {
         await lives.get(name)!.close();
-        collect();
         lives.set(name, await this.#timed(`hydrate/${name}/repeated`, () => open(session, name)));
         this.#note(name, lives.get(name)!);
       }
