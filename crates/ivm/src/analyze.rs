@@ -12,7 +12,7 @@ use crate::error::{AnalyzeError, SourceError};
 use crate::explain::{AccessPath, LevelPlan, Read};
 use crate::pipeline::{OpId, Operator, Pipeline, Reader};
 use crate::plan::Choice;
-use crate::source::{FetchRequest, Sink, Source};
+use crate::source::{FetchRequest, IndexSpec, Sink, Source};
 
 /// Runs a query over a source, choosing what to read by its statistics, and gives the plan with what was read.
 /// `synced` also reads the rows that an `EXISTS` is decided by, all of which a server sends to its clients.
@@ -160,6 +160,10 @@ impl Source for Counting<'_> {
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
         self.source.get(table, key)
+    }
+
+    fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        self.source.has_index(table, index)
     }
 
     fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {

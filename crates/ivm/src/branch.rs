@@ -203,6 +203,10 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
         }
     }
 
+    fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        self.base.has_index(table, index)
+    }
+
     fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
         self.base.row_count(table)
     }

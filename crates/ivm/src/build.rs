@@ -123,10 +123,16 @@ impl Builder<'_> {
             None => Predicate::always(),
         };
         let pinned = pinned(&filter);
+        // An EXISTS looks rows up for one parent without a driver, and is driven when all are asked for.
+        let is_exists = role == Role::Exists;
+        let joined_by = partition.unwrap_or_default();
+        let narrow = (is_exists && self.planner.is_narrow(id, table, joined_by, &pinned))
+            .then(|| sorted(joined_by));
         let connection = self.add(Operator::Connection(Connection {
             table: id,
             order: order.clone(),
             pinned: pinned.clone(),
+            narrow,
             filter: filter.clone(),
             split: split_columns(ast, table, partition)?,
             overlay: RefCell::new(Overlay::default()),
@@ -153,9 +159,6 @@ impl Builder<'_> {
             .filter(|condition| has_subquery(condition))
             .map(|condition| self.term(&mut draft, condition))
             .transpose()?;
-        // An EXISTS looks rows up for one parent without a driver, and is driven when all are asked for.
-        let is_exists = role == Role::Exists;
-        let joined_by = partition.unwrap_or_default();
         let columns = if is_exists {
             Vec::new()
         } else {
@@ -168,6 +171,7 @@ impl Builder<'_> {
             filter: &filter,
             pinned: &pinned,
             columns: &columns,
+            order: &draft.order,
             limit: ast.limit,
             is_exists,
             subqueries: &draft.subqueries,
@@ -463,9 +467,11 @@ impl Builder<'_> {
         let Operator::Connection(connection) = &self.operators[connection] else {
             unreachable!("a level begins with its connection");
         };
-        let mut constrained = columns.to_vec();
-        constrained.extend(connection.pinned.iter().map(|(column, _)| *column));
-        let constrained = sorted(&constrained);
+        let mut constrained = sorted(columns);
+        if connection.narrow.as_ref() != Some(&constrained) {
+            constrained.extend(connection.pinned.iter().map(|(column, _)| *column));
+            constrained = sorted(&constrained);
+        }
         // A pinned primary key is one look-up: no index of its own.
         if self.schema[connection.table]
             .primary_key

@@ -19,6 +19,9 @@ pub(crate) struct Connection {
     pub filter: Predicate,
     /// Columns that the filter fixes to one value.
     pub pinned: Constraint,
+    /// A constraint on exactly these columns, which are sorted, leaves so few rows that what is pinned is left to the
+    /// filter: so one index serves other queries too.
+    pub narrow: Option<Vec<usize>>,
     /// Columns that must not change in an edit: it is split into removal and addition then.
     pub split: Vec<usize>,
     pub overlay: RefCell<Overlay>,
@@ -119,6 +122,14 @@ impl Connection {
         requested: &[(usize, ValueRef<'a>)],
     ) -> Option<Vec<(usize, ValueRef<'a>)>> {
         let mut constraint = requested.to_vec();
+        let columns = requested.iter().map(|(column, _)| column);
+        if self
+            .narrow
+            .as_ref()
+            .is_some_and(|narrow| columns.eq(narrow))
+        {
+            return Some(constraint);
+        }
         for (column, value) in &self.pinned {
             match constraint.binary_search_by_key(column, |(column, _)| *column) {
                 Ok(at) if join_eq(constraint[at].1, value.as_ref()) => {}

@@ -262,6 +262,12 @@ impl Source for MemorySource {
         Ok(self.row(table, key).cloned())
     }
 
+    fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        let table = &self.tables[table.0 as usize];
+        let is_built = |wanted: &Rc<Wanted>| wanted.spec == *index && wanted.index.get().is_some();
+        index == table.by_key.spec() || table.wanted.borrow().iter().any(is_built)
+    }
+
     fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
         Ok(Some(self.len(table) as u64))
     }

@@ -6,17 +6,23 @@
 use std::slice;
 
 use landfall_zql::ast::Condition;
+use landfall_zql::ordering::Order;
 use landfall_zql::predicate::{Lookup, Predicate};
+use landfall_zql::sort::sort;
 use landfall_zql::{Row, TableId, TableSchema, join_eq};
 
 use crate::drive::Driver;
 use crate::error::BuildError;
 use crate::pipeline::JoinId;
-use crate::source::{Constraint, Source};
+use crate::source::{Constraint, IndexSpec, Source};
 use crate::statistics::{Statistics, Table};
 
 /// What it costs to find a place in an index, in rows that could have been passed instead.
 const SEEK: f64 = 8.0;
+/// What it costs to build an index, for each row of the table: less than it takes, since it serves other queries too.
+const BUILD: f64 = 0.5;
+/// So many rows are tested faster than an index is built that tells them apart.
+const FEW: f64 = 8.0;
 /// How much cheaper a driver must look: estimates err, and a read in order can be stopped and gone on with.
 const MARGIN: f64 = 1.5;
 
@@ -46,6 +52,7 @@ pub(crate) struct Shape<'a> {
     pub pinned: &'a Constraint,
     /// What a fetch is constrained on; empty when the whole level is read.
     pub columns: &'a [usize],
+    pub order: &'a Order,
     pub limit: Option<u32>,
     pub is_exists: bool,
     /// In document order; an `EXISTS` that is decided without rows is `None`.
@@ -168,6 +175,43 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// Whether so few rows share these columns that no index needs the pinned ones as well.
+    pub fn is_narrow(
+        &mut self,
+        id: TableId,
+        schema: &TableSchema,
+        columns: &[usize],
+        pinned: &Constraint,
+    ) -> bool {
+        let is_pinned = |key: &usize| pinned.iter().any(|(column, _)| column == key);
+        if pinned.is_empty() || schema.primary_key.iter().all(is_pinned) {
+            return false;
+        }
+        self.table(id)
+            .is_some_and(|table| per_fetch(table, columns) <= FEW)
+    }
+
+    /// What reads by these columns cost beyond what they give, for want of an index.
+    fn missing(&mut self, level: &Shape<'_>, columns: &[usize]) -> f64 {
+        let mut constrained: Vec<usize> = columns.iter().chain(level.columns).copied().collect();
+        constrained.extend(level.pinned.iter().map(|(column, _)| *column));
+        sort(&mut constrained);
+        constrained.dedup();
+        let is_given = |key: &usize| constrained.contains(key);
+        if level.schema.primary_key.iter().all(is_given) {
+            return 0.0;
+        }
+        let index = IndexSpec::new(constrained.into_iter(), level.order);
+        let Some(statistics) = &mut self.statistics else {
+            return 0.0;
+        };
+        if statistics.has_index(level.table, &index) {
+            return 0.0;
+        }
+        let table = statistics.table(level.table);
+        table.map_or(0.0, |table| table.rows * BUILD)
+    }
+
     fn way(
         &mut self,
         condition: &Condition,
@@ -223,6 +267,9 @@ impl<'a> Planner<'a> {
             .lookups()
             .filter(|lookups| lookups.iter().all(|lookup| lookup.iter().any(is_news)));
         Ok(lookups.map(|lookups| {
+            let columns = lookups.iter().flatten().map(|(column, _)| *column);
+            let columns: Vec<usize> = columns.collect();
+            let missing = self.missing(level, &columns);
             let found = self.table(level.table).map(|table| {
                 let within =
                     per_fetch(table, level.columns) * table.share(|row| has(row, level.pinned));
@@ -239,7 +286,7 @@ impl<'a> Planner<'a> {
                     }
                 };
                 let found: f64 = lookups.iter().map(found).sum();
-                (lookups.len() as f64 * SEEK + found, found)
+                (missing + lookups.len() as f64 * SEEK + found, found)
             });
             Way {
                 driver: Driver::Lookups(lookups),
@@ -256,12 +303,13 @@ impl<'a> Planner<'a> {
         if subquery.negated || refused {
             return None;
         }
+        let missing = self.missing(level, &subquery.parent_columns);
         let found = self.keys(subquery, level).and_then(|(parents, children)| {
             let child = subquery.estimate?;
             let table = self.table(level.table)?;
             let keys = child.rows.min(children);
             let found = keys * per_fetch(table, level.columns) / parents;
-            Some((child.cost + keys * SEEK + found, found))
+            Some((missing + child.cost + keys * SEEK + found, found))
         });
         Some(Way {
             driver: Driver::Children(subquery.join),
@@ -307,7 +355,8 @@ impl<'a> Planner<'a> {
             None => Odds::certain(1.0),
         };
         let rows = fetched * odds.share;
-        let scan = (read + passing * odds.check) * until(level.limit, rows);
+        let missing = self.missing(level, &[]);
+        let scan = missing + (read + passing * odds.check) * until(level.limit, rows);
         Some(Estimate {
             table_rows,
             rows,

@@ -59,6 +59,11 @@ pub trait Source {
         Ok(())
     }
 
+    /// Whether reads by this index cost what they give; otherwise a first one has to go through the table.
+    fn has_index(&self, _table: TableId, _index: &IndexSpec) -> bool {
+        true
+    }
+
     /// How the source would serve a request; `None` when it cannot say. [`AccessPath::wanted`] is left empty.
     ///
     /// # Errors

@@ -1,14 +1,17 @@
 //! What a planner knows of tables: how many rows they have, and a sample of them that stands for the rest.
 
-use landfall_zql::sort::sort;
-use landfall_zql::{Key, Row, TableId};
-
-use crate::error::SourceError;
-use crate::source::Source;
+use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
+use landfall_zql::sort::sort_by;
+use landfall_zql::{Row, TableId, compare};
+
+use crate::error::SourceError;
+use crate::source::{IndexSpec, Source};
+
 /// Rows of a table that are looked at: shares below one in so many are guesses.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 128;
 
 /// Tables of a source, each asked for once.
 pub(crate) struct Statistics<'a> {
@@ -20,6 +23,17 @@ pub(crate) struct Statistics<'a> {
 pub(crate) struct Table {
     pub rows: f64,
     sample: Vec<Row>,
+    primary_key: Vec<usize>,
+    /// By columns.
+    seen: RefCell<Vec<(Vec<usize>, Seen)>>,
+}
+
+/// What a sample has in some columns: rows without NULL, different values among them, and values seen only once.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rows: f64,
+    different: f64,
+    once: f64,
 }
 
 impl<'a> Statistics<'a> {
@@ -28,6 +42,11 @@ impl<'a> Statistics<'a> {
             source,
             tables: Vec::new(),
         }
+    }
+
+    /// Whether the source has an index.
+    pub fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        self.source.has_index(table, index)
     }
 
     /// A table; `None` when the source knows nothing of it.
@@ -51,7 +70,12 @@ impl<'a> Statistics<'a> {
             ControlFlow::Continue(())
         })?;
         let rows = (rows as f64).max(sample.len() as f64);
-        Ok(Some(Table { rows, sample }))
+        Ok(Some(Table {
+            rows,
+            sample,
+            primary_key: self.source.schema()[id].primary_key.clone(),
+            seen: RefCell::default(),
+        }))
     }
 }
 
@@ -70,23 +94,14 @@ impl Table {
     /// How many different values the rows have in these columns together, NULL left out. `likely` is what the number
     /// is if a sample cannot tell: nearly all of it differs.
     pub fn distinct(&self, columns: &[usize], likely: f64) -> f64 {
-        let mut keys: Vec<Key> = self
-            .sample
-            .iter()
-            .filter(|row| columns.iter().all(|column| !row.get(*column).is_null()))
-            .map(|row| {
-                Key(Row::from_values(
-                    columns.iter().map(|column| row.get(*column)),
-                ))
-            })
-            .collect();
-        sort(&mut keys);
-        let (mut different, mut once) = (0.0_f64, 0.0_f64);
-        for equal in keys.chunk_by(|a, b| a == b) {
-            different += 1.0;
-            once += f64::from(u8::from(equal.len() == 1));
+        if self.primary_key.iter().all(|key| columns.contains(key)) {
+            return self.rows.max(1.0);
         }
-        let seen = keys.len() as f64;
+        let Seen {
+            rows: seen,
+            different,
+            once,
+        } = self.seen(columns);
         if seen == 0.0 {
             return 1.0;
         }
@@ -101,5 +116,31 @@ impl Table {
         } else {
             estimate.min(rows)
         }
+    }
+
+    /// Looks at the values of columns in the sample, once for each set of columns.
+    fn seen(&self, columns: &[usize]) -> Seen {
+        let mut known = self.seen.borrow_mut();
+        if let Some((_, seen)) = known.iter().find(|(of, _)| of == columns) {
+            return *seen;
+        }
+        let is_null = |row: &Row| columns.iter().any(|column| row.get(*column).is_null());
+        let mut rows: Vec<&Row> = self.sample.iter().filter(|row| !is_null(row)).collect();
+        let by_value = |a: &Row, b: &Row| {
+            let parts = columns.iter();
+            let mut parts = parts.map(|column| compare(a.get(*column), b.get(*column)));
+            parts.find(|part| part.is_ne()).unwrap_or(Ordering::Equal)
+        };
+        sort_by(&mut rows, |a, b| by_value(a, b));
+        let mut seen = Seen {
+            rows: rows.len() as f64,
+            ..Seen::default()
+        };
+        for equal in rows.chunk_by(|a, b| by_value(a, b).is_eq()) {
+            seen.different += 1.0;
+            seen.once += f64::from(u8::from(equal.len() == 1));
+        }
+        known.push((columns.to_vec(), seen));
+        seen
     }
 }

@@ -126,7 +126,7 @@ fn check(source: &mut MemorySource, ast: &Value, flips: bool, ratio: u64) {
         (efforts[1], efforts[2])
     };
     assert!(
-        efforts[0] <= best && best * ratio <= worst,
+        efforts[0] <= best + best / 2 && best * ratio <= worst,
         "{ast}: planned, scan, driven take {efforts:?}\n{planned}\n{scan}\n{driven}"
     );
 }
