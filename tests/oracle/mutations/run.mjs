@@ -34,12 +34,16 @@ function test(args, programs) {
   const built = spawnSync('cargo', [...args.slice(0, 1), '--no-run', '--quiet', ...args.slice(1)], { cwd: copy, env, encoding: 'utf8' });
   if (built.status !== 0) return { verdict: 'does not build', output: built.stderr };
   const from = Date.now();
-  const ran = spawnSync('cargo', [...args.slice(0, 1), '--quiet', ...args.slice(1)], {
-    cwd: copy, env: { ...env, LANDFALL_TEST_PROGRAMS: programs }, encoding: 'utf8', timeout: 300_000 });
+  // `timeout` ends the tests with cargo, which a signal to cargo alone does not.
+  const ran = spawnSync('timeout', ['300', 'cargo', ...args.slice(0, 1), '--quiet', ...args.slice(1)], {
+    cwd: copy,
+    env: { ...env, LANDFALL_TEST_PROGRAMS: programs },
+    encoding: 'utf8',
+  });
   const seconds = (Date.now() - from) / 1000;
   const output = ran.stdout + ran.stderr;
   if (ran.status === 0) return { verdict: 'passes', seconds, output };
-  return { verdict: ran.status === null ? 'hangs' : 'fails', seconds, output };
+  return { verdict: ran.status === 124 ? 'hangs' : 'fails', seconds, output };
 }
 
 let missed = 0;

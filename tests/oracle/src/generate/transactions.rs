@@ -20,6 +20,7 @@ pub(super) fn random(
         data: rows.clone(),
         touched: None,
         edges: Vec::new(),
+        gone: Vec::new(),
         tables: vec![table(&world.tables, &query.table)],
         hot: world.tables.iter().map(|_| Vec::new()).collect(),
         wider: widened(query),
@@ -52,6 +53,8 @@ struct Writer<'a> {
     touched: Option<(usize, Record)>,
     /// Correlations of the query.
     edges: Vec<Link>,
+    /// Rows that were taken away because they have many parents: they come back.
+    gone: Vec<(usize, Record)>,
     /// Tables of the query, once per use.
     tables: Vec<usize>,
     /// The columns of each table that the query orders, joins or filters by, once per use.
@@ -108,8 +111,9 @@ impl Writer<'_> {
             32..60 => self.edit(random),
             60..70 => self.follow_edge(random),
             70..78 => self.swap(random),
-            78..84 => self.cascade(random),
-            84..92 => self.tie(random),
+            78..82 => self.cascade(random),
+            82..88 => self.toggle(random),
+            88..94 => self.tie(random),
             _ => self.change_key(random),
         }
     }
@@ -285,6 +289,33 @@ impl Writer<'_> {
         std::mem::swap(&mut a[column], &mut b[column]);
         self.put(table, Some(first), Some(a));
         self.put(table, Some(second), Some(b));
+    }
+
+    /// The row with the most parents leaves, alone; or comes back.
+    fn toggle(&mut self, random: &mut Random) {
+        if random.chance(50)
+            && let Some((table, row)) = self.gone.pop()
+        {
+            return self.put(table, None, Some(row));
+        }
+        if self.edges.is_empty() {
+            return;
+        }
+        let link = random.pick(&self.edges);
+        let ((parent, above), (child, below)) = (&link.parent, &link.child);
+        let parents = |row: &Record| {
+            let is_parent = |other: &&Record| {
+                let mut pairs = above.iter().zip(below);
+                pairs.all(|(a, b)| !row[*b].is_null() && other[*a] == row[*b])
+            };
+            self.data[*parent].iter().filter(is_parent).count()
+        };
+        let child = *child;
+        if let Some(row) = self.data[child].iter().max_by_key(|row| parents(row)) {
+            let row = row.clone();
+            self.gone.push((child, row.clone()));
+            self.put(child, Some(row), None);
+        }
     }
 
     /// A row leaves with the rows that refer to it, in either order; or comes with one.
