@@ -233,29 +233,6 @@ impl Entry {
             }
         }
     }
-
-    /// Gives one of several references away with its share of the children: all have the same.
-    fn split(&mut self) -> Entry {
-        self.share(self.count)
-    }
-
-    /// Gives the share of one of so many references away.
-    fn share(&mut self, references: u32) -> Entry {
-        let own = self.count / references;
-        self.count -= own;
-        let lists = self.children.iter_mut();
-        Entry {
-            row: self.row.clone(),
-            count: own,
-            children: lists
-                .map(|list| {
-                    list.iter_mut()
-                        .map(|child| child.share(references))
-                        .collect()
-                })
-                .collect(),
-        }
-    }
 }
 
 #[expect(
@@ -399,14 +376,17 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// All references to an entry move with the first of their edits: between two of them the list would hold the
+    /// row twice.
     fn edit(&mut self, shape: &Shape, list: &mut Vec<Entry>, old: &Row, new: Row) {
-        let found = find(shape, list, old);
-        debug_assert!(found.is_ok(), "a row that is edited is in the view");
-        let Ok(from) = found else { return };
+        let Ok(from) = find(shape, list, old) else {
+            let found = find(shape, list, &new);
+            debug_assert!(found.is_ok(), "a row that is edited is in the view");
+            return;
+        };
         let path = self.path.clone();
         if shape.order.compare(old, &new).is_eq() {
             let before = std::mem::replace(&mut list[from].row, new.clone());
-            // The same edit comes once per reference.
             if before != new {
                 self.deltas.push(ViewDelta::Replace {
                     path,
@@ -417,41 +397,27 @@ impl Cursor<'_> {
             }
             return;
         }
-        // One reference moves; the others follow with edits of their own.
-        let is_gone = list[from].count == 1;
-        let entry = if is_gone {
-            list.remove(from)
-        } else {
-            list[from].split()
-        };
-        let moved = Entry {
-            row: new.clone(),
-            ..entry.clone()
-        };
-        let to = find(shape, list, &new);
-        match (is_gone, to) {
-            (true, Err(to)) => self.deltas.push(ViewDelta::Move {
-                path,
-                from: position(from),
-                to: position(to),
-                old: old.clone(),
-                new,
-            }),
-            (true, Ok(_)) => self.deltas.push(ViewDelta::Remove {
-                path,
-                position: position(from),
-                entry,
-            }),
-            (false, Err(to)) => self.deltas.push(ViewDelta::Insert {
-                path,
-                position: position(to),
-                entry: moved.clone(),
-            }),
-            (false, Ok(_)) => {}
-        }
-        match to {
-            Ok(to) => list[to].unite(shape, moved),
-            Err(to) => list.insert(to, moved),
+        let mut entry = list.remove(from);
+        match find(shape, list, &new) {
+            Ok(to) => {
+                self.deltas.push(ViewDelta::Remove {
+                    path,
+                    position: position(from),
+                    entry: entry.clone(),
+                });
+                list[to].unite(shape, entry);
+            }
+            Err(to) => {
+                entry.row = new.clone();
+                list.insert(to, entry);
+                self.deltas.push(ViewDelta::Move {
+                    path,
+                    from: position(from),
+                    to: position(to),
+                    old: old.clone(),
+                    new,
+                });
+            }
         }
     }
 }

@@ -82,6 +82,15 @@ const NUMBERS: &[f64] = &[
 ];
 const JSONS: &[&str] = &["{\"a\":1}", "[1,\"x\",null]", "\"a\"", "1", "true", "{}"];
 
+/// How deep queries go.
+#[derive(Clone, Copy)]
+struct Depth {
+    /// Levels of related rows below the first.
+    related: usize,
+    /// Levels of conditions in a condition.
+    conditions: usize,
+}
+
 /// The program of a seed.
 pub fn program(seed: u64) -> Program {
     let random = &mut Random::new(seed);
@@ -92,7 +101,8 @@ pub fn program(seed: u64) -> Program {
         true => None,
         false => Some(random.pick(&world.edges).clone()),
     };
-    let is_crowd = focus.is_some() && random.chance(8);
+    let apart = focus.as_ref().is_some_and(|edge| edge.parent != edge.child);
+    let is_crowd = apart && random.chance(10);
     if let (true, Some(edge)) = (is_crowd, &focus) {
         world.crowd(random, &mut rows, edge.parent);
     }
@@ -108,7 +118,16 @@ pub fn program(seed: u64) -> Program {
         world.gather(random, &mut rows, edge);
     }
     // A crowd joined with itself at every level would be a crowd of crowds.
-    let depth = if is_crowd { 1 } else { 3 };
+    let depth = match is_crowd {
+        true => Depth {
+            related: 1,
+            conditions: 0,
+        },
+        false => Depth {
+            related: 3,
+            conditions: 2,
+        },
+    };
     let ask = |random: &mut Random| query::root(random, &world, &rows, focus.as_ref(), depth);
     let mut query = ask(random);
     // What shows nothing at first shows little later.

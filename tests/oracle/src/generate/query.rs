@@ -5,7 +5,7 @@ use landfall_zql::ast::{
     Operand, SimpleOperator as Op, System,
 };
 
-use super::{Edge, World};
+use super::{Depth, Edge, World};
 use crate::cell::{Cell, Type};
 use crate::program::Data;
 use crate::random::Random;
@@ -17,7 +17,7 @@ pub(super) fn root(
     world: &World,
     data: &Data,
     focus: Option<&Edge>,
-    depth: usize,
+    depth: Depth,
 ) -> Ast {
     let generator = Generator { world, data, depth };
     if let Some(edge) = focus {
@@ -28,14 +28,13 @@ pub(super) fn root(
     } else {
         random.pick(&world.edges).parent
     };
-    generator.query(random, table, depth)
+    generator.query(random, table, depth.related)
 }
 
 struct Generator<'a> {
     world: &'a World,
     data: &'a Data,
-    /// Levels of related rows below the first.
-    depth: usize,
+    depth: Depth,
 }
 
 impl Generator<'_> {
@@ -45,13 +44,13 @@ impl Generator<'_> {
             ..Ast::default()
         };
         if random.chance(65) {
-            ast.condition = Some(self.condition(random, table, 2));
+            ast.condition = Some(self.condition(random, table, self.depth.conditions));
         }
         self.window(random, table, &mut ast);
         if depth > 0 {
             let mut related: Vec<CorrelatedSubquery> = Vec::new();
             for edge in self.world.edges_of(table) {
-                let wanted = if depth == self.depth { 60 } else { 30 };
+                let wanted = if depth == self.depth.related { 60 } else { 30 };
                 if related.len() < 3 && random.chance(wanted) {
                     related.push(self.related(random, edge, depth - 1));
                 }
@@ -71,16 +70,16 @@ impl Generator<'_> {
 
     /// A window over rows that one relationship decides about, which is shown as well at times.
     fn focused(&self, random: &mut Random, edge: &Edge) -> Ast {
-        let mut ast = self.query(random, edge.parent, 1.min(self.depth));
-        let exists = self.exists(random, edge, 2);
+        let mut ast = self.query(random, edge.parent, 1.min(self.depth.related));
+        let exists = self.exists(random, edge, self.depth.conditions.max(1));
         ast.condition = Some(match random.below(6) {
             0 => {
-                let other = self.condition(random, edge.parent, 1);
+                let other = self.condition(random, edge.parent, 1.min(self.depth.conditions));
                 let conditions = vec![exists, other];
                 Condition::And { conditions }
             }
             1 => {
-                let other = self.condition(random, edge.parent, 1);
+                let other = self.condition(random, edge.parent, 1.min(self.depth.conditions));
                 let conditions = vec![other, exists];
                 Condition::Or { conditions }
             }
@@ -89,8 +88,9 @@ impl Generator<'_> {
         if random.chance(60) {
             ast.limit = Some(1 + random.below(3) as u32);
         }
-        if random.chance(30) && self.depth > 0 {
-            ast.related = Some(vec![self.related(random, edge, self.depth - 1)]);
+        if random.chance(30) {
+            let depth = self.depth.related - 1;
+            ast.related = Some(vec![self.related(random, edge, depth)]);
         }
         ast
     }
@@ -173,7 +173,8 @@ impl Generator<'_> {
         };
         // The builder never does this; permissions put conditions everywhere.
         if random.chance(20) {
-            junction.condition = Some(self.condition(random, near.child, 1));
+            junction.condition =
+                Some(self.condition(random, near.child, 1.min(self.depth.conditions)));
         }
         CorrelatedSubquery {
             hidden: Some(true),
