@@ -486,7 +486,7 @@ impl Client {
                 Ok(Some(poke)) if self.role == Role::Draining => self.on_swapped(now, Some(poke)),
                 Ok(Some(mut poke)) => {
                     self.replace_stale_rows(&mut poke);
-                    self.rebase.begin_round(&self.visible, Some(poke));
+                    self.rebase.begin_round(Some(poke));
                     return;
                 }
                 Ok(None) => {}
@@ -494,7 +494,7 @@ impl Client {
             }
         }
         if self.rebase.round_is_due() && self.role != Role::Draining {
-            self.rebase.begin_round(&self.visible, None);
+            self.rebase.begin_round(None);
         }
     }
 

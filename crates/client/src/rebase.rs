@@ -83,15 +83,22 @@ struct Replay {
 #[derive(Debug)]
 struct Round {
     poke: Option<Poke>,
-    branch: Branch,
-    /// Every key whose visible value may differ from the branch's.
-    touched: BTreeSet<RowKey>,
+    /// `None` until something is replayed or waited for: most pokes meet no pending mutation.
+    trial: Option<Trial>,
     replayed: SortedSet<MutationKey>,
     /// Revision of the queue, and the place before which everything is replayed as long as it holds.
     cursor: (u64, usize),
     running: Option<Replay>,
     /// New first runs wait: the list is exhausted and the swap is near.
     gate: bool,
+}
+
+/// The new server state with the pending mutations on top, as far as they are replayed.
+#[derive(Debug)]
+struct Trial {
+    branch: Branch,
+    /// Every key whose visible value may differ from the branch's.
+    touched: BTreeSet<RowKey>,
 }
 
 /// Who the runs belong to and how long they may take.
@@ -202,25 +209,12 @@ impl Rebase {
     }
 
     /// Begins a round on this poke, or on none to replay after a change of the queue.
-    pub(crate) fn begin_round(&mut self, rows: &impl VisibleRows, poke: Option<Poke>) {
+    pub(crate) fn begin_round(&mut self, poke: Option<Poke>) {
         debug_assert!(self.round.is_none());
         self.round_due = false;
-        let mut server = self.shadow.clone();
-        if let Some(poke) = &poke {
-            if poke.cleared {
-                server.values_mut().for_each(|row| *row = None);
-                server.extend(rows.keys().into_iter().map(|key| (key, None)));
-            }
-            server.extend(
-                poke.rows
-                    .iter()
-                    .map(|(key, row)| (key.clone(), row.clone())),
-            );
-        }
         self.round = Some(Round {
             poke,
-            touched: server.keys().cloned().collect(),
-            branch: Branch::new(server),
+            trial: None,
             replayed: SortedSet::new(),
             cursor: (0, 0),
             running: None,
@@ -290,7 +284,10 @@ impl Rebase {
             return;
         }
         if let Some(mutation) = round.next(mutations) {
-            round.branch.push_layer();
+            let trial = round.trial.get_or_insert_with(|| {
+                Trial::new(new_server_rows(&self.shadow, rows, round.poke.as_ref()))
+            });
+            trial.branch.push_layer();
             let key = mutation.key();
             let tx = TxId(self.next_tx);
             self.next_tx += 1;
@@ -313,25 +310,45 @@ impl Rebase {
         }
         round.gate = true;
         if self.first.is_none() {
-            self.swap(rows, mutations, steps);
+            self.swap(rows, steps);
+        } else if round.trial.is_none() {
+            // What the first run changes in the meantime is noted there.
+            let server = new_server_rows(&self.shadow, rows, round.poke.as_ref());
+            round.trial = Some(Trial::new(server));
         }
     }
 
     /// The round's state becomes the visible one.
-    fn swap(
-        &mut self,
-        rows: &mut impl VisibleRows,
-        mutations: &mut Mutations,
-        steps: &mut Vec<Step>,
-    ) {
+    fn swap(&mut self, rows: &mut impl VisibleRows, steps: &mut Vec<Step>) {
         let Some(mut round) = self.round.take() else {
             return;
         };
+        match round.trial.take() {
+            Some(trial) => self.swap_in(trial, round.poke.as_ref(), rows),
+            None => self.take_alone(round.poke.as_ref(), rows),
+        }
+        steps.push(Step::Swapped { poke: round.poke });
+    }
+
+    /// The new server state becomes visible as it is: nothing is pending.
+    fn take_alone(&mut self, poke: Option<&Poke>, rows: &mut impl VisibleRows) {
+        match poke {
+            Some(poke) if self.shadow.is_empty() && !poke.cleared => {
+                rows.change(differences(rows, &poke.rows));
+            }
+            _ => {
+                let server = new_server_rows(&self.shadow, rows, poke);
+                rows.change(differences(rows, &server));
+            }
+        }
+        self.shadow.clear();
+    }
+
+    fn swap_in(&mut self, mut trial: Trial, patch: Option<&Poke>, rows: &mut impl VisibleRows) {
         // First runs that were committed while the round ran have touched more keys.
-        round.touched.extend(self.shadow.keys().cloned());
-        let patch = round.poke.as_ref();
+        trial.touched.extend(self.shadow.keys().cloned());
         let mut shadow = Layer::new();
-        for key in round.branch.layers().iter().skip(1).flat_map(Layer::keys) {
+        for key in trial.branch.layers().iter().skip(1).flat_map(Layer::keys) {
             if shadow.contains_key(key) {
                 continue;
             }
@@ -341,10 +358,10 @@ impl Rebase {
             };
             shadow.insert(key.clone(), server);
         }
-        round.touched.extend(shadow.keys().cloned());
+        trial.touched.extend(shadow.keys().cloned());
         let mut changes = Vec::new();
-        for key in &round.touched {
-            let Some(new) = round.branch.get(key.0, &key.1) else {
+        for key in &trial.touched {
+            let Some(new) = trial.branch.get(key.0, &key.1) else {
                 continue;
             };
             if rows.row(key).as_ref() != new {
@@ -353,8 +370,6 @@ impl Rebase {
         }
         rows.change(changes);
         self.shadow = shadow;
-        let _ = mutations;
-        steps.push(Step::Swapped { poke: round.poke });
     }
 
     /// The branch, top-layer operations included, that a transaction reads; `None` if it is closed.
@@ -362,7 +377,7 @@ impl Rebase {
         match (&self.first, &self.round) {
             (Some(first), _) if first.tx == tx => Some(&first.branch),
             (_, Some(round)) if round.running.as_ref().is_some_and(|run| run.tx == tx) => {
-                Some(&round.branch)
+                round.trial.as_ref().map(|trial| &trial.branch)
             }
             _ => None,
         }
@@ -391,8 +406,8 @@ impl Rebase {
             return;
         };
         replay.ops.push(op);
-        if let Some(((table, key), row)) = effect {
-            round.branch.write(table, key, row);
+        if let (Some(((table, key), row)), Some(trial)) = (effect, &mut round.trial) {
+            trial.branch.write(table, key, row);
         }
     }
 
@@ -419,8 +434,8 @@ impl Rebase {
         let Some(replay) = round.running.take_if(|replay| replay.tx == tx) else {
             return;
         };
-        if result.is_err() {
-            round.branch.pop_layer();
+        if let (Err(_), Some(trial)) = (&result, &mut round.trial) {
+            trial.branch.pop_layer();
         }
         if let Some(mutation) = mutations.get_mut(&replay.key) {
             mutation.replay_error = result.as_ref().err().cloned();
@@ -478,8 +493,8 @@ impl Rebase {
         let mut changes = Vec::new();
         for (key, new) in writes {
             let old = rows.row(&key);
-            if let Some(round) = &mut self.round {
-                round.branch.keep_before(key.0, &key.1, old.as_ref());
+            if let Some(trial) = self.round.as_mut().and_then(|round| round.trial.as_mut()) {
+                trial.branch.keep_before(key.0, &key.1, old.as_ref());
             }
             self.shadow
                 .entry(key.clone())
@@ -509,6 +524,36 @@ impl Rebase {
             call: first.call.call,
             key,
         });
+    }
+}
+
+/// The server's rows wherever they may differ from the visible ones, once a poke is taken.
+fn new_server_rows(shadow: &Layer, rows: &impl VisibleRows, poke: Option<&Poke>) -> Layer {
+    let mut server = shadow.clone();
+    if let Some(poke) = poke {
+        if poke.cleared {
+            server.values_mut().for_each(|row| *row = None);
+            server.extend(rows.keys().into_iter().map(|key| (key, None)));
+        }
+        let changed = poke.rows.iter();
+        server.extend(changed.map(|(key, row)| (key.clone(), row.clone())));
+    }
+    server
+}
+
+/// What of a layer is not visible already.
+fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey, Option<Row>)> {
+    let differs = |(key, new): &(&RowKey, &Option<Row>)| rows.row(key) != **new;
+    let news = layer.iter().filter(differs);
+    news.map(|(key, new)| (key.clone(), new.clone())).collect()
+}
+
+impl Trial {
+    fn new(server: Layer) -> Trial {
+        Trial {
+            touched: server.keys().cloned().collect(),
+            branch: Branch::new(server),
+        }
     }
 }
 
