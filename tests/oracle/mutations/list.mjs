@@ -399,8 +399,8 @@ export const mutations = [
   {
     name: 'memory: a start is always inclusive',
     file: ivm('memory_source'),
-    from: 'Basis::After => index.partition_point(|row| place(row, start.row).is_gt()),',
-    to: 'Basis::After => index.partition_point(|row| place(row, start.row).is_ge()),',
+    from: '(start.basis == Basis::After) != request.reverse,',
+    to: '(start.basis == Basis::After && false) != request.reverse,',
   },
   {
     name: 'branch: a deleted row of the base is shown',
