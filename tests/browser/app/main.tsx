@@ -5,9 +5,11 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { mutators } from './mutators.ts';
 import { queries } from './queries.ts';
-import { schema, zql } from './schema.ts';
+import { nextSchema, schema as presentSchema, zql } from './schema.ts';
 
 const parameters = new URLSearchParams(location.search);
+// The page after a deploy; for what it does here the two schemas are alike.
+const schema = parameters.has('next') ? nextSchema as unknown as typeof presentSchema : presentSchema;
 const zero = new Landfall({
   schema,
   mutators,

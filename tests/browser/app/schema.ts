@@ -19,16 +19,24 @@ const city = table('city')
   })
   .primaryKey('id');
 
-export const schema = createSchema({
-  tables: [task, counter, country, city],
-  relationships: [
-    relationships(city, ({ one }) => ({
-      country: one({ sourceField: ['countryCode'], destField: ['code'], destSchema: country }),
-    })),
-    relationships(country, ({ many }) => ({
-      cities: many({ sourceField: ['code'], destField: ['countryCode'], destSchema: city }),
-    })),
+const related = [
+  relationships(city, ({ one }) => ({
+    country: one({ sourceField: ['countryCode'], destField: ['code'], destSchema: country }),
+  })),
+  relationships(country, ({ many }) => ({
+    cities: many({ sourceField: ['code'], destField: ['countryCode'], destSchema: city }),
+  })),
+] as const;
+
+export const schema = createSchema({ tables: [task, counter, country, city], relationships: [...related] });
+
+/** The schema of the next release: a column less. It has a store of its own. */
+export const nextSchema = createSchema({
+  tables: [
+    table('task').columns({ id: string(), title: string(), done: boolean(), rank: number() }).primaryKey('id'),
+    counter, country, city,
   ],
+  relationships: [...related],
 });
 
 export const zql = createBuilder(schema);

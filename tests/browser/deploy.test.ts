@@ -1,0 +1,54 @@
+// A deploy with another schema while writes wait in the store of the earlier one.
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { type Mode, modes } from './modes.ts';
+import { Chromium, serveFolder, until } from './world.ts';
+
+let site: Awaited<ReturnType<typeof serveFolder>>;
+let mode: Mode;
+beforeAll(async () => {
+  site = await serveFolder(inject('page'));
+  mode = await modes.embedded();
+});
+afterAll(async () => {
+  await mode?.close();
+  await site?.close();
+});
+
+async function open(chromium: Chromium, more = ''): Promise<Page> {
+  const page = await chromium.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}${more}`);
+  await page.waitForFunction(() => 'app' in window);
+  return page;
+}
+
+const nothingPending = (page: Page) => page.waitForFunction(() => window.app.zero.pending.current.length === 0);
+
+test('writes that waited in the store of an earlier schema arrive after a deploy, and the old store goes', async () => {
+  const chromium = await new Chromium().start();
+  try {
+    const old = await open(chromium, '&store=deploy');
+    await old.waitForSelector('main[data-state=complete]');
+    await mode.server.kill();
+    await old.evaluate(async () => {
+      const { zero, mutators } = window.app;
+      for (const id of ['waited-1', 'waited-2']) {
+        await zero.mutate(mutators.task.create({ id, title: id, rank: 1 })).durable;
+      }
+    });
+    await old.close();
+    await mode.server.start();
+    const next = await open(chromium, '&store=deploy&next');
+    await next.waitForSelector('#waited-2');
+    await next.waitForSelector('main[data-state=complete]');
+    await nothingPending(next);
+    expect((await mode.tasks()).filter(task => task.id.startsWith('waited')).length).toBe(2);
+    await until('the old store is gone', () => next.evaluate(async () => {
+      const names = (await indexedDB.databases()).map(({ name }) => name ?? '');
+      const own = window.app.zero.idbName;
+      const same = own.slice(0, own.lastIndexOf(':'));
+      return names.includes(own) && names.filter(name => name.startsWith(same)).length === 1;
+    }));
+  } finally {
+    await chromium.close();
+  }
+});
