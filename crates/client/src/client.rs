@@ -23,7 +23,7 @@ use crate::writes::Write;
 use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
-use landfall_zql::{Ast, Row, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
+use landfall_zql::{Ast, Row, Schema, TableId, To, hash_of_ast, hash_of_name_and_args, map_ast};
 use std::sync::Arc;
 
 /// The application's endpoints, as told to the server.
@@ -611,7 +611,7 @@ impl Client {
     }
 
     /// All of the server's rows at the present cookie, by table and key.
-    pub(crate) fn server_rows(&self) -> Vec<(RowKey, Row)> {
+    pub(crate) fn server_rows(&self) -> Vec<(TableId, Row)> {
         match self.stale_rows {
             true => Vec::new(),
             false => self.rebase.server_rows(&self.visible),

@@ -21,7 +21,7 @@ impl Client {
     pub fn export(&self) -> String {
         let mut text = String::from("{\"tables\":{");
         let mut last = None;
-        for ((table, _), row) in self.server_rows() {
+        for (table, row) in self.server_rows() {
             if last == Some(table) {
                 text.push(',');
             } else {

@@ -398,11 +398,20 @@ impl Client {
         let Some(cookie) = self.cookie.clone() else {
             return;
         };
+        let snapshot = self.snapshot(cookie, outcomes.clone());
+        self.ask_store(
+            Purpose::Poke { acks, outcomes },
+            StoreOp::WriteSnapshot(snapshot),
+        );
+    }
+
+    /// All rows, as this client knows them from the server.
+    fn snapshot(&self, cookie: String, outcomes: Vec<StoredOutcome>) -> WriteSnapshot {
         let mut pages = PageWriter::default();
-        for ((table, _), row) in self.server_rows() {
+        for (table, row) in self.server_rows() {
             pages.push(table, &row);
         }
-        let snapshot = WriteSnapshot {
+        WriteSnapshot {
             cookie,
             last_mutation_ids: self.mutations.confirmed().clone(),
             pages: pages.finish(),
@@ -410,23 +419,29 @@ impl Client {
                 got: self.queries.got().clone(),
                 ..QuerySets::default()
             },
-            outcomes: outcomes.clone(),
-        };
-        self.ask_store(
-            Purpose::Poke { acks, outcomes },
-            StoreOp::WriteSnapshot(snapshot),
-        );
+            outcomes,
+        }
     }
 
     fn fold_if_needed(&mut self, head: &Head) {
-        if head.needs_fold() && !self.persistence.is_folding {
-            self.persistence.is_folding = true;
-            self.ask_store(
+        if !head.needs_fold() || self.persistence.is_folding {
+            return;
+        }
+        self.persistence.is_folding = true;
+        match &self.cookie {
+            // What is stored is here: nothing has to be read for it.
+            Some(cookie)
+                if head.cookie == self.cookie && head.is_mostly_log() && !self.stale_rows =>
+            {
+                let snapshot = self.snapshot(cookie.clone(), Vec::new());
+                self.ask_store(Purpose::Fold, StoreOp::WriteSnapshot(snapshot));
+            }
+            _ => self.ask_store(
                 Purpose::LoadForFold,
                 StoreOp::Load {
                     schema: self.schema.clone(),
                 },
-            );
+            ),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) trait VisibleRows {
     fn row(&self, key: &RowKey) -> Option<Row>;
     /// All keys, in order.
     fn keys(&self) -> Vec<RowKey>;
+    /// All rows, in the order of their keys.
+    fn all(&self) -> Vec<(TableId, Row)>;
     /// Changes rows as one transaction, in key order; no change is without effect.
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>);
 }
@@ -178,14 +180,17 @@ impl Rebase {
     }
 
     /// All of the server's rows, by table and key.
-    pub(crate) fn server_rows(&self, rows: &impl VisibleRows) -> Vec<(RowKey, Row)> {
+    pub(crate) fn server_rows(&self, rows: &impl VisibleRows) -> Vec<(TableId, Row)> {
+        if self.shadow.is_empty() {
+            return rows.all();
+        }
         let keys: BTreeSet<RowKey> = rows
             .keys()
             .into_iter()
             .chain(self.shadow.keys().cloned())
             .collect();
         keys.into_iter()
-            .filter_map(|key| self.server_row(rows, &key).map(|row| (key, row)))
+            .filter_map(|key| self.server_row(rows, &key).map(|row| (key.0, row)))
             .collect()
     }
 

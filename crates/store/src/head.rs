@@ -2,6 +2,7 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use crate::page::PAGE_BYTES;
 use landfall_zql::sorted_map::SortedMap;
 
 /// Where the store stands.
@@ -72,6 +73,11 @@ impl Head {
     /// Whether the log has grown enough to be folded into the pages.
     pub fn needs_fold(&self) -> bool {
         self.log_next.saturating_sub(self.log_first) > FOLD_RECORDS || self.log_bytes > FOLD_BYTES
+    }
+
+    /// Whether so much of the store is log that a fold leaves few pages as they are.
+    pub fn is_mostly_log(&self) -> bool {
+        self.log_bytes >= u64::from(self.pages) * (PAGE_BYTES / 4) as u64
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -6,6 +6,7 @@ use landfall_sim::host::{Mutator, Progress, thrown};
 use landfall_sim::rows::{Rows, ServerMutator};
 use landfall_sim::server::Server;
 use landfall_sim::world::World;
+use landfall_store::StoreName;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = r#"{"tables":{
@@ -833,4 +834,44 @@ fn a_server_url_that_cannot_be_used_is_refused() {
     options.cache_url = Some("ftp://x".into());
     let error = Client::new(0.0, options).err().expect("refused");
     assert_eq!(error.code(), "cache-url");
+}
+
+/// Records and pages in storage.
+fn stored(world: &World) -> (usize, usize) {
+    let store = world.browsers[0].disk.store();
+    // One of the pages' values names the queries.
+    let pages = store.values(StoreName::Pages).len().saturating_sub(1);
+    (store.values(StoreName::Log).len(), pages)
+}
+
+#[test]
+fn a_store_that_is_mostly_log_is_written_anew_from_memory() {
+    let mut world = world();
+    let tab = world.open_tab();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.view(ISSUES, named("all"));
+    world.settle();
+    assert_eq!(stored(&world), (1, 0));
+    // More than a log may be long, and nearly all of the store.
+    let text = "x".repeat(1000);
+    world.server.commit(|rows| {
+        for number in 0..5000 {
+            let id = format!("c{number:05}");
+            rows.put("comment", json!({"id": id, "issueID": "1", "text": text}));
+        }
+    });
+    world.settle();
+    let (log, pages) = stored(&world);
+    assert_eq!(log, 0);
+    assert!(pages > 5, "{pages} pages");
+    // What another tab shows before it hears from the server.
+    world.kill_tab(tab);
+    world.network_down();
+    let tab = world.open_tab();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    let view = t.view(WITH_COMMENTS, named("all"));
+    world.settle();
+    let shown = world.tabs[&tab].decoder.json(view.0);
+    let comments = shown[0]["comments"].as_array().expect("a list");
+    assert_eq!(comments.len(), 5001);
 }
