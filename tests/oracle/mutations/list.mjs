@@ -374,8 +374,8 @@ export const mutations = [
   {
     name: 'view: a moved row is announced at its old place',
     file: ivm('view'),
-    from: 'to: position(to),\n                old: old.clone(),',
-    to: 'to: position(from),\n                old: old.clone(),',
+    from: 'to: position(to),\n                    old: old.clone(),',
+    to: 'to: position(from),\n                    old: old.clone(),',
   },
   {
     name: 'rows: the rows below a row that enters are not counted',

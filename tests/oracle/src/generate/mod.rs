@@ -115,7 +115,7 @@ pub fn program(seed: u64) -> Program {
         }
     }
     if let Some(edge) = &focus {
-        world.gather(random, &mut rows, edge);
+        world.gather(random, &mut rows, edge, if is_crowd { 1 } else { 2 });
     }
     // A crowd joined with itself at every level would be a crowd of crowds.
     let depth = match is_crowd {
@@ -260,8 +260,8 @@ impl World {
     }
 
     /// Lets most rows of a table have the same few children.
-    fn gather(&self, random: &mut Random, rows: &mut Data, edge: &Edge) {
-        let children: Vec<Record> = rows[edge.child].iter().take(2).cloned().collect();
+    fn gather(&self, random: &mut Random, rows: &mut Data, edge: &Edge, few: usize) {
+        let children: Vec<Record> = rows[edge.child].iter().take(few).cloned().collect();
         if children.is_empty() {
             return;
         }
@@ -283,7 +283,7 @@ impl World {
     /// Fills a table with more rows than an engine takes at a time.
     fn crowd(&self, random: &mut Random, rows: &mut Data, table: usize) {
         let base = self.record(random, table);
-        for number in 0..66 + random.below(24) {
+        for number in 0..100 + random.below(20) {
             let mut record = base.clone();
             if random.chance(20) {
                 record = self.record(random, table);

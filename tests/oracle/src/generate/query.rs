@@ -118,9 +118,9 @@ impl Generator<'_> {
         if random.chance(50) {
             ast.limit = Some(*random.pick(&[0, 1, 1, 1, 2, 2, 3, 4]));
         }
-        if random.chance(18) {
+        if random.chance(22) {
             ast.start = Some(self.start(random, table));
-            ast.limit = ast.limit.or(random.chance(50).then_some(1));
+            ast.limit = ast.limit.or(random.chance(70).then_some(1));
         }
     }
 
