@@ -47,9 +47,11 @@ function rotate(value: number, bits: number): number {
   return (value << bits) | (value >>> (32 - bits));
 }
 
+const utf8 = new TextEncoder();
+
 /** The 64-bit hash of a text, in base 36: two xxHash32 of its UTF-8 bytes, seed 0 in the high half. */
 export function h64(text: string): string {
-  const bytes = new TextEncoder().encode(text);
+  const bytes = utf8.encode(text);
   const high = BigInt(xxHash32(bytes, 0));
   const low = BigInt(xxHash32(bytes, 1));
   return ((high << 32n) | low).toString(36);

@@ -11,7 +11,7 @@ import type {AST} from '../query/ast.js';
 import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
-import {applyOperations, type FlushParts, type ViewStatus} from './flush.js';
+import {applyOperations, type FlushParts, type Target, type ViewStatus} from './flush.js';
 import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
 import {type ListShape, Operands, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
 
@@ -95,6 +95,7 @@ export class Core {
   readonly #layout: readonly TableLayout[];
   readonly #rows: (Row | undefined)[] = [];
   readonly #views = new Map<number, OpenView>();
+  // Made once: code that was optimised with a function that is gone is thrown away.
   readonly #rowOf: RowOf = handle => {
     const row = this.#rows[handle];
     if (row === undefined) {
@@ -102,6 +103,9 @@ export class Core {
     }
     return row;
   };
+  #answering: Target | undefined;
+  readonly #answerOf = (): Target => this.#answering!;
+  readonly #targetOf = (id: number): OpenView => this.#touch(id);
   // Applied but not published, in the order in which they were first touched.
   readonly #changed: OpenView[] = [];
   readonly #queue: Queued[] = [];
@@ -264,7 +268,7 @@ export class Core {
 
   // Takes what waits, if anything: flushes are applied at once, everything else is queued.
   #fetch(): boolean {
-    const taken = this.#fault === undefined ? this.#call(raw => raw.take()) : undefined;
+    const taken = this.#fault === undefined ? this.#call(take) : undefined;
     if (taken === undefined) {
       return false;
     }
@@ -324,7 +328,7 @@ export class Core {
 
   #applyFlush([batch, operations, releases]: FlushParts): void {
     decodeRowBatch(this.#layout, batch, this.#rows);
-    applyOperations(new Operands(operations), this.#rowOf, id => this.#touch(id));
+    applyOperations(new Operands(operations), this.#rowOf, this.#targetOf);
     this.#release(releases);
     this.#queue.push({type: 'flush'});
   }
@@ -381,7 +385,8 @@ export class Core {
     const tree = new ViewTree(shape);
     try {
       decodeRowBatch(this.#layout, batch, this.#rows);
-      applyOperations(new Operands(operations), this.#rowOf, () => ({tree, status: 'unknown'}));
+      this.#answering = {tree, status: 'unknown'};
+      applyOperations(new Operands(operations), this.#rowOf, this.#answerOf);
       this.#release(releases);
     } catch (error) {
       this.#panicked(error instanceof Error ? error.message : String(error));
@@ -405,6 +410,8 @@ function publishView(view: OpenView): void {
   }
   listener.publish(view.snapshot, view.status, view.failure);
 }
+
+const take = (raw: RawCore) => raw.take();
 
 const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {
   closed: 'closed',

@@ -57,7 +57,10 @@ export function hashOfNameAndArgs(name: string, args: readonly ReadonlyJSONValue
 export function queryInternals(ast: AST, format: Format, customQueryID: CustomQueryID | undefined): QueryInternals {
   const astHash = once(() => hashOfAST(ast));
   const hash = customQueryID === undefined ? astHash : once(() => hashOfNameAndArgs(customQueryID.name, customQueryID.args));
-  const viewKey = once(() => [customQueryID && hash(), astHash(), JSON.stringify(format)].join('/'));
+  // Texts and not their hashes: a map compares them faster than they can be hashed here.
+  const viewKey = once(() =>
+    JSON.stringify([customQueryID && [customQueryID.name, customQueryID.args], normalize(ast), format]),
+  );
   return {ast, format, customQueryID, hash, astHash, viewKey};
 }
 
