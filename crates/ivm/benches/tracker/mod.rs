@@ -114,7 +114,7 @@ impl Data {
                 ("authorId", text(&user_id(random.below(USERS)))),
                 (
                     "created",
-                    ValueRef::Number(1.6e12 + random.below(100_000_000_000) as f64),
+                    ValueRef::Number(1.6e12 + random.below(100_000_000) as f64 * 1000.0),
                 ),
                 ("body", text(&sentence(&mut random, 8))),
             ]);
@@ -205,7 +205,7 @@ fn issue(number: usize, random: &mut Random) -> Issue {
         status: STATUSES[status],
         owner: (random.below(5) > 0).then(|| user_id(random.below(USERS))),
         creator: user_id(random.below(USERS)),
-        created: 1.6e12 + random.below(100_000_000_000) as f64,
+        created: 1.6e12 + random.below(100_000_000) as f64 * 1000.0,
     }
 }
 
