@@ -58,12 +58,14 @@ impl Order {
     }
 
     /// Compares two rows of the table. NULL is the smallest value: first ascending, last descending.
+    #[inline]
     pub fn compare(&self, a: &Row, b: &Row) -> Ordering {
         compare_by(&self.0, a, b)
     }
 }
 
 /// Compares two rows by columns with their directions, most significant first.
+#[inline]
 pub fn compare_by(columns: &[(usize, Direction)], a: &Row, b: &Row) -> Ordering {
     for &(column, direction) in columns {
         let ordering = compare(a.get(column), b.get(column));

@@ -94,6 +94,7 @@ impl Row {
     }
 
     /// The value of a column; NULL beyond the last one.
+    #[inline]
     pub fn get(&self, column: usize) -> ValueRef<'_> {
         let bytes = self.bytes();
         let count = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
@@ -251,6 +252,7 @@ fn word(bytes: &[u8], column: usize) -> u32 {
     u32::from_le_bytes(words[column])
 }
 
+#[inline]
 #[expect(
     unsafe_code,
     reason = "re-checking UTF-8 at every read of a string would double the cost of a comparison"

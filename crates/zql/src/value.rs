@@ -76,6 +76,7 @@ impl ValueRef<'_> {
 }
 
 /// Total order: NULL, booleans, numbers, strings by UTF-8 bytes, JSON by its text. `0` equals `-0`.
+#[inline]
 pub fn compare(a: ValueRef<'_>, b: ValueRef<'_>) -> Ordering {
     match (a, b) {
         (ValueRef::Bool(a), ValueRef::Bool(b)) => a.cmp(&b),
