@@ -102,16 +102,6 @@ export const mutations = [
     from: 'basis: if self.exclusive {',
     to: 'basis: if false {',
   },
-  {
-    name: 'skip: a read backwards goes past the start',
-    file: ivm('skip'),
-    from: `                if self.shows(row) {
-                    sink(row)
-                } else {
-                    ControlFlow::Break(())
-                }`,
-    to: '                sink(row)',
-  },
   // Take
   {
     name: 'take: one row too many',
