@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let done = match Flags::from_process() {
         Command::Exec { db } => exec(&db),
         Command::Analyze { db, query, json } => analyze(&db, query.as_deref(), json),
+        Command::Check(flags) => check(&flags),
         Command::Serve(flags) => serve(&flags),
     };
     match done {
@@ -57,6 +58,21 @@ fn analyze(db: &Path, query: Option<&Path>, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn check(flags: &Flags) -> anyhow::Result<()> {
+    let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings = runtime.block_on(landfall_server::check::check(&config));
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let stops = findings.iter().filter(|finding| finding.stops).count();
+    anyhow::ensure!(stops == 0, "{stops} missing");
+    println!("the server can start");
+    Ok(())
+}
+
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
     start_logs(&config)?;
@@ -77,10 +93,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
         "landfall-server ready on http://{host}:{}",
         running.address.port()
     );
-    stop.await;
+    let ended = tokio::select! {
+        () = stop => None,
+        reason = running.ended() => Some(reason),
+    };
     tracing::info!("stopping");
     running.shutdown().await;
-    Ok(())
+    match ended {
+        // A supervisor starts it anew, and it then reads everything anew.
+        Some(reason) => anyhow::bail!("{reason}"),
+        None => Ok(()),
+    }
 }
 
 /// Resolves at Ctrl-C or SIGTERM; registered before anything long begins.

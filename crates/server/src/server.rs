@@ -23,7 +23,7 @@ use crate::push::endpoint::AppEndpoints;
 use crate::queries::{PoolHandle, PreparedQuery, WorkerError};
 use crate::replica::Replica;
 use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
-use crate::upstream::{Started, Upstream, UpstreamError, embedded, postgres};
+use crate::upstream::{Started, State, Upstream, UpstreamError, embedded, postgres};
 
 /// How long connections have to end when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -125,6 +125,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         upstream: upstream.clone(),
         policy: policy.clone(),
         enable_crud: config.enable_crud,
+        limit: config.mutation_limit,
     });
     let rules = Arc::new(ServerRules {
         pool: pool.clone(),
@@ -145,6 +146,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         registry: registry.clone(),
         tokens,
         pool: pool.clone(),
+        upstream: upstream.clone(),
         mode: mode(&config),
         dev: config.dev,
         policy: policy.clone(),
@@ -168,6 +170,16 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
 }
 
 impl Running {
+    /// Resolves with the reason when the database is not followed any more and will not be again.
+    pub async fn ended(&self) -> String {
+        loop {
+            if let State::Stopped { reason } = self.upstream.status().state {
+                return reason;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Ends connections, stores what is to be stored, and stops following the database.
     pub async fn shutdown(mut self) {
         // An error says that nobody listens, which is what is wanted.

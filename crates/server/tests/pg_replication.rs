@@ -112,6 +112,66 @@ async fn an_unchanged_large_value_is_kept() {
 }
 
 #[tokio::test]
+async fn partitions_are_one_table_and_generated_columns_are_left_out() {
+    let db = Database::new(
+        "CREATE TABLE log (day int4, id int4, n int4, twice int4 GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+         CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (10);
+         CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM (10) TO (20);
+         INSERT INTO log (day, id, n) VALUES (1, 1, 1), (11, 2, 2)",
+    )
+    .await;
+    let mut following = db.start().await;
+    let reader = following.replica().reader().unwrap();
+    assert_eq!(
+        rows(&reader, "log"),
+        [r#"{"day":1,"id":1,"n":1}"#, r#"{"day":11,"id":2,"n":2}"#]
+    );
+    // A row that moves to another partition, its key with it.
+    db.sql("UPDATE log SET day = 12, n = 5 WHERE id = 1").await;
+    assert_eq!(
+        following.changes().await,
+        [
+            r#"log: {"day":1,"id":1,"n":1} → -"#,
+            r#"log: - → {"day":12,"id":1,"n":5}"#
+        ]
+    );
+    db.sql("CREATE TABLE log_3 PARTITION OF log FOR VALUES FROM (20) TO (30); INSERT INTO log (day, id, n) VALUES (21, 3, 3)").await;
+    assert_eq!(
+        following.changes().await,
+        [r#"log: - → {"day":21,"id":3,"n":3}"#]
+    );
+    db.sql("TRUNCATE log").await;
+    following.step().await;
+    let reader = following.replica().reader().unwrap();
+    assert_eq!(rows(&reader, "log"), Vec::<String>::new());
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_passes_to_another_row_is_no_collision() {
+    let db = Database::new(
+        "CREATE TABLE plain (id int4 PRIMARY KEY, who text); INSERT INTO plain VALUES (1, 'a'), (2, 'b')",
+    )
+    .await;
+    let mut following = db.start().await;
+    db.sql(
+        "BEGIN; UPDATE plain SET id = 3 WHERE id = 1; UPDATE plain SET id = 1 WHERE id = 2; COMMIT",
+    )
+    .await;
+    assert_eq!(
+        following.changes().await,
+        [
+            r#"plain: {"id":1,"who":"a"} → {"id":1,"who":"b"}"#,
+            r#"plain: {"id":2,"who":"b"} → -"#,
+            r#"plain: - → {"id":3,"who":"a"}"#
+        ]
+    );
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn truncate_resets_the_table() {
     let db = Database::new(ISSUES).await;
     let mut following = db.start().await;

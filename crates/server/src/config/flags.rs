@@ -25,6 +25,8 @@ struct CommandLine {
 pub enum Command {
     /// Run the server (the default).
     Serve(Box<Flags>),
+    /// Say what is missing in the database, with the SQL that mends it; change nothing.
+    Check(Box<Flags>),
     /// Run SQL from standard input on an embedded database file.
     Exec {
         /// The SQLite file.
@@ -132,6 +134,12 @@ pub struct Flags {
     /// Accept CRUD mutations [default: true]
     #[arg(long, value_name = "BOOL")]
     enable_crud_mutations: Option<String>,
+    /// Mutations that a client group may send within the window [default: no limit]
+    #[arg(long, value_name = "N")]
+    per_user_mutation_limit_max: Option<String>,
+    /// The window of that limit [default: 60000]
+    #[arg(long, value_name = "MS")]
+    per_user_mutation_limit_window_ms: Option<String>,
     /// Largest message accepted from a client [default: 10485760]
     #[arg(long, value_name = "BYTES")]
     websocket_max_payload_bytes: Option<String>,
@@ -156,7 +164,7 @@ impl Flags {
     pub fn parse_words(words: &[&str]) -> Result<Flags, clap::Error> {
         let words = std::iter::once("landfall-server").chain(words.iter().copied());
         match Self::command(CommandLine::try_parse_from(words)?) {
-            Command::Serve(flags) => Ok(*flags),
+            Command::Serve(flags) | Command::Check(flags) => Ok(*flags),
             Command::Exec { .. } | Command::Analyze { .. } => Ok(Flags::default()),
         }
     }
@@ -208,6 +216,14 @@ impl Flags {
             ("permissions", &self.permissions),
             ("dev", &self.dev),
             ("enable-crud-mutations", &self.enable_crud_mutations),
+            (
+                "per-user-mutation-limit-max",
+                &self.per_user_mutation_limit_max,
+            ),
+            (
+                "per-user-mutation-limit-window-ms",
+                &self.per_user_mutation_limit_window_ms,
+            ),
             (
                 "websocket-max-payload-bytes",
                 &self.websocket_max_payload_bytes,

@@ -124,6 +124,8 @@ pub struct Config {
     pub dev: bool,
     /// Whether CRUD mutations are accepted.
     pub enable_crud: bool,
+    /// Mutations that a client group may send within a time.
+    pub mutation_limit: Option<(usize, std::time::Duration)>,
     /// Largest message accepted from a client.
     pub max_payload_bytes: usize,
     /// Bytes that may wait for one slow connection before it lags.
@@ -294,6 +296,7 @@ impl Lookup<'_> {
             permissions_file: self.text("permissions").map(PathBuf::from),
             dev: self.switch("dev", false),
             enable_crud: self.switch("enable-crud-mutations", true),
+            mutation_limit: self.mutation_limit(),
             max_payload_bytes: self.parsed(
                 "websocket-max-payload-bytes",
                 10 << 20,
@@ -305,6 +308,13 @@ impl Lookup<'_> {
             upstream: upstream?,
         };
         Some(config)
+    }
+
+    fn mutation_limit(&mut self) -> Option<(usize, std::time::Duration)> {
+        let window = self.parsed("per-user-mutation-limit-window-ms", 60_000, "milliseconds");
+        self.text("per-user-mutation-limit-max")?;
+        let max = self.parsed("per-user-mutation-limit-max", 0, "a number of mutations");
+        Some((max, std::time::Duration::from_millis(window)))
     }
 
     fn upstream(&mut self) -> Option<UpstreamAddress> {

@@ -25,6 +25,7 @@ use crate::auth::{Policy, TokenVerifier};
 use crate::config::Secret;
 use crate::queries::PoolHandle;
 use crate::session::Registry;
+use crate::upstream::{self, Upstream};
 use stall::CountingListener;
 
 /// What the routes work with.
@@ -35,6 +36,8 @@ pub struct HttpContext {
     pub tokens: TokenVerifier,
     /// The query pool, for health.
     pub pool: PoolHandle,
+    /// The database, for health.
+    pub upstream: Arc<dyn Upstream>,
     /// What our clients are told about this server.
     pub mode: ServerMode,
     /// Development mode.
@@ -66,6 +69,7 @@ pub async fn serve(listener: TcpListener, context: Arc<HttpContext>) -> std::io:
     let router = Router::new()
         .route("/", get(|| async { "OK" }))
         .route("/keepalive", get(|| async { "OK" }))
+        .route("/ready", get(ready))
         .route("/statz", get(statz))
         .route("/metrics", get(render_metrics))
         .fallback(get(handshake::upgrade))
@@ -122,6 +126,16 @@ fn same_secret(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0u8, |diff, (x, y)| diff | (x ^ y)) == 0
 }
 
+/// Whether clients should be sent here: changes arrive, and the server is not about to stop.
+async fn ready(State(context): State<Arc<HttpContext>>) -> Response {
+    let reason = match context.upstream.status().state {
+        _ if *context.stopping.borrow() => "the server is stopping".to_owned(),
+        upstream::State::Connected => return "OK".into_response(),
+        upstream::State::Disconnected { reason } | upstream::State::Stopped { reason } => reason,
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
+
 async fn statz(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
     if !is_admin(&context, &headers) {
         return (
@@ -146,8 +160,30 @@ async fn render_metrics(State(context): State<Arc<HttpContext>>, headers: Header
         return StatusCode::UNAUTHORIZED.into_response();
     }
     metrics::gauge!("landfall_groups").set(context.registry.len() as f64);
+    let stats = context.pool.stats();
+    metrics::gauge!("landfall_pipelines").set(stats.instances as f64);
+    metrics::gauge!("landfall_pipeline_rows").set(stats.members as f64);
+    let status = context.upstream.status();
+    let connected = status.state == upstream::State::Connected;
+    metrics::gauge!("landfall_replication_connected").set(f64::from(u8::from(connected)));
+    if let Some(lag) = status.lag {
+        metrics::gauge!("landfall_replication_lag_seconds").set(lag.as_secs_f64());
+    }
+    if let Some(bytes) = resident_bytes() {
+        metrics::gauge!("landfall_resident_memory_bytes").set(bytes as f64);
+    }
     match &context.metrics {
         Some(handle) => handle.render().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// Memory of the process, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
 }

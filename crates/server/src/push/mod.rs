@@ -7,6 +7,7 @@ pub mod endpoint;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use landfall_protocol::endpoint::cleanup;
 use landfall_protocol::endpoint::mutate::MutateResponse;
@@ -14,6 +15,7 @@ use landfall_protocol::{
     CrudKind as WireKind, CrudMutation, EndpointFailure, ErrorBody, ErrorKind, JsNumber, Mutation,
     MutationRef, MutationResult, Push, PushFailed, Reason,
 };
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::auth::Policy;
@@ -37,6 +39,8 @@ pub struct Pusher {
     pub policy: Arc<Policy>,
     /// Whether CRUD mutations are accepted.
     pub enable_crud: bool,
+    /// Mutations that a group may send within a time.
+    pub limit: Option<(usize, Duration)>,
 }
 
 enum Job {
@@ -51,6 +55,8 @@ pub struct PushQueue {
     pusher: Arc<Pusher>,
     events: mpsc::UnboundedSender<GroupEvent>,
     jobs: OnceLock<mpsc::Sender<Job>>,
+    /// Pushes within the window of the limit, and how many mutations each had.
+    recent: Mutex<VecDeque<(Instant, usize)>>,
 }
 
 impl Pusher {
@@ -65,6 +71,7 @@ impl Pusher {
             pusher: self.clone(),
             events,
             jobs: OnceLock::new(),
+            recent: Mutex::default(),
         }
     }
 }
@@ -73,16 +80,39 @@ impl PushQueue {
     /// Queues a push.
     pub fn push(&self, context: Arc<ConnectionContext>, push: Push) {
         let connection = context.id;
-        if !self.queue(Job::Push(context, push)) {
-            let body = ErrorBody::new(
-                ErrorKind::MutationRateLimited,
-                "too many mutations are waiting",
-            );
+        let refusal = if self.is_over_limit(push.mutations.len()) {
+            Some("too many mutations within a short time")
+        } else if !self.queue(Job::Push(context, push)) {
+            Some("too many mutations are waiting")
+        } else {
+            None
+        };
+        if let Some(message) = refusal {
+            metrics::counter!("landfall_pushes_limited_total").increment(1);
+            let body = ErrorBody::new(ErrorKind::MutationRateLimited, message);
             // The group may have ended meanwhile.
             let _ = self
                 .events
                 .send(GroupEvent::PushFailed(connection, Box::new(body)));
         }
+    }
+
+    /// Whether a push of so many mutations is too much now; if not, it counts.
+    fn is_over_limit(&self, mutations: usize) -> bool {
+        let Some((max, window)) = self.pusher.limit else {
+            return false;
+        };
+        let now = Instant::now();
+        let mut recent = self.recent.lock();
+        while recent.front().is_some_and(|(at, _)| now - *at > window) {
+            recent.pop_front();
+        }
+        let sum: usize = recent.iter().map(|(_, count)| count).sum();
+        if sum + mutations > max {
+            return true;
+        }
+        recent.push_back((now, mutations));
+        false
     }
 
     /// Queues the removal of results that a client has received. A removal that finds no room is repeated by the

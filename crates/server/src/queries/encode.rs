@@ -27,12 +27,15 @@ pub(super) fn encode<'a>(
             table.key_to_json(&key.key, Names::Server, out)
         });
     }
+    let mut rows = 0_u64;
     for (key, row) in puts {
+        rows += 1;
         let table = &schema[key.table];
         builder.row_put(&table.server_name, |out| {
             table.row_to_json(row, Names::Server, out)
         });
     }
+    metrics::counter!("landfall_rows_encoded_total").increment(rows);
     let parts: Vec<_> = builder
         .finish()
         .iter()

@@ -580,6 +580,7 @@ impl Group {
             connection.progress = Progress::Lagging;
             return;
         }
+        metrics::counter!("landfall_pokes_total").increment(1);
         let frames = super::poke::frames(
             connection.cookie,
             to,

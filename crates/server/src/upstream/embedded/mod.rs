@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::{
     Cleanup, CrudOutcome, CrudRequest, Judge, MutationId, Started, State, Status, Upstream,
     UpstreamError,
 };
+use crate::check::Finding;
 use crate::replica::{Layout, Replica, ReplicaSchema, is_busy, make_index};
 
 use follow::Follower;
@@ -444,5 +445,26 @@ impl Upstream for EmbeddedUpstream {
                 let _ = is_done.await;
             }
         })
+    }
+}
+
+/// What keeps a file from being served, and what of it is left out. Changes nothing.
+pub fn check(path: &Path) -> Vec<Finding> {
+    if !path.exists() {
+        let what = format!("{} does not exist", path.display());
+        let mend = format!("landfall-server exec --db {} < schema.sql", path.display());
+        return vec![Finding::stop(what, mend)];
+    }
+    match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|conn| tables::read(&conn))
+    {
+        Ok((tables, warnings)) => {
+            let mut findings: Vec<Finding> = warnings.into_iter().map(Finding::warn).collect();
+            if tables.is_empty() {
+                findings.push(Finding::warn("there is no table that could be synced"));
+            }
+            findings
+        }
+        Err(error) => vec![Finding::stop(format!("{}: {error}", path.display()), None)],
     }
 }

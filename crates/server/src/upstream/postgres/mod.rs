@@ -4,6 +4,7 @@
 //! the slot is gone or the schema changed. Mutations use connections of their own.
 
 mod catalog;
+mod check;
 mod copy_text;
 mod crud;
 mod kind;
@@ -40,6 +41,8 @@ use setup::Names;
 use stream::Applier;
 
 pub(super) use look::look;
+
+pub use check::check;
 
 pub(crate) use crate::replica::quote;
 
@@ -459,10 +462,20 @@ impl Follower {
             .loader(&publications)
             .run(&mut client, &mut following.writer)
             .await?;
-        let state = loaded.state;
-        if *state.generation != *following.replica.generation() {
-            setup::drop_slot(&client, &state.slot).await?;
-            return Err(UpstreamError::OtherDatabase);
+        let mut state = loaded.state;
+        let generation = following.replica.generation();
+        if *state.generation != *generation {
+            // A standby that took over goes on with the same history, as long as its log is ahead of what was seen.
+            if same_system(&state.generation, &generation)
+                && state.version > following.replica.version()
+            {
+                tracing::warn!(timeline = %state.generation, "following another timeline of the same Postgres");
+                state.generation = generation.to_string();
+                following.writer.set_state(&state)?;
+            } else {
+                setup::drop_slot(&client, &state.slot).await?;
+                return Err(UpstreamError::OtherDatabase);
+            }
         }
         self.set_tables(&loaded.tables, following.writer.schema().clone());
         following.failed_changes = 0;
@@ -506,6 +519,16 @@ async fn watch_catalogue(
             Err(error) => return error,
         }
     }
+}
+
+/// Whether two generations, `pg-<system>-<timeline>`, are of one system.
+fn same_system(a: &str, b: &str) -> bool {
+    let system = |generation: &str| {
+        generation
+            .rsplit_once('-')
+            .map(|(system, _)| system.to_owned())
+    };
+    system(a).is_some() && system(a) == system(b)
 }
 
 fn with_suffix(path: &std::path::Path, suffix: &str) -> PathBuf {

@@ -40,7 +40,8 @@ impl Names {
         format!("_{}_metadata_{}", self.app, self.number)
     }
 
-    fn default_publication(&self) -> String {
+    /// The publication that is made where none is named.
+    pub fn default_publication(&self) -> String {
         format!("_{}_public_{}", self.app, self.number)
     }
 

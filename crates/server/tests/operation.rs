@@ -1,0 +1,158 @@
+//! What whoever runs a server sees of it: checks before the start, readiness, metrics, limits.
+
+mod support;
+mod world;
+
+use landfall_server::check::check;
+use landfall_server::config::{self, Flags};
+use serde_json::json;
+use support::Database;
+use world::{Backend, World, issue_op};
+
+async fn get(world: &World, path: &str) -> (u16, String) {
+    let url = format!("http://{}{path}", world.running().address);
+    let answer = reqwest::get(url).await.expect("an answer");
+    (answer.status().as_u16(), answer.text().await.expect("text"))
+}
+
+async fn a_running_server_is_ready_and_measured(backend: Backend) {
+    let world = World::new(backend).await;
+    let mut ready = get(&world, "/ready").await;
+    for _ in 0..100 {
+        if ready.0 == 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        ready = get(&world, "/ready").await;
+    }
+    assert_eq!(ready, (200, "OK".to_owned()));
+    // Only the first server of a process has the recorder.
+    let (status, metrics) = get(&world, "/metrics").await;
+    if status == 200 {
+        for name in [
+            "landfall_replication_connected 1",
+            "landfall_pipelines 0",
+            "landfall_groups 0",
+        ] {
+            assert!(metrics.contains(name), "{metrics}");
+        }
+    }
+    world.end().await;
+}
+
+async fn mutations_beyond_the_limit_wait(backend: Backend) {
+    let flags = [
+        "--dev",
+        "--per-user-mutation-limit-max",
+        "2",
+        "--per-user-mutation-limit-window-ms",
+        "1500",
+    ];
+    let world = World::with(backend, &flags).await;
+    let mut client = world
+        .client("g", "c")
+        .put("h", json!({"table": "issue"}))
+        .open()
+        .await;
+    client.got("h").await;
+    let rename = |n: u64| {
+        json!([issue_op(
+            "update",
+            json!({"id": "i1", "title": format!("t{n}")})
+        )])
+    };
+    client.crud(1, rename(1)).await;
+    client.crud(2, rename(2)).await;
+    client.crud(3, rename(3)).await;
+    assert_eq!(client.error().await["kind"], "MutationRateLimited");
+    client.confirmed(2).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1700)).await;
+    client.crud(3, rename(3)).await;
+    client.confirmed(3).await;
+    assert_eq!(client.row("issue", "i1").expect("there")["title"], "t3");
+    world.end().await;
+}
+
+scenarios!(
+    a_running_server_is_ready_and_measured,
+    mutations_beyond_the_limit_wait
+);
+
+async fn findings(words: &[&str]) -> Vec<String> {
+    let flags = Flags::parse_words(words).expect("flags");
+    let config = config::resolve(&flags, &|_| None).expect("configuration");
+    let found = check(&config).await;
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_check_names_what_is_missing_and_changes_nothing() {
+    let role = format!("plain_{:08x}", rand::random::<u32>());
+    let db = Database::new(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE TABLE good (id int4 PRIMARY KEY, at point);
+         CREATE TABLE keyless (id int4); REVOKE CREATE ON DATABASE postgres FROM {role};"
+    ))
+    .await;
+    let url = db.settings().url;
+    let warnings = [
+        "warning: columns of good that cannot be synced are left out: at (pg_catalog.point)",
+        "warning: table keyless is not synced: it has no primary key (or unique index that is its replica identity) over not-null columns of supported types",
+    ];
+    assert_eq!(findings(&["--upstream-db", &url]).await, warnings);
+    let exists = db.text("SELECT count(*)::text FROM pg_publication").await;
+    assert_eq!(exists.as_deref(), Some("0"), "nothing was made");
+
+    let mut plain = url::Url::parse(&url).expect("URL");
+    plain.set_username(&role).expect("a name");
+    plain.set_password(Some("x")).expect("a password");
+    let found = findings(&["--upstream-db", plain.as_str()]).await;
+    let mends: Vec<&str> = found
+        .iter()
+        .filter_map(|f| f.split_once("\n    "))
+        .map(|(_, sql)| sql)
+        .collect();
+    assert_eq!(mends.len(), 3, "{found:?}");
+    assert!(
+        mends[0].starts_with("ALTER ROLE") && mends[0].ends_with("REPLICATION;"),
+        "{mends:?}"
+    );
+    assert!(
+        mends[1].starts_with("GRANT CREATE ON DATABASE"),
+        "{mends:?}"
+    );
+    assert!(mends[2].starts_with("CREATE PUBLICATION"), "{mends:?}");
+    db.sql(mends[0]).await;
+    db.sql(mends[1]).await;
+    db.sql(mends[2]).await;
+    assert_eq!(findings(&["--upstream-db", plain.as_str()]).await, warnings);
+
+    db.sql("CREATE PUBLICATION half FOR TABLE good WITH (publish = 'insert')")
+        .await;
+    let found = findings(&["--upstream-db", &url, "--app-publications", "half,none"]).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let name = db
+        .text("SELECT current_database()::text")
+        .await
+        .expect("a name");
+    db.sql(&format!(
+        "REVOKE ALL ON DATABASE {name} FROM {role}; DROP ROLE {role}"
+    ))
+    .await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_check_of_a_file_names_what_is_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.db");
+    let path = path.to_str().expect("text");
+    let found = findings(&["--upstream-db", path]).await;
+    assert!(found[0].contains("does not exist"), "{found:?}");
+    let conn = rusqlite::Connection::open(path).expect("a file");
+    conn.execute_batch("CREATE TABLE good (id TEXT PRIMARY KEY NOT NULL)")
+        .expect("a table");
+    assert_eq!(
+        findings(&["--upstream-db", path]).await,
+        Vec::<String>::new()
+    );
+}
