@@ -179,9 +179,13 @@ impl Follower {
             let Err(error) = outcome else {
                 continue;
             };
+            if following.replica.version() > before {
+                failures = 0;
+            }
             if matches!(error, UpstreamError::SchemaChanged(_)) {
                 tracing::info!(%error, "taking up the changed schema");
-                if following.failed_changes == 0 {
+                if failures == 0 && following.failed_changes == 0 {
+                    failures = 1;
                     continue;
                 }
             } else {
@@ -223,9 +227,6 @@ impl Follower {
                         });
                     }
                 }
-            }
-            if following.replica.version() > before {
-                failures = 0;
             }
             failures += 1;
             self.pause(failures).await;

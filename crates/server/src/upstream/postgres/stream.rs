@@ -258,8 +258,9 @@ impl<'a> Applier<'a> {
         }
         let plans = &self.plans;
         let plan = |relation: u32| {
+            // Partitions are described as well, though their rows come as those of the whole table.
             plans.get(&relation).ok_or_else(|| {
-                UpstreamError::Data(format!("relation {relation} was not described"))
+                UpstreamError::SchemaChanged(format!("a table is new (object {relation})"))
             })
         };
         match message {
@@ -282,19 +283,24 @@ impl<'a> Applier<'a> {
 
     fn describe(&mut self, relation: &Relation) -> Result<(), UpstreamError> {
         let plan = match &self.crossing {
-            Some(crossing) => self.plan_between(crossing, relation)?,
+            Some(crossing) => Some(self.plan_between(crossing, relation)?),
             None => self.plan(relation)?,
         };
         if self.crossing.is_some() {
             self.relations.insert(relation.id, relation.clone());
         }
-        self.plans.insert(relation.id, plan);
+        match plan {
+            Some(plan) => self.plans.insert(relation.id, plan),
+            None => self.plans.remove(&relation.id),
+        };
         Ok(())
     }
 
-    fn plan(&self, relation: &Relation) -> Result<Plan, UpstreamError> {
-        let known = self.tables.iter().find(|table| table.oid == relation.id);
-        let known = known.ok_or_else(|| changed(relation, "is new"))?;
+    /// The way of a table's rows; `None` if no rows are expected from it.
+    fn plan(&self, relation: &Relation) -> Result<Option<Plan>, UpstreamError> {
+        let Some(known) = self.tables.iter().find(|table| table.oid == relation.id) else {
+            return Ok(None);
+        };
         if !known.matches(relation) {
             return Err(changed(relation, "has other columns or another identity"));
         }
@@ -302,7 +308,7 @@ impl<'a> Applier<'a> {
         if matches!(plan.target, Target::Skipped) {
             tracing::debug!(table = %known.server_name(), "changes of a table that is not synced are ignored");
         }
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     fn plan_between(
