@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use landfall_ivm::{Choice, LiveQuery, MemorySource, Pipeline, SourceChange, Steps};
+use landfall_zql::Row;
 use landfall_zql::ast::Ast;
-use landfall_zql::{Row, ValueRef};
-use tracker::{Data, Random};
+use tracker::{Data, Random, back, edits, newest};
 
 const ISSUES: usize = 100_000;
 
@@ -76,57 +76,6 @@ impl Live {
             self.deltas += query.take_deltas().len();
         }
     }
-}
-
-fn back(changes: &[SourceChange]) -> Vec<SourceChange> {
-    let undo = |change: &SourceChange| SourceChange {
-        table: change.table,
-        old: change.new.clone(),
-        new: change.old.clone(),
-    };
-    changes.iter().rev().map(undo).collect()
-}
-
-/// Edits of distinct random issues: titles, and what the queries filter and order by.
-fn edits(data: &Data, count: usize, seed: u64) -> Vec<SourceChange> {
-    let issues = data.rows("issue");
-    let mut random = Random::new(seed);
-    let step = issues.len() / count;
-    (0..count)
-        .map(|number| {
-            let old = &issues[number * step + random.below(step)];
-            match number % 4 {
-                0 | 1 => data.edit("issue", old, "title", ValueRef::String("changed")),
-                2 => data.edit("issue", old, "priority", ValueRef::Number(4.0)),
-                _ => data.edit("issue", old, "created", ValueRef::Number(1.65e12)),
-            }
-        })
-        .collect()
-}
-
-/// New issues that each push one out of the windows of 50.
-fn newest(data: &Data, count: usize) -> Vec<SourceChange> {
-    let table = data.id("issue");
-    let template = &data.rows("issue")[0];
-    let columns = &data.schema[table];
-    let (id, created) = (columns.column("id"), columns.column("created"));
-    (0..count)
-        .map(|number| {
-            let name = format!("new{number:05}");
-            let row = template.with(&[
-                (id.expect("a column"), ValueRef::String(&name)),
-                (
-                    created.expect("a column"),
-                    ValueRef::Number(2e12 + number as f64),
-                ),
-            ]);
-            SourceChange {
-                table,
-                old: None,
-                new: Some(row),
-            }
-        })
-        .collect()
 }
 
 fn hydrate(c: &mut Criterion) {

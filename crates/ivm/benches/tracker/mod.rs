@@ -1,4 +1,4 @@
-//! The data and the queries of the benches: an issue tracker, the same rows for the same seed everywhere.
+//! The data, the changes and the queries of the benches: an issue tracker, the same rows for the same seed everywhere.
 //! The benches of the SQLite source include this file as well.
 
 #![allow(
@@ -225,6 +225,58 @@ impl Issue {
             ("created", ValueRef::Number(self.created)),
         ]
     }
+}
+
+/// What undoes the changes.
+pub fn back(changes: &[SourceChange]) -> Vec<SourceChange> {
+    let undo = |change: &SourceChange| SourceChange {
+        table: change.table,
+        old: change.new.clone(),
+        new: change.old.clone(),
+    };
+    changes.iter().rev().map(undo).collect()
+}
+
+/// Edits of distinct random issues: titles, and what the queries filter and order by.
+pub fn edits(data: &Data, count: usize, seed: u64) -> Vec<SourceChange> {
+    let issues = data.rows("issue");
+    let mut random = Random::new(seed);
+    let step = issues.len() / count;
+    (0..count)
+        .map(|number| {
+            let old = &issues[number * step + random.below(step)];
+            match number % 4 {
+                0 | 1 => data.edit("issue", old, "title", ValueRef::String("changed")),
+                2 => data.edit("issue", old, "priority", ValueRef::Number(4.0)),
+                _ => data.edit("issue", old, "created", ValueRef::Number(1.65e12)),
+            }
+        })
+        .collect()
+}
+
+/// New issues that each push one out of the windows of 50.
+pub fn newest(data: &Data, count: usize) -> Vec<SourceChange> {
+    let table = data.id("issue");
+    let template = &data.rows("issue")[0];
+    let columns = &data.schema[table];
+    let (id, created) = (columns.column("id"), columns.column("created"));
+    (0..count)
+        .map(|number| {
+            let name = format!("new{number:05}");
+            let row = template.with(&[
+                (id.expect("a column"), ValueRef::String(&name)),
+                (
+                    created.expect("a column"),
+                    ValueRef::Number(2e12 + number as f64),
+                ),
+            ]);
+            SourceChange {
+                table,
+                old: None,
+                new: Some(row),
+            }
+        })
+        .collect()
 }
 
 /// The six queries: name, AST.
