@@ -27,7 +27,7 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
   const chromium = await new Chromium().start();
   try {
     const old = await open(chromium, '&store=deploy');
-    await old.waitForSelector('main[data-state=complete]');
+    await old.waitForSelector('main[data-state=complete]', { state: 'attached' });
     await mode.server.kill();
     await old.evaluate(async () => {
       const { zero, mutators } = window.app;
@@ -39,7 +39,7 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
     await mode.server.start();
     const next = await open(chromium, '&store=deploy&next');
     await next.waitForSelector('#waited-2');
-    await next.waitForSelector('main[data-state=complete]');
+    await next.waitForSelector('main[data-state=complete]', { state: 'attached' });
     await nothingPending(next);
     expect((await mode.tasks()).filter(task => task.id.startsWith('waited')).length).toBe(2);
     await until('the old store is gone', () => next.evaluate(async () => {
