@@ -90,11 +90,11 @@ impl MemorySource {
         let spec = IndexSpec(key_order(&self.schema, table));
         let Table { by_key, wanted } = &mut self.tables[table.0 as usize];
         *by_key = Index::build(spec, rows.iter());
-        for wanted in wanted.get_mut() {
-            if let Some(wanted) = Rc::get_mut(wanted) {
-                wanted.index.take();
-            }
-        }
+        // One that cannot be kept true is made anew by the read that needs it.
+        wanted.get_mut().retain_mut(|wanted| {
+            let wanted = Rc::get_mut(wanted);
+            wanted.map(|wanted| wanted.index.take()).is_some()
+        });
     }
 
     /// All rows of a table by primary key.
@@ -132,25 +132,23 @@ impl MemorySource {
     pub fn apply(&mut self, change: &SourceChange) {
         let table = &mut self.tables[change.table.0 as usize];
         let patience = table.by_key.len() / 4 + 1000;
-        let mut is_forgotten = false;
-        for wanted in table.wanted.get_mut() {
+        // One that cannot be kept true is made anew by the read that needs it.
+        table.wanted.get_mut().retain_mut(|wanted| {
             let Some(wanted) = Rc::get_mut(wanted) else {
-                continue;
+                return false;
             };
             if wanted.users.get() == 0 {
                 wanted.unused.set(wanted.unused.get() + 1);
-                is_forgotten |= wanted.unused.get() > patience;
+                if wanted.unused.get() > patience {
+                    return false;
+                }
             }
             if let Some(index) = wanted.index.get_mut() {
                 put(index, change);
             }
-        }
+            true
+        });
         put(&mut table.by_key, change);
-        if is_forgotten {
-            let is_used =
-                |wanted: &Rc<Wanted>| wanted.users.get() > 0 || wanted.unused.get() <= patience;
-            table.wanted.get_mut().retain(is_used);
-        }
     }
 }
 
