@@ -339,14 +339,14 @@ export const mutations = [
   {
     name: 'junction take: what leaves the window stays',
     file: ivm('junction_take'),
-    from: 'take.missing(&partition.shown, &partition.all[..first])',
-    to: 'take.missing(&partition.shown, &partition.all)',
+    from: 'self.missing(shown, first, staying)',
+    to: 'self.missing(shown, all, staying)',
   },
   {
     name: 'junction take: nothing follows into the window',
     file: ivm('junction_take'),
-    from: 'let first = partition.all.len().min(take.limit);\n            take.missing(&partition.all[..first], &partition.shown)',
-    to: 'let first = partition.all.len().min(take.limit).min(partition.shown.len());\n            take.missing(&partition.all[..first], &partition.shown)',
+    from: 'self.missing(first, shown, None)?',
+    to: 'self.missing(&first[..first.len().min(shown.len())], shown, None)?',
   },
   // View and rows
   {
