@@ -6,6 +6,7 @@ import {Core, type ForHost} from './core/core.js';
 import {loadBindings, type WasmSource} from './core/load.js';
 import {dropDatabase} from './drop-database.js';
 import {newClientID, randomBytes} from './random.js';
+import {isEarlierStore} from './storage-name.js';
 
 /** What draining needs of the client. */
 export interface OldStoresHost {
@@ -112,14 +113,10 @@ export class OldStores {
   }
 }
 
-// The names differ in their last part, which stands for the schema.
 async function oldStorageNames(storageName: string): Promise<string[]> {
-  const same = storageName.slice(0, storageName.lastIndexOf(':') + 1);
   // Some browsers do not list their databases; there a page with the old code has to send what is left.
   const known = (await indexedDB.databases?.()) ?? [];
-  return known
-    .map(({name}) => name ?? '')
-    .filter(name => name.startsWith(same) && name !== storageName && !name.slice(same.length).includes(':'));
+  return known.map(({name}) => name ?? '').filter(name => isEarlierStore(name, storageName));
 }
 
 // A page with the old code may still use it; without locks nobody can tell.

@@ -11,7 +11,7 @@ export interface StorageIdentity {
 }
 
 // Changes with the stored format: another format is another database, which an open old page cannot block.
-const format = 1;
+const format = 2;
 const prefix = 'landfall';
 
 /** The name of the database of one client group: one user, one storage key, one schema. */
@@ -19,6 +19,13 @@ export function storageName(identity: StorageIdentity): string {
   const {userID, storageKey, mutateURL, queryURL, schema} = identity;
   const settings = h64(JSON.stringify({storageKey, mutateURL, queryURL}));
   return [prefix, userID ?? '__anonymous__', settings, format, schemaHash(schema)].join(':');
+}
+
+/** Whether `name` is of the same client group as the database `storageName`, but of another schema or an earlier format. */
+export function isEarlierStore(name: string, storageName: string): boolean {
+  const same = storageName.slice(0, storageName.lastIndexOf(':', storageName.lastIndexOf(':') - 1) + 1);
+  const [, itsFormat] = /^(\d+):[^:]+$/.exec(name.slice(same.length)) ?? [];
+  return name.startsWith(same) && name !== storageName && itsFormat !== undefined && Number(itsFormat) <= format;
 }
 
 /** Whether a database was made by this package. */

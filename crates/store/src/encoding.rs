@@ -1,12 +1,16 @@
-//! The alphabet of the format: integers, text, lists, and the two bytes that every stored value begins with.
+//! The alphabet of the format: integers, text, lists, the two bytes that every stored value begins with, and the
+//! checksum that it ends with.
 //!
 //! Reading never trusts a length: what it announces must be there, and nothing is allocated before it is.
 
 use crate::error::FormatError;
+use landfall_zql::hash::h32_of_bytes;
 use landfall_zql::{Key, Row};
 
-/// The version of the format, the second byte of every value.
-pub const FORMAT_VERSION: u8 = 1;
+/// The version of the format, the second byte of every value that is written.
+pub const FORMAT_VERSION: u8 = 2;
+/// Values of this version are read too: they are the same, but for the checksum.
+const WITHOUT_CHECKSUM: u8 = 1;
 
 /// What a value is, its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,15 @@ impl Writer {
         self.u32(u32::try_from(len).expect("a list or text of one value is below 4 GiB"));
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    /// Bytes that were encoded before.
+    pub(crate) fn encoded(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The value, with its checksum.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let checksum = h32_of_bytes(&self.0);
+        self.u32(checksum);
         self.0
     }
 }
@@ -80,17 +92,27 @@ impl Writer {
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Checks the first two bytes.
+    /// Checks the first two bytes and the checksum.
     pub(crate) fn new(kind: Kind, bytes: &'a [u8]) -> Result<Self, FormatError> {
         match bytes {
             [first, version, rest @ ..] if *first == kind as u8 => match *version {
-                FORMAT_VERSION => Ok(Self(rest)),
+                FORMAT_VERSION => Self::checked(bytes),
+                WITHOUT_CHECKSUM => Ok(Self(rest)),
                 version => Err(FormatError::Version(version)),
             },
             _ => Err(FormatError::Kind {
                 expected: kind as u8 as char,
             }),
         }
+    }
+
+    fn checked(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let (value, checksum) = bytes.split_last_chunk().ok_or(FormatError::Truncated)?;
+        if h32_of_bytes(value) != u32::from_le_bytes(*checksum) {
+            return Err(FormatError::Checksum);
+        }
+        // So short that the checksum would begin in the first two bytes.
+        value.get(2..).map(Self).ok_or(FormatError::Truncated)
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {

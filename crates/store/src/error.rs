@@ -17,6 +17,9 @@ pub enum FormatError {
     /// Written by another version of the format.
     #[error("format version {0} is unknown")]
     Version(u8),
+    /// Bytes that are not those that were written.
+    #[error("the checksum does not fit")]
+    Checksum,
     /// Fewer bytes than announced.
     #[error("the value ends too early")]
     Truncated,

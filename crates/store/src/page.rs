@@ -100,9 +100,8 @@ impl EncodedPages {
     pub(crate) fn numbered(&self, index: usize, number: u32) -> Vec<u8> {
         let mut out = Writer::new(Kind::Page);
         out.u32(number);
-        let mut value = out.finish();
-        value.extend_from_slice(&self.0[index]);
-        value
+        out.encoded(&self.0[index]);
+        out.finish()
     }
 }
 

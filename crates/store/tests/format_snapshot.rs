@@ -1,6 +1,6 @@
-//! The bytes of version 1, kept, so that stores of released versions still load.
+//! The bytes of each version, kept, so that stores of earlier code still load.
 //!
-//! If this fails the format has changed: give it a new version, and keep this file for the old one.
+//! If this fails the format has changed: give it a new version, and keep the files of the old ones.
 
 mod world;
 
@@ -8,7 +8,8 @@ use landfall_store::*;
 use std::fmt::Write;
 use world::*;
 
-const SNAPSHOT: &str = include_str!("format_1.txt");
+const VERSION_1: &str = include_str!("format_1.txt");
+const VERSION_2: &str = include_str!("format_2.txt");
 
 fn store() -> MemoryStore {
     let store = MemoryStore::default();
@@ -81,13 +82,13 @@ fn the_format_has_not_changed() {
             let _ = writeln!(now, "{} {} {}", name.name(), hex(&key), hex(&value));
         }
     }
-    assert!(now == SNAPSHOT, "the format has changed; it is now\n{now}");
+    assert!(now == VERSION_2, "the format has changed; it is now\n{now}");
 }
 
-#[test]
-fn a_store_of_version_1_loads() {
+#[track_caller]
+fn loads(bytes: &str) {
     let old = MemoryStore::default();
-    for line in SNAPSHOT.lines() {
+    for line in bytes.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let name = StoreName::ALL
             .into_iter()
@@ -109,4 +110,10 @@ fn a_store_of_version_1_loads() {
     let state = found.into_server_state();
     assert_eq!(state.tables, [vec![], vec![b(1.0, "é", "[1]")]]);
     assert_eq!(state.queries.got, ["h".to_owned()].into());
+}
+
+#[test]
+fn a_store_of_each_version_loads() {
+    loads(VERSION_1);
+    loads(VERSION_2);
 }

@@ -5,7 +5,12 @@ use twox_hash::XxHash32;
 
 /// The 32-bit hash: seed 0.
 pub fn h32(text: &str) -> u32 {
-    XxHash32::oneshot(0, text.as_bytes())
+    h32_of_bytes(text.as_bytes())
+}
+
+/// The 32-bit hash of bytes: seed 0.
+pub fn h32_of_bytes(bytes: &[u8]) -> u32 {
+    XxHash32::oneshot(0, bytes)
 }
 
 /// The 64-bit hash: seeds 0 and 1, seed 0 in the high half.
