@@ -4,7 +4,7 @@
 
 use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
-use crate::mutations::{Mutation, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored};
 use landfall_protocol::CrudOp;
 use landfall_zql::json;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 enum Announcement {
     /// A tab has started.
     Hello(Hello),
-    /// A mutation is in storage.
-    Mutation(StoredMutation),
+    /// Mutations of a tab are in storage.
+    Mutations(StoredMutations),
     /// A poke is in storage.
     Poke(StoredPoke),
 }
@@ -28,10 +28,15 @@ struct Hello {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredMutation {
+struct StoredMutations {
     group: String,
     client: String,
+    stored: Vec<StoredMutation>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredMutation {
     id: u64,
     sequence: u64,
     name: String,
@@ -49,7 +54,7 @@ struct StoredPoke {
 #[derive(Deserialize)]
 struct Announced {
     hello: Option<Hello>,
-    mutation: Option<StoredMutation>,
+    mutations: Option<StoredMutations>,
     poke: Option<StoredPoke>,
 }
 
@@ -57,9 +62,9 @@ impl TryFrom<Announced> for Announcement {
     type Error = &'static str;
 
     fn try_from(announced: Announced) -> Result<Self, Self::Error> {
-        match (announced.hello, announced.mutation, announced.poke) {
+        match (announced.hello, announced.mutations, announced.poke) {
             (Some(hello), None, None) => Ok(Self::Hello(hello)),
-            (None, Some(mutation), None) => Ok(Self::Mutation(mutation)),
+            (None, Some(mutations), None) => Ok(Self::Mutations(mutations)),
             (None, None, Some(poke)) => Ok(Self::Poke(poke)),
             _ => Err("an announcement of another kind"),
         }
@@ -75,21 +80,32 @@ impl Client {
         }
     }
 
-    /// A mutation of this tab is in storage under this sequence: the others may show it.
-    pub(crate) fn announce_mutation(&mut self, mutation: &Mutation, sequence: u64) {
+    /// Mutations of this tab are in storage under these sequences: the others may show them.
+    pub(crate) fn announce_mutations(&mut self, stored: &[(MutationKey, u64)]) {
         let Some(group) = self.group_id.clone() else {
             return;
         };
-        self.announce(&Announcement::Mutation(StoredMutation {
-            group,
-            client: mutation.client_id.clone(),
-            id: mutation.id,
-            sequence,
-            name: mutation.name.clone(),
-            args_json: mutation.args_json.clone(),
-            created_ms: mutation.created_ms,
-            ops: mutation.ops.clone(),
-        }));
+        let known = stored
+            .iter()
+            .filter_map(|(key, sequence)| Some((self.mutations.get(key)?, *sequence)));
+        let stored: Vec<StoredMutation> = known
+            .map(|(mutation, sequence)| StoredMutation {
+                id: mutation.id,
+                sequence,
+                name: mutation.name.clone(),
+                args_json: mutation.args_json.clone(),
+                created_ms: mutation.created_ms,
+                ops: mutation.ops.clone(),
+            })
+            .collect();
+        if !stored.is_empty() {
+            let client = self.client_id.clone();
+            self.announce(&Announcement::Mutations(StoredMutations {
+                group,
+                client,
+                stored,
+            }));
+        }
     }
 
     /// A poke is in storage: who has no connection can follow it there.
@@ -133,37 +149,37 @@ impl Client {
                     self.follow_log(Some(&cookie));
                 }
             }
-            Announcement::Mutation(StoredMutation {
-                group,
-                client,
-                id,
-                sequence,
-                name,
-                args_json,
-                created_ms,
-                ops,
-            }) => {
-                if self.group_id.as_deref() != Some(&group) || client == self.client_id {
-                    return;
-                }
-                self.watch(&client);
-                let new = self.mutations.insert(Mutation {
-                    client_id: client,
-                    id,
-                    name,
-                    args_json,
-                    created_ms,
-                    call: None,
-                    ops,
-                    attempted: false,
-                    stored: Stored::At(sequence),
-                    replay_error: None,
-                    sent_error: None,
-                });
-                if new {
-                    self.mutations_changed = true;
-                    self.rebase.request_round();
-                }
+            Announcement::Mutations(announced) => self.on_stored_elsewhere(announced),
+        }
+    }
+
+    fn on_stored_elsewhere(&mut self, announced: StoredMutations) {
+        let StoredMutations {
+            group,
+            client,
+            stored,
+        } = announced;
+        if self.group_id.as_deref() != Some(&group) || client == self.client_id {
+            return;
+        }
+        self.watch(&client);
+        for mutation in stored {
+            let new = self.mutations.insert(Mutation {
+                client_id: client.clone(),
+                id: mutation.id,
+                name: mutation.name,
+                args_json: mutation.args_json,
+                created_ms: mutation.created_ms,
+                call: None,
+                ops: mutation.ops,
+                attempted: false,
+                stored: Stored::At(mutation.sequence),
+                replay_error: None,
+                sent_error: None,
+            });
+            if new {
+                self.mutations_changed = true;
+                self.rebase.request_round_soon();
             }
         }
     }

@@ -431,12 +431,12 @@ impl Client {
         if std::mem::take(&mut self.mutations_changed) {
             self.effects.push(Effect::MutationsChanged);
         }
-        self.set_timer();
+        self.set_timer(now);
     }
 
     fn show_when_ready(&mut self, now: f64) {
         let Some(limit) = self.ready_by else { return };
-        let replayed = self.rebase.is_idle() && !self.rebase.round_is_due();
+        let replayed = self.rebase.is_idle() && !self.rebase.round_is_asked_for();
         if !replayed && now < limit {
             return;
         }
@@ -486,15 +486,15 @@ impl Client {
                 Ok(Some(poke)) if self.role == Role::Draining => self.on_swapped(now, Some(poke)),
                 Ok(Some(mut poke)) => {
                     self.replace_stale_rows(&mut poke);
-                    self.rebase.begin_round(Some(poke));
+                    self.rebase.begin_round(now, Some(poke));
                     return;
                 }
                 Ok(None) => {}
                 Err(error) => self.on_poke_error(now, &error),
             }
         }
-        if self.rebase.round_is_due() && self.role != Role::Draining {
-            self.rebase.begin_round(None);
+        if self.rebase.round_is_due(now) && self.role != Role::Draining {
+            self.rebase.begin_round(now, None);
         }
     }
 
@@ -626,7 +626,7 @@ impl Client {
         }
     }
 
-    fn set_timer(&mut self) {
+    fn set_timer(&mut self, now: f64) {
         let next = [
             self.link.next_deadline(),
             self.link
@@ -635,6 +635,7 @@ impl Client {
                 .then(|| self.queries.next_deadline())
                 .flatten(),
             self.rebase.next_deadline(),
+            self.rebase.next_round(now),
             self.persistence.next_deadline(),
             self.tabs.next_deadline(),
             self.ready_by,

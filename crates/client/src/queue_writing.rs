@@ -110,10 +110,12 @@ impl Client {
                     StoreReply::Queued { sequences } => sequences.into_iter().collect(),
                     _ => SortedMap::new(),
                 };
+                let placed: Vec<(MutationKey, u64)> = keys
+                    .iter()
+                    .filter_map(|(key, _)| Some((key.clone(), *sequences.get(&key.1)?)))
+                    .collect();
+                self.on_mutations_stored(&placed);
                 for (key, call) in keys {
-                    if let Some(sequence) = sequences.get(&key.1) {
-                        self.on_mutation_stored(&key, *sequence);
-                    }
                     if !self.persistence.told.remove(&key) {
                         self.tell_durable(call, Ok(()));
                     }
@@ -135,13 +137,13 @@ impl Client {
         }
     }
 
-    fn on_mutation_stored(&mut self, key: &MutationKey, sequence: u64) {
-        if self.mutations.stored(key, sequence) {
-            self.rebase.request_round();
+    fn on_mutations_stored(&mut self, stored: &[(MutationKey, u64)]) {
+        for (key, sequence) in stored {
+            if self.mutations.stored(key, *sequence) {
+                self.rebase.request_round_soon();
+            }
         }
-        if let Some(mutation) = self.mutations.get(key).cloned() {
-            self.announce_mutation(&mutation, sequence);
-        }
+        self.announce_mutations(stored);
     }
 
     /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they

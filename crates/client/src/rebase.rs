@@ -120,8 +120,23 @@ pub(crate) struct Rebase {
     round: Option<Round>,
     /// A round is due although no poke asks for one: the queue changed from outside.
     round_due: bool,
+    pace: Pace,
     next_tx: u32,
 }
+
+/// Keeps rounds that only show what other tabs wrote from taking more than a part of the time: each of them replays
+/// the whole queue, however little was added to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// When the running round began.
+    begun_ms: f64,
+    /// When the next round may begin that nobody waits for.
+    next_ms: f64,
+}
+
+/// After a round so many times its length is left to others, up to [`LONGEST_PAUSE_MS`].
+const PAUSE_PER_ROUND: f64 = 4.0;
+const LONGEST_PAUSE_MS: f64 = 1_000.0;
 
 impl Rebase {
     pub(crate) fn new(identity: Identity) -> Self {
@@ -132,6 +147,7 @@ impl Rebase {
             first: None,
             round: None,
             round_due: false,
+            pace: Pace::default(),
             next_tx: 1,
         }
     }
@@ -151,12 +167,24 @@ impl Rebase {
         Some(&poke.cookie)
     }
 
-    /// A mutation came from outside the usual way, or the order changed: replay soon.
+    /// The queue is another: replay now.
     pub(crate) fn request_round(&mut self) {
+        self.round_due = true;
+        self.pace.next_ms = 0.0;
+    }
+
+    /// Another tab has added to the queue, or the order changed: replay soon, for all that comes until then.
+    pub(crate) fn request_round_soon(&mut self) {
         self.round_due = true;
     }
 
-    pub(crate) fn round_is_due(&self) -> bool {
+    /// Whether a round without a poke is asked for and may begin.
+    pub(crate) fn round_is_due(&self, now: f64) -> bool {
+        self.round_is_asked_for() && self.pace.next_ms <= now
+    }
+
+    /// Whether a round without a poke is asked for.
+    pub(crate) fn round_is_asked_for(&self) -> bool {
         self.round_due && self.round.is_none()
     }
 
@@ -169,6 +197,12 @@ impl Rebase {
             .and_then(|r| r.running.as_ref())
             .map(|run| run.deadline);
         [first, replay].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// When the round may begin that is asked for and has to wait.
+    pub(crate) fn next_round(&self, now: f64) -> Option<f64> {
+        let asked = self.round_is_asked_for() && self.pace.next_ms > now;
+        asked.then_some(self.pace.next_ms)
     }
 
     /// The server's value of a key.
@@ -214,9 +248,10 @@ impl Rebase {
     }
 
     /// Begins a round on this poke, or on none to replay after a change of the queue.
-    pub(crate) fn begin_round(&mut self, poke: Option<Poke>) {
+    pub(crate) fn begin_round(&mut self, now: f64, poke: Option<Poke>) {
         debug_assert!(self.round.is_none());
         self.round_due = false;
+        self.pace.begun_ms = now;
         self.round = Some(Round {
             poke,
             trial: None,
@@ -315,7 +350,7 @@ impl Rebase {
         }
         round.gate = true;
         if self.first.is_none() {
-            self.swap(rows, steps);
+            self.swap(now, rows, steps);
         } else if round.trial.is_none() {
             // What the first run changes in the meantime is noted there.
             let server = new_server_rows(&self.shadow, rows, round.poke.as_ref());
@@ -324,10 +359,12 @@ impl Rebase {
     }
 
     /// The round's state becomes the visible one.
-    fn swap(&mut self, rows: &mut impl VisibleRows, steps: &mut Vec<Step>) {
+    fn swap(&mut self, now: f64, rows: &mut impl VisibleRows, steps: &mut Vec<Step>) {
         let Some(mut round) = self.round.take() else {
             return;
         };
+        let pause = (now - self.pace.begun_ms) * PAUSE_PER_ROUND;
+        self.pace.next_ms = now + pause.clamp(0.0, LONGEST_PAUSE_MS);
         match round.trial.take() {
             Some(trial) => self.swap_in(trial, round.poke.as_ref(), rows),
             None => self.take_alone(round.poke.as_ref(), rows),

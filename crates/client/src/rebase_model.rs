@@ -327,9 +327,9 @@ impl World {
         loop {
             if self.rebase.is_idle() && !self.waiting.is_empty() {
                 let poke = self.waiting.remove(0);
-                self.rebase.begin_round(Some(poke));
-            } else if self.rebase.round_is_due() {
-                self.rebase.begin_round(None);
+                self.rebase.begin_round(0.0, Some(poke));
+            } else if self.rebase.round_is_due(0.0) {
+                self.rebase.begin_round(0.0, None);
             }
             let mut steps = Vec::new();
             self.rebase
