@@ -13,6 +13,7 @@ use crate::explain::{AccessPath, LevelPlan, Read};
 use crate::pipeline::{OpId, Operator, Pipeline, Reader};
 use crate::plan::Choice;
 use crate::source::{FetchRequest, IndexSpec, Sink, Source};
+use crate::steps::{Progress, Steps};
 
 /// Runs a query over a source, choosing what to read by its statistics, and gives the plan with what was read.
 /// `synced` also reads the rows that an `EXISTS` is decided by, all of which a server sends to its clients.
@@ -160,6 +161,15 @@ impl Source for Counting<'_> {
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
         self.source.get(table, key)
+    }
+
+    fn prepare(
+        &self,
+        table: TableId,
+        index: &IndexSpec,
+        steps: &Steps,
+    ) -> Result<Progress, SourceError> {
+        self.source.prepare(table, index, steps)
     }
 
     fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {

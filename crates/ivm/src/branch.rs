@@ -13,6 +13,7 @@ use crate::error::SourceError;
 use crate::index::Index;
 use crate::memory_source::scan;
 use crate::source::{FetchRequest, IndexSpec, Sink, Source};
+use crate::steps::{Progress, Steps};
 
 /// Rows that differ from what is below: by table and key, a row or its absence.
 pub type Layer = BTreeMap<(TableId, Key), Option<Row>>;
@@ -201,6 +202,15 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
             Some(row) => Ok(row.cloned()),
             None => self.base.get(table, key),
         }
+    }
+
+    fn prepare(
+        &self,
+        table: TableId,
+        index: &IndexSpec,
+        steps: &Steps,
+    ) -> Result<Progress, SourceError> {
+        self.base.prepare(table, index, steps)
     }
 
     fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {

@@ -15,7 +15,8 @@ use crate::drive::{Drive, Driver};
 use crate::error::BuildError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
-use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline};
+use crate::needs::Needs;
+use crate::pipeline::{Downstream, JoinId, OpId, Operator, PARENTS, Pipeline, RELATED};
 use crate::plan::{Choice, Decision, Estimate, Planner, Shape, Subquery, has_subquery};
 use crate::skip::Skip;
 use crate::source::{Constraint, IndexSpec};
@@ -42,6 +43,8 @@ impl Pipeline {
             operators: Vec::new(),
             downstream: Vec::new(),
             indexes: Vec::new(),
+            needs: <[Needs; 3]>::default(),
+            related: 0,
             estimates: Vec::new(),
         };
         let level = builder.level(ast, None, Role::Result)?;
@@ -55,6 +58,8 @@ impl Pipeline {
             order: level.order,
             relationships: level.relationships,
             indexes: builder.indexes,
+            needs: builder.needs,
+            waiting: RefCell::new(None),
             hydrated: RefCell::new(None),
             tasks: RefCell::new(Vec::new()),
             estimates: builder.estimates,
@@ -68,6 +73,9 @@ struct Builder<'a> {
     operators: Vec<Operator>,
     downstream: Vec<Downstream>,
     indexes: Vec<(TableId, IndexSpec)>,
+    needs: [Needs; 3],
+    /// How many relationships of the result the level is below.
+    related: usize,
     /// By the connection of the level.
     estimates: Vec<(OpId, Estimate)>,
 }
@@ -179,7 +187,7 @@ impl Builder<'_> {
         self.estimates
             .extend(estimate.map(|estimate| (connection, estimate)));
         if driver.is_none() || is_exists {
-            self.plan_read(connection, joined_by);
+            self.plan_fetch(connection, joined_by);
         }
         if let Some(driver) = driver {
             if !is_exists {
@@ -284,8 +292,15 @@ impl Builder<'_> {
                 relationship: far.alias.clone().unwrap_or_default(),
             });
         }
+        let is_related = usize::from(role != Role::Exists);
+        self.related += is_related;
         let level = self.level(subquery, Some(&child_columns), role)?;
-        self.plan_read(self.connection_below(draft.output), &parent_columns);
+        self.related -= is_related;
+        self.plan_read(
+            self.connection_below(draft.output),
+            &parent_columns,
+            PARENTS,
+        );
         let join = Join::new(
             draft.output,
             level.output,
@@ -424,7 +439,7 @@ impl Builder<'_> {
                     let mut wanted: Vec<usize> = lookup.iter().map(|(column, _)| *column).collect();
                     wanted.extend(columns);
                     if !planned.contains(&wanted) {
-                        self.plan_read(connection, &wanted);
+                        self.plan_fetch(connection, &wanted);
                         planned.push(wanted);
                     }
                 }
@@ -440,7 +455,7 @@ impl Builder<'_> {
                     .filter(|(parent, _)| columns.contains(parent));
                 let within: Vec<usize> = within.map(|(_, child)| *child).collect();
                 let child = join.child;
-                self.plan_read(connection, &parents);
+                self.plan_fetch(connection, &parents);
                 self.plan_all(child, &within);
             }
         }
@@ -459,11 +474,16 @@ impl Builder<'_> {
             }
             operator = self.operators[at].input();
         }
-        self.plan_read(connection, within);
+        self.plan_fetch(connection, within);
+    }
+
+    /// The index for reads of a connection's rows that are part of a hydration.
+    fn plan_fetch(&mut self, connection: OpId, columns: &[usize]) {
+        self.plan_read(connection, columns, self.related.min(RELATED));
     }
 
     /// The index for reads of a connection's rows that these columns constrain.
-    fn plan_read(&mut self, connection: OpId, columns: &[usize]) {
+    fn plan_read(&mut self, connection: OpId, columns: &[usize], when: usize) {
         let Operator::Connection(connection) = &self.operators[connection] else {
             unreachable!("a level begins with its connection");
         };
@@ -481,6 +501,7 @@ impl Builder<'_> {
             return;
         }
         let spec = IndexSpec::new(constrained.into_iter(), &connection.order);
+        self.needs[when].add(connection.table, spec.clone());
         self.indexes.push((connection.table, spec));
     }
 }

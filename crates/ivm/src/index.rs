@@ -1,30 +1,77 @@
 //! An ordered set of rows: eight bytes of the first column, in order-preserving form, decide most comparisons.
 
+use std::cell::{OnceCell, RefCell};
 use std::cmp::Ordering;
 
 use landfall_zql::Row;
 use landfall_zql::ordering::Order;
+use landfall_zql::sort::sort_by;
 
-use crate::digits::{Digits, sorted};
-use crate::source::IndexSpec;
+use crate::digits::Digits;
+use crate::source::{IndexSpec, SourceChange};
 
 /// Rows per chunk: an insertion moves at most this many entries.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = if cfg!(test) { 16 } else { 256 };
 /// Rows per chunk of an index that was built at once, so that the first insertions split nothing.
-const BUILT_CHUNK: usize = CHUNK / 4 * 3;
+pub(crate) const BUILT_CHUNK: usize = CHUNK / 4 * 3;
 
 #[derive(Clone, Debug)]
-struct Entry {
-    prefix: u64,
-    row: Row,
+pub(crate) struct Entry {
+    pub prefix: u64,
+    pub row: Row,
+}
+
+impl Entry {
+    fn compare(&self, other: &Entry, order: &Order) -> Ordering {
+        let by_prefix = self.prefix.cmp(&other.prefix);
+        by_prefix.then_with(|| order.compare(&self.row, &other.row))
+    }
+}
+
+/// Neighbours in an index, which the first one to look brings in order: most parts of most indexes are never read.
+#[derive(Debug, Default)]
+struct Chunk {
+    entries: OnceCell<Vec<Entry>>,
+    unsorted: RefCell<Vec<Entry>>,
+}
+
+impl Chunk {
+    fn of(entries: Vec<Entry>) -> Chunk {
+        Chunk {
+            entries: OnceCell::from(entries),
+            unsorted: RefCell::default(),
+        }
+    }
+
+    fn unsorted(entries: Vec<Entry>) -> Chunk {
+        Chunk {
+            entries: OnceCell::new(),
+            unsorted: RefCell::new(entries),
+        }
+    }
+
+    fn entries(&self, order: &Order) -> &Vec<Entry> {
+        self.entries.get_or_init(|| {
+            let mut entries = self.unsorted.take();
+            sort_by(&mut entries, |a, b| a.compare(b, order));
+            entries
+        })
+    }
+
+    fn entries_mut(&mut self, order: &Order) -> &mut Vec<Entry> {
+        self.entries(order);
+        self.entries
+            .get_mut()
+            .expect("they were brought in order just now")
+    }
 }
 
 /// Rows in the order of an [`IndexSpec`], which no two of them may be equal under.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Index {
     spec: IndexSpec,
     /// No chunk is empty.
-    chunks: Vec<Vec<Entry>>,
+    chunks: Vec<Chunk>,
     /// The first prefix of each chunk.
     firsts: Vec<u64>,
     len: usize,
@@ -43,18 +90,21 @@ impl Index {
         }
     }
 
-    /// An index of many rows at once; quicker when they are in order already.
+    /// An index of a list of rows; quicker when they are in order already.
     pub fn build<'a>(spec: IndexSpec, rows: impl Iterator<Item = &'a Row>) -> Index {
         let mut index = Index::new(spec);
-        let rows = sorted(rows.cloned().collect(), &index.spec.0);
-        index.len = rows.len();
-        let mut entries = rows.map(|(prefix, row)| Entry { prefix, row });
-        loop {
-            let mut chunk = Vec::with_capacity(BUILT_CHUNK);
-            chunk.extend(entries.by_ref().take(BUILT_CHUNK));
-            let Some(first) = chunk.first() else { break };
-            index.firsts.push(first.prefix);
-            index.chunks.push(chunk);
+        let entries = rows.map(|row| Entry {
+            prefix: index.prefix(row),
+            row: row.clone(),
+        });
+        let mut entries: Vec<Entry> = entries.collect();
+        let compare = |a: &Entry, b: &Entry| a.compare(b, &index.spec.0);
+        if !entries.is_sorted_by(|a, b| compare(a, b).is_le()) {
+            sort_by(&mut entries, compare);
+        }
+        let mut entries = entries.into_iter();
+        while entries.len() > 0 {
+            index.push_chunk(entries.by_ref().take(BUILT_CHUNK).collect(), true);
         }
         index
     }
@@ -75,6 +125,24 @@ impl Index {
         }
     }
 
+    fn entries(&self, chunk: usize) -> &[Entry] {
+        let chunk = self.chunks.get(chunk);
+        chunk.map_or(&[], |chunk| chunk.entries(&self.spec.0))
+    }
+
+    /// Adds a chunk behind the others; only those that are brought in order when they are read may be out of it.
+    pub fn push_chunk(&mut self, entries: Vec<Entry>, is_sorted: bool) {
+        let Some(first) = entries.iter().map(|entry| entry.prefix).min() else {
+            return;
+        };
+        self.firsts.push(first);
+        self.len += entries.len();
+        self.chunks.push(match is_sorted {
+            true => Chunk::of(entries),
+            false => Chunk::unsorted(entries),
+        });
+    }
+
     /// The first position that is not before a place; what is before it by its prefix, or by `is_before` if its
     /// prefix is the place's own, comes first.
     pub fn seek(&self, prefix: u64, is_before: &dyn Fn(&Row) -> bool) -> Position {
@@ -85,19 +153,21 @@ impl Index {
         // Chunks that begin with a smaller prefix, then those among the ones with this prefix that begin before.
         let smaller = self.firsts.partition_point(|first| *first < prefix);
         let same = self.firsts[smaller..].partition_point(|first| *first == prefix);
-        let started =
-            self.chunks[smaller..smaller + same].partition_point(|chunk| before(&chunk[0]));
+        let started = self.chunks[smaller..smaller + same]
+            .partition_point(|chunk| before(&chunk.entries(&self.spec.0)[0]));
         let Some(chunk) = (smaller + started).checked_sub(1) else {
             return (0, 0);
         };
-        (chunk, self.chunks[chunk].partition_point(before))
+        (chunk, self.entries(chunk).partition_point(before))
     }
 
     /// Where `row` is, or where it belongs.
     fn find(&self, prefix: u64, row: &Row) -> Result<Position, Position> {
         let (chunk, at) = self.seek(prefix, &|other| self.spec.0.compare(other, row).is_lt());
         let is_here = |&(chunk, at): &Position| {
-            let entry = self.chunks.get(chunk).and_then(|entries| entries.get(at));
+            // Most chunks are told apart by their prefixes, and need no look.
+            let may_be = self.firsts.get(chunk).is_some_and(|first| *first <= prefix);
+            let entry = may_be.then(|| self.entries(chunk).get(at)).flatten();
             entry.is_some_and(|entry| {
                 entry.prefix == prefix && self.spec.0.compare(&entry.row, row).is_eq()
             })
@@ -110,38 +180,36 @@ impl Index {
     /// Adds a row; one that is equal under the order is replaced.
     pub fn insert(&mut self, row: Row) {
         let prefix = self.prefix(&row);
-        match self.find(prefix, &row) {
-            Ok((chunk, at)) => self.chunks[chunk][at].row = row,
-            Err((chunk, at)) => {
-                self.len += 1;
-                let entry = Entry { prefix, row };
-                if self.chunks.is_empty() {
-                    self.firsts.push(prefix);
-                    self.chunks.push(vec![entry]);
-                    return;
-                }
-                let entries = &mut self.chunks[chunk];
-                if entries.len() == entries.capacity() {
-                    let room = (entries.len() * 2).clamp(4, CHUNK) - entries.len();
-                    entries.reserve_exact(room.max(1));
-                }
-                entries.insert(at, entry);
-                let upper = (entries.len() >= CHUNK).then(|| entries.split_off(CHUNK / 2));
-                if at == 0 {
-                    self.firsts[chunk] = prefix;
-                }
-                if let Some(upper) = upper {
-                    self.firsts.insert(chunk + 1, upper[0].prefix);
-                    self.chunks.insert(chunk + 1, upper);
-                }
-            }
+        let found = self.find(prefix, &row);
+        if self.chunks.is_empty() {
+            return self.push_chunk(vec![Entry { prefix, row }], true);
+        }
+        let (chunk, at) = found.unwrap_or_else(|at| at);
+        let entries = self.chunks[chunk].entries_mut(&self.spec.0);
+        if found.is_ok() {
+            entries[at].row = row;
+            return;
+        }
+        self.len += 1;
+        if entries.len() == entries.capacity() {
+            let room = (entries.len() * 2).clamp(4, CHUNK) - entries.len();
+            entries.reserve_exact(room.max(1));
+        }
+        entries.insert(at, Entry { prefix, row });
+        let upper = (entries.len() >= CHUNK).then(|| entries.split_off(CHUNK / 2));
+        if at == 0 {
+            self.firsts[chunk] = prefix;
+        }
+        if let Some(upper) = upper {
+            self.firsts.insert(chunk + 1, upper[0].prefix);
+            self.chunks.insert(chunk + 1, Chunk::of(upper));
         }
     }
 
     /// Takes a row out, if it is there.
     pub fn remove(&mut self, row: &Row) -> Option<Row> {
         let (chunk, at) = self.find(self.prefix(row), row).ok()?;
-        let entries = &mut self.chunks[chunk];
+        let entries = self.chunks[chunk].entries_mut(&self.spec.0);
         let removed = entries.remove(at);
         match entries.first() {
             Some(first) => self.firsts[chunk] = first.prefix,
@@ -162,6 +230,16 @@ impl Index {
         self.insert(new);
     }
 
+    /// Carries out a change of the table.
+    pub fn put(&mut self, change: &SourceChange) {
+        match (&change.old, &change.new) {
+            (Some(old), Some(new)) => self.replace(old, new.clone()),
+            (Some(old), None) => drop(self.remove(old)),
+            (None, Some(new)) => self.insert(new.clone()),
+            (None, None) => {}
+        }
+    }
+
     /// The row at a position, if there is one.
     pub fn get(&self, position: Position) -> Option<&Row> {
         self.iter_from(position).next()
@@ -169,24 +247,17 @@ impl Index {
 
     /// The rows from a position on.
     pub fn iter_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
-        let first = self
-            .chunks
-            .get(chunk)
-            .map_or(&[][..], |entries| &entries[at..]);
-        let rest = self.chunks.iter().skip(chunk + 1).flatten();
+        let first = self.entries(chunk).get(at..).unwrap_or_default();
+        let rest = self.chunks.iter().skip(chunk + 1);
+        let rest = rest.flat_map(|chunk| chunk.entries(&self.spec.0));
         first.iter().chain(rest).map(|entry| &entry.row)
     }
 
     /// The rows before a position, last one first.
     pub fn iter_back_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
-        let first = self
-            .chunks
-            .get(chunk)
-            .map_or(&[][..], |entries| &entries[..at]);
-        let rest = self.chunks[..chunk.min(self.chunks.len())]
-            .iter()
-            .rev()
-            .flat_map(|entries| entries.iter().rev());
+        let first = self.entries(chunk).get(..at).unwrap_or_default();
+        let rest = self.chunks[..chunk.min(self.chunks.len())].iter().rev();
+        let rest = rest.flat_map(|chunk| chunk.entries(&self.spec.0).iter().rev());
         first.iter().rev().chain(rest).map(|entry| &entry.row)
     }
 
@@ -199,8 +270,8 @@ impl Index {
         } else {
             (self.len, 0)
         };
-        let entries = self.chunks.iter().enumerate().take(few);
-        let spread = entries.flat_map(move |(number, chunk)| {
+        let spread = (0..few).flat_map(move |number| {
+            let chunk = self.entries(number);
             let wanted = (number + 1) * count / chunks - number * count / chunks;
             let wanted = wanted.min(chunk.len());
             (0..wanted).map(move |part| {
@@ -227,12 +298,6 @@ impl Index {
     }
 }
 
-/// Brings rows into an order, under which no two of them are equal.
-pub(crate) fn sort_rows(rows: &mut Vec<Row>, order: &Order) {
-    let sorted = sorted(std::mem::take(rows), order);
-    rows.extend(sorted.map(|(_, row)| row));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +320,7 @@ mod tests {
         let back: Vec<&Row> = index.iter_back_from(index.end()).collect();
         assert_eq!(back, expected.iter().rev().collect::<Vec<_>>());
         assert_eq!(index.len(), expected.len());
-        let firsts = index.chunks.iter().map(|chunk| chunk[0].prefix);
+        let firsts = (0..index.chunks.len()).map(|chunk| index.entries(chunk)[0].prefix);
         assert!(firsts.eq(index.firsts.iter().copied()));
     }
 
@@ -276,9 +341,6 @@ mod tests {
             let shuffled: Vec<&Row> = rows.iter().step_by(2).chain(rows.iter().skip(1).step_by(2)).collect();
             let mut built = Index::build(spec.clone(), shuffled.into_iter());
             same(&built, &rows);
-            let mut sorted: Vec<Row> = rows.iter().rev().cloned().collect();
-            sort_rows(&mut sorted, &spec.0);
-            prop_assert_eq!(&sorted, &rows);
             for gone in rows.iter().step_by(3) {
                 prop_assert_eq!(built.remove(gone), Some(gone.clone()));
                 prop_assert_eq!(built.remove(gone), None);

@@ -12,8 +12,10 @@ use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
 use crate::digits::Digits;
 use crate::error::SourceError;
-use crate::index::{Index, Position, sort_rows};
+use crate::index::{Index, Position};
+use crate::index_build::IndexBuild;
 use crate::source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange};
+use crate::steps::{Progress, Steps};
 
 /// How many indexes of a table stay that nobody has asked to keep.
 const SPARE_INDEXES: usize = 8;
@@ -32,15 +34,14 @@ struct Wanted {
     users: Cell<usize>,
     /// Changes of the table since it had its last user.
     unused: Cell<usize>,
-    /// Whether a read has gone through the whole table for want of it.
-    was_missed: Cell<bool>,
+    building: RefCell<Option<IndexBuild>>,
     index: OnceCell<Index>,
 }
 
 /// A [`Source`] in memory.
 ///
-/// Indexes are built by the reads that need them, and kept up to date while somebody wants them kept, and for a while
-/// after that. The first read that gives few rows goes without: it may be the only one.
+/// Indexes are built by the reads that need them, or before, in steps; and kept up to date while somebody wants them
+/// kept, and for a while after that.
 #[derive(Debug)]
 pub struct MemorySource {
     schema: Arc<Schema>,
@@ -92,8 +93,12 @@ impl MemorySource {
         *by_key = Index::build(spec, rows.iter());
         // One that cannot be kept true is made anew by the read that needs it.
         wanted.get_mut().retain_mut(|wanted| {
-            let wanted = Rc::get_mut(wanted);
-            wanted.map(|wanted| wanted.index.take()).is_some()
+            let Some(wanted) = Rc::get_mut(wanted) else {
+                return false;
+            };
+            wanted.building.take();
+            wanted.index.take();
+            true
         });
     }
 
@@ -144,20 +149,18 @@ impl MemorySource {
                 }
             }
             if let Some(index) = wanted.index.get_mut() {
-                put(index, change);
+                index.put(change);
+            }
+            let building = wanted.building.get_mut();
+            if let Some(build) = building {
+                build.note(change);
+                if build.late() > patience {
+                    building.take();
+                }
             }
             true
         });
-        put(&mut table.by_key, change);
-    }
-}
-
-fn put(index: &mut Index, change: &SourceChange) {
-    match (&change.old, &change.new) {
-        (Some(old), Some(new)) => index.replace(old, new.clone()),
-        (Some(old), None) => drop(index.remove(old)),
-        (None, Some(new)) => index.insert(new.clone()),
-        (None, None) => {}
+        table.by_key.put(change);
     }
 }
 
@@ -176,7 +179,7 @@ impl Table {
             spec: spec(),
             users: Cell::new(0),
             unused: Cell::new(0),
-            was_missed: Cell::new(false),
+            building: RefCell::default(),
             index: OnceCell::new(),
         });
         list.push(Rc::clone(&wanted));
@@ -195,28 +198,22 @@ impl Table {
         });
     }
 
-    /// Gives the rows of a request that no index serves: those found by going through the table, if they are few.
-    /// Otherwise, or when it has happened before, an index is worth its price.
-    fn go_through(&self, request: &FetchRequest<'_>, wanted: &Wanted, sink: &mut Sink<'_>) -> bool {
-        if request.constraint.is_empty() || wanted.was_missed.replace(true) {
-            return false;
+    /// Goes on with an index until the steps are spent.
+    fn build(&self, wanted: &Wanted, steps: &Steps) -> Progress {
+        if wanted.index.get().is_some() {
+            return Progress::Done;
         }
-        let is_few = self.by_key.len() / 4;
-        let mut rows: Vec<Row> = Vec::new();
-        for row in self.by_key.iter() {
-            if request.admits(row) {
-                if rows.len() == is_few {
-                    return false;
-                }
-                rows.push(row.clone());
-            }
+        let mut building = wanted.building.borrow_mut();
+        let build =
+            building.get_or_insert_with(|| IndexBuild::new(wanted.spec.clone(), &self.by_key));
+        let progress = build.go_on(&self.by_key, steps);
+        if progress == Progress::Done {
+            wanted.index.get_or_init(|| {
+                let build = building.take();
+                build.map_or_else(|| Index::new(wanted.spec.clone()), IndexBuild::finish)
+            });
         }
-        sort_rows(&mut rows, request.order);
-        let _ = match request.reverse {
-            false => rows.iter().try_for_each(sink),
-            true => rows.iter().rev().try_for_each(sink),
-        };
-        true
+        progress
     }
 }
 
@@ -248,12 +245,25 @@ impl Source for MemorySource {
             return Ok(());
         }
         let wanted = table.want(|spec| request.is_served_by(spec), || request.index());
-        if wanted.index.get().is_none() && table.go_through(request, &wanted, sink) {
-            return Ok(());
+        table.build(&wanted, &Steps::unlimited());
+        if let Some(index) = wanted.index.get() {
+            scan(index, request, sink);
         }
-        let build = || Index::build(wanted.spec.clone(), table.by_key.iter());
-        scan(wanted.index.get_or_init(build), request, sink);
         Ok(())
+    }
+
+    fn prepare(
+        &self,
+        table: TableId,
+        index: &IndexSpec,
+        steps: &Steps,
+    ) -> Result<Progress, SourceError> {
+        let table = &self.tables[table.0 as usize];
+        if index == table.by_key.spec() {
+            return Ok(Progress::Done);
+        }
+        let wanted = table.want(|known| known == index, || index.clone());
+        Ok(table.build(&wanted, steps))
     }
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {

@@ -13,6 +13,7 @@ use crate::drive::Drive;
 use crate::error::SourceError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
+use crate::needs::Needs;
 use crate::plan::Estimate;
 use crate::push::Task;
 use crate::skip::Skip;
@@ -84,6 +85,13 @@ pub(crate) enum Downstream {
     Child(OpId),
 }
 
+/// Reads that decide which root rows there are.
+const ROOT: usize = 0;
+/// Reads of what is related to a root row.
+pub(crate) const RELATED: usize = 1;
+/// Reads of the parents of a child that changes.
+pub(crate) const PARENTS: usize = 2;
+
 /// A query that can be hydrated and kept current.
 ///
 /// After an error in [`Pipeline::fetch`] or [`Pipeline::push`] its state is not to be trusted: build a new one.
@@ -96,6 +104,10 @@ pub struct Pipeline {
     pub(crate) order: Order,
     pub(crate) relationships: Vec<Relationship>,
     pub(crate) indexes: Vec<(TableId, IndexSpec)>,
+    /// What reads need, by when they happen.
+    pub(crate) needs: [Needs; 3],
+    /// A root node that waits for the indexes that its relationships are read by.
+    pub(crate) waiting: RefCell<Option<Node>>,
     /// Where hydration has got to.
     pub(crate) hydrated: RefCell<Option<(Row, Basis)>>,
     /// What is left to do of the change in progress.
@@ -164,6 +176,19 @@ impl Pipeline {
         sink: &mut NodeSink<'_>,
     ) -> Result<Progress, SourceError> {
         let reader = Reader::new(self, source, steps);
+        if self.needs[ROOT].prepare(reader)? == Progress::More {
+            return Ok(Progress::More);
+        }
+        if self.waiting.borrow().is_some() {
+            if self.needs[RELATED].prepare(reader)? == Progress::More {
+                return Ok(Progress::More);
+            }
+            if let Some(node) = self.waiting.take()
+                && sink(reader, node)?.is_break()
+            {
+                return Ok(Progress::More);
+            }
+        }
         if let Some(drive) = self.drive_of(self.root)
             && drive.prepare(reader)? == Progress::More
         {
@@ -181,6 +206,13 @@ impl Pipeline {
         let mut last = None;
         reader.give(&request, &mut |reader, node| {
             let row = node.row.clone();
+            if !self.needs[RELATED].are_met()
+                && self.needs[RELATED].prepare(reader)? == Progress::More
+            {
+                last = Some(row);
+                self.waiting.replace(Some(node));
+                return Ok(ControlFlow::Break(()));
+            }
             let flow = sink(reader, node)?;
             if flow.is_break() {
                 last = Some(row);

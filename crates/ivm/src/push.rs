@@ -7,13 +7,15 @@ use landfall_zql::{Row, TableId};
 
 use crate::change::{Change, Output};
 use crate::error::SourceError;
-use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline, Reader};
+use crate::pipeline::{Downstream, JoinId, OpId, Operator, PARENTS, Pipeline, Reader};
 use crate::source::{Sink, Source, SourceChange, same_in};
 use crate::steps::{Progress, Steps};
 
 /// What is left to do; the top of the stack comes first.
 #[derive(Debug)]
 pub(crate) enum Task {
+    /// The indexes to look parents up by are made.
+    Prepare,
     /// The connections of a table see a change, from this operator on.
     Connect {
         table: TableId,
@@ -38,17 +40,25 @@ pub(crate) struct Parents {
 impl Pipeline {
     /// Begins to push one change; [`Pipeline::advance`] carries it out.
     pub fn begin(&self, change: &SourceChange) {
+        let (old, new) = (change.old.as_ref(), change.new.as_ref());
+        let mut tasks = self.tasks.borrow_mut();
+        self.connect(old, new, change.table, &mut tasks);
+        // The first connection is that of the root.
+        if !self.needs[PARENTS].are_met() && self.connection_from(1, change.table).is_some() {
+            tasks.push(Task::Prepare);
+        }
+    }
+
+    fn connect(&self, old: Option<&Row>, new: Option<&Row>, table: TableId, tasks: &mut Vec<Task>) {
         let task = |old: Option<&Row>, new: Option<&Row>| Task::Connect {
-            table: change.table,
+            table,
             from: 0,
             old: old.cloned(),
             new: new.cloned(),
         };
-        let (old, new) = (change.old.as_ref(), change.new.as_ref());
-        let mut tasks = self.tasks.borrow_mut();
         if let (Some(before), Some(after)) = (old, new)
             && self
-                .connections(change.table)
+                .connections(table)
                 .all(|(_, connection)| same_in(&connection.split, before, after))
         {
             tasks.push(task(old, new));
@@ -108,6 +118,12 @@ impl Reader<'_> {
         output: &mut dyn Output,
     ) -> Result<(), SourceError> {
         let (from, change) = match task {
+            Task::Prepare => {
+                if self.pipeline().needs[PARENTS].prepare(self)? == Progress::More {
+                    tasks.push(Task::Prepare);
+                }
+                return Ok(());
+            }
             Task::Connect {
                 table,
                 from,

@@ -10,6 +10,7 @@ use landfall_zql::{Key, Row, Schema, TableId, Value, ValueRef, compare};
 
 use crate::error::SourceError;
 use crate::explain::AccessPath;
+use crate::steps::{Progress, Steps};
 
 /// Takes rows one by one; `Break` ends the fetch.
 pub type Sink<'a> = dyn FnMut(&Row) -> ControlFlow<()> + 'a;
@@ -57,6 +58,20 @@ pub trait Source {
         _sink: &mut Sink<'_>,
     ) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// Makes an index until the steps are spent, but goes on a little in any case; so that a read which needs it does
+    /// not have to. The source may change in between.
+    ///
+    /// # Errors
+    /// The table could not be read.
+    fn prepare(
+        &self,
+        _table: TableId,
+        _index: &IndexSpec,
+        _steps: &Steps,
+    ) -> Result<Progress, SourceError> {
+        Ok(Progress::Done)
     }
 
     /// Whether reads by this index cost what they give; otherwise a first one has to go through the table.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use landfall_ivm::{LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps};
+use landfall_ivm::{LiveQuery, MemorySource, Pipeline, Progress, Source, SourceChange, Steps};
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, Schema, TableId, ValueRef};
 
@@ -145,4 +145,32 @@ fn one_change_under_many_parents_stops_between_them() {
     assert_eq!(live.take_deltas().len(), ISSUES);
     assert!((ISSUES / 10..ISSUES / 4).contains(&slices), "{slices}");
     assert!(most <= 10, "{most} in one slice");
+}
+
+/// An index is made in slices, by the rows that are read for it, before the first row that needs it is shown.
+#[test]
+fn indexes_are_made_in_slices() {
+    let by_owner = r#""orderBy":[["owner","asc"]]"#;
+    let related = format!(
+        r#"[{{"system":"client","correlation":{{"parentField":["id"],"childField":["owner"]}},"subquery":{{"table":"a","alias":"a",{by_owner}}}}}]"#
+    );
+    for ast in [
+        format!(r#"{{"table":"a","limit":5,{by_owner}}}"#),
+        format!(r#"{{"table":"b","related":{related}}}"#),
+    ] {
+        let source = source();
+        let mut live = LiveQuery::build(&query(&ast), source.schema()).expect("builds");
+        let (table, spec) = live.pipeline().indexes()[0].clone();
+        assert_eq!(table, TableId(0));
+        let mut slices = 1;
+        while live.hydrate(&source, &Steps::new(10)).expect("reads") == Progress::More {
+            assert!(live.entries().is_empty() || source.has_index(table, &spec));
+            slices += 1;
+        }
+        assert!(source.has_index(table, &spec) && !live.entries().is_empty());
+        assert!(
+            (ISSUES / 10..ISSUES / 3).contains(&slices),
+            "{slices} slices"
+        );
+    }
 }

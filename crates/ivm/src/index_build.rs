@@ -1,0 +1,349 @@
+//! Building an index of many rows, in as many steps as the host likes.
+//!
+//! Rows are dealt out to bins by a digit of their first column, between bounds that a sample has given; bins that are
+//! still too large are dealt out again, by the next digit where all have the same one. Small bins are the chunks of
+//! the index: what order their rows have is left to the first read.
+
+use std::vec::IntoIter;
+
+use landfall_zql::Row;
+use landfall_zql::ast::Direction;
+use landfall_zql::ordering::Order;
+use landfall_zql::sort::sort;
+
+use crate::digits::Digits;
+use crate::index::{BUILT_CHUNK, Entry, Index};
+use crate::source::{IndexSpec, SourceChange};
+use crate::steps::{Progress, Steps};
+
+/// Rows per bin, on average.
+const BIN: usize = BUILT_CHUNK / 2;
+/// Sampled rows per bin.
+const SAMPLES: usize = 2;
+
+/// An index that is being built.
+#[derive(Debug)]
+pub(crate) struct IndexBuild {
+    /// All that is before the bins.
+    index: Index,
+    /// The order in which the table is read.
+    arrival: Order,
+    /// How far the table has been read.
+    last: Option<Row>,
+    is_read: bool,
+    deal: Deal,
+    /// Bins that are left, the last one first.
+    bins: Vec<Bin>,
+    /// Small bins on their way to a chunk.
+    packed: Vec<Entry>,
+    /// Changes of rows that were read before they changed.
+    late: Vec<SourceChange>,
+}
+
+/// A digit of a row: of which of the ordered columns, and which of its digits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    column: usize,
+    digit: usize,
+}
+
+/// Rows that come one after another.
+#[derive(Debug)]
+struct Bin {
+    entries: Vec<Entry>,
+    /// The first digit that they may differ in.
+    place: Place,
+}
+
+/// Rows that are being dealt out.
+#[derive(Debug)]
+struct Deal {
+    place: Place,
+    /// The smallest digit of each bin but the first.
+    bounds: Vec<u64>,
+    bins: Vec<Vec<Entry>>,
+    /// How many rows a bin has room for at first.
+    room: usize,
+    /// What is left to be dealt.
+    rest: IntoIter<Entry>,
+}
+
+impl IndexBuild {
+    /// Begins an index of the rows of a table, which are read in the order of another.
+    pub fn new(spec: IndexSpec, table: &Index) -> IndexBuild {
+        let first = Place::default();
+        let sample = table.spread(table.len() / BIN * SAMPLES);
+        let sample = sample.map(|row| digit(&spec, row, first)).collect();
+        IndexBuild {
+            arrival: table.spec().0.clone(),
+            last: None,
+            is_read: false,
+            deal: Deal::new(first, sample, Vec::new()),
+            bins: Vec::new(),
+            packed: Vec::new(),
+            late: Vec::new(),
+            index: Index::new(spec),
+        }
+    }
+
+    /// Goes on until the steps are spent, but a little in any case. Each row costs a step whenever it is dealt.
+    pub fn go_on(&mut self, table: &Index, steps: &Steps) -> Progress {
+        let mut has_moved = false;
+        if !self.is_read {
+            let rows = match &self.last {
+                Some(last) => {
+                    let order = &table.spec().0;
+                    let is_read = |row: &Row| order.compare(row, last).is_le();
+                    table.iter_from(table.seek(table.prefix(last), &is_read))
+                }
+                None => table.iter_from((0, 0)),
+            };
+            let mut last: Option<&Row> = None;
+            for row in rows {
+                if std::mem::replace(&mut has_moved, true) && steps.are_spent() {
+                    self.last = last.cloned();
+                    return Progress::More;
+                }
+                steps.spend();
+                last = Some(row);
+                let prefix = digit(self.index.spec(), row, Place::default());
+                self.deal.give(
+                    prefix,
+                    Entry {
+                        prefix,
+                        row: row.clone(),
+                    },
+                );
+            }
+            self.is_read = true;
+        }
+        loop {
+            while let Some(entry) = self.deal.rest.next() {
+                steps.spend();
+                let digit = digit(self.index.spec(), &entry.row, self.deal.place);
+                self.deal.give(digit, entry);
+                if std::mem::replace(&mut has_moved, true) && steps.are_spent() {
+                    return Progress::More;
+                }
+            }
+            self.collect();
+            if !self.next_deal() {
+                return Progress::Done;
+            }
+        }
+    }
+
+    /// Notes a change of the table that is about to happen.
+    pub fn note(&mut self, change: &SourceChange) {
+        let is_read = |row: &Row| {
+            let last = self.last.as_ref();
+            self.is_read || last.is_some_and(|last| self.arrival.compare(row, last).is_le())
+        };
+        let late = SourceChange {
+            table: change.table,
+            old: change.old.clone().filter(is_read),
+            new: change.new.clone().filter(is_read),
+        };
+        if late.old.is_some() || late.new.is_some() {
+            self.late.push(late);
+        }
+    }
+
+    /// How many changes wait for the end.
+    pub fn late(&self) -> usize {
+        self.late.len()
+    }
+
+    /// The index, when all is done.
+    pub fn finish(mut self) -> Index {
+        self.pack();
+        for change in &self.late {
+            self.index.put(change);
+        }
+        self.index
+    }
+
+    /// Takes what was dealt as bins of its own.
+    fn collect(&mut self) {
+        let bins = std::mem::take(&mut self.deal.bins);
+        let Deal { place, bounds, .. } = &self.deal;
+        for (number, entries) in bins.into_iter().enumerate().rev() {
+            let Some(first) = entries.first() else {
+                continue;
+            };
+            let from = number.checked_sub(1).map_or(0, |before| bounds[before]);
+            let to = bounds.get(number).map_or(u64::MAX, |next| next - 1);
+            let place = match from == to {
+                true => self.behind(*place, &first.row),
+                false => *place,
+            };
+            self.bins.push(Bin { entries, place });
+        }
+    }
+
+    /// The place after one whose digits are all the same.
+    fn behind(&self, place: Place, row: &Row) -> Place {
+        if digits(self.index.spec(), row, place.column).goes_on(place.digit) {
+            Place {
+                digit: place.digit + 1,
+                ..place
+            }
+        } else {
+            Place {
+                column: place.column + 1,
+                digit: 0,
+            }
+        }
+    }
+
+    /// Puts bins into chunks up to one that has to be dealt out.
+    fn next_deal(&mut self) -> bool {
+        while let Some(Bin { entries, place }) = self.bins.pop() {
+            if entries.len() <= BUILT_CHUNK {
+                if self.packed.len() + entries.len() > BUILT_CHUNK {
+                    self.pack();
+                }
+                self.packed.extend(entries);
+            } else if self.is_in_order(place) {
+                self.pack();
+                let mut entries = entries.into_iter();
+                while entries.len() > 0 {
+                    let chunk = entries.by_ref().take(BUILT_CHUNK).collect();
+                    self.index.push_chunk(chunk, true);
+                }
+            } else {
+                let every = (entries.len() / (entries.len() / BIN * SAMPLES)).max(1);
+                let sample = entries.iter().step_by(every);
+                let sample = sample.map(|entry| digit(self.index.spec(), &entry.row, place));
+                self.deal = Deal::new(place, sample.collect(), entries);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn pack(&mut self) {
+        let chunk = self.packed.drain(..).collect();
+        self.index.push_chunk(chunk, false);
+    }
+
+    /// Whether rows that are the same before a place have come in the order of what is behind it.
+    fn is_in_order(&self, place: Place) -> bool {
+        let columns = &self.index.spec().0.0;
+        let (same, rest) = columns.split_at(place.column.min(columns.len()));
+        let is_open = |part: &&(usize, Direction)| same.iter().all(|(column, _)| *column != part.0);
+        place.digit == 0 && rest.iter().eq(self.arrival.0.iter().filter(is_open))
+    }
+}
+
+impl Deal {
+    /// Deals rows out by the digits at a place, of which there is a sample.
+    fn new(place: Place, mut sample: Vec<u64>, entries: Vec<Entry>) -> Deal {
+        sort(&mut sample);
+        let mut bounds: Vec<u64> = Vec::with_capacity(sample.len() / SAMPLES + 1);
+        for digit in sample.into_iter().step_by(SAMPLES) {
+            // A digit that many rows have gets a bin of its own.
+            if bounds.last() == Some(&digit) {
+                bounds.extend(digit.checked_add(1));
+            } else if bounds.last().is_none_or(|last| *last < digit) {
+                bounds.push(digit);
+            }
+        }
+        Deal {
+            place,
+            bins: std::iter::repeat_with(Vec::new)
+                .take(bounds.len() + 1)
+                .collect(),
+            bounds,
+            room: BIN + BIN / 2,
+            rest: entries.into_iter(),
+        }
+    }
+
+    fn give(&mut self, digit: u64, entry: Entry) {
+        let bin = self.bounds.partition_point(|bound| *bound <= digit);
+        let bin = &mut self.bins[bin];
+        if bin.capacity() == 0 {
+            bin.reserve_exact(self.room);
+        }
+        bin.push(entry);
+    }
+}
+
+fn digits<'a>(IndexSpec(Order(columns)): &IndexSpec, row: &'a Row, column: usize) -> Digits<'a> {
+    let (column, direction) = columns
+        .get(column)
+        .copied()
+        .unwrap_or((usize::MAX, Direction::Asc));
+    Digits::of(row.get(column), direction)
+}
+
+fn digit(spec: &IndexSpec, row: &Row, Place { column, digit }: Place) -> u64 {
+    digits(spec, row, column).at(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::CHUNK;
+    use landfall_zql::{TableId, ValueRef};
+    use proptest::prelude::*;
+
+    /// Key, few values, texts that begin alike.
+    fn row((id, few, text): (u16, u8, &str)) -> Row {
+        let few = match few {
+            0 => ValueRef::Null,
+            few => ValueRef::Number(f64::from(few) - 2.5),
+        };
+        Row::from_values([ValueRef::Number(f64::from(id)), few, ValueRef::String(text)])
+    }
+
+    fn order(columns: &[usize], direction: Direction) -> Order {
+        Order(columns.iter().map(|column| (*column, direction)).collect())
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab]{0,3}", "one and the same [ab]{0,9}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn an_index_made_in_steps_while_rows_change_has_what_the_table_has(
+            values in prop::collection::vec((0..4u8, text()), 0..40 * CHUNK),
+            columns in prop::sample::select(vec![vec![1, 0], vec![2, 0], vec![1, 2, 0], vec![2, 1, 0]]),
+            descending in any::<bool>(),
+            slices in prop::collection::vec((0..300usize, any::<u16>(), 0..4u8, text(), any::<bool>()), 1..60),
+        ) {
+            let direction = if descending { Direction::Desc } else { Direction::Asc };
+            let spec = IndexSpec(order(&columns, direction));
+            let rows = values.iter().enumerate();
+            let rows: Vec<Row> = rows.map(|(id, (few, text))| row((id as u16 * 2, *few, text))).collect();
+            let mut table = Index::build(IndexSpec(order(&[0], Direction::Asc)), rows.iter());
+            let mut build = IndexBuild::new(spec.clone(), &table);
+            let mut slices = slices.into_iter();
+            loop {
+                let Some((steps, id, few, text, goes)) = slices.next() else {
+                    prop_assert_eq!(build.go_on(&table, &Steps::unlimited()), Progress::Done);
+                    break;
+                };
+                if build.go_on(&table, &Steps::new(steps)) == Progress::Done {
+                    break;
+                }
+                let new = row((id % (2 * values.len().max(1) as u16 + 3), few, &text));
+                let old = table.iter().find(|old| old.get(0) == new.get(0)).cloned();
+                let new = (!goes || old.is_none()).then_some(new);
+                let change = SourceChange { table: TableId(0), old, new };
+                build.note(&change);
+                table.put(&change);
+            }
+            let built = build.finish();
+            let mut expected: Vec<&Row> = table.iter().collect();
+            expected.sort_by(|a, b| spec.0.compare(a, b));
+            prop_assert_eq!(built.len(), expected.len());
+            let back: Vec<&Row> = built.iter_back_from(built.end()).collect();
+            prop_assert!(back.into_iter().rev().eq(expected.iter().copied()));
+            prop_assert!(built.iter().eq(expected));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The indexes that a pipeline's reads need, made before they read.
+
+use std::cell::Cell;
+
+use landfall_zql::TableId;
+
+use crate::error::SourceError;
+use crate::pipeline::Reader;
+use crate::source::IndexSpec;
+use crate::steps::Progress;
+
+/// Indexes of tables, in the order in which they are to be made.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    indexes: Vec<(TableId, IndexSpec)>,
+    /// How many of them are there.
+    made: Cell<usize>,
+}
+
+impl Needs {
+    pub fn add(&mut self, table: TableId, index: IndexSpec) {
+        self.indexes.push((table, index));
+    }
+
+    /// Whether there is nothing to prepare.
+    pub fn are_met(&self) -> bool {
+        self.made.get() == self.indexes.len()
+    }
+
+    /// Has the source make what it can until the steps are spent, but a little in any case.
+    pub fn prepare(&self, reader: Reader<'_>) -> Result<Progress, SourceError> {
+        while let Some((table, index)) = self.indexes.get(self.made.get()) {
+            let progress = reader.source().prepare(*table, index, reader.steps)?;
+            if progress == Progress::More {
+                return Ok(Progress::More);
+            }
+            self.made.set(self.made.get() + 1);
+        }
+        Ok(Progress::Done)
+    }
+}
