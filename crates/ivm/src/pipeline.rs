@@ -142,6 +142,17 @@ impl Pipeline {
         self.connections(table).next().is_some()
     }
 
+    /// A column and a value for each use of the table: a row that has none of them cannot reach the pipeline. `None`
+    /// when some use takes rows of any value.
+    pub fn pins(&self, table: TableId) -> Option<Vec<(usize, ValueRef<'_>)>> {
+        self.connections(table)
+            .map(|(_, connection)| {
+                let (column, value) = connection.pinned.first()?;
+                Some((*column, value.as_ref()))
+            })
+            .collect()
+    }
+
     /// Gives root rows in order; the first fetch hydrates. To go on after a break, pass the last row as `after`.
     ///
     /// # Errors

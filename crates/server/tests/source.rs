@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use landfall_ivm::{Basis, FetchRequest, MemorySource, Source, SourceChange, Start};
 use landfall_server::upstream::embedded::{EmbeddedSettings, exec, start};
-use landfall_zql::ast::Direction;
+use landfall_zql::ast::{Condition, Direction, Literal, Operand, SimpleOperator};
 use landfall_zql::ordering::Order;
-use landfall_zql::{Row, TableId, Value, ValueRef};
+use landfall_zql::{Predicate, Row, TableId, Value, ValueRef};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rusqlite::Connection;
@@ -57,6 +57,74 @@ struct Request {
     order: Vec<(usize, Direction)>,
     reverse: bool,
     start: Option<(Vec<Value>, bool)>,
+    filter: Option<Condition>,
+}
+
+/// A comparison of a column with values that it may hold.
+fn test() -> impl Strategy<Value = Condition> {
+    use SimpleOperator as Op;
+    const OPERATORS: [Op; 10] = [
+        Op::Equal,
+        Op::NotEqual,
+        Op::Is,
+        Op::IsNot,
+        Op::Less,
+        Op::Greater,
+        Op::LessOrEqual,
+        Op::GreaterOrEqual,
+        Op::In,
+        Op::NotIn,
+    ];
+    let compared = (0..COLUMNS.len(), prop::sample::select(&OPERATORS[..]));
+    compared.prop_flat_map(|(column, op)| {
+        prop::collection::vec(cell(column), 0..4).prop_map(move |values| {
+            let mut literals: Vec<Literal> = values.iter().map(literal).collect();
+            let value = match op {
+                Op::In | Op::NotIn => {
+                    literals.retain(|literal| !matches!(literal, Literal::Null));
+                    Literal::Array(literals)
+                }
+                _ => literals.pop().unwrap_or(Literal::Null),
+            };
+            Condition::Simple {
+                left: Operand::Column {
+                    name: COLUMNS[column].to_owned(),
+                },
+                right: Operand::Literal { value },
+                op,
+            }
+        })
+    })
+}
+
+fn literal(value: &Value) -> Literal {
+    match value {
+        Value::Bool(value) => Literal::Bool(*value),
+        Value::Number(value) => Literal::Number(*value),
+        Value::String(text) => Literal::String(text.to_string()),
+        _ => Literal::Null,
+    }
+}
+
+/// `LIKE` is not for SQLite to decide: whatever stands beside it in an OR is left to the engine as well.
+fn filter() -> impl Strategy<Value = Condition> {
+    let like = Condition::Simple {
+        left: Operand::Column {
+            name: "a".to_owned(),
+        },
+        right: Operand::Literal {
+            value: Literal::String("a%".to_owned()),
+        },
+        op: SimpleOperator::Like,
+    };
+    let leaf = prop_oneof![6 => test(), 1 => Just(like)];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        let conditions = prop::collection::vec(inner, 1..4);
+        (conditions, any::<bool>()).prop_map(|(conditions, all)| match all {
+            true => Condition::And { conditions },
+            false => Condition::Or { conditions },
+        })
+    })
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -74,12 +142,14 @@ fn request() -> impl Strategy<Value = Request> {
         order,
         any::<bool>(),
         prop::option::of((row(), any::<bool>())),
+        prop::option::of(filter()),
     )
-        .prop_map(|(constraint, order, reverse, start)| Request {
+        .prop_map(|(constraint, order, reverse, start, filter)| Request {
             constraint,
             order,
             reverse,
             start,
+            filter,
         })
 }
 
@@ -100,6 +170,8 @@ fn fetch(source: &dyn Source, request: &Request) -> Vec<Row> {
         .start
         .as_ref()
         .map(|(row, at)| (pack(row), if *at { Basis::At } else { Basis::After }));
+    let filter = request.filter.as_ref();
+    let filter = filter.map(|filter| Predicate::compile(filter, table).unwrap());
     let mut rows = Vec::new();
     let fetch = FetchRequest {
         table: TableId(0),
@@ -109,11 +181,14 @@ fn fetch(source: &dyn Source, request: &Request) -> Vec<Row> {
         start: start
             .as_ref()
             .map(|(row, basis)| Start { row, basis: *basis }),
-        filter: None,
+        filter: filter.as_ref(),
     };
     source
         .fetch(&fetch, &mut |row| {
-            rows.push(row.clone());
+            // A filter is a hint: rows that do not pass may be given, but none that pass may be missing.
+            if filter.as_ref().is_none_or(|filter| filter.matches(row)) {
+                rows.push(row.clone());
+            }
             ControlFlow::Continue(())
         })
         .unwrap();

@@ -5,6 +5,7 @@
 //! Whatever a table cannot answer is an error of [`Predicate::compile`]; evaluation cannot fail.
 
 mod lookups;
+mod shape;
 
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use crate::sort::sort_by;
 use crate::value::{Value, ValueRef, compare};
 
 pub use lookups::Lookup;
+pub use shape::Shape;
 
 /// A condition over the rows of one table.
 #[derive(Clone, Debug)]

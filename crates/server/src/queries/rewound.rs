@@ -3,22 +3,83 @@
 //! What has not been pushed yet is taken back from its before-images; so one reader serves pipelines at different
 //! versions, and no old snapshot is held.
 
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use landfall_ivm::{FetchRequest, Sink, Source, SourceError};
-use landfall_zql::{Key, Row, Schema, TableId};
+use landfall_ivm::{AccessPath, FetchRequest, IndexSpec, Sink, Source, SourceError};
+use landfall_zql::{Key, Row, Schema, TableId, compare};
 
 use crate::replica::{Advance, RowChange};
-
-/// Images of a row, oldest first: what it was before each change that is taken back.
-type Images = VecDeque<Option<Row>>;
 
 /// A source in an older state.
 pub struct Rewound<'a> {
     newest: &'a dyn Source,
-    taken_back: BTreeMap<TableId, BTreeMap<Key, Images>>,
+    taken_back: BTreeMap<TableId, TakenBack>,
+}
+
+/// What is shown of a table in place of what the newest state has.
+#[derive(Default)]
+struct TakenBack {
+    /// Images of a row, oldest first: what it was before each change that is taken back.
+    images: BTreeMap<Key, VecDeque<Option<Row>>>,
+    /// The oldest images in the orders that reads asked for.
+    sorted: RefCell<BTreeMap<IndexSpec, Vec<Row>>>,
+}
+
+impl TakenBack {
+    fn replace(&mut self, shown: Option<&Row>, next: Option<&Row>) {
+        for (IndexSpec(order), rows) in self.sorted.get_mut() {
+            let place = |row: &Row, rows: &[Row]| rows.binary_search_by(|r| order.compare(r, row));
+            if let Some(shown) = shown
+                && let Ok(at) = place(shown, rows)
+            {
+                rows.remove(at);
+            }
+            if let Some(next) = next
+                && let Err(at) = place(next, rows)
+            {
+                rows.insert(at, next.clone());
+            }
+        }
+    }
+
+    /// The rows that a request asks for, in its direction.
+    fn rows(&self, request: &FetchRequest<'_>) -> Vec<Row> {
+        let mut sorted = self.sorted.borrow_mut();
+        let spec = request.index();
+        let rows: &Vec<Row> = sorted.entry(spec).or_insert_with_key(|IndexSpec(order)| {
+            let shown = self.images.values().filter_map(VecDeque::front).flatten();
+            let mut rows: Vec<Row> = shown.cloned().collect();
+            rows.sort_unstable_by(|a, b| order.compare(a, b));
+            rows
+        });
+        let compared = |row: &Row| {
+            let columns = request.constraint.iter();
+            let places = columns.map(|(column, value)| compare(row.get(*column), *value));
+            places.fold(Ordering::Equal, Ordering::then)
+        };
+        let from = rows.partition_point(|row| compared(row).is_lt());
+        let len = rows[from..].partition_point(|row| compared(row).is_eq());
+        let mut among = &rows[from..from + len];
+        if let Some(start) = request.start {
+            // Those that the direction of travel has left behind lie on one side of the start.
+            let behind = |row: &Row| request.compare(row, start.row).is_lt();
+            among = match request.reverse {
+                false => &among[among.partition_point(behind)..],
+                true => &among[..among.partition_point(|row| !behind(row))],
+            };
+        }
+        let admitted = among.iter().filter(|row| request.admits(row)).cloned();
+        let mut rows: Vec<Row> = admitted.collect();
+        if request.reverse {
+            rows.reverse();
+        }
+        rows
+    }
 }
 
 impl<'a> Rewound<'a> {
@@ -33,12 +94,8 @@ impl<'a> Rewound<'a> {
         };
         for change in advances.into_iter().flat_map(|a| &a.changes) {
             if let Some(key) = rewound.key(change) {
-                let images = rewound
-                    .taken_back
-                    .entry(change.table)
-                    .or_default()
-                    .entry(key)
-                    .or_default();
+                let table = rewound.taken_back.entry(change.table).or_default();
+                let images = table.images.entry(key).or_default();
                 images.push_back(change.before.clone());
             }
         }
@@ -51,13 +108,15 @@ impl<'a> Rewound<'a> {
         let Some(table) = self.taken_back.get_mut(&change.table) else {
             return;
         };
-        if let Some(images) = table.get_mut(&key) {
-            images.pop_front();
-            if images.is_empty() {
-                table.remove(&key);
+        if let Entry::Occupied(mut images) = table.images.entry(key) {
+            let shown = images.get_mut().pop_front().flatten();
+            let next = images.get().front().cloned().flatten();
+            if images.get().is_empty() {
+                images.remove();
             }
+            table.replace(shown.as_ref(), next.as_ref());
         }
-        if table.is_empty() {
+        if table.images.is_empty() {
             self.taken_back.remove(&change.table);
         }
     }
@@ -75,23 +134,21 @@ impl Source for Rewound<'_> {
     }
 
     fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
-        let Some(images) = self.taken_back.get(&request.table) else {
+        let Some(taken_back) = self.taken_back.get(&request.table) else {
             return self.newest.fetch(request, sink);
         };
+        if request.is_empty() {
+            return Ok(());
+        }
         let table = &self.newest.schema()[request.table];
-        let shown = images
-            .values()
-            .filter_map(|images| images.front().and_then(Option::as_ref));
-        let mut older: Vec<&Row> = shown.filter(|row| request.admits(row)).collect();
-        older.sort_by(|a, b| request.compare(a, b));
-        let mut older = older.into_iter().peekable();
+        let mut older = taken_back.rows(request).into_iter().peekable();
         let mut flow = ControlFlow::Continue(());
         self.newest.fetch(request, &mut |row| {
-            if images.contains_key(&table.key_of(row)) {
+            if taken_back.images.contains_key(&table.key_of(row)) {
                 return ControlFlow::Continue(());
             }
             while let Some(before) = older.next_if(|o| request.compare(o, row).is_lt()) {
-                flow = sink(before);
+                flow = sink(&before);
                 if flow.is_break() {
                     return flow;
                 }
@@ -103,18 +160,14 @@ impl Source for Rewound<'_> {
             if flow.is_break() {
                 break;
             }
-            flow = sink(row);
+            flow = sink(&row);
         }
         Ok(())
     }
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
-        match self
-            .taken_back
-            .get(&table)
-            .and_then(|images| images.get(key))
-            .and_then(VecDeque::front)
-        {
+        let images = self.taken_back.get(&table).and_then(|t| t.images.get(key));
+        match images.and_then(VecDeque::front) {
             Some(image) => Ok(image.clone()),
             None => self.newest.get(table, key),
         }
@@ -126,5 +179,13 @@ impl Source for Rewound<'_> {
 
     fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
         self.newest.sample(table, count, sink)
+    }
+
+    fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        self.newest.has_index(table, index)
+    }
+
+    fn access_path(&self, request: &FetchRequest<'_>) -> Result<Option<AccessPath>, SourceError> {
+        self.newest.access_path(request)
     }
 }

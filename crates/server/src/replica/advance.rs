@@ -165,6 +165,25 @@ impl Ring {
         true
     }
 
+    /// The steps that lead from one version to another; the last may end before it, if that is in the middle of one.
+    pub(super) fn between(
+        &self,
+        from: StateVersion,
+        to: StateVersion,
+    ) -> Result<Vec<Arc<Advance>>, Lagged> {
+        let held = self.held.lock();
+        let first = held.steps.partition_point(|step| step.to <= from);
+        let reaches_back = match held.steps.get(first) {
+            Some(step) => step.from <= from,
+            None => held.newest <= from,
+        };
+        if !reaches_back && from < to {
+            return Err(Lagged);
+        }
+        let later = held.steps.range(first..);
+        Ok(later.take_while(|step| step.to <= to).cloned().collect())
+    }
+
     /// The announced version, and the number of the first step after it.
     fn position(&self) -> (StateVersion, u64) {
         let held = self.held.lock();
@@ -285,6 +304,25 @@ mod tests {
         ring.enter(step(1, 3, 1));
         ring.announce();
         assert_eq!(heard.try_next().unwrap().map(|s| s.to), Some(3));
+    }
+
+    #[test]
+    fn the_way_between_two_versions_is_known_or_refused() {
+        let ring = Ring::new(5);
+        let way = |ring: &Ring, from, to| {
+            let steps = ring.between(from, to);
+            steps.map(|steps| steps.iter().map(|s| s.to).collect::<Vec<_>>())
+        };
+        assert_eq!(way(&ring, 5, 5), Ok(vec![]));
+        assert_eq!(way(&ring, 4, 5), Err(Lagged));
+        ring.enter(step(5, 7, 1));
+        ring.enter(step(7, 8, 1));
+        assert_eq!(way(&ring, 5, 8), Ok(vec![7, 8]));
+        assert_eq!(way(&ring, 7, 8), Ok(vec![8]));
+        assert_eq!(way(&ring, 8, 8), Ok(vec![]));
+        // In the middle of a step, as another process may leave a file.
+        assert_eq!(way(&ring, 5, 6), Ok(vec![]));
+        assert_eq!(way(&ring, 4, 8), Err(Lagged));
     }
 
     #[test]

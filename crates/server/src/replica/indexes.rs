@@ -1,6 +1,7 @@
 //! Indexes made on demand for the orders and constraints of queries.
 
-use landfall_zql::TableId;
+use landfall_zql::ast::Direction;
+use landfall_zql::{Order, TableId};
 use rusqlite::Connection;
 
 use super::{ReplicaError, ReplicaSchema, ReplicaTable, quote};
@@ -20,6 +21,28 @@ pub(crate) struct IndexWish {
 }
 
 impl IndexWish {
+    /// An index on columns in an order.
+    pub fn ordered(table: TableId, order: &Order) -> Self {
+        let order = order.0.iter();
+        IndexWish {
+            table,
+            fixed: Vec::new(),
+            order: order
+                .map(|&(column, direction)| (column, direction == Direction::Desc))
+                .collect(),
+        }
+    }
+
+    /// Whether its first columns are a unique key, whose own index serves.
+    pub fn begins_with_key(&self, table: &ReplicaTable) -> bool {
+        table.unique_keys.iter().any(|key| {
+            let first = self.order.iter().take(key.len());
+            let mut columns: Vec<usize> = first.map(|(column, _)| *column).collect();
+            columns.sort_unstable();
+            columns == *key
+        })
+    }
+
     /// Its columns as SQL writes them.
     pub fn columns(&self, table: &ReplicaTable) -> String {
         let fixed = self.fixed.iter().map(|&column| (column, false));
@@ -31,11 +54,34 @@ impl IndexWish {
         columns.map(part).collect::<Vec<_>>().join(", ")
     }
 
+    fn parts<'a>(&self, table: &'a ReplicaTable) -> Option<Vec<(&'a str, bool)>> {
+        let fixed = self.fixed.iter().map(|&column| (column, false));
+        fixed
+            .chain(self.order.iter().copied())
+            .map(|(column, desc)| Some((table.columns.get(column)?.name.as_str(), desc)))
+            .collect()
+    }
+
     /// Whether the fixed columns leave one row at most, so that the key's own index serves.
     pub fn is_lookup(&self, table: &ReplicaTable) -> bool {
         let fixed = |key: &Vec<usize>| key.iter().all(|column| self.fixed.contains(column));
         table.unique_keys.iter().any(fixed)
     }
+}
+
+/// Whether the table has an index that serves.
+pub(super) fn is_served(
+    conn: &Connection,
+    table: &ReplicaTable,
+    wish: &IndexWish,
+) -> Result<bool, ReplicaError> {
+    let Some(parts) = wish.parts(table) else {
+        return Ok(false);
+    };
+    let existing = read(conn, table)?;
+    Ok(existing
+        .iter()
+        .any(|index| index.serves(&parts, wish.fixed.len())))
 }
 
 /// Makes the index unless the table has one that serves.
@@ -47,15 +93,7 @@ pub(crate) fn make(
     let Some(table) = schema.table(wish.table).filter(|table| !table.is_gone()) else {
         return Ok(false);
     };
-    let columns = wish
-        .fixed
-        .iter()
-        .map(|&column| (column, false))
-        .chain(wish.order.iter().copied());
-    let parts: Option<Vec<(&str, bool)>> = columns
-        .map(|(column, desc)| Some((table.columns.get(column)?.name.as_str(), desc)))
-        .collect();
-    let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
+    let Some(parts) = wish.parts(table).filter(|parts| !parts.is_empty()) else {
         return Ok(false);
     };
     let existing = read(conn, table)?;

@@ -8,6 +8,7 @@ mod advance;
 mod alter;
 mod cells;
 mod error;
+mod filter;
 mod indexes;
 mod layout;
 mod left_out;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use advance::Ring;
 
@@ -62,6 +64,10 @@ struct Shared {
     /// Schemas with the version from which each holds, the newest last.
     schemas: Mutex<Vec<(StateVersion, Arc<ReplicaSchema>)>>,
     wishes: Mutex<Vec<IndexWish>>,
+    /// Wishes that the writer has dealt with, whether it made an index or not.
+    answered: Mutex<BTreeSet<IndexWish>>,
+    /// Tells the writer of wishes.
+    wished: Notify,
     /// Reads of large tables that no index served when they were first made.
     scanned: Mutex<BTreeSet<IndexWish>>,
 }
@@ -82,7 +88,9 @@ impl Replica {
                 generation: generation.into(),
                 ring: Arc::new(Ring::new(version)),
                 schemas: Mutex::new(vec![(version, schema)]),
-                wishes: Mutex::new(Vec::new()),
+                wishes: Mutex::default(),
+                answered: Mutex::default(),
+                wished: Notify::new(),
                 scanned: Mutex::default(),
             }),
         }
@@ -118,6 +126,15 @@ impl Replica {
         Subscription::new(self.shared.ring.clone())
     }
 
+    /// The steps that lead from one version to another, as far as whole steps reach.
+    pub fn steps_between(
+        &self,
+        from: StateVersion,
+        to: StateVersion,
+    ) -> Result<Vec<Arc<Advance>>, Lagged> {
+        self.shared.ring.between(from, to)
+    }
+
     /// How many kinds of reads of large tables had no index to serve them when they were first made.
     pub fn scans(&self) -> usize {
         self.shared.scanned.lock().len()
@@ -131,6 +148,8 @@ impl Replica {
             // A reader lags by a commit or two, never by a chain of schema changes.
             let surplus = schemas.len().saturating_sub(8);
             schemas.drain(..surplus);
+            // Indexes go with what they were on.
+            self.shared.answered.lock().clear();
         }
         self.shared.ring.enter(advance);
     }
@@ -148,8 +167,22 @@ impl Replica {
         self.shared.ring.announce();
     }
 
-    pub(crate) fn take_wishes(&self) -> Vec<IndexWish> {
-        std::mem::take(&mut *self.shared.wishes.lock())
+    /// Makes the indexes that readers asked for, and tells them so.
+    pub(crate) fn grant_wishes<E>(
+        &self,
+        mut make: impl FnMut(&IndexWish) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let wishes = std::mem::take(&mut *self.shared.wishes.lock());
+        for wish in wishes {
+            make(&wish)?;
+            self.shared.answered.lock().insert(wish);
+        }
+        Ok(())
+    }
+
+    /// Waits until a reader asks for an index. Each wish wakes one waiter.
+    pub(crate) async fn wished(&self) {
+        self.shared.wished.notified().await;
     }
 }
 
@@ -168,6 +201,7 @@ impl Shared {
         let mut wishes = self.wishes.lock();
         if !wishes.contains(&wish) {
             wishes.push(wish);
+            self.wished.notify_one();
         }
     }
 }

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use landfall_ivm::IndexSpec;
 use landfall_zql::{Key, Row, RowBuilder, TableId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
@@ -13,12 +15,15 @@ use super::layout::{Layout, ROW_VERSION, version_cell};
 use super::statistics::Statistic;
 use super::{
     IndexWish, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Shared, StateVersion, carried,
-    quote, read_row, sql, to_cell,
+    indexes, quote, read_row, sql, to_cell,
 };
 use crate::analyze::LARGE;
 
 /// How long a reader waits for the step of a version that it already sees.
 const STEP_WAIT: Duration = Duration::from_secs(10);
+
+/// Steps of SQLite's machine between two looks at the clock: some tenths of a millisecond.
+const DEADLINE_STEPS: i32 = 20_000;
 
 /// Reads rows, last mutation ids and results, all of one version.
 ///
@@ -33,6 +38,23 @@ pub struct Reader {
     pub(super) statistics: RefCell<BTreeMap<TableId, Statistic>>,
     /// Indexes that were asked for already.
     wished: RefCell<BTreeSet<IndexWish>>,
+    /// Indexes that are there, or not worth waiting for.
+    present: RefCell<BTreeSet<IndexWish>>,
+    deadline: Arc<Deadline>,
+}
+
+/// When a read is to be given up: nanoseconds after `base`, 0 for never.
+#[derive(Debug)]
+struct Deadline {
+    base: Instant,
+    at: AtomicU64,
+}
+
+impl Deadline {
+    fn has_passed(&self) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at != 0 && self.base.elapsed().as_nanos() as u64 >= at
+    }
 }
 
 /// A stored result of a mutation.
@@ -68,6 +90,10 @@ impl Reader {
         conn.pragma_update(None, "mmap_size", 0x7fff_0000_i64)?;
         conn.set_prepared_statement_cache_capacity(1024);
         let schema = shared.schema_at(StateVersion::MAX);
+        let deadline = Arc::new(Deadline {
+            base: Instant::now(),
+            at: AtomicU64::new(0),
+        });
         let mut reader = Reader {
             shared,
             conn,
@@ -76,7 +102,12 @@ impl Reader {
             open: false,
             statistics: RefCell::default(),
             wished: RefCell::default(),
+            present: RefCell::default(),
+            deadline: deadline.clone(),
         };
+        reader
+            .conn
+            .progress_handler(DEADLINE_STEPS, Some(move || deadline.has_passed()))?;
         reader.advance()?;
         Ok(reader)
     }
@@ -113,7 +144,8 @@ impl Reader {
         if !Arc::ptr_eq(&schema, &self.schema) {
             // Columns may have other places, and indexes are gone with what they were on.
             self.statistics.get_mut().clear();
-            self.wished.borrow_mut().clear();
+            self.wished.get_mut().clear();
+            self.present.get_mut().clear();
             self.schema = schema;
         }
         Ok(version)
@@ -127,6 +159,13 @@ impl Reader {
             self.conn.execute_batch("ROLLBACK")?;
         }
         Ok(())
+    }
+
+    /// Reads from now on fail when this time has come, until another is set.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        let since = |at: Instant| at.saturating_duration_since(self.deadline.base).as_nanos();
+        let at = deadline.map_or(0, |at| since(at).max(1) as u64);
+        self.deadline.at.store(at, Ordering::Relaxed);
     }
 
     /// The row with this row key, unless it holds a value that its column cannot carry.
@@ -232,6 +271,30 @@ impl Reader {
         }
         self.wished.borrow_mut().insert(wish);
         is_news
+    }
+
+    /// Asks for these indexes, where they are worth waiting for: on large tables, unless a unique key serves.
+    /// Gives whether the writer has dealt with all of them; until then it is to be asked again.
+    pub fn prepare(&self, indexes: &[(TableId, IndexSpec)]) -> Result<bool, ReplicaError> {
+        let mut is_ready = true;
+        for (table, IndexSpec(order)) in indexes {
+            let table = self.table(*table)?;
+            let wish = IndexWish::ordered(table.id, order);
+            if self.present.borrow().contains(&wish) {
+                continue;
+            }
+            let is_present = wish.begins_with_key(table)
+                || self.shared.answered.lock().contains(&wish)
+                || self.statistic(table.id, |statistic| statistic.rows)? < LARGE
+                || indexes::is_served(&self.conn, table, &wish)?;
+            if is_present {
+                self.present.borrow_mut().insert(wish);
+            } else {
+                self.shared.wish(wish);
+                is_ready = false;
+            }
+        }
+        Ok(is_ready)
     }
 
     /// Tells whoever runs the server that a large table is read without an index that would serve.

@@ -13,8 +13,8 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, params_from_iter};
 
 use super::{
-    IndexWish, Reader, ReplicaError, ReplicaSchema, ReplicaTable, carried, quote, read_row, sql,
-    to_cell,
+    IndexWish, Reader, ReplicaError, ReplicaSchema, ReplicaTable, carried, filter, quote, read_row,
+    sql, to_cell,
 };
 
 impl Source for Reader {
@@ -340,6 +340,7 @@ impl Range {
                 });
             }
         }
+        terms.extend(filter::condition(table, request, &mut parameters));
         let mut text = format!(
             "SELECT {} FROM {}",
             sql::columns(table),

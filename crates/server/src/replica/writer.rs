@@ -498,10 +498,7 @@ impl ReplicaWriter {
 
     /// Makes the indexes that readers asked for.
     pub fn grant_wishes(&self, replica: &Replica) -> Result<(), ReplicaError> {
-        for wish in replica.take_wishes() {
-            indexes::make(&self.conn, &self.schema, &wish)?;
-        }
-        Ok(())
+        replica.grant_wishes(|wish| indexes::make(&self.conn, &self.schema, wish))
     }
 
     fn get(&self, table: &ReplicaTable, key: &[Cell]) -> Result<Option<Vec<Cell>>, ReplicaError> {

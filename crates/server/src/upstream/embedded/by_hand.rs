@@ -29,9 +29,9 @@ impl ByHand {
     /// Publishes what was committed since the last call, and makes the indexes that readers have asked for.
     pub fn step(&mut self) -> Result<(), UpstreamError> {
         self.follower.step(&self.writer)?;
-        for wish in self.follower.replica().take_wishes() {
-            make_index(&self.writer, self.follower.schema(), &wish)?;
-        }
+        self.follower
+            .replica()
+            .grant_wishes(|wish| make_index(&self.writer, self.follower.schema(), wish))?;
         Ok(())
     }
 }

@@ -348,9 +348,9 @@ impl Worker {
             self.follower.step(&self.writer)?;
             self.seen = Some(foreign);
         }
-        for wish in self.follower.replica().take_wishes() {
-            make_index(&self.writer, self.follower.schema(), &wish)?;
-        }
+        self.follower
+            .replica()
+            .grant_wishes(|wish| make_index(&self.writer, self.follower.schema(), wish))?;
         if self.last_tidy.elapsed() >= TIDY {
             self.last_tidy = Instant::now();
             self.follower.tidy(&self.writer)?;

@@ -103,6 +103,7 @@ impl<'a> Applier<'a> {
             let event = tokio::select! {
                 event = client.recv() => Some(event?),
                 _ = tokio::time::sleep(SYNC_INTERVAL) => None,
+                _ = self.replica.wished() => None,
                 _ = stop.changed() => None,
             };
             match event {
