@@ -1,6 +1,7 @@
 /**
- * Stores of earlier schemas. A store belongs to one schema, so a deploy with another one begins with an empty store; what
- * was written offline before it still waits in the old one. Here it is sent, under the names it was stored with.
+ * Stores of earlier schemas. A store belongs to one schema, so a deploy with another one begins with an empty store. What
+ * was written offline before it still waits in the old one; here it is sent, under the names it was stored with. The rows
+ * of the old store are shown by the new client until it has rows of its own; only then the old store may go.
  */
 import {Core, type ForHost} from './core/core.js';
 import {loadBindings, type WasmSource} from './core/load.js';
@@ -26,14 +27,15 @@ export class OldStores {
   readonly #host: OldStoresHost;
   readonly #cores = new Map<string, Core>();
   readonly #empty = new Set<string>();
+  readonly #closed = new Set<string>();
+  #isUnneeded = false;
 
   constructor(host: OldStoresHost) {
     this.#host = host;
   }
 
-  /** Begins to drain the old stores beside this one; resolves when they are drained, or after a while. */
-  async drain(storageName: string): Promise<void> {
-    const names = await oldStorageNames(storageName);
+  /** Begins to drain these stores; resolves when they are drained, or after a while. */
+  async drain(names: readonly string[]): Promise<void> {
     const all = Promise.all(names.map(name => this.#drainOne(name)));
     await Promise.race([all, new Promise(resolve => setTimeout(resolve, patienceMs))]);
   }
@@ -49,6 +51,12 @@ export class OldStores {
 
   connect(auth: string | undefined): void {
     this.#cores.forEach(core => core.connect(auth));
+  }
+
+  /** The new store has rows of its own: what is drained may go. */
+  unneeded(): void {
+    this.#isUnneeded = true;
+    this.#dropEmpty();
   }
 
   close(): void {
@@ -77,11 +85,8 @@ export class OldStores {
               return this.#host.log(`An earlier store (${name}): ${effect.message}`);
             case 'closed':
               core.free();
-              // The lock of the core that is closed is let go of in its own time.
-              if (this.#empty.has(name)) {
-                setTimeout(() => void dropWhenUnused(name), 500);
-              }
-              return;
+              this.#closed.add(name);
+              return this.#dropEmpty();
           }
         };
         const options = this.#host.coreOptions(name, newClientID());
@@ -102,6 +107,15 @@ export class OldStores {
     }
   }
 
+  #dropEmpty(): void {
+    const gone = [...this.#empty].filter(name => this.#isUnneeded && this.#closed.has(name));
+    for (const name of gone) {
+      this.#empty.delete(name);
+      // The lock of the core that is closed is let go of in its own time.
+      setTimeout(() => void dropWhenUnused(name), 500);
+    }
+  }
+
   // Nothing pending, and no failure that the user has not seen.
   #giveUpWhenEmpty(name: string): void {
     const core = this.#cores.get(name);
@@ -113,7 +127,8 @@ export class OldStores {
   }
 }
 
-async function oldStorageNames(storageName: string): Promise<string[]> {
+/** The databases of earlier schemas and formats beside this one. */
+export async function oldStorageNames(storageName: string): Promise<string[]> {
   // Some browsers do not list their databases; there a page with the old code has to send what is left.
   const known = (await indexedDB.databases?.()) ?? [];
   return known.map(({name}) => name ?? '').filter(name => isEarlierStore(name, storageName));

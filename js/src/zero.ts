@@ -30,7 +30,7 @@ import {reloadPage} from './reload.js';
 import {runMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
-import {OldStores} from './old-stores.js';
+import {OldStores, oldStorageNames} from './old-stores.js';
 import {newClientID, randomBytes} from './random.js';
 import {storageName} from './storage-name.js';
 import {version} from './version.js';
@@ -314,10 +314,12 @@ export class Zero<
     }
   }
 
-  // Writes that wait in the store of an earlier schema go out before this client is given its first rows.
+  // Rows of an earlier store are shown until this client is given its first ones, and writes that wait there go out before.
   async #drainOldStores(): Promise<void> {
     try {
-      await this.#oldStores.drain(this.idbName);
+      const names = await oldStorageNames(this.idbName);
+      this.#whenCore(core => core.earlier(names));
+      await this.#oldStores.drain(names);
     } catch (error) {
       this.#log('warn', `Earlier stores could not be looked for: ${messageOf(error)}`);
     }
@@ -395,6 +397,8 @@ export class Zero<
         return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
       case 'log':
         return this.#log(effect.level, effect.message);
+      case 'earlierUnneeded':
+        return this.#oldStores.unneeded();
       case 'drained':
         return;
       case 'closed':

@@ -2,6 +2,7 @@
 //! everything that has become possible is done: rounds, runs, sends, writes, one flush.
 
 use crate::connection::{Connection, Phase};
+use crate::earlier_store::EarlierStore;
 use crate::effect::{
     CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, Outcome, TxId, ViewId,
 };
@@ -57,6 +58,7 @@ pub struct Client {
     pub(crate) tabs: Tabs,
     /// Rows of an abandoned group are shown until the new one has sent something to show.
     pub(crate) stale_rows: bool,
+    pub(crate) earlier: EarlierStore,
     pub(crate) mutations_changed: bool,
     pub(crate) loaded: bool,
     closed: bool,
@@ -115,6 +117,7 @@ impl Client {
             persistence: Persistence::default(),
             tabs: Tabs::default(),
             stale_rows: false,
+            earlier: EarlierStore::of(options.role),
             mutations_changed: false,
             loaded: false,
             closed: false,
@@ -174,6 +177,7 @@ impl Client {
                     .network(now_ms, online, &mut self.random);
                 self.act(now_ms, actions);
             }
+            Event::Earlier { answers } => self.on_earlier(now_ms, answers),
             Event::Announced { text } => self.on_announced(&text),
             Event::LockGranted { name } => self.on_lock_granted(&name),
         }

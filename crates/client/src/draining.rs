@@ -17,6 +17,7 @@ impl Client {
         if self.role != Role::Held {
             return;
         }
+        self.go_on_with_own(now_ms);
         self.role = Role::Usual;
         if self.is_loaded() {
             self.start_connection(now_ms);

@@ -293,6 +293,8 @@ pub enum Effect {
     },
     /// Nothing that was left is pending any more, or there never was a store: a draining client is of no more use.
     Drained,
+    /// The rows of stores of earlier schemas are not needed any more: this client's store has its own.
+    EarlierUnneeded,
     /// The client is closed for good: locks, timer, sockets and storage can be let go.
     Closed,
 }

@@ -21,6 +21,12 @@ pub enum Event {
         /// What came of it.
         result: Result<StoreReply, StoreFailure>,
     },
+    /// What stores of earlier schemas answered to [`crate::Client::earlier_request`]; none if there are none.
+    /// A held client whose own store is empty is not ready before this, or its release.
+    Earlier {
+        /// One answer of each store.
+        answers: Vec<Result<StoreReply, StoreFailure>>,
+    },
     /// The WebSocket is open (the server accepted the upgrade).
     SocketOpened {
         /// Which socket; events of a socket that the client has closed or replaced are ignored.

@@ -9,7 +9,7 @@ use crate::connection::PauseBounds;
 use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::{Purpose, RETRY_MS};
-use crate::stored_forms::{from_outcome, from_queue};
+use crate::stored_forms::{from_outcome, from_queue, named_ends};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
 use landfall_zql::sorted_map::SortedMap;
 
@@ -110,14 +110,30 @@ impl Client {
         }
         // Storage still holds the old group and cannot be told: from here on in memory. What is stored stays there
         // for a later session; sending it from here as well could carry it out twice.
-        self.persistence.disabled = true;
-        self.mutations.forget_stored();
+        self.go_on_in_memory();
         self.finish_restart(
             now,
             restart.new_group,
             restart.new_client,
             &SortedMap::new(),
         );
+    }
+
+    /// Storage cannot be asked any more. What it holds of this page's writes may still be sent from there, or not.
+    fn go_on_in_memory(&mut self) {
+        self.persistence.disabled = true;
+        for mutation in self.mutations.forget_stored() {
+            self.tell_uncertain(&mutation);
+        }
+    }
+
+    fn tell_uncertain(&mut self, mutation: &Mutation) {
+        self.effects.push(Effect::MutationOutcome {
+            call: mutation.call,
+            client_id: mutation.client_id.clone(),
+            mutation_id: mutation.id,
+            outcome: Outcome::Uncertain,
+        });
     }
 
     /// Another tab was told first that the server has forgotten the group, and has begun a new one in storage.
@@ -165,8 +181,7 @@ impl Client {
         let Some(loaded) = loaded else {
             // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
             // stored stays with this tab.
-            self.persistence.disabled = true;
-            self.mutations.forget_stored();
+            self.go_on_in_memory();
             let group = self.random.id();
             self.finish_restart(now, group, new_client, &SortedMap::new());
             return;
@@ -175,7 +190,7 @@ impl Client {
             true => group,
             false => loaded.head.group_id.clone(),
         };
-        let ended: Vec<MutationInfo> = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let ended: Vec<MutationInfo> = named_ends(&loaded.outcomes);
         let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
         // The calls of this page go on with the mutations that they became, also those that were about to be sent.
         for mutation in &mut queue {
@@ -225,12 +240,7 @@ impl Client {
         self.persistence.restart = None;
         let old_client = self.client_id.clone();
         for mutation in self.mutations.reidentify(&old_client, &new_client, known) {
-            self.effects.push(Effect::MutationOutcome {
-                call: mutation.call,
-                client_id: mutation.client_id.clone(),
-                mutation_id: mutation.id,
-                outcome: Outcome::Uncertain,
-            });
+            self.tell_uncertain(&mutation);
         }
         self.persistence.to_write = self
             .mutations

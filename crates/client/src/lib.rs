@@ -9,6 +9,7 @@ mod announcements;
 mod client;
 mod connection;
 mod draining;
+mod earlier_store;
 mod effect;
 mod error;
 mod event;

@@ -178,11 +178,13 @@ impl Mutations {
         self.pending.remove(place).call
     }
 
-    /// Storage has renamed what it held: only what it never had stays.
-    pub(crate) fn forget_stored(&mut self) {
+    /// Storage has renamed what it held: only what it never had stays, and what may have been sent.
+    pub(crate) fn forget_stored(&mut self) -> Vec<Mutation> {
         self.revision += 1;
-        self.pending
-            .retain(|m| !matches!(m.stored, Stored::At(_)) || m.attempted);
+        let stays = |m: &Mutation| !matches!(m.stored, Stored::At(_)) || m.attempted;
+        let (pending, forgotten) = self.pending.drain(..).partition(stays);
+        self.pending = pending;
+        forgotten
     }
 
     /// What storage says of ended mutations.

@@ -13,7 +13,8 @@ use crate::options::Role;
 use crate::pokes::Poke;
 use crate::storage_faults::Faults;
 use crate::stored_forms::{
-    from_outcome, from_queue, remembered, server_mode, to_outcome, to_patch,
+    from_outcome, from_queue, named_ends, remembered, server_mode, to_outcome, to_patch,
+    unnamed_outcome,
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
@@ -268,7 +269,12 @@ impl Client {
 
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
         match result {
-            Ok(StoreReply::Opened { loaded, .. }) => self.take_loaded(*loaded),
+            Ok(StoreReply::Opened { loaded, .. }) => {
+                if let Some(loaded) = self.wait_for_earlier(loaded) {
+                    self.take_opened(now, *loaded);
+                }
+                return;
+            }
             Err(failure) if self.open_again(now, &failure) => return,
             _ => {
                 // Nothing can be read: work in memory, and begin a group that nobody else knows.
@@ -277,6 +283,15 @@ impl Client {
                 self.visible.load(Vec::new());
             }
         }
+        self.begin(now);
+    }
+
+    pub(crate) fn take_opened(&mut self, now: f64, loaded: Loaded) {
+        self.take_loaded(loaded);
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: f64) {
         self.loaded = true;
         self.mutations_changed = true;
         // What is pending is replayed first, so that nobody sees the rows without it; but not for long.
@@ -297,25 +312,20 @@ impl Client {
             .map(|client| client.client_id.clone())
             .collect();
         let queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
-        let ended = loaded.outcomes.iter().cloned().map(from_outcome).collect();
+        let ended = named_ends(&loaded.outcomes);
         let owners: SortedSet<String> = queue
             .iter()
             .map(|mutation| mutation.client_id.clone())
             .collect();
         self.mutations.load(head.last_mutation_ids, queue, ended);
+        let was_given = loaded.was_given();
         let state = loaded.into_server_state();
         self.queries.load(state.queries.got);
-        let tables = self
-            .schema
-            .iter()
-            .map(|(table, _)| table)
-            .collect::<Vec<_>>();
-        let rows = tables
-            .into_iter()
-            .zip(state.tables)
-            .flat_map(|(table, rows)| rows.into_iter().map(move |row| (table, row)))
-            .collect();
+        let rows = self.rows_to_show(was_given, state.tables);
         self.visible.load(rows);
+        if was_given {
+            self.tell_unneeded();
+        }
         for client in clients.into_iter().chain(owners) {
             self.watch(&client);
         }
@@ -329,6 +339,7 @@ impl Client {
         let outcomes = settled
             .iter()
             .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
+            .chain(self.outcomes_of_others(&poke, settled))
             .collect::<Vec<_>>();
         let mut acks: SortedMap<String, u64> = SortedMap::new();
         for (client, id) in &poke.result_changes {
@@ -356,6 +367,18 @@ impl Client {
         self.ask_store(Purpose::Poke { acks, outcomes }, op);
     }
 
+    /// Failures of mutations that only the tab that made them knows, because it could not store them. It may learn from
+    /// storage that they are over, and must not take them for done.
+    fn outcomes_of_others(&self, poke: &Poke, settled: &[Settled]) -> Vec<StoredOutcome> {
+        let known = |key: &MutationKey| settled.iter().any(|end| end.mutation.key() == *key);
+        poke.results
+            .iter()
+            .filter(|(key, _)| key.0 != self.client_id && !known(key))
+            .filter(|(key, _)| !self.tabs.dead().contains(&key.0))
+            .filter_map(|(key, outcome)| unnamed_outcome(key, outcome))
+            .collect()
+    }
+
     /// Whether a poke is on its way into storage.
     pub(crate) fn poke_store_in_flight(&self) -> bool {
         self.persistence
@@ -376,6 +399,7 @@ impl Client {
                 self.acknowledge(acks);
                 self.fold_if_needed(&head);
                 self.persistence.log_next = head.log_next;
+                self.tell_unneeded();
                 if let Some(cookie) = head.cookie {
                     self.announce_poke(cookie);
                 }

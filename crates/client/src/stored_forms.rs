@@ -1,7 +1,7 @@
 //! What is stored, in the client's terms and back.
 
 use crate::effect::{ErrorSource, MutationError, MutationInfo, Outcome};
-use crate::mutations::{Mutation, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::pokes::Poke;
 use crate::queries::QueryChange;
 use landfall_ivm::Layer;
@@ -78,7 +78,22 @@ pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
     }
 }
 
+/// The outcomes that the application is shown: of the others only the tab that made them knows what they are.
+pub(crate) fn named_ends(outcomes: &[StoredOutcome]) -> Vec<MutationInfo> {
+    let named = outcomes.iter().filter(|outcome| !outcome.name.is_empty());
+    named.cloned().map(from_outcome).collect()
+}
+
 pub(crate) fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<StoredOutcome> {
+    Some(StoredOutcome {
+        name: mutation.name.clone(),
+        args: mutation.args_json.clone(),
+        ..unnamed_outcome(&mutation.key(), outcome)?
+    })
+}
+
+/// As [`to_outcome`], of a mutation of which nothing but its key is known here.
+pub(crate) fn unnamed_outcome(key: &MutationKey, outcome: &Outcome) -> Option<StoredOutcome> {
     let ending = match outcome {
         Outcome::Confirmed => return None,
         Outcome::Uncertain => Ending::Uncertain,
@@ -87,10 +102,10 @@ pub(crate) fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<Store
         },
     };
     Some(StoredOutcome {
-        client_id: mutation.client_id.clone(),
-        id: mutation.id,
-        name: mutation.name.clone(),
-        args: mutation.args_json.clone(),
+        client_id: key.0.clone(),
+        id: key.1,
+        name: String::new(),
+        args: "[]".to_owned(),
         ending,
     })
 }

@@ -20,7 +20,9 @@ use crate::request::{
 pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
     let mut reads = vec![key::get(StoreName::Head, key::HEAD)];
     match &request.op {
-        StoreOp::Open(_) | StoreOp::Load { .. } => reads.extend(load::reads()),
+        StoreOp::Open(_) | StoreOp::Load { .. } | StoreOp::ReadEarlier { .. } => {
+            reads.extend(load::reads());
+        }
         StoreOp::ReadLog { from, .. } => {
             reads.push(Read::Range {
                 store: StoreName::Log,
@@ -77,15 +79,20 @@ pub(crate) fn decide(
         }
         StoreOp::Repair(repair) => return repair::repair(head.as_deref(), repair, results),
         StoreOp::OpenQueue => return load::open_queue(head.as_deref(), results),
+        StoreOp::ReadEarlier { schema } => {
+            return load::read_earlier(head.as_deref(), schema, results);
+        }
         StoreOp::Open(open) => {
             return load::open(&request.group_id, open, head.as_deref(), results);
         }
         _ => in_group(head.as_deref(), &request.group_id)?,
     };
     match &request.op {
-        StoreOp::Open(_) | StoreOp::OpenQueue | StoreOp::Repair(_) | StoreOp::Erase => {
-            Err(StoreFailure::Contract)
-        }
+        StoreOp::Open(_)
+        | StoreOp::OpenQueue
+        | StoreOp::ReadEarlier { .. }
+        | StoreOp::Repair(_)
+        | StoreOp::Erase => Err(StoreFailure::Contract),
         StoreOp::Confirm(confirm) => append::confirm_only(head, confirm, results),
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),

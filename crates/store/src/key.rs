@@ -62,11 +62,20 @@ pub(crate) fn all(store: StoreName) -> Read {
 
 /// Any one mutation of a client: is there one at all?
 pub(crate) fn any_of_client(store: StoreName, client_id: &str) -> Read {
+    of_client(store, client_id, Some(1))
+}
+
+/// All mutations of a client.
+pub(crate) fn all_of_client(store: StoreName, client_id: &str) -> Read {
+    of_client(store, client_id, None)
+}
+
+fn of_client(store: StoreName, client_id: &str, limit: Option<u32>) -> Read {
     Read::Range {
         store,
         from: mutation(client_id, 0),
         until: Some(after_client(client_id)),
-        limit: Some(1),
+        limit,
     }
 }
 

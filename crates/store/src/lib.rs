@@ -22,6 +22,7 @@ mod page;
 mod patch;
 mod queue;
 mod request;
+mod schema_change;
 mod stored_schema;
 
 pub use cookie_order::compare as compare_cookies;
@@ -39,3 +40,4 @@ pub use request::{
     Mode, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply,
     StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
+pub use schema_change::EarlierRows;

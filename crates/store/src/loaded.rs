@@ -68,6 +68,13 @@ impl Loaded {
         ServerState { tables, queries }
     }
 
+    /// Whether the server has given anything yet.
+    pub fn was_given(&self) -> bool {
+        let gives =
+            |record: &LogRecord| !record.patch.rows.is_empty() || !record.patch.got.is_empty();
+        !self.pages.is_empty() || !self.queries.got.is_empty() || self.log.iter().any(gives)
+    }
+
     /// Log records that are not folded, in order.
     pub fn log(&self) -> &[LogRecord] {
         &self.log

@@ -103,7 +103,7 @@ pub struct StoredOutcome {
     pub client_id: String,
     /// The number in the client's sequence.
     pub id: u64,
-    /// The mutator's name; empty if nobody knew it any more.
+    /// The mutator's name; empty if whoever was told of it did not know the mutation: only the client that made it does.
     pub name: String,
     /// JSON text of the argument list; `[]` if nobody knew it any more.
     pub args: String,

@@ -16,6 +16,7 @@ use crate::loaded::Loaded;
 use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
+use crate::schema_change::EarlierRows;
 use landfall_zql::Schema;
 use landfall_zql::sorted_map::SortedMap;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub enum StoreOp {
     Open(Open),
     /// Read what users made in a store of any schema, rows left out. The group must be there; whichever it is, is told.
     OpenQueue,
+    /// Read the rows of a store of any schema, as far as they are rows of this one. The group is whichever is there.
+    ReadEarlier {
+        /// The schema of the code that runs.
+        schema: Arc<Schema>,
+    },
     /// Take last mutation ids and outcomes without rows and cookie.
     Confirm(Confirm),
     /// Read everything, for a fold or after the store went ahead of this tab.
@@ -221,6 +227,8 @@ pub enum StoreReply {
     },
     /// To [`StoreOp::Load`].
     Loaded(Box<Loaded>),
+    /// To [`StoreOp::ReadEarlier`].
+    Earlier(EarlierRows),
     /// To [`StoreOp::ReadLog`].
     Log {
         /// Where the store stands.
@@ -433,6 +441,7 @@ impl StoreRequest {
     pub fn mode(&self) -> Mode {
         match self.op {
             StoreOp::OpenQueue
+            | StoreOp::ReadEarlier { .. }
             | StoreOp::Load { .. }
             | StoreOp::ReadLog { .. }
             | StoreOp::ReadQueue

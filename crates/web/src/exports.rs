@@ -163,6 +163,11 @@ impl Core {
         })
     }
 
+    /// Tells a client with the role `held` the names of the databases of earlier schemas; it reads what they hold.
+    pub fn earlier(&self, names: Vec<String>) {
+        self.host.ask_earlier(&names);
+    }
+
     /// A client with the role `held` may connect.
     pub fn release(&self) -> Result<(), Error> {
         self.call(|client, now| {

@@ -119,6 +119,15 @@ impl Host {
         self.outbox.borrow_mut().take()
     }
 
+    /// Asks stores of earlier schemas for the client.
+    pub(crate) fn ask_earlier(&self, names: &[String]) {
+        let request = self.read(Client::earlier_request);
+        let weak = self.weak.clone();
+        crate::earlier::ask(names, &request, move |answers| {
+            tell(&weak, Event::Earlier { answers });
+        });
+    }
+
     // Something happened in the page. Within `carry_out` it waits its turn.
     fn event(&self, event: Event) {
         self.arrived.borrow_mut().push_back(event);

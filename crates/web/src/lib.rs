@@ -23,6 +23,7 @@
 
 mod clock;
 mod database;
+mod earlier;
 mod exports;
 mod host;
 mod outgoing;

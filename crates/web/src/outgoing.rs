@@ -103,6 +103,8 @@ pub(crate) enum Outgoing {
     },
     /// A draining client has nothing left to send.
     Drained,
+    /// The rows of the stores of earlier schemas are not needed any more.
+    EarlierUnneeded,
     /// The client is closed and has let go of everything.
     Closed,
 }
@@ -220,6 +222,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         },
         Effect::StorageProblem { kind, message } => Outgoing::StorageProblem { kind, message },
         Effect::Drained => Outgoing::Drained,
+        Effect::EarlierUnneeded => Outgoing::EarlierUnneeded,
         Effect::Log { level, message } => Outgoing::Log { level, message },
         Effect::Store { .. }
         | Effect::OpenSocket { .. }

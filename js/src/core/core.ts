@@ -175,6 +175,11 @@ export class Core {
     this.#run(raw => raw.connect(auth));
   }
 
+  /** A core with the role `held` reads what these databases of earlier schemas hold. */
+  earlier(names: readonly string[]): void {
+    this.#run(raw => raw.earlier([...names]));
+  }
+
   /** A core with the role `held` may connect. */
   release(): void {
     this.#run(raw => raw.release());

@@ -17,4 +17,5 @@ export type HostEffect = { "type": "flush" }
   | { "type": "storageProblem", kind: 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other', message: string, }
   | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, }
   | { "type": "drained" }
+  | { "type": "earlierUnneeded" }
   | { "type": "closed" };

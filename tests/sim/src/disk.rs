@@ -37,6 +37,17 @@ impl Disk {
         self.0.borrow().store.clone()
     }
 
+    /// Another disk with the same content.
+    pub fn copy(&self) -> Disk {
+        let store = self.0.borrow().store.snapshot();
+        let safe = store.snapshot();
+        Disk(Rc::new(RefCell::new(Content {
+            store,
+            safe,
+            unsafe_tail: Vec::new(),
+        })))
+    }
+
     /// Carries out a request.
     pub fn execute(
         &self,

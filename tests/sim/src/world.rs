@@ -4,7 +4,7 @@
 //! that the dice choose, so that everything may come before or after everything else.
 
 use crate::dice::Dice;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFault};
 use crate::host::{Mutator, Tab};
 use crate::network::Wire;
 use crate::server::{ConnectionId, Server};
@@ -138,6 +138,23 @@ impl World {
         self.inboxes.insert(id, VecDeque::new());
         self.collect(id);
         id
+    }
+
+    /// Tells a held tab what the stores of these browsers, made by earlier code, hold.
+    pub fn tell_earlier(&mut self, id: TabId, browsers: &[BrowserId]) {
+        let disks: Vec<Disk> = browsers
+            .iter()
+            .map(|browser| self.browsers[*browser].disk.clone())
+            .collect();
+        self.with_tab(id, |tab| {
+            let request = tab.client.earlier_request();
+            let answers = disks
+                .iter()
+                .map(|disk| disk.execute(&request, DiskFault::None))
+                .collect();
+            tab.event(Event::Earlier { answers });
+            true
+        });
     }
 
     /// A tab dies without a word: what it had not stored or sent is gone, its locks are free.

@@ -1,8 +1,9 @@
 //! After a deploy: mutators that are gone, and a schema with another store.
 
-use landfall_client::{Outcome, Role};
+use landfall_client::{Options, Outcome, Role};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
 use landfall_sim::world::{TabId, World};
+use landfall_store::StoreName;
 use serde_json::{Value, json};
 
 fn note(id: &str) -> Value {
@@ -43,20 +44,30 @@ fn world(writes: &[&str]) -> World {
     world
 }
 
+/// The options of the new release.
+fn next(role: Role) -> impl Fn(&mut Options) {
+    move |options| {
+        options.schema_json = NEXT_SCHEMA.into();
+        options.role = role;
+    }
+}
+
 /// The page of the new release: a held client on a store of its own, and one that drains the old store.
 fn deploy(world: &mut World) -> (TabId, TabId) {
     let fresh = world.add_browser();
-    let change = |role| {
-        move |options: &mut landfall_client::Options| {
-            options.schema_json = NEXT_SCHEMA.into();
-            options.role = role;
-        }
-    };
-    let held = world.open_tab_as(fresh, 0.0, change(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
     let tab = world.tabs.get_mut(&held).expect("it lives");
     tab.view(QUERIES[0], named(0));
-    let draining = world.open_tab_as(0, 0.0, change(Role::Draining), |_| {});
+    world.tell_earlier(held, &[0]);
+    let draining = world.open_tab_as(0, 0.0, next(Role::Draining), |_| {});
     (held, draining)
+}
+
+fn release(world: &mut World, held: TabId) {
+    let tab = world.tabs.get_mut(&held).expect("it lives");
+    tab.client.release(tab.now);
+    tab.pump();
+    world.settle();
 }
 
 fn drained(world: &World, id: TabId) -> bool {
@@ -83,11 +94,7 @@ fn writes_in_the_store_of_the_old_schema_are_sent_once_before_the_new_one_connec
     world.pass(60_000.0);
     assert!(drained(&world, draining));
     assert_eq!(world.server.executed.len(), 3);
-    shows(&mut world, held, &[]);
-    let tab = world.tabs.get_mut(&held).expect("it lives");
-    tab.client.release(tab.now);
-    tab.pump();
-    world.settle();
+    release(&mut world, held);
     shows(&mut world, held, &["a", "b", "c"]);
     // The failure is there to be read, also when the old store is opened again.
     world.kill_tab(draining);
@@ -100,6 +107,123 @@ fn writes_in_the_store_of_the_old_schema_are_sent_once_before_the_new_one_connec
         "{infos:?}"
     );
     assert_eq!(world.server.executed.len(), 3);
+}
+
+fn unneeded(world: &World, id: TabId) -> bool {
+    let notes = &world.tabs[&id].notes;
+    notes.contains(&"EarlierUnneeded".to_owned())
+}
+
+#[test]
+fn rows_of_the_old_store_are_shown_until_the_server_gives_those_of_the_new_schema() {
+    let mut world = world(&[]);
+    let (held, draining) = deploy(&mut world);
+    world.pass(20_000.0);
+    assert!(drained(&world, draining), "there is nothing to send");
+    shows(&mut world, held, &["a"]);
+    let tab = &world.tabs[&held];
+    assert_eq!(tab.decoder.rows.len(), 1);
+    let view = *tab.decoder.views.keys().next().expect("a view");
+    assert_eq!(tab.decoder.status(view), 0, "nobody says that this is all");
+    assert!(!unneeded(&world, held));
+    let fresh = world.homes[&held];
+    let given = |world: &World| {
+        let disk = world.browsers[fresh].disk.store();
+        disk.values(StoreName::Log).len() + disk.values(StoreName::Pages).len()
+    };
+    assert_eq!(given(&world), 0, "it is stored where it came from only");
+    // Closed and opened again before the server was there: the same.
+    world.kill_tab(held);
+    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    world.tell_earlier(held, &[0]);
+    let tab = world.tabs.get_mut(&held).expect("it lives");
+    let view = tab.view(QUERIES[0], named(0));
+    shows(&mut world, held, &["a"]);
+    // What happened at the server meanwhile comes as a difference.
+    let handle = world.tabs[&held].decoder.views[&view.0].list[0].handle;
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "b"})));
+    world.network_up();
+    release(&mut world, held);
+    shows(&mut world, held, &["a", "b"]);
+    let tab = &world.tabs[&held];
+    assert_eq!(tab.decoder.status(view.0), 1);
+    assert_eq!(tab.decoder.views[&view.0].list[0].handle, handle);
+    assert!(unneeded(&world, held) && given(&world) > 0);
+    // From now on the store speaks for itself.
+    world.kill_tab(held);
+    world.network_down();
+    world.server.commit(|rows| rows.remove("note", "a"));
+    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    shows(&mut world, held, &["a", "b"]);
+    assert!(unneeded(&world, held));
+}
+
+#[test]
+fn rows_of_the_old_store_that_the_user_may_not_see_any_more_go_with_the_first_answer() {
+    let mut world = world(&[]);
+    let (held, _) = deploy(&mut world);
+    shows(&mut world, held, &["a"]);
+    world.server.set_permission(Some(|_| false));
+    world.network_up();
+    release(&mut world, held);
+    shows(&mut world, held, &[]);
+}
+
+#[test]
+fn the_newest_of_several_old_stores_is_shown_and_damaged_ones_are_passed_over() {
+    let mut world = world(&[]);
+    let newer = world.add_browser();
+    world.network_up();
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "b"})));
+    let id = world.open_tab_in(newer, 5_000.0);
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.view(QUERIES[0], named(0));
+    world.settle();
+    world.kill_tab(id);
+    let damaged = world.add_browser();
+    world.browsers[damaged].disk = world.browsers[newer].disk.copy();
+    world.browsers[damaged].disk.damage(StoreName::Log, |_| 0);
+    let fresh = world.add_browser();
+    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    world.tell_earlier(held, &[damaged, newer, 0]);
+    shows(&mut world, held, &["a", "b"]);
+    let notes = &world.tabs[&held].notes;
+    let told = |note: &String| note.contains("an earlier store cannot be read");
+    assert!(notes.iter().any(told), "{notes:?}");
+}
+
+#[test]
+fn a_write_on_rows_of_the_old_store_is_kept() {
+    let mut world = world(&[]);
+    let (held, _) = deploy(&mut world);
+    let tab = world.tabs.get_mut(&held).expect("it lives");
+    tab.mutate("upsert", &json!({"row": {"id": "a", "kind": "blue"}}));
+    tab.mutate("remove", &json!({"row": {"id": "x"}}));
+    world.settle();
+    shows(&mut world, held, &["a"]);
+    world.network_up();
+    release(&mut world, held);
+    world.pass(5_000.0);
+    assert_eq!(world.server.applied().len(), 2);
+    shows(&mut world, held, &["a"]);
+}
+
+#[test]
+fn a_held_client_that_is_told_of_no_old_store_begins_empty() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let held = world.open_tab_as(0, 0.0, next(Role::Held), |_| {});
+    assert!(!world.tabs[&held].ready, "it waits for the host");
+    world.tell_earlier(held, &[]);
+    assert!(world.tabs[&held].ready);
+    // Released without having been told, it waits no longer.
+    let fresh = world.add_browser();
+    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    release(&mut world, held);
+    assert!(world.tabs[&held].ready);
 }
 
 #[test]
@@ -135,10 +259,7 @@ fn without_a_store_there_is_nothing_to_drain() {
     world.settle();
     assert!(drained(&world, draining));
     let disk = world.browsers[0].disk.store();
-    assert!(
-        disk.values(landfall_store::StoreName::Head).is_empty(),
-        "none was made"
-    );
+    assert!(disk.values(StoreName::Head).is_empty(), "none was made");
 }
 
 #[test]

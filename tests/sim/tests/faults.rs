@@ -1,5 +1,6 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
+use landfall_client::Outcome;
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::Tab;
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
@@ -77,6 +78,37 @@ fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
         assert_eq!(world.tabs[&id].client.mutations().len(), 1);
         arrives(&mut world, 1, &["a", "b"]);
     }
+}
+
+#[test]
+fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain() {
+    let (mut world, first) = world();
+    let second = open(&mut world);
+    let call = tab(&mut world, second).mutate("upsert", &note("c"));
+    world.settle();
+    tab(&mut world, second).frozen = true;
+    world.server.forget_all();
+    world.network_up();
+    world.pass(5_000.0);
+    assert_eq!(world.server.executed.len(), 2, "the first tab sends both");
+    // The second one learns of the other group when it stores something, and cannot read it.
+    let stalled = tab(&mut world, second);
+    stalled.frozen = false;
+    stalled.manual_storage = true;
+    stalled.mutate("upsert", &note("d"));
+    stalled.commit_one();
+    stalled.hear_one();
+    stalled.pump();
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    tab(&mut world, second).manual_storage = false;
+    world.settle();
+    told(&world, second, "Damaged");
+    assert_eq!(
+        world.tabs[&second].ends.get(&call),
+        Some(&Outcome::Uncertain)
+    );
+    world.kill_tab(first);
+    arrives(&mut world, 3, &["a", "b", "c", "d"]);
 }
 
 #[test]

@@ -543,9 +543,14 @@ fn random_worlds_keep_the_promises() {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             let text: String = text.unwrap_or_default().chars().take(300).collect();
-            failures.push(format!("LANDFALL_SEED={seed}: {text}"));
+            let failure = format!("LANDFALL_SEED={seed}: {text}");
+            eprintln!("{failure}");
+            failures.push(failure);
         }
         seed += 1;
+        if (seed - first).is_multiple_of(1000) {
+            eprintln!("{} seeds, {} fail", seed - first, failures.len());
+        }
     }
     eprintln!("{} seeds", seed - first);
     assert!(

@@ -154,6 +154,34 @@ fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
 }
 
 #[test]
+fn a_failure_of_a_write_that_could_not_be_stored_is_not_taken_for_success() {
+    let mut world = world();
+    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    tab.storage_fails = true;
+    let call = tab.mutate("refused", &note("a"));
+    assert!(matches!(tab.durable.get(&call), Some(Err(_))));
+    world.cut_off.insert(a);
+    world.lose_answers(a);
+    assert_eq!(world.server.executed.len(), 1);
+    // The other tab is told of a failure of something it has never heard of, and stores that it is over.
+    world.settle();
+    world.tabs.get_mut(&a).expect("it lives").storage_fails = false;
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "b"})));
+    world.pass(40_000.0);
+    check(&mut world, a, &["b"]);
+    let end = world.tabs[&a].ends.get(&call);
+    assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
+    // Nobody else shows it: they do not know what it was.
+    assert!(world.tabs[&b].client.mutations().is_empty());
+    world.kill_tab(b);
+    let b = open_with_view(&mut world);
+    assert!(world.tabs[&b].client.mutations().is_empty());
+}
+
+#[test]
 fn a_token_that_comes_while_the_old_one_is_refused_is_tried() {
     let mut world = world();
     world.server.set_token(Some("new".into()));

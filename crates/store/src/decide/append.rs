@@ -14,13 +14,11 @@ use crate::request::{
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
 
-/// The queue rows of mutations that failed: they know what was called.
+/// The queue rows of mutations that failed, since they know what was called, and what is stored of their ends.
 pub(super) fn outcome_reads(outcomes: &[StoredOutcome]) -> impl Iterator<Item = Read> {
-    outcomes.iter().map(|outcome| {
-        key::get(
-            StoreName::Queue,
-            key::mutation(&outcome.client_id, outcome.id),
-        )
+    outcomes.iter().flat_map(|outcome| {
+        let key = key::mutation(&outcome.client_id, outcome.id);
+        [StoreName::Queue, StoreName::Outcomes].map(|store| key::get(store, key.clone()))
     })
 }
 
@@ -215,9 +213,16 @@ fn put_outcomes(
     let mut writes = Vec::new();
     for outcome in outcomes {
         let mut outcome = outcome.clone();
-        if let Some(queued) = results.maybe(StoreName::Queue, QueuedMutation::decode)? {
-            outcome.name = queued.name;
-            outcome.args = queued.args;
+        let queued = results.maybe(StoreName::Queue, QueuedMutation::decode)?;
+        let known = results.value()?;
+        match queued {
+            Some(queued) => {
+                outcome.name = queued.name;
+                outcome.args = queued.args;
+            }
+            // Who knows less does not replace what is known.
+            None if outcome.name.is_empty() && known.is_some() => continue,
+            None => {}
         }
         let key = key::mutation(&outcome.client_id, outcome.id);
         writes.push(key::put(StoreName::Outcomes, key, outcome.encode()));

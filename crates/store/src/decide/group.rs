@@ -25,10 +25,13 @@ pub(super) fn touch(
     Ok(done(writes.into_iter().collect()))
 }
 
-/// For each client: has it a queued mutation, has it an outcome?
+/// For each client: has it a queued mutation, and which outcomes?
 pub(super) fn remove_reads(client_ids: &[String]) -> impl Iterator<Item = Read> {
     client_ids.iter().flat_map(|id| {
-        [StoreName::Queue, StoreName::Outcomes].map(|store| key::any_of_client(store, id))
+        [
+            key::any_of_client(StoreName::Queue, id),
+            key::all_of_client(StoreName::Outcomes, id),
+        ]
     })
 }
 
@@ -39,8 +42,10 @@ pub(super) fn remove(
 ) -> Result<Decision, StoreFailure> {
     let mut removed = Vec::new();
     for client_id in client_ids {
-        let (queued, outcomes) = (results.values()?, results.values()?);
-        if queued.is_empty() && outcomes.is_empty() {
+        let queued = results.values()?;
+        let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
+        // Outcomes without a name are there for their client alone.
+        if queued.is_empty() && outcomes.iter().all(|outcome| outcome.name.is_empty()) {
             removed.push(client_id.clone());
         }
     }
@@ -59,6 +64,11 @@ pub(super) fn remove(
             key: id.as_bytes().to_vec(),
         })
         .collect();
+    writes.extend(removed.iter().map(|id| WriteOp::DeleteRange {
+        store: StoreName::Outcomes,
+        from: key::mutation(id, 0),
+        until: key::after_client(id),
+    }));
     for client_id in &removed {
         head.last_mutation_ids.remove(client_id);
     }

@@ -9,6 +9,7 @@ use crate::page::{Page, QuerySets};
 use crate::patch::LogRecord;
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::{Decision, Open, Read, StoreName, StoreReply};
+use crate::schema_change::{EarlierRows, carry_over};
 use crate::stored_schema;
 use landfall_zql::Schema;
 use landfall_zql::sort::sort_by;
@@ -43,7 +44,7 @@ pub(super) fn open(
     let mut loaded = match head {
         Some(head) => {
             let head = Head::decode(head).map_err(corrupt(StoreName::Head))?;
-            read_all(head, &open.schema, results)?
+            read_same_schema(head, &open.schema, results)?
         }
         None => {
             let head = Head::new(group_id.to_owned());
@@ -115,10 +116,33 @@ pub(super) fn load(
     schema: &Arc<Schema>,
     results: Results,
 ) -> Result<Decision, StoreFailure> {
-    let loaded = read_all(head, schema, results)?;
+    let loaded = read_same_schema(head, schema, results)?;
     Ok(Decision {
         writes: Vec::new(),
         reply: StoreReply::Loaded(Box::new(loaded)),
+    })
+}
+
+/// The rows of a store of whatever schema, as far as they are rows of this one.
+pub(super) fn read_earlier(
+    head: Option<&[u8]>,
+    schema: &Schema,
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let head = Head::decode(head.ok_or(StoreFailure::NotOpen)?);
+    let head = head.map_err(corrupt(StoreName::Head))?;
+    let stored = results.maybe(StoreName::Head, stored_schema::decode)?;
+    let stored = Arc::new(stored.ok_or(StoreFailure::OtherSchema)?);
+    let loaded = read_all(head, &stored, results)?;
+    let seen = loaded.clients.iter().map(|client| client.seen);
+    let seen = seen.fold(0.0, f64::max);
+    let rows = EarlierRows {
+        tables: carry_over(&stored, schema, loaded.into_server_state().tables),
+        seen,
+    };
+    Ok(Decision {
+        writes: Vec::new(),
+        reply: StoreReply::Earlier(rows),
     })
 }
 
@@ -156,7 +180,7 @@ fn empty(head: Head, schema: &Arc<Schema>) -> Loaded {
     }
 }
 
-fn read_all(
+fn read_same_schema(
     head: Head,
     schema: &Arc<Schema>,
     mut results: Results,
@@ -165,6 +189,15 @@ fn read_all(
     if stored.as_ref() != Some(&**schema) {
         return Err(StoreFailure::OtherSchema);
     }
+    read_all(head, schema, results)
+}
+
+/// Everything after the schema, which is known to be this one.
+fn read_all(
+    head: Head,
+    schema: &Arc<Schema>,
+    mut results: Results,
+) -> Result<Loaded, StoreFailure> {
     let queries = results
         .maybe(StoreName::Pages, QuerySets::decode)?
         .unwrap_or_default();
