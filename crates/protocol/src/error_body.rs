@@ -243,6 +243,19 @@ impl ErrorBody {
         })
     }
 
+    /// The same, after a pause: many clients that are told at once come back apart from each other.
+    pub fn rehome_after(message: impl Into<String>, pause_ms: u64) -> Self {
+        let pause = JsNumber::new(pause_ms as f64);
+        Self::Backoff(BackoffError {
+            kind: ErrorKind::Rehome,
+            message: message.into(),
+            min_backoff_ms: pause,
+            max_backoff_ms: pause,
+            reconnect_params: None,
+            origin: Some(Origin::ZeroCache),
+        })
+    }
+
     /// What it is about.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -13,10 +13,11 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::auth::{Policy, PolicyError, TokenVerifier};
-use crate::config::{Config, UpstreamAddress};
-use crate::cvr::{CvrError, CvrStore, SqliteCvr, StateVersion};
+use crate::config::{Config, CvrAddress, UpstreamAddress};
+use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
 use crate::http::{self, HttpContext};
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
@@ -25,8 +26,10 @@ use crate::replica::Replica;
 use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
 use crate::upstream::{Started, State, Upstream, UpstreamError, embedded, postgres};
 
-/// How long connections have to end when the server stops.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long the server takes to stop, at most.
+const GRACE: Duration = Duration::from_secs(12);
+/// The part of it that connections have to take what waits for them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Records of groups that nobody used for so long are dropped; their clients start afresh, and lose nothing.
 const GROUP_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -49,12 +52,15 @@ pub enum ServerError {
     Upstream(#[from] UpstreamError),
     /// The records.
     #[error("{}: {source}", path.display())]
-    Cvr {
+    CvrFile {
         /// Their file.
         path: PathBuf,
         /// Why.
         source: CvrError,
     },
+    /// The records, which are in Postgres.
+    #[error(transparent)]
+    Cvr(#[from] CvrError),
     /// The query pool.
     #[error(transparent)]
     Pool(#[from] WorkerError),
@@ -78,6 +84,7 @@ pub struct Running {
     /// Its query pool.
     pub pool: PoolHandle,
     registry: Arc<Registry>,
+    pusher: Arc<Pusher>,
     upstream: Arc<dyn Upstream>,
     stopping: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -126,6 +133,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         policy: policy.clone(),
         enable_crud: config.enable_crud,
         limit: config.mutation_limit,
+        workers: parking_lot::Mutex::default(),
     });
     let rules = Arc::new(ServerRules {
         pool: pool.clone(),
@@ -138,7 +146,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         cvr: cvr.clone(),
         pool: pool.clone(),
         endpoints,
-        pusher,
+        pusher: pusher.clone(),
     };
     let (stopping, stopped) = watch::channel(false);
     let registry = Registry::new(Arc::new(session));
@@ -163,6 +171,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         address,
         pool,
         registry,
+        pusher,
         upstream,
         stopping,
         serving,
@@ -180,30 +189,34 @@ impl Running {
         }
     }
 
-    /// Ends connections, stores what is to be stored, and stops following the database.
+    /// Sends the connections away, carries out what they have pushed, stores what is to be stored, and stops following
+    /// the database. Returns within a bound; what is not done by then is done again when clients come back.
     pub async fn shutdown(mut self) {
+        let deadline = Instant::now() + GRACE;
         // An error says that nobody listens, which is what is wanted.
         let _ = self.stopping.send(true);
-        if tokio::time::timeout(GRACE, &mut self.serving)
+        if tokio::time::timeout(LAST_WORDS, &mut self.serving)
             .await
             .is_err()
         {
             tracing::warn!("some connections did not end in time");
             self.serving.abort();
         }
-        if tokio::time::timeout(GRACE, self.registry.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some client groups did not end in time");
-        }
-        self.pool.stop();
-        if tokio::time::timeout(GRACE, self.upstream.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the database connection did not end in time");
-        }
+        within(deadline, "client groups", self.registry.shutdown()).await;
+        within(deadline, "mutations under way", self.pusher.drained()).await;
+        within(deadline, "the query pool", self.pool.stop()).await;
+        within(
+            deadline,
+            "the database connection",
+            self.upstream.shutdown(),
+        )
+        .await;
+    }
+}
+
+async fn within(deadline: Instant, what: &str, work: impl Future<Output = ()>) {
+    if tokio::time::timeout_at(deadline, work).await.is_err() {
+        tracing::warn!("{what} did not end in time");
     }
 }
 
@@ -242,10 +255,18 @@ async fn start_upstream(config: &Config) -> Result<Started, UpstreamError> {
 }
 
 fn open_cvr(config: &Config) -> Result<Arc<dyn CvrStore>, ServerError> {
-    let path = config.cvr_file.clone();
-    match SqliteCvr::open(&path) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(source) => Err(ServerError::Cvr { path, source }),
+    match &config.cvr {
+        CvrAddress::Postgres(url) => {
+            let store = PostgresCvr::open(url.expose(), &config.cvr_schema())?;
+            Ok(Arc::new(store))
+        }
+        CvrAddress::File(path) => match SqliteCvr::open(path) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(source) => {
+                let path = path.clone();
+                Err(ServerError::CvrFile { path, source })
+            }
+        },
     }
 }
 
@@ -302,6 +323,10 @@ struct ServerRules {
 impl Rules for ServerRules {
     fn pool_version(&self) -> StateVersion {
         self.pool.version()
+    }
+
+    fn want_version(&self, version: StateVersion) {
+        self.replica.want(version);
     }
 
     fn check_schema(&self, schema: &ClientSchema) -> Result<(), String> {

@@ -1,14 +1,11 @@
-//! Client groups over time: lost records, dead clients, slow sockets, random histories.
+//! Client groups over time: lost records, dead clients, slow sockets.
 
 mod world;
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
-use world::{Backend, Client, World, issue_op};
+use world::{Backend, World, issue_op};
 
 scenarios!(
     a_group_that_is_not_known_any_more_starts_afresh,
@@ -18,7 +15,6 @@ scenarios!(
     a_slow_client_holds_up_nobody,
     changes_during_a_long_hydration_are_not_lost,
     a_new_column_reaches_the_clients,
-    clients_equal_sql_whatever_happens,
 );
 
 fn issues() -> Json {
@@ -269,205 +265,4 @@ async fn a_new_column_reaches_the_clients(backend: Backend) {
         .await;
     assert_eq!(client.poke().await.rows(), ["put:issue:i2"]);
     world.end().await;
-}
-
-/// A query and the SQL that gives the ids of its rows, `table:id`.
-fn query(n: usize) -> (String, Json, &'static str) {
-    let comments = json!({"correlation": {"parentField": ["id"], "childField": ["issue_id"]},
-        "subquery": {"table": "comment", "alias": "comments"}});
-    let simple = |column: &str, op: &str, value: Json| {
-        json!({"type": "simple", "op": op,
-        "left": {"type": "column", "name": column}, "right": {"type": "literal", "value": value}})
-    };
-    let exists = json!({"type": "correlatedSubquery", "op": "EXISTS", "related": {
-        "correlation": {"parentField": ["id"], "childField": ["issue_id"]},
-        "subquery": {"table": "comment", "alias": "zsubq_comments"}}});
-    let (ast, sql) = match n {
-        0 => (json!({"table": "issue", "orderBy": [["priority", "desc"]], "limit": 3}),
-            "SELECT 'issue:' || id FROM (SELECT id FROM issue ORDER BY priority DESC, id LIMIT 3) AS t"),
-        1 => (json!({"table": "issue", "where": simple("open", "=", json!(true)), "related": [comments]}),
-            "SELECT 'issue:' || id FROM issue WHERE open UNION SELECT 'comment:' || c.id FROM comment c JOIN issue i
-             ON c.issue_id = i.id WHERE i.open"),
-        2 => (json!({"table": "issue", "where": exists}),
-            "SELECT 'issue:' || id FROM issue WHERE id IN (SELECT issue_id FROM comment) UNION
-             SELECT 'comment:' || id FROM comment WHERE issue_id IN (SELECT id FROM issue)"),
-        _ => (json!({"table": "issue", "where": simple("owner", "=", json!("ann"))}),
-            "SELECT 'issue:' || id FROM issue WHERE owner = 'ann'"),
-    };
-    (format!("q{n}"), ast, sql)
-}
-
-struct Tab {
-    name: String,
-    wanted: Vec<usize>,
-    online: Option<Client>,
-    cookie: Option<String>,
-    rows: std::collections::BTreeMap<(String, String), Json>,
-    got: std::collections::BTreeSet<String>,
-}
-
-/// Tabs of two groups come, go, change their queries and reconnect with any older cookie, while the data changes and
-/// the server restarts. In the end each holds exactly what SQL says. Prints its seed.
-async fn clients_equal_sql_whatever_happens(backend: Backend) {
-    let seed = std::env::var("LANDFALL_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(rand::random);
-    println!("LANDFALL_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::new(backend).await;
-    let mut tabs: Vec<Tab> = (0..4)
-        .map(|n| Tab {
-            name: format!("t{n}"),
-            wanted: vec![],
-            online: None,
-            cookie: None,
-            rows: Default::default(),
-            got: Default::default(),
-        })
-        .collect();
-    let rounds = std::env::var("LANDFALL_TEST_SECONDS")
-        .ok()
-        .and_then(|s| s.parse::<usize>().ok())
-        .unwrap_or(4)
-        * 15;
-    for round in 0..rounds {
-        let n = random.random_range(0..tabs.len());
-        match random.random_range(0..10) {
-            0..4 => world.sql(&change(&mut random, round)).await,
-            4..6 => toggle(&world, &mut tabs[n], n, &mut random).await,
-            6..9 => rewish(&mut tabs[n], &mut random).await,
-            _ if round % 3 == 0 => {
-                for tab in &mut tabs {
-                    go_offline(tab);
-                }
-                world.stop().await;
-                world.sql(&change(&mut random, round)).await;
-                world.start().await;
-            }
-            _ => {}
-        }
-    }
-    for (n, tab) in tabs.iter_mut().enumerate() {
-        if tab.online.is_none() {
-            toggle(&world, tab, n, &mut random).await;
-        }
-        settle(&world, tab).await;
-    }
-    world.end().await;
-}
-
-fn change(random: &mut StdRng, round: usize) -> String {
-    let issue = random.random_range(0..8);
-    let comment = random.random_range(0..8);
-    match random.random_range(0..6) {
-        0 => format!("DELETE FROM issue WHERE id = 'r{issue}'; INSERT INTO issue VALUES ('r{issue}', 't{round}', 'ann',
-            {}, TRUE)", random.random_range(0..9)),
-        1 => format!("DELETE FROM issue WHERE id = 'r{issue}'"),
-        2 => format!("UPDATE issue SET open = NOT open, title = 'u{round}' WHERE id = 'i{}'", issue % 3 + 1),
-        3 => format!("DELETE FROM comment WHERE id = 'r{comment}'; INSERT INTO comment VALUES ('r{comment}', 'r{issue}',
-            'b{round}')"),
-        4 => format!("UPDATE issue SET priority = {}, owner = 'bob' WHERE id = 'r{issue}'", random.random_range(0..9)),
-        _ => format!("UPDATE comment SET issue_id = 'i{}' WHERE id = 'r{comment}'", issue % 3 + 1),
-    }
-}
-
-fn go_offline(tab: &mut Tab) {
-    if let Some(client) = tab.online.take() {
-        let (cookie, got) = (client.cookie.clone(), client.has_got.clone());
-        let (_, rows) = client.vanish();
-        if cookie.is_some() {
-            (tab.cookie, tab.rows, tab.got) = (cookie, rows, got);
-        }
-    }
-}
-
-async fn toggle(world: &World, tab: &mut Tab, n: usize, random: &mut StdRng) {
-    if tab.online.is_some() {
-        return go_offline(tab);
-    }
-    let group = format!("g{}", n % 2);
-    let mut builder = world.client(&group, &tab.name);
-    // A tab whose store was lost starts with nothing; its group may still know its wishes.
-    if tab.cookie.is_some() && random.random_range(0..6) == 0 {
-        (tab.cookie, tab.rows, tab.got) = (None, Default::default(), Default::default());
-    }
-    if let Some(cookie) = &tab.cookie {
-        builder = builder.cookie(cookie);
-    }
-    for wanted in &tab.wanted {
-        let (hash, ast, _) = query(*wanted);
-        builder = builder.put(&hash, ast);
-    }
-    let mut client = builder.open().await;
-    client.rows = tab.rows.clone();
-    client.has_got = tab.got.clone();
-    client.cookie = tab.cookie.clone();
-    client.poke().await;
-    tab.online = Some(client);
-}
-
-async fn rewish(tab: &mut Tab, random: &mut StdRng) {
-    let n = random.random_range(0..4);
-    let (hash, ast, _) = query(n);
-    let Some(client) = &mut tab.online else {
-        return;
-    };
-    if tab.wanted.contains(&n) {
-        tab.wanted.retain(|w| *w != n);
-        client.desire(json!([{"op": "del", "hash": hash}])).await;
-    } else {
-        tab.wanted.push(n);
-        client
-            .desire(json!([{"op": "put", "hash": hash, "ast": ast, "ttl": 0}]))
-            .await;
-    }
-}
-
-/// Reads on until the tab has got its wanted queries and holds exactly the rows of what it has got, as SQL says.
-async fn settle(world: &World, tab: &mut Tab) {
-    let Some(client) = &mut tab.online else {
-        return;
-    };
-    let deadline = tokio::time::Instant::now() + world::PATIENCE;
-    loop {
-        let mut expected = std::collections::BTreeSet::new();
-        for hash in &client.has_got {
-            let n = hash
-                .trim_start_matches('q')
-                .parse()
-                .expect("one of our queries");
-            expected.extend(world.list(query(n).2).await);
-        }
-        let have: std::collections::BTreeSet<String> = client.have().into_iter().collect();
-        let mut stale = Vec::new();
-        for ((table, id), row) in &client.rows {
-            let column = if table == "issue" { "title" } else { "body" };
-            let there = world
-                .list(&format!("SELECT {column} FROM {table} WHERE id = '{id}'"))
-                .await;
-            if there.first().map(String::as_str) != row[column].as_str() {
-                stale.push(id.clone());
-            }
-        }
-        let wanted = tab
-            .wanted
-            .iter()
-            .all(|n| client.has_got.contains(&query(*n).0));
-        if wanted && have == expected && stale.is_empty() {
-            return;
-        }
-        let name = &tab.name;
-        let time = tokio::time::Instant::now() < deadline;
-        assert!(
-            time,
-            "{name}: got {:?}, have {have:?}, expected {expected:?}, stale {stale:?}",
-            client.has_got
-        );
-        match tokio::time::timeout(Duration::from_millis(300), client.socket.next()).await {
-            Ok(Some(Ok(message))) => client.take(message).await,
-            Ok(end) => panic!("{name}: the connection ended: {end:?}"),
-            Err(_) => {}
-        }
-    }
 }

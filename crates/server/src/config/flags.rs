@@ -59,8 +59,8 @@ pub struct Flags {
     /// Replica file (Postgres mode) [default: landfall-replica.db]
     #[arg(long, value_name = "FILE")]
     replica_file: Option<String>,
-    /// File of the client view records [default: beside the replica]
-    #[arg(long, value_name = "FILE")]
+    /// Client view records: a file, or postgres://… to share them between servers [default: a file beside the replica]
+    #[arg(long, value_name = "ADDRESS")]
     cvr_db: Option<String>,
     /// Prefix of the upstream schemas [default: zero]
     #[arg(long, value_name = "NAME")]

@@ -45,6 +45,15 @@ pub enum UpstreamAddress {
     Embedded(PathBuf),
 }
 
+/// Where the client view records live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CvrAddress {
+    /// A SQLite file of this server alone.
+    File(PathBuf),
+    /// A Postgres, which several servers may share; the address holds credentials.
+    Postgres(Secret),
+}
+
 /// One of the app's HTTP endpoints, and what is forwarded to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -98,8 +107,8 @@ pub struct Config {
     pub upstream: UpstreamAddress,
     /// The replica file (Postgres mode).
     pub replica_file: PathBuf,
-    /// The file of the client view records.
-    pub cvr_file: PathBuf,
+    /// The client view records.
+    pub cvr: CvrAddress,
     /// Name of the app: prefix of the upstream schemas.
     pub app_id: String,
     /// Number of the shard.
@@ -137,6 +146,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Name of the schema of client view records in Postgres.
+    pub fn cvr_schema(&self) -> String {
+        format!("{}_cvr", self.shard_schema())
+    }
+
     /// Name of the shard's upstream schema.
     pub fn shard_schema(&self) -> String {
         format!("{}_{}", self.app_id, self.shard_num)
@@ -280,10 +294,10 @@ impl Lookup<'_> {
     fn config(&mut self) -> Option<Config> {
         let upstream = self.upstream();
         let app_id = self.app_id();
-        let (replica_file, cvr_file) = self.files(upstream.as_ref());
+        let (replica_file, cvr) = self.files(upstream.as_ref());
         let config = Config {
             replica_file,
-            cvr_file,
+            cvr,
             app_id,
             shard_num: self.parsed("shard-num", 0, "a number"),
             publications: self.list("app-publications"),
@@ -355,7 +369,7 @@ impl Lookup<'_> {
         id
     }
 
-    fn files(&mut self, upstream: Option<&UpstreamAddress>) -> (PathBuf, PathBuf) {
+    fn files(&mut self, upstream: Option<&UpstreamAddress>) -> (PathBuf, CvrAddress) {
         let replica = match upstream {
             Some(UpstreamAddress::Embedded(path)) => path.clone(),
             _ => self
@@ -369,9 +383,16 @@ impl Lookup<'_> {
             replica.with_file_name(name)
         };
         let cvr = match self.text("cvr-db") {
-            // zero-cache keeps this in Postgres; ours is a file, so such an address falls back to the default.
-            Some(text) if !text.contains("://") => PathBuf::from(text),
-            _ => beside(),
+            None => CvrAddress::File(beside()),
+            Some(text) => match text.split_once("://").map(|(scheme, _)| scheme) {
+                None => CvrAddress::File(PathBuf::from(text)),
+                Some("postgres" | "postgresql") => CvrAddress::Postgres(Secret(text)),
+                Some(_) => {
+                    self.problems
+                        .push("cvr-db: expected a file or postgres://…".into());
+                    CvrAddress::File(beside())
+                }
+            },
         };
         (replica, cvr)
     }
@@ -452,7 +473,14 @@ mod tests {
         assert_eq!(config.port, 1);
         let config = check(&[], &env).expect("valid");
         assert_eq!(config.upstream, UpstreamAddress::Embedded("l.db".into()));
-        assert_eq!(config.cvr_file, PathBuf::from("l.db-cvr"));
+        assert_eq!(config.cvr, CvrAddress::File("l.db-cvr".into()));
+        let env = [
+            ("ZERO_UPSTREAM_DB", "u.db"),
+            ("ZERO_CVR_DB", "postgres://u@h/d"),
+        ];
+        let config = check(&[], &env).expect("valid");
+        let shared = Secret::new("postgres://u@h/d");
+        assert_eq!(config.cvr, CvrAddress::Postgres(shared));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CvrVersion, InstanceId};
+use super::{CvrVersion, InstanceId, StateVersion};
 
 /// How a client named a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct GroupRecord {
     pub version: CvrVersion,
     /// What happened up to this version is partly forgotten: older clients start afresh.
     pub pruned_below: CvrVersion,
+    /// The newest state that may have been told without being written here: pokes of rows are not.
+    pub reached: StateVersion,
     /// The group's clock: runs only while a client is connected.
     pub ttl_clock_ms: u64,
     /// True after the record was purged: only the owner is left.

@@ -3,13 +3,16 @@
 //! Stored per group: configuration only, written when it changes.
 //! Stored per instance: its members with the versions at which they entered, changed and left.
 //! Rows and the cookie of each poke are not stored; `queries::catch_up` derives them.
+//! Two implementations: a SQLite file beside the replica, and a schema in Postgres that several nodes share.
 //! Never here: sockets, pipelines, an opinion on when to write.
 
 mod group;
 mod group_rows;
+mod postgres;
 mod sqlite;
 
 pub use group::{Desire, GotSpan, GroupRecord, GroupWrite, QueryDefinition, SentResult};
+pub use postgres::PostgresCvr;
 pub use sqlite::SqliteCvr;
 
 use std::fmt;
@@ -98,6 +101,8 @@ pub struct PointWrite {
     pub frozen: Vec<InstanceId>,
     /// New lower bounds after tombstones were dropped.
     pub pruned: Vec<(InstanceId, StateVersion)>,
+    /// Groups that hear of their queries at this point, if several nodes share the records.
+    pub joining: Vec<String>,
 }
 
 impl PointWrite {
@@ -107,32 +112,50 @@ impl PointWrite {
             && self.born.is_empty()
             && self.frozen.is_empty()
             && self.pruned.is_empty()
+            && self.joining.is_empty()
     }
 }
 
 /// The storage of client view records.
 ///
-/// Callers promise: one server process at a time; writes of a group come from one place, in order.
+/// Callers promise: one query pool per store at a time; writes of a group come from one place, in order.
 /// Implementors promise: a write that returned `Ok` survives a kill of the process; what a power loss takes away is
-/// a tail, and `durable` tells how far it reaches.
+/// a tail, and `durable` tells how far it reaches. Where several nodes share the records, a group and an instance
+/// belong to one node at a time, and what a node tells after it has lost one never becomes durable.
 pub trait CvrStore: Send + Sync {
-    /// The replica generation the records belong to, or `None` in a fresh store.
-    fn generation(&self) -> Result<Option<String>, CvrError>;
-    /// Forgets everything and belongs to a new replica generation.
-    fn reset(&self, generation: &str) -> Result<(), CvrError>;
-    /// The record of a group.
+    /// A life of the query pool begins: no instance is alive. Records of another history than `generation` are
+    /// forgotten; `version` is where the pool stands.
+    fn begin(&self, generation: &str, version: StateVersion) -> Result<(), CvrError>;
+    /// The pool has ended in good order.
+    fn end(&self) -> Result<(), CvrError> {
+        Ok(())
+    }
+    /// Whether other nodes may take groups over.
+    fn is_shared(&self) -> bool {
+        false
+    }
+    /// The record of a group. Where records are shared, this node serves the group from now on.
     fn load_group(&self, group: &str) -> Result<Option<GroupRecord>, CvrError>;
+    /// Whether this node still serves a group that it has loaded.
+    fn serves(&self, group: &str) -> Result<bool, CvrError> {
+        let _ = group;
+        Ok(true)
+    }
     /// Applies configuration writes of a group in one transaction; makes the record if there is none.
     fn write_group(&self, group: &str, writes: &[GroupWrite]) -> Result<(), CvrError>;
-    /// Commits the changes of a point.
-    fn commit_point(&self, write: &PointWrite) -> Result<(), CvrError>;
+    /// Commits the changes of a point. Returns groups that another node has taken over: nothing of this point may be
+    /// told to them.
+    fn commit_point(&self, write: &PointWrite) -> Result<Vec<String>, CvrError>;
     /// A fresh instance name.
     fn next_instance(&self) -> Result<InstanceId, CvrError>;
-    /// The newest stored instance with this canonical key.
+    /// The best stored instance with this canonical key, which is this node's from now on.
     fn find_instance(&self, key: &[u8]) -> Result<Option<StoredInstance>, CvrError>;
-    /// An instance by name.
-    fn load_instance(&self, id: InstanceId) -> Result<Option<StoredInstance>, CvrError>;
-    /// All members of an instance, present and departed.
+    /// An instance by name with all its members, as of one moment.
+    fn load_cold(
+        &self,
+        id: InstanceId,
+    ) -> Result<Option<(StoredInstance, Vec<StoredMember>)>, CvrError>;
+    /// All members of an instance of this node, present and departed.
     fn load_members(&self, id: InstanceId) -> Result<Vec<StoredMember>, CvrError>;
     /// Drops instances that no group's record refers to, except those in `alive`. Returns how many.
     fn sweep_instances(&self, alive: &[InstanceId]) -> Result<usize, CvrError>;
@@ -147,6 +170,20 @@ pub enum CvrError {
     /// The database refused.
     #[error("client view record: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The records are in Postgres, which refused or cannot be reached.
+    #[error("client view records: {0}")]
+    Postgres(String),
+    /// Another node serves the group now.
+    #[error("another node serves the client group")]
+    Moved,
+    /// Other nodes count this one as gone: it begins anew.
+    #[error("other nodes count this node as gone")]
+    Fenced,
+    /// Other nodes use the records for another database.
+    #[error(
+        "the client view records are in use by servers that follow another database; give this one a schema or a database of its own (--cvr-db, --app-id, --shard-num)"
+    )]
+    OtherDatabase,
     /// Something stored does not make sense.
     #[error("client view record is damaged: {0}")]
     Damaged(String),

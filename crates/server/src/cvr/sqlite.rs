@@ -114,16 +114,15 @@ impl SqliteCvr {
 }
 
 impl CvrStore for SqliteCvr {
-    fn generation(&self) -> Result<Option<String>, CvrError> {
-        Ok(self
-            .connection
-            .lock()
-            .query_row("SELECT generation FROM meta", [], |row| row.get(0))?)
-    }
-
-    fn reset(&self, generation: &str) -> Result<(), CvrError> {
+    fn begin(&self, generation: &str, _: StateVersion) -> Result<(), CvrError> {
         let mut connection = self.connection.lock();
         let tx = connection.transaction()?;
+        let known: Option<String> =
+            tx.query_row("SELECT generation FROM meta", [], |row| row.get(0))?;
+        if known.as_deref() == Some(generation) {
+            return Ok(());
+        }
+        tracing::info!("the client view records belong to another replica; they begin anew");
         // The owner of a group outlives its records: a group never passes to another user.
         for table in EVERYTHING.iter().filter(|t| **t != "groups") {
             tx.execute(&format!("DELETE FROM {table}"), [])?;
@@ -141,8 +140,8 @@ impl CvrStore for SqliteCvr {
         let tx = connection.transaction()?;
         let head = tx
             .prepare_cached(
-                "SELECT owned, owner, client_schema, state, config, ttl_clock, purged, pruned_state, pruned_config
-                 FROM groups WHERE id = ?",
+                "SELECT owned, owner, client_schema, state, config, ttl_clock, purged, pruned_state, pruned_config,
+                 (SELECT durable FROM meta) FROM groups WHERE id = ?",
             )?
             .query_row([group], |row| {
                 Ok(GroupRecord {
@@ -152,6 +151,7 @@ impl CvrStore for SqliteCvr {
                     ttl_clock_ms: row.get::<_, i64>(5)? as u64,
                     purged: row.get(6)?,
                     pruned_below: version(row, 7)?,
+                    reached: row.get::<_, i64>(9)? as u64,
                     ..GroupRecord::default()
                 })
             })
@@ -174,7 +174,7 @@ impl CvrStore for SqliteCvr {
         Ok(tx.commit()?)
     }
 
-    fn commit_point(&self, write: &PointWrite) -> Result<(), CvrError> {
+    fn commit_point(&self, write: &PointWrite) -> Result<Vec<String>, CvrError> {
         let mut connection = self.connection.lock();
         let tx = connection.transaction()?;
         for (id, key) in &write.born {
@@ -213,7 +213,8 @@ impl CvrStore for SqliteCvr {
         }
         tx.prepare_cached("UPDATE meta SET durable = max(durable, ?)")?
             .execute([write.point as i64])?;
-        Ok(tx.commit()?)
+        tx.commit()?;
+        Ok(Vec::new())
     }
 
     fn next_instance(&self) -> Result<InstanceId, CvrError> {
@@ -233,11 +234,16 @@ impl CvrStore for SqliteCvr {
         )
     }
 
-    fn load_instance(&self, id: InstanceId) -> Result<Option<StoredInstance>, CvrError> {
-        self.instance(
-            "SELECT id, coalesce(frozen, (SELECT durable FROM meta)), pruned_below FROM instances WHERE id = ?",
-            id.0 as i64,
-        )
+    fn load_cold(
+        &self,
+        id: InstanceId,
+    ) -> Result<Option<(StoredInstance, Vec<StoredMember>)>, CvrError> {
+        let sql = "SELECT id, coalesce(frozen, (SELECT durable FROM meta)), pruned_below FROM instances WHERE id = ?";
+        // One process writes, and it is the caller: nothing changes between the two reads.
+        match self.instance(sql, id.0 as i64)? {
+            Some(stored) => Ok(Some((stored, self.load_members(id)?))),
+            None => Ok(None),
+        }
     }
 
     fn load_members(&self, id: InstanceId) -> Result<Vec<StoredMember>, CvrError> {

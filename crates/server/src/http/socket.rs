@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Error as SocketError;
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use landfall_protocol::{Downstream, ErrorBody, ErrorKind, Upstream, close, decode_upstream};
@@ -19,6 +19,13 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(6);
 /// A connection none of whose bytes move for so long is given up.
 const STALL: Duration = Duration::from_secs(10);
+
+/// Groups that may come back to another server within a millisecond.
+const GROUPS_PER_MS: u64 = 2;
+/// Within what time connections come back at least.
+const MIN_SPREAD_MS: u64 = 500;
+/// Within what time they come back at most.
+const MAX_SPREAD_MS: u64 = 15_000;
 
 /// A connection that its group has accepted.
 pub(super) struct Session {
@@ -102,7 +109,7 @@ pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
     let written = tokio::select! {
         () = read(&mut session, &mut stream) => false,
         _ = stopping.wait_for(|stop| *stop) => {
-            session.out.close(None);
+            session.fail(ErrorBody::rehome_after("the server stops", spread_ms(&session.context)));
             false
         }
         _ = &mut writer => true,
@@ -112,6 +119,13 @@ pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
     if !written && tokio::time::timeout(STALL, &mut writer).await.is_err() {
         writer.abort();
     }
+}
+
+/// When a connection is to come back, so that whoever takes over is not asked by all at once.
+fn spread_ms(context: &HttpContext) -> u64 {
+    let groups = context.registry.len() as u64;
+    let spread = (groups / GROUPS_PER_MS).clamp(MIN_SPREAD_MS, MAX_SPREAD_MS);
+    rand::random_range(0..=spread)
 }
 
 async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
@@ -165,7 +179,7 @@ impl Writer {
                     let Some(frame) = frame else { return };
                     let closing = matches!(frame, Frame::Close(_));
                     let length = Drain::len_of(&frame);
-                    if !self.write(message(frame)).await || closing {
+                    if !self.write_frame(frame).await || closing {
                         return;
                     }
                     last = tokio::time::Instant::now();
@@ -185,6 +199,30 @@ impl Writer {
         }
     }
 
+    async fn write_frame(&mut self, frame: Frame) -> bool {
+        let messages = if frame.is_at_hand() {
+            frame.messages()
+        } else {
+            let read = tokio::task::spawn_blocking(|| frame.messages()).await;
+            read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        };
+        match messages {
+            Ok(messages) => {
+                for message in messages {
+                    if !self.write(message).await {
+                        return false;
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                // The client comes back and gets a poke that can be read.
+                tracing::error!(connection = self.id, %error, "a stored poke cannot be read");
+                false
+            }
+        }
+    }
+
     /// Writes one message, however long that takes, as long as bytes move.
     async fn write(&mut self, message: Message) -> bool {
         let mut sending = self.sink.send(message);
@@ -199,21 +237,6 @@ impl Writer {
                 }
                 Err(_) => before = self.progress.bytes(),
             }
-        }
-    }
-}
-
-fn message(frame: Frame) -> Message {
-    match frame {
-        Frame::Text(text) => Message::Text(text),
-        Frame::Binary(bytes) => Message::Binary(bytes),
-        Frame::Close(None) => Message::Close(None),
-        Frame::Close(Some((code, reason))) => {
-            let reason = close::close_reason(&reason).to_owned();
-            Message::Close(Some(CloseFrame {
-                code,
-                reason: reason.into(),
-            }))
         }
     }
 }

@@ -17,6 +17,7 @@ use landfall_protocol::{
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::auth::Policy;
 use crate::clock;
@@ -41,6 +42,8 @@ pub struct Pusher {
     pub enable_crud: bool,
     /// Mutations that a group may send within a time.
     pub limit: Option<(usize, Duration)>,
+    /// Everyone who carries out mutations.
+    pub workers: Mutex<JoinSet<()>>,
 }
 
 enum Job {
@@ -60,6 +63,23 @@ pub struct PushQueue {
 }
 
 impl Pusher {
+    /// Resolves when all queues whose group has ended are empty.
+    pub async fn drained(&self) {
+        let mut workers = std::mem::take(&mut *self.workers.lock());
+        while let Some(ended) = workers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "mutations were given up; their client sends them again");
+            }
+        }
+    }
+
+    fn spawn(&self, worker: Worker) {
+        let mut workers = self.workers.lock();
+        // Those that have ended are forgotten when the next one begins.
+        while workers.try_join_next().is_some() {}
+        workers.spawn(worker.run());
+    }
+
     /// A queue for a group; failures are told to `events`.
     pub fn queue(
         self: &Arc<Self>,
@@ -137,7 +157,7 @@ impl PushQueue {
                 next: VecDeque::new(),
                 broken: None,
             };
-            tokio::spawn(worker.run());
+            self.pusher.spawn(worker);
             sender
         });
         jobs.try_send(job).is_ok()

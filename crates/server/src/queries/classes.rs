@@ -10,7 +10,8 @@ use super::accounting::RowKey;
 use super::encode::encode;
 use super::instance::Instance;
 use super::members::Step;
-use super::request::{PointEvent, PokeBody, PoolEvent};
+use super::poke_body::PokeBody;
+use super::request::{PointEvent, PoolEvent};
 use crate::cvr::{InstanceId, StateVersion};
 use crate::replica::Advance;
 

@@ -1,11 +1,10 @@
 //! Row changes as text, once for everyone.
 
-use landfall_protocol::{PokeBuilder, part_message};
 use landfall_zql::{Names, Row, Schema};
 use twox_hash::XxHash3_128;
 
 use super::accounting::RowKey;
-use super::request::PokeBody;
+use super::poke_body::{BodyWriter, PokeBody};
 use crate::cvr::StateVersion;
 
 /// Encodes row changes; `None` if there are none.
@@ -16,14 +15,14 @@ pub(super) fn encode<'a>(
     puts: impl IntoIterator<Item = (&'a RowKey, &'a Row)>,
 ) -> Option<PokeBody> {
     let poke_id = landfall_protocol::StateVersion(point).to_string();
-    let mut builder = PokeBuilder::new(poke_id.clone());
+    let mut body = BodyWriter::new(poke_id);
     for key in dels {
         let table = &schema[key.table];
         if table.columns.is_empty() {
             // The table itself is gone; no client can hold its rows under a schema that is still served.
             continue;
         }
-        builder.row_del(&table.server_name, |out| {
+        body.del(&table.server_name, |out| {
             table.key_to_json(&key.key, Names::Server, out)
         });
     }
@@ -31,17 +30,12 @@ pub(super) fn encode<'a>(
     for (key, row) in puts {
         rows += 1;
         let table = &schema[key.table];
-        builder.row_put(&table.server_name, |out| {
+        body.put(&table.server_name, |out| {
             table.row_to_json(row, Names::Server, out)
         });
     }
     metrics::counter!("landfall_rows_encoded_total").increment(rows);
-    let parts: Vec<_> = builder
-        .finish()
-        .iter()
-        .map(|body| part_message(body).into())
-        .collect();
-    (!parts.is_empty()).then_some(PokeBody { poke_id, parts })
+    body.finish()
 }
 
 /// What is stored of a row's contents, to notice a change made while no pipeline watched.

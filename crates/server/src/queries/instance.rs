@@ -223,11 +223,12 @@ impl Instance {
             let same = before
                 .as_ref()
                 .is_some_and(|m| m.fingerprint == fingerprint(&row));
-            let entered = before.as_ref().map_or(point, |m| m.entered);
+            // An earlier life on a node that was ahead may have seen later versions; what is here entered by now.
+            let entered = before.as_ref().map_or(point, |m| m.entered.min(point));
             let last = before
                 .as_ref()
                 .filter(|_| same)
-                .map_or(point, |m| m.changed);
+                .map_or(point, |m| m.changed.min(point));
             if !same {
                 changed.push(key.clone());
             }
@@ -295,10 +296,14 @@ impl Instance {
 
     /// Whether a client that has this instance's rows of a state can be brought up from there.
     pub(super) fn reaches_back_to(&self, since: StateVersion) -> bool {
-        let unrecorded = self
+        since >= self.members.pruned_below() && self.vouches_for(since)
+    }
+
+    /// Whether the labels of its rows say what happened since then: a state that nobody watched is not among them.
+    pub(super) fn vouches_for(&self, since: StateVersion) -> bool {
+        !self
             .gap
-            .is_some_and(|(from, to)| from < since && since < to);
-        since >= self.members.pruned_below() && !unrecorded
+            .is_some_and(|(from, to)| from < since && since < to)
     }
 
     /// A member or a departure as it is stored.

@@ -9,9 +9,10 @@ use super::accounting::RowKey;
 use super::encode::encode;
 use super::instance::{InstanceMembers, cold};
 use super::members::{ColdMembers, Labels, catch_up};
-use super::request::{CatchUpReply, CatchUpRequest, PokeBody, PoolEvent, SyncRequest, SyncedEvent};
+use super::poke_body::PokeBody;
+use super::request::{CatchUpReply, CatchUpRequest, PoolEvent, SyncRequest, SyncedEvent};
 use super::worker::Worker;
-use crate::cvr::{InstanceId, PointWrite};
+use crate::cvr::{CvrError, InstanceId, PointWrite, StateVersion};
 use crate::replica::ReplicaError;
 
 /// Instances that a client had, alive and cold.
@@ -50,13 +51,10 @@ impl Worker {
             .iter()
             .map(|c| (c.connection, self.catch_up(c, &class)))
             .collect();
-        if !self.commit(&PointWrite {
-            point,
-            ..PointWrite::default()
-        }) {
-            // Everyone was told to begin anew; this group was not among them yet.
-            let _ = request.events.send(PoolEvent::Restarted);
-            return;
+        if let Err(refusal) = self.commit_join(point, &request.group) {
+            // The group may have ended meanwhile.
+            let _ = request.events.send(refusal);
+            return self.forget(&request.group);
         }
         let (taken, left) = self
             .groups
@@ -79,6 +77,27 @@ impl Worker {
         };
         // The group may have ended meanwhile; then it says so itself.
         let _ = request.events.send(PoolEvent::Synced(synced));
+    }
+
+    /// Makes the point durable on which a group joins. If that fails the group hears why, and nobody else.
+    fn commit_join(&mut self, point: StateVersion, group: &Arc<str>) -> Result<(), PoolEvent> {
+        let joining = self.cvr.is_shared().then(|| group.to_string());
+        let write = PointWrite {
+            point,
+            joining: joining.into_iter().collect(),
+            ..PointWrite::default()
+        };
+        match self.try_commit(&write) {
+            Ok(moved) if moved.iter().any(|other| **other == **group) => Err(PoolEvent::Moved),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(%group, %error, "a group cannot be joined");
+                if matches!(error, CvrError::Fenced) {
+                    self.restart();
+                }
+                Err(PoolEvent::Restarted)
+            }
+        }
     }
 
     #[expect(clippy::type_complexity, reason = "two maps, used once")]
@@ -128,9 +147,9 @@ impl Worker {
 
     fn catch_up(&self, request: &CatchUpRequest, class: &BTreeSet<InstanceId>) -> CatchUpReply {
         let have = self.members(class);
-        let afresh = || CatchUpReply::Afresh(self.rows(&catch_up(None, &[], &have)));
+        let afresh = || CatchUpReply::Afresh(self.rows(&catch_up(None, &[], &have, &[])));
         let Some(since) = request.since else {
-            return CatchUpReply::Rows(self.rows(&catch_up(None, &[], &have)));
+            return CatchUpReply::Rows(self.rows(&catch_up(None, &[], &have, &[])));
         };
         let had = match self.had(request, since).filter(|_| request.recorded) {
             Some(had) => had,
@@ -144,7 +163,13 @@ impl Worker {
         let labels: Vec<&dyn Labels<RowKey>> = alive
             .chain(had.cold.iter().map(|m| m as &dyn Labels<RowKey>))
             .collect();
-        CatchUpReply::Rows(self.rows(&catch_up(Some(since), &labels, &have)))
+        let witnesses: Vec<&InstanceMembers> = class
+            .iter()
+            .filter_map(|id| self.instances.get(id))
+            .filter(|instance| instance.vouches_for(since))
+            .map(|instance| &instance.members)
+            .collect();
+        CatchUpReply::Rows(self.rows(&catch_up(Some(since), &labels, &have, &witnesses)))
     }
 
     /// What a client had; `None` if that is not recorded.
@@ -160,19 +185,14 @@ impl Worker {
                 }
                 Some(_) => return None,
                 None => {
-                    let stored = self
-                        .stored(*id)
-                        .filter(|s| s.durable >= since && s.pruned_below <= since)?;
-                    let members = self.cvr.load_members(stored.id).map_err(log).ok()?;
+                    let stored = self.cvr.load_cold(*id).map_err(log).ok().flatten();
+                    let (_, members) =
+                        stored.filter(|(s, _)| s.durable >= since && s.pruned_below <= since)?;
                     had.cold.push(cold(members, &self.reader.schema().zql));
                 }
             }
         }
         Some(had)
-    }
-
-    fn stored(&self, id: InstanceId) -> Option<crate::cvr::StoredInstance> {
-        self.cvr.load_instance(id).map_err(log).ok().flatten()
     }
 
     fn rows(&self, patch: &super::CatchUp<RowKey, Row>) -> Option<Arc<PokeBody>> {
@@ -187,6 +207,6 @@ impl Worker {
     }
 }
 
-fn log(error: crate::cvr::CvrError) {
+fn log(error: CvrError) {
     tracing::error!(%error, "the client view records cannot be read");
 }

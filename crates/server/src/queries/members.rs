@@ -286,11 +286,13 @@ pub struct CatchUp<K, R> {
 /// What a client at `since` needs to have the rows of `have`, when it had the instances `had`.
 /// `None` as `since` stands for a client that has nothing.
 ///
-/// All instances must be recorded from `since` on: see `pruned_below`.
+/// `had` must be recorded from `since` on: see `pruned_below`. `witnesses` are those of `have` whose labels hold for
+/// `since`: one that nobody watched just then cannot tell that a row stayed as it was.
 pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
     since: Option<StateVersion>,
     had: &[&dyn Labels<K>],
     have: &[&Members<K, R>],
+    witnesses: &[&Members<K, R>],
 ) -> CatchUp<K, R> {
     let mut must: BTreeMap<&K, &R> = BTreeMap::new();
     for (key, live) in have.iter().flat_map(|m| m.live()) {
@@ -312,7 +314,7 @@ pub fn catch_up<K: Ord + Clone, R: Clone + PartialEq>(
             .any(|m| m.entered(key).is_some_and(|entered| entered <= since));
         // Whoever held the row since then would have labelled a change of it.
         let unchanged = || {
-            have.iter().any(|m| {
+            witnesses.iter().any(|m| {
                 m.get(key)
                     .is_some_and(|l| l.entered <= since && l.changed <= since)
             })
@@ -386,7 +388,7 @@ mod tests {
         set(&mut m, 1, &row);
         set(&mut m, 3, &BTreeMap::new());
         set(&mut m, 4, &row);
-        assert_eq!(catch_up::<u8, u32>(Some(2), &[&m], &[]).dels, vec![1]);
+        assert_eq!(catch_up::<u8, u32>(Some(2), &[&m], &[], &[]).dels, vec![1]);
     }
 
     #[test]
@@ -394,12 +396,27 @@ mod tests {
         let mut m = M::default();
         set(&mut m, 1, &BTreeMap::from([(1, 1), (2, 2)]));
         assert_eq!(
-            catch_up(Some(1), &[&m], &[&m]),
+            catch_up(Some(1), &[&m], &[&m], &[&m]),
             CatchUp {
                 puts: vec![],
                 dels: vec![]
             }
         );
+    }
+
+    /// A row went from 10 to 11 and back while one of its two queries was not watched.
+    #[test]
+    fn only_who_watched_can_tell_that_a_row_stayed_the_same() {
+        let (mut watched, mut paused) = (M::default(), M::default());
+        for (point, row) in [(1, 10u32), (12, 11), (18, 10)] {
+            set(&mut watched, point, &BTreeMap::from([(1u8, row)]));
+        }
+        set(&mut paused, 1, &BTreeMap::from([(1u8, 10u32)]));
+        let puts = |witnesses: &[&M]| {
+            catch_up(Some(15), &[&watched], &[&watched, &paused], witnesses).puts
+        };
+        assert_eq!(puts(&[&watched]), vec![(1, 10)]);
+        assert_eq!(puts(&[&watched, &paused]), vec![]);
     }
 
     #[test]
@@ -466,7 +483,8 @@ mod tests {
             let labels = |which: [bool; 3]| -> Vec<&dyn Labels<u8>> {
                 pick(which).into_iter().map(|m| m as &dyn Labels<u8>).collect()
             };
-            let patch = catch_up(Some(since as StateVersion), &labels(had), &pick(have));
+            let have_now = pick(have);
+            let patch = catch_up(Some(since as StateVersion), &labels(had), &have_now, &have_now);
             for key in patch.dels {
                 client.remove(&key);
             }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::request::SyncRequest;
 use super::worker::{Worker, WorkerError};
 use crate::cvr::{CvrStore, StateVersion};
@@ -44,6 +46,7 @@ pub(super) struct Gauges {
     pub(super) instances: AtomicU64,
     pub(super) members: AtomicU64,
     woken: AtomicBool,
+    ended: watch::Sender<bool>,
 }
 
 /// A way to the pool. Clones share one pool.
@@ -72,7 +75,10 @@ impl PoolHandle {
         let worker = Worker::new(replica, cvr, on_permissions, gauges.clone())?;
         let spawned = std::thread::Builder::new()
             .name("landfall-pool".to_owned())
-            .spawn(move || run(worker, &receiver, &gauges));
+            .spawn(move || {
+                run(worker, &receiver, &gauges);
+                gauges.ended.send_replace(true);
+            });
         spawned.map_err(WorkerError::Thread)?;
         tokio::spawn(wake(replica.clone(), handle.clone()));
         Ok(handle)
@@ -88,9 +94,12 @@ impl PoolHandle {
         self.send(Command::Forget(group.clone()));
     }
 
-    /// Ends the pool.
-    pub fn stop(&self) {
+    /// Ends the pool; resolves when what it leaves behind is stored.
+    pub async fn stop(&self) {
         self.send(Command::Stop);
+        let mut ended = self.gauges.ended.subscribe();
+        // An error says that the pool is gone, which is what is wanted.
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 
     /// The newest version that is published.

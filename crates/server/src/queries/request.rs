@@ -6,20 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::mpsc;
 
+use super::poke_body::PokeBody;
 use super::prepare::PreparedQuery;
 use crate::cvr::{InstanceId, StateVersion};
-
-/// The row changes of a poke, encoded once and shared by everyone who needs just these.
-#[derive(Debug)]
-pub struct PokeBody {
-    /// The poke id that the parts carry.
-    pub poke_id: String,
-    /// Complete `pokePart` messages.
-    pub parts: Vec<Utf8Bytes>,
-}
 
 /// Sets the queries of a group, and brings connections up to date with the group.
 pub struct SyncRequest {
@@ -56,6 +47,8 @@ pub enum PoolEvent {
     Synced(SyncedEvent),
     /// The pool has begun anew: the group ends, its clients reconnect and catch up.
     Restarted,
+    /// Another node serves the group now: it ends, its clients reconnect.
+    Moved,
     /// A query's instance cannot be served any more.
     Broken {
         /// The instance.

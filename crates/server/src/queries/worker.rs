@@ -108,7 +108,7 @@ impl Worker {
             swept: Instant::now(),
             durable: 0,
         };
-        worker.check_generation()?;
+        worker.begin_records()?;
         // What the reader already sees is no news to anyone.
         worker.start_at_newest()?;
         worker.read_permissions();
@@ -116,13 +116,9 @@ impl Worker {
         Ok(worker)
     }
 
-    fn check_generation(&self) -> Result<(), CvrError> {
+    fn begin_records(&self) -> Result<(), CvrError> {
         let generation = self.replica.generation();
-        if self.cvr.generation()?.as_deref() != Some(&*generation) {
-            tracing::info!("the client view records belong to another replica; they begin anew");
-            self.cvr.reset(&generation)?;
-        }
-        Ok(())
+        self.cvr.begin(&generation, self.reader.version())
     }
 
     fn read_permissions(&self) {
@@ -410,20 +406,40 @@ impl Worker {
 
     /// Makes a point durable. If that fails nothing that depends on it may leave: all groups begin anew.
     pub(super) fn commit(&mut self, write: &PointWrite) -> bool {
-        if write.is_empty() && write.point <= self.durable {
-            return true;
-        }
-        match self.cvr.commit_point(write) {
-            Ok(()) => {
-                self.durable = self.durable.max(write.point);
-                true
-            }
+        match self.try_commit(write) {
+            Ok(_) => true,
             Err(error) => {
                 tracing::error!(%error, "a point cannot be stored; all clients reconnect");
                 self.restart();
                 false
             }
         }
+    }
+
+    /// Makes a point durable. Groups that another node has taken over hear nothing of it; they are told, and given back.
+    pub(super) fn try_commit(&mut self, write: &PointWrite) -> Result<Vec<String>, CvrError> {
+        if write.is_empty() && write.point <= self.durable {
+            return Ok(Vec::new());
+        }
+        let moved = self.cvr.commit_point(write)?;
+        self.durable = self.durable.max(write.point);
+        for group in &moved {
+            self.hand_over(&Arc::from(group.as_str()));
+        }
+        Ok(moved)
+    }
+
+    /// Another node serves a group from now on.
+    fn hand_over(&mut self, group: &Arc<str>) {
+        let waiting = self.waiting.iter().map(|w| &w.request);
+        for request in waiting.chain(&self.requests) {
+            if request.group == *group {
+                // The group may have ended meanwhile.
+                let _ = request.events.send(PoolEvent::Moved);
+            }
+        }
+        self.groups.tell(vec![(group.clone(), PoolEvent::Moved)]);
+        self.forget(group);
     }
 
     /// Ends all groups and pipelines; clients reconnect and catch up from what is stored.
@@ -437,7 +453,7 @@ impl Worker {
         self.freeze_all();
         self.groups = Groups::default();
         self.durable = 0;
-        if let Err(error) = self.check_generation() {
+        if let Err(error) = self.begin_records() {
             tracing::error!(%error, "the client view records cannot be checked");
         }
         self.read_permissions();
@@ -471,6 +487,9 @@ impl Worker {
 
     pub(super) fn stop(&mut self) {
         self.freeze_all();
+        if let Err(error) = self.cvr.end() {
+            tracing::warn!(%error, "the end of this node cannot be stored");
+        }
     }
 
     /// Takes a group's request in; it is answered when all of its queries are read.

@@ -23,6 +23,7 @@ mod writer;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -68,6 +69,8 @@ struct Shared {
     answered: Mutex<BTreeSet<IndexWish>>,
     /// Tells the writer of wishes.
     wished: Notify,
+    /// A version that readers wait for.
+    wanted: AtomicU64,
     /// Reads of large tables that no index served when they were first made.
     scanned: Mutex<BTreeSet<IndexWish>>,
 }
@@ -91,6 +94,7 @@ impl Replica {
                 wishes: Mutex::default(),
                 answered: Mutex::default(),
                 wished: Notify::new(),
+                wanted: AtomicU64::new(0),
                 scanned: Mutex::default(),
             }),
         }
@@ -133,6 +137,18 @@ impl Replica {
         to: StateVersion,
     ) -> Result<Vec<Arc<Advance>>, Lagged> {
         self.shared.ring.between(from, to)
+    }
+
+    /// Asks whoever feeds the replica to get to a version even if nothing changes any more.
+    pub(crate) fn want(&self, version: StateVersion) {
+        self.shared.wanted.fetch_max(version, Ordering::Relaxed);
+        self.shared.wished.notify_one();
+    }
+
+    /// The version that readers wait for, if it is still to come.
+    pub(crate) fn wanted(&self) -> Option<StateVersion> {
+        let wanted = self.shared.wanted.load(Ordering::Relaxed);
+        (wanted > self.version()).then_some(wanted)
     }
 
     /// How many kinds of reads of large tables had no index to serve them when they were first made.

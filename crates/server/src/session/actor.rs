@@ -72,18 +72,20 @@ pub(super) async fn run(
                 GroupEvent::Tick
             }
         };
-        let effects = group.handle(clock::now_ms(), event);
-        if let Err(error) = actor.carry_out(effects).await {
-            tracing::error!(group = %id, %error, "the group's record cannot be written");
-            let body = ErrorBody::new(
-                ErrorKind::Internal,
-                "the server cannot store what the client has",
-            );
-            for effect in group.fail_all(&body) {
-                if let Effect::Send(outbound, frames) = effect {
-                    frames.into_iter().for_each(|frame| outbound.send(frame));
-                }
+        let outcome = match &event {
+            // What another node has told since is not known here: the connection is for whoever loads the group anew.
+            GroupEvent::Attach { .. } => actor.still_serves().await,
+            _ => Ok(()),
+        };
+        let outcome = match outcome {
+            Ok(()) => {
+                let effects = group.handle(clock::now_ms(), event);
+                actor.carry_out(effects).await
             }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            actor.give_up(&mut group, &error);
             inbox.close();
             break;
         }
@@ -127,6 +129,34 @@ async fn refuse(inbox: &mut mpsc::Receiver<GroupEvent>) {
 }
 
 impl Actor {
+    async fn still_serves(&self) -> Result<(), CvrError> {
+        if !self.context.cvr.is_shared() {
+            return Ok(());
+        }
+        let (id, cvr) = (self.id.clone(), self.context.cvr.clone());
+        match blocking(move || cvr.serves(&id)).await? {
+            true => Ok(()),
+            false => Err(CvrError::Moved),
+        }
+    }
+
+    /// Ends the group's connections: what it would tell them is not stored.
+    fn give_up(&self, group: &mut Group, error: &CvrError) {
+        let effects = if matches!(error, CvrError::Moved) {
+            tracing::info!(group = %self.id, "another server serves the group now");
+            group.moved()
+        } else {
+            tracing::error!(group = %self.id, %error, "the group's record cannot be written");
+            let message = "the server cannot store what the client has";
+            group.fail_all(&ErrorBody::new(ErrorKind::Internal, message))
+        };
+        for effect in effects {
+            if let Effect::Send(outbound, frames) = effect {
+                frames.into_iter().for_each(|frame| outbound.send(frame));
+            }
+        }
+    }
+
     async fn carry_out(&self, effects: Vec<Effect>) -> Result<(), CvrError> {
         for effect in effects {
             match effect {

@@ -25,6 +25,8 @@ use crate::queries::{CatchUpRequest, PoolEvent, PreparedQuery};
 pub trait Rules: Send + Sync {
     /// The newest version that the query pool has reached.
     fn pool_version(&self) -> StateVersion;
+    /// Asks the pool to get to a version, on an idle database as well.
+    fn want_version(&self, version: StateVersion);
     /// Whether the replica can serve a client with this schema.
     fn check_schema(&self, schema: &landfall_protocol::ClientSchema) -> Result<(), String>;
     /// Permissions for a query given as an AST by a client.
@@ -140,6 +142,8 @@ pub struct Group {
     pub(super) lmids: BTreeMap<String, u64>,
     /// JSON text of the results that are not cleaned up.
     pub(super) results: BTreeMap<(String, u64), String>,
+    /// Since when the pool is behind the versions that clients of this group have.
+    pub(super) behind_since: Option<u64>,
     /// Since when the group's clock runs, by the host's clock.
     pub(super) running_since: Option<u64>,
     pub(super) now_ms: u64,
@@ -157,6 +161,14 @@ pub struct Group {
 
 /// How often the group's clock is stored.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
+/// Why connections are sent away when the group was taken over.
+const MOVED: &str = "another server serves the client group";
+/// How soon a group looks again whether the pool has got to its version.
+const VERSION_INTERVAL_MS: u64 = 50;
+/// How long it waits for that.
+pub(super) const VERSION_PATIENCE_MS: u64 = 10_000;
+/// Within what time connections come back that were told to all at once.
+const SPREAD_MS: u64 = 1_000;
 /// How often named queries are asked for again.
 const TRANSFORM_INTERVAL_MS: u64 = 300_000;
 
@@ -167,8 +179,10 @@ impl Group {
         let version = if record.version == CvrVersion::EMPTY {
             CvrVersion::EMPTY
         } else {
-            // Pokes after the last change of configuration were not stored; none of them is above the pool.
-            record.version.max(CvrVersion::at(rules.pool_version()))
+            // Pokes after the last change of configuration were not stored; none of them is above the pool, or above
+            // what the node that served the group before has made durable.
+            let told = rules.pool_version().max(record.reached);
+            record.version.max(CvrVersion::at(told))
         };
         let mut group = Group {
             id,
@@ -181,6 +195,7 @@ impl Group {
             sync_needed: false,
             lmids: BTreeMap::new(),
             results: BTreeMap::new(),
+            behind_since: None,
             running_since: None,
             now_ms: 0,
             clock_stored_at: 0,
@@ -247,6 +262,9 @@ impl Group {
     /// How long until `Tick` is due.
     pub fn next_tick_ms(&self) -> Option<u64> {
         self.running_since?;
+        if self.behind_since.is_some() {
+            return Some(VERSION_INTERVAL_MS);
+        }
         let clock = self.clock_ms();
         let expiry = self
             .queries
@@ -314,6 +332,16 @@ impl Group {
         for connection in self.connections.keys().copied().collect::<Vec<_>>() {
             self.fail(connection, body.clone());
         }
+        self.last_words()
+    }
+
+    /// Ends the group since another node serves it.
+    pub fn moved(&mut self) -> Vec<Effect> {
+        self.rehome_all(MOVED);
+        self.last_words()
+    }
+
+    fn last_words(&mut self) -> Vec<Effect> {
         // What could not be stored is not tried again: the record is read anew when a client comes back.
         self.writes.clear();
         let effects = std::mem::take(&mut self.effects);
@@ -321,6 +349,17 @@ impl Group {
             .into_iter()
             .filter(|e| matches!(e, Effect::Send(..)))
             .collect()
+    }
+
+    /// Ends the group: its connections come back, here or elsewhere, a little apart from each other.
+    pub(super) fn rehome_all(&mut self, message: &str) {
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.fail(
+                connection,
+                ErrorBody::rehome_after(message, spread_ms(connection)),
+            );
+        }
+        self.ended = true;
     }
 
     fn attach(
@@ -555,13 +594,8 @@ impl Group {
                 }
             }
             PoolEvent::SchemaChanged => self.check_stored_schema(),
-            PoolEvent::Restarted => {
-                let body = ErrorBody::rehome("the server reads its queries anew");
-                for connection in self.connections.keys().copied().collect::<Vec<_>>() {
-                    self.fail(connection, body.clone());
-                }
-                self.ended = true;
-            }
+            PoolEvent::Restarted => self.rehome_all("the server reads its queries anew"),
+            PoolEvent::Moved => self.rehome_all(MOVED),
         }
     }
 
@@ -571,7 +605,7 @@ impl Group {
         id: ConnectionId,
         to: CvrVersion,
         extras: &Extras,
-        rows: Option<&crate::queries::PokeBody>,
+        rows: Option<&Arc<crate::queries::PokeBody>>,
     ) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -621,4 +655,10 @@ impl Group {
             DownQueryOp::Del { hash }
         }
     }
+}
+
+/// When a connection is to come back, so that not all do at once.
+fn spread_ms(connection: ConnectionId) -> u64 {
+    // Neighbouring numbers land far from each other.
+    connection.wrapping_mul(0x9E37_79B9_7F4A_7C15) % SPREAD_MS
 }

@@ -17,6 +17,6 @@ mod sync;
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
 pub use group::{Effect, Group, GroupEvent, Rules};
-pub use outbound::{Drain, Frame, Outbound, outbound};
+pub use outbound::{Drain, Form, Frame, Outbound, outbound};
 pub use prepare::{NamedQuery, Transformed, TransformedQueries};
 pub use registry::{Registry, SessionContext};

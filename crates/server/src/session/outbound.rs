@@ -5,9 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
+use landfall_protocol::{CHUNK_BYTES, close};
 use tokio::sync::mpsc;
+
+use super::poke::body_of;
+use crate::queries::{PokeBody, PokePart};
 
 /// One thing to do to the socket.
 #[derive(Clone, Debug)]
@@ -16,13 +20,67 @@ pub enum Frame {
     Text(Utf8Bytes),
     /// A binary message.
     Binary(Bytes),
+    /// A part of a shared poke, as it is or as a slice of a binary one.
+    Part(Arc<PokeBody>, usize, Form),
     /// Close, without a code or with one.
     Close(Option<(u16, String)>),
 }
 
+/// How a stored part is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the text message that it is.
+    Text,
+    /// As slices of a binary poke, after a separator if something came before it.
+    Chunk(Option<u8>),
+}
+
 impl Frame {
+    /// The messages of the frame. Reads a file, so not from where others must not wait.
+    pub fn messages(self) -> std::io::Result<Vec<Message>> {
+        Ok(match self {
+            Frame::Text(text) => vec![Message::Text(text)],
+            Frame::Binary(bytes) => vec![Message::Binary(bytes)],
+            Frame::Part(body, part, Form::Text) => vec![Message::Text(body.read(part)?)],
+            Frame::Part(body, part, Form::Chunk(separator)) => {
+                let text = body.read(part)?;
+                let bytes: Vec<u8> = separator
+                    .into_iter()
+                    .chain(body_of(&text).bytes())
+                    .collect();
+                let tagged = |slice: &[u8]| {
+                    let mut chunk = Vec::with_capacity(slice.len() + 1);
+                    chunk.push(0);
+                    chunk.extend_from_slice(slice);
+                    Message::Binary(chunk.into())
+                };
+                bytes.chunks(CHUNK_BYTES - 1).map(tagged).collect()
+            }
+            Frame::Close(None) => vec![Message::Close(None)],
+            Frame::Close(Some((code, reason))) => {
+                let reason = close::close_reason(&reason).to_owned().into();
+                vec![Message::Close(Some(CloseFrame { code, reason }))]
+            }
+        })
+    }
+
+    /// Whether its messages are in memory.
+    pub fn is_at_hand(&self) -> bool {
+        match self {
+            Frame::Part(body, part, _) => {
+                !matches!(body.parts.get(*part), Some(PokePart::Stored { .. }))
+            }
+            _ => true,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
+            Frame::Part(body, part, _) => match body.parts.get(*part) {
+                Some(PokePart::Stored { length, .. }) => *length,
+                Some(PokePart::Text(text)) => text.len(),
+                None => 0,
+            },
             Frame::Text(text) => text.len(),
             Frame::Binary(bytes) => bytes.len(),
             Frame::Close(_) => 0,

@@ -1,16 +1,16 @@
 //! Frames of one poke: start, the group's own changes, the shared row changes, end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
 use landfall_protocol::{
     Cookie, DownQueryOp, Downstream, MutationOp, PokeBuilder, PokeEnd, PokeStart, StateVersion,
     chunk_frames, part_message,
 };
 
-use super::outbound::Frame;
+use super::outbound::{Form, Frame};
 use crate::cvr::CvrVersion;
-use crate::queries::PokeBody;
+use crate::queries::{PokeBody, PokePart};
 
 /// The first protocol version that takes parts as binary frames.
 const BINARY_SINCE: u32 = 52;
@@ -68,7 +68,7 @@ pub(super) fn frames(
     base: Option<CvrVersion>,
     to: CvrVersion,
     extras: &Extras,
-    rows: Option<&PokeBody>,
+    rows: Option<&Arc<PokeBody>>,
     protocol: u32,
 ) -> Vec<Frame> {
     let cookie_text = cookie(to).as_str().to_owned();
@@ -81,31 +81,61 @@ pub(super) fn frames(
         timestamp: None,
     };
     let own = extras.bodies(&poke_id);
-    let shared: &[Utf8Bytes] = rows.map_or(&[], |r| &r.parts);
 
     let mut frames = vec![Frame::Text(Downstream::PokeStart(start).encode().into())];
     if protocol >= BINARY_SINCE {
-        let shared = shared.iter().map(|part| body_of(part));
-        let bodies: Vec<&str> = own.iter().map(String::as_str).chain(shared).collect();
-        frames.extend(
-            chunk_frames(&bodies)
-                .into_iter()
-                .map(|f| Frame::Binary(f.into())),
-        );
+        binary_parts(&own, rows, &mut frames);
     } else {
         frames.extend(
             own.iter()
                 .map(|body| Frame::Text(part_message(body).into())),
         );
-        frames.extend(shared.iter().cloned().map(Frame::Text));
+        for (at, part) in rows.iter().flat_map(|body| body.parts.iter().enumerate()) {
+            frames.push(match part {
+                PokePart::Text(text) => Frame::Text(text.clone()),
+                PokePart::Stored { .. } => stored(rows, at, Form::Text),
+            });
+        }
     }
     let end = PokeEnd::new(poke_id, cookie_text);
     frames.push(Frame::Text(Downstream::PokeEnd(end).encode().into()));
     frames
 }
 
+fn stored(rows: Option<&Arc<PokeBody>>, part: usize, form: Form) -> Frame {
+    match rows {
+        Some(body) => Frame::Part(body.clone(), part, form),
+        None => Frame::Close(None),
+    }
+}
+
+/// One list of all bodies, cut where it may: what is in memory is put together, what is stored comes by itself.
+fn binary_parts(own: &[String], rows: Option<&Arc<PokeBody>>, frames: &mut Vec<Frame>) {
+    let parts = rows.map_or(&[][..], |body| &body.parts);
+    let in_memory = parts.iter().map_while(|part| match part {
+        PokePart::Text(text) => Some(body_of(text)),
+        PokePart::Stored { .. } => None,
+    });
+    let bodies: Vec<&str> = own.iter().map(String::as_str).chain(in_memory).collect();
+    let beyond = bodies.len() - own.len();
+    let ends = beyond == parts.len();
+    let mut chunks = chunk_frames(&bodies);
+    if !ends && let Some(last) = chunks.last_mut() {
+        // The list goes on.
+        last.pop();
+    }
+    frames.extend(chunks.into_iter().map(|f| Frame::Binary(f.into())));
+    for at in beyond..parts.len() {
+        let separator = (at > 0 || !own.is_empty()).then_some(b',');
+        frames.push(stored(rows, at, Form::Chunk(separator)));
+    }
+    if !ends {
+        frames.push(Frame::Binary(vec![0, b']'].into()));
+    }
+}
+
 /// The body of a complete text part.
-fn body_of(part: &str) -> &str {
+pub(super) fn body_of(part: &str) -> &str {
     part.strip_prefix(PART_PREFIX)
         .and_then(|p| p.strip_suffix(']'))
         .unwrap_or("{}")
@@ -120,7 +150,7 @@ mod tests {
             Some(CvrVersion::at(5)),
             CvrVersion::at(6),
             &extras,
-            rows.as_ref(),
+            rows.map(Arc::new).as_ref(),
             protocol,
         );
         let text = |frame: Frame| match frame {
@@ -128,17 +158,14 @@ mod tests {
             Frame::Binary(bytes) => {
                 format!("{} {}", bytes[0], String::from_utf8_lossy(&bytes[1..]))
             }
-            Frame::Close(_) => "close".to_owned(),
+            Frame::Part(..) | Frame::Close(_) => "another frame".to_owned(),
         };
         frames.into_iter().map(text).collect()
     }
 
     fn rows() -> Option<PokeBody> {
         let part = r#"["pokePart",{"pokeID":"06","rowsPatch":[]}]"#;
-        Some(PokeBody {
-            poke_id: "06".into(),
-            parts: vec![part.into()],
-        })
+        Some(PokeBody::new("06", vec![part.into()]))
     }
 
     fn extras() -> Extras {

@@ -8,7 +8,7 @@ use landfall_protocol::{
 };
 
 use super::connection::{ConnectionId, Progress};
-use super::group::{Effect, Group, SyncInFlight};
+use super::group::{Effect, Group, SyncInFlight, VERSION_PATIENCE_MS};
 use super::poke::Extras;
 use super::prepare::errored;
 use crate::cvr::{CvrVersion, GotSpan, GroupWrite, InstanceId, SentResult};
@@ -27,6 +27,9 @@ impl Group {
             || self.in_flight.is_some()
             || (self.connections.is_empty() && !self.attached)
         {
+            return;
+        }
+        if !self.pool_is_far_enough() {
             return;
         }
         // A group that comes back from storage joins with everything it had got; that must be known first.
@@ -74,6 +77,20 @@ impl Group {
             catch_ups,
             for_current,
         });
+    }
+
+    /// Clients may have been told versions, by another node, that the pool has not got to yet.
+    fn pool_is_far_enough(&mut self) -> bool {
+        if self.rules.pool_version() >= self.version.state {
+            self.behind_since = None;
+            return true;
+        }
+        self.rules.want_version(self.version.state);
+        let since = *self.behind_since.get_or_insert(self.now_ms);
+        if self.now_ms > since + VERSION_PATIENCE_MS {
+            self.rehome_all("this server is behind the one that served the client group");
+        }
+        false
     }
 
     fn is_expired(&self, hash: &str) -> bool {
@@ -174,7 +191,7 @@ impl Group {
         };
         if !extras.is_empty() || event.rows.is_some() {
             for id in self.current_connections() {
-                self.poke(id, version, &extras, event.rows.as_deref());
+                self.poke(id, version, &extras, event.rows.as_ref());
             }
         }
         for (id, reply) in event.catch_ups {
@@ -326,7 +343,7 @@ impl Group {
             connection.progress = Progress::CatchingUp;
         }
         let version = self.version;
-        self.poke(id, version, &extras, rows.as_deref());
+        self.poke(id, version, &extras, rows.as_ref());
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.progress = Progress::Current;
         }
@@ -408,7 +425,7 @@ impl Group {
             ..Extras::default()
         };
         for id in self.current_connections() {
-            self.poke(id, version, &extras, event.rows.as_deref());
+            self.poke(id, version, &extras, event.rows.as_ref());
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::replica::Replica;
 pub use error::UpstreamError;
 pub use judge::{AllowAll, Judge, Verdict, Write};
 
+pub(crate) use error::postgres_text;
+pub(crate) use postgres::{PostgresAddress, same_system};
+
 /// A replica that nobody feeds, to look into: of an embedded file, or of a Postgres. Writes nothing.
 ///
 /// # Errors

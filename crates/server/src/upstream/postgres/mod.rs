@@ -45,6 +45,7 @@ pub(super) use look::look;
 pub use check::check;
 
 pub(crate) use crate::replica::quote;
+pub(crate) use session::Address as PostgresAddress;
 
 /// How often the catalogue is compared with what is followed: a change of an unused table sends nothing by itself.
 const CATALOGUE_INTERVAL: Duration = Duration::from_secs(5);
@@ -523,7 +524,7 @@ async fn watch_catalogue(
 }
 
 /// Whether two generations, `pg-<system>-<timeline>`, are of one system.
-fn same_system(a: &str, b: &str) -> bool {
+pub(crate) fn same_system(a: &str, b: &str) -> bool {
     let system = |generation: &str| {
         generation
             .rsplit_once('-')

@@ -94,6 +94,21 @@ impl Address {
         })
     }
 
+    /// The same place, with names looked up in one schema, which need not exist yet.
+    pub fn in_schema(mut self, schema: &str) -> Result<Self, UpstreamError> {
+        if !schema
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            return Err(UpstreamError::Address(format!(
+                "{schema:?} is no name of a schema"
+            )));
+        }
+        self.config
+            .options(format!("{SETTINGS} -c search_path={schema}"));
+        Ok(self)
+    }
+
     /// Host and port, for messages.
     pub fn host(&self) -> String {
         let (host, port) = self.host_and_port();

@@ -347,7 +347,21 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
+    /// Everything before `applied` has arrived, so the replica is as of the version just before it; said only when
+    /// somebody waits, since every version is a step for the readers.
+    fn step_to_wanted(&mut self) -> Result<(), UpstreamError> {
+        let version = self.applied.saturating_sub(1);
+        let waits = self.replica.wanted().is_some() && version > self.version;
+        if waits && self.batch.is_none() && self.transaction.is_none() && self.crossing.is_none() {
+            self.writer.begin()?;
+            self.writer.commit(self.replica, version, self.synced)?;
+            self.version = version;
+        }
+        Ok(())
+    }
+
     fn idle(&mut self) -> Result<(), UpstreamError> {
+        self.step_to_wanted()?;
         self.writer.grant_wishes(self.replica)?;
         self.writer.checkpoint()?;
         Ok(())

@@ -1,0 +1,244 @@
+//! Several servers over one Postgres that share the client view records: groups move between them.
+
+mod world;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use world::{Client, World, has_postgres, issue_op};
+
+fn issues() -> Json {
+    json!({"table": "issue", "orderBy": [["id", "asc"]]})
+}
+
+fn comments() -> Json {
+    json!({"table": "comment", "orderBy": [["id", "asc"]]})
+}
+
+async fn two_nodes() -> World {
+    let mut world = World::sharing(&[]).await;
+    world.start_node(0).await;
+    world.start_node(1).await;
+    world
+}
+
+/// A client that goes on where another connection of it was.
+async fn back(world: &World, node: usize, client: Client) -> Client {
+    let (group, name) = (client.group.clone(), client.client.clone());
+    let has_got = client.has_got.clone();
+    let (cookie, rows) = client.vanish();
+    let mut client = world
+        .client_at(node, &group, &name)
+        .cookie(&cookie)
+        .open()
+        .await;
+    client.cookie = Some(cookie);
+    client.rows = rows;
+    client.has_got = has_got;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_goes_on_at_another_node_without_a_download() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = two_nodes().await;
+    let mut client = world.client_at(0, "g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    // Nothing happened meanwhile, and the database is idle: nothing but a cookie is to be told.
+    let mut client = back(&world, 1, client).await;
+    let poke = client.poke().await;
+    assert_eq!(poke.rows(), Vec::<String>::new(), "{poke:?}");
+    world
+        .sql("UPDATE issue SET title = 'on the way' WHERE id = 'i1'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["put:issue:i1"]);
+    // While nobody is connected things change; the node that served last is gone.
+    let away = back(&world, 1, client).await;
+    world.stop_node(1).await;
+    world
+        .sql("UPDATE issue SET title = 'meanwhile' WHERE id = 'i2'; DELETE FROM issue WHERE id = 'i3'")
+        .await;
+    let mut client = back(&world, 0, away).await;
+    while client.row("issue", "i3").is_some() {
+        let poke = client.poke().await;
+        assert!(
+            !poke.rows().contains(&"put:issue:i1".to_owned()),
+            "{poke:?}"
+        );
+    }
+    assert_eq!(client.have(), ["issue:i1", "issue:i2"]);
+    assert_eq!(
+        client.row("issue", "i2").expect("there")["title"],
+        "meanwhile"
+    );
+    drop(client);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_served_by_one_node_at_a_time() {
+    if !has_postgres() {
+        return;
+    }
+    let world = two_nodes().await;
+    let mut first = world.client_at(0, "g", "a").put("h", issues()).open().await;
+    first.got("h").await;
+    let mut other = world
+        .client_at(0, "other", "o")
+        .put("h", issues())
+        .open()
+        .await;
+    other.got("h").await;
+    // Another client of the group comes to the other node: the group is there from now on.
+    let mut second = world.client_at(1, "g", "b").open().await;
+    second.poke().await;
+    while second.have().len() < 3 {
+        second.poke().await;
+    }
+    second
+        .desire(json!([{"op": "put", "hash": "k", "ast": comments()}]))
+        .await;
+    second.got("k").await;
+    // The first one is told nothing more than that it should come back, and its group's neighbour goes on.
+    world
+        .sql("UPDATE issue SET title = 'after the move' WHERE id = 'i1'")
+        .await;
+    let error = first.error().await;
+    assert_eq!(error["kind"], "Rehome");
+    assert_ne!(
+        first.row("issue", "i1").expect("there")["title"],
+        "after the move"
+    );
+    assert_eq!(other.poke().await.rows(), ["put:issue:i1"]);
+    // It comes back, to the wrong node even: the group moves again, and has what it got meanwhile.
+    let mut first = back(&world, 0, first).await;
+    while first.have().len() < 6 {
+        first.poke().await;
+    }
+    assert_eq!(
+        first.row("issue", "i1").expect("there")["title"],
+        "after the move"
+    );
+    // What the node that has lost it is asked to store is refused.
+    second.desire(json!([{"op": "del", "hash": "k"}])).await;
+    assert_eq!(second.error().await["kind"], "Rehome");
+    drop((first, second, other));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_belongs_to_its_user_on_every_node() {
+    if !has_postgres() {
+        return;
+    }
+    let world = two_nodes().await;
+    let mut ann = world
+        .client_at(0, "g", "a")
+        .param("userID", "ann")
+        .put("h", issues())
+        .open()
+        .await;
+    ann.got("h").await;
+    let mut bob = world
+        .client_at(1, "g", "b")
+        .param("userID", "bob")
+        .open()
+        .await;
+    assert_eq!(bob.error().await["kind"], "Unauthorized");
+    drop((ann, bob));
+    world.end().await;
+}
+
+/// A node that was killed is not missed: whoever takes its groups goes on from what it had made durable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_followed_by_another() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = World::sharing(&[]).await;
+    world.start_process(0).await;
+    world.start_process(1).await;
+    let mut client = world.client_at(0, "g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    world
+        .sql("UPDATE issue SET title = 'last words' WHERE id = 'i1'")
+        .await;
+    assert_eq!(client.poke().await.rows(), ["put:issue:i1"]);
+    world.kill_node(0);
+    world.sql("DELETE FROM issue WHERE id = 'i3'").await;
+    let mut client = back(&world, 1, client).await;
+    while client.row("issue", "i3").is_some() {
+        let poke = client.poke().await;
+        assert!(
+            !poke.rows().contains(&"put:issue:i2".to_owned()),
+            "{poke:?}"
+        );
+    }
+    // The same place starts again, and the client comes home.
+    world.start_process(0).await;
+    let mut client = back(&world, 0, client).await;
+    client.poke().await;
+    world
+        .sql("UPDATE issue SET title = 'home again' WHERE id = 'i2'")
+        .await;
+    while client.row("issue", "i2").expect("there")["title"] != "home again" {
+        client.poke().await;
+    }
+    drop(client);
+    world.end().await;
+}
+
+/// A server that is told to stop sends its clients away, finishes what they have pushed, and hands over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_hands_its_groups_over() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = two_nodes().await;
+    let mut client = world.client_at(0, "g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    let pushed = 20;
+    for id in 1..=pushed {
+        let op = issue_op("update", json!({"id": "i1", "title": format!("push {id}")}));
+        client.crud(id, json!([op])).await;
+    }
+    // The server has read all of them once it answers.
+    client
+        .send(json!(["pull", {"clientGroupID": "g", "cookie": null, "requestID": "r"}]))
+        .await;
+    client.expect("pull").await;
+    let begun = Instant::now();
+    world.stop_node(0).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        begun.elapsed()
+    );
+    let error = client.error().await;
+    assert_eq!(error["kind"], "Rehome");
+    assert_eq!(error["minBackoffMs"], error["maxBackoffMs"]);
+    assert!(error["maxBackoffMs"].as_f64().expect("a pause") <= 500.0);
+    assert_eq!(client.closed().await.code, None);
+    let title = world.text("SELECT title FROM issue WHERE id = 'i1'").await;
+    assert_eq!(title.as_deref(), Some("push 20"), "what was pushed is done");
+    let mut client = back(&world, 1, client).await;
+    while client.row("issue", "i1").expect("there")["title"] != "push 20" {
+        client.poke().await;
+    }
+    // It sends everything again that it has heard nothing of: nothing is done twice.
+    for id in 1..=pushed {
+        let op = issue_op("update", json!({"id": "i1", "title": "twice"}));
+        client.crud(id, json!([op])).await;
+    }
+    let op = issue_op("update", json!({"id": "i2", "title": "next"}));
+    client.crud(pushed + 1, json!([op])).await;
+    client.confirmed(pushed + 1).await;
+    assert_eq!(
+        client.row("issue", "i1").expect("there")["title"],
+        "push 20"
+    );
+    drop(client);
+    world.end().await;
+}
