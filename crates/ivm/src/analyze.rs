@@ -172,6 +172,10 @@ impl Source for Counting<'_> {
         self.source.prepare(table, index, steps)
     }
 
+    fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
+        self.source.index_on(table, columns)
+    }
+
     fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
         self.source.has_index(table, index)
     }

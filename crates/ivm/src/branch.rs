@@ -213,6 +213,10 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
         self.base.prepare(table, index, steps)
     }
 
+    fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
+        self.base.index_on(table, columns)
+    }
+
     fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
         self.base.has_index(table, index)
     }

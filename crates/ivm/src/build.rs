@@ -124,7 +124,7 @@ impl Builder<'_> {
         let schema = self.schema;
         let id = table_id(schema, &ast.table)?;
         let table = &schema[id];
-        let order = Order::complete(ast.order_by.as_deref(), table)?;
+        let mut order = Order::complete(ast.order_by.as_deref(), table)?;
         let condition = ast.condition.as_ref();
         let filter = match condition.and_then(without_subqueries) {
             Some(condition) => Predicate::compile(&condition, table)?,
@@ -136,6 +136,12 @@ impl Builder<'_> {
         let joined_by = partition.unwrap_or_default();
         let narrow = (is_exists && self.planner.is_narrow(id, table, joined_by, &pinned))
             .then(|| sorted(joined_by));
+        if is_exists {
+            let columns = narrow
+                .clone()
+                .unwrap_or_else(|| constrained(joined_by, &pinned));
+            order = self.planner.any_order(id, &columns, order);
+        }
         let connection = self.add(Operator::Connection(Connection {
             table: id,
             order: order.clone(),
@@ -487,23 +493,28 @@ impl Builder<'_> {
         let Operator::Connection(connection) = &self.operators[connection] else {
             unreachable!("a level begins with its connection");
         };
-        let mut constrained = sorted(columns);
-        if connection.narrow.as_ref() != Some(&constrained) {
-            constrained.extend(connection.pinned.iter().map(|(column, _)| *column));
-            constrained = sorted(&constrained);
+        let mut columns = sorted(columns);
+        if connection.narrow.as_ref() != Some(&columns) {
+            columns = constrained(&columns, &connection.pinned);
         }
         // A pinned primary key is one look-up: no index of its own.
         if self.schema[connection.table]
             .primary_key
             .iter()
-            .all(|column| constrained.contains(column))
+            .all(|column| columns.contains(column))
         {
             return;
         }
-        let spec = IndexSpec::new(constrained.into_iter(), &connection.order);
+        let spec = IndexSpec::new(columns.into_iter(), &connection.order);
         self.needs[when].add(connection.table, spec.clone());
         self.indexes.push((connection.table, spec));
     }
+}
+
+/// The columns of a constraint on these columns and what a filter pins.
+fn constrained(columns: &[usize], pinned: &Constraint) -> Vec<usize> {
+    let pinned = pinned.iter().map(|(column, _)| column);
+    sorted(&columns.iter().chain(pinned).copied().collect::<Vec<_>>())
 }
 
 fn sorted(columns: &[usize]) -> Vec<usize> {

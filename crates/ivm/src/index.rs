@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use landfall_zql::Row;
 use landfall_zql::ordering::Order;
@@ -28,8 +29,15 @@ impl Entry {
     }
 }
 
+fn bring_in_order(entries: &mut [Entry], order: &Order) {
+    let compare = |a: &Entry, b: &Entry| a.compare(b, order);
+    if !entries.is_sorted_by(|a, b| compare(a, b).is_le()) {
+        sort_by(entries, compare);
+    }
+}
+
 /// Neighbours in an index, which the first one to look brings in order: most parts of most indexes are never read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Chunk {
     entries: OnceCell<Vec<Entry>>,
     unsorted: RefCell<Vec<Entry>>,
@@ -53,7 +61,7 @@ impl Chunk {
     fn entries(&self, order: &Order) -> &Vec<Entry> {
         self.entries.get_or_init(|| {
             let mut entries = self.unsorted.take();
-            sort_by(&mut entries, |a, b| a.compare(b, order));
+            bring_in_order(&mut entries, order);
             entries
         })
     }
@@ -66,12 +74,13 @@ impl Chunk {
     }
 }
 
-/// Rows in the order of an [`IndexSpec`], which no two of them may be equal under.
-#[derive(Debug)]
+/// Rows in the order of an [`IndexSpec`], which no two of them may be equal under. A clone shares the chunks in which
+/// neither has changed since.
+#[derive(Clone, Debug)]
 pub(crate) struct Index {
     spec: IndexSpec,
     /// No chunk is empty.
-    chunks: Vec<Chunk>,
+    chunks: Vec<Rc<Chunk>>,
     /// The first prefix of each chunk.
     firsts: Vec<u64>,
     len: usize,
@@ -98,10 +107,7 @@ impl Index {
             row: row.clone(),
         });
         let mut entries: Vec<Entry> = entries.collect();
-        let compare = |a: &Entry, b: &Entry| a.compare(b, &index.spec.0);
-        if !entries.is_sorted_by(|a, b| compare(a, b).is_le()) {
-            sort_by(&mut entries, compare);
-        }
+        bring_in_order(&mut entries, &index.spec.0);
         let mut entries = entries.into_iter();
         while entries.len() > 0 {
             index.push_chunk(entries.by_ref().take(BUILT_CHUNK).collect(), true);
@@ -137,10 +143,10 @@ impl Index {
         };
         self.firsts.push(first);
         self.len += entries.len();
-        self.chunks.push(match is_sorted {
+        self.chunks.push(Rc::new(match is_sorted {
             true => Chunk::of(entries),
             false => Chunk::unsorted(entries),
-        });
+        }));
     }
 
     /// The first position that is not before a place; what is before it by its prefix, or by `is_before` if its
@@ -185,31 +191,54 @@ impl Index {
             return self.push_chunk(vec![Entry { prefix, row }], true);
         }
         let (chunk, at) = found.unwrap_or_else(|at| at);
-        let entries = self.chunks[chunk].entries_mut(&self.spec.0);
+        let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
         if found.is_ok() {
             entries[at].row = row;
             return;
         }
         self.len += 1;
         if entries.len() == entries.capacity() {
-            let room = (entries.len() * 2).clamp(4, CHUNK) - entries.len();
-            entries.reserve_exact(room.max(1));
+            let room = (entries.len() * 2).clamp(4, CHUNK);
+            entries.reserve_exact(room.saturating_sub(entries.len()).max(1));
         }
         entries.insert(at, Entry { prefix, row });
-        let upper = (entries.len() >= CHUNK).then(|| entries.split_off(CHUNK / 2));
+        let upper = (entries.len() >= CHUNK).then(|| entries.split_off(entries.len() / 2));
         if at == 0 {
             self.firsts[chunk] = prefix;
         }
         if let Some(upper) = upper {
             self.firsts.insert(chunk + 1, upper[0].prefix);
-            self.chunks.insert(chunk + 1, Chunk::of(upper));
+            self.chunks.insert(chunk + 1, Rc::new(Chunk::of(upper)));
         }
+    }
+
+    /// Adds a row, at no cost to speak of if it comes after all others.
+    pub fn append(&mut self, row: Row) {
+        let order = &self.spec.0;
+        let prefix = self.prefix(&row);
+        let entry = Entry { prefix, row };
+        if let Some(chunk) = self.chunks.last_mut() {
+            let entries = Rc::make_mut(chunk).entries_mut(order);
+            let is_last = |last: &Entry| last.compare(&entry, order).is_lt();
+            if !entries.last().is_some_and(is_last) {
+                return self.insert(entry.row);
+            }
+            if entries.len() < BUILT_CHUNK {
+                if entries.len() == entries.capacity() {
+                    entries.reserve_exact(BUILT_CHUNK - entries.len());
+                }
+                entries.push(entry);
+                self.len += 1;
+                return;
+            }
+        }
+        self.push_chunk(vec![entry], true);
     }
 
     /// Takes a row out, if it is there.
     pub fn remove(&mut self, row: &Row) -> Option<Row> {
         let (chunk, at) = self.find(self.prefix(row), row).ok()?;
-        let entries = self.chunks[chunk].entries_mut(&self.spec.0);
+        let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
         let removed = entries.remove(at);
         match entries.first() {
             Some(first) => self.firsts[chunk] = first.prefix,
@@ -338,6 +367,12 @@ mod tests {
             rows.sort_by(|a, b| spec.0.compare(a, b));
             rows.dedup_by(|a, b| spec.0.compare(a, b).is_eq());
             same(&filled, &rows);
+            let mut appended = Index::new(spec.clone());
+            rows.iter().step_by(2).for_each(|row| appended.append(row.clone()));
+            let before = appended.clone();
+            rows.iter().skip(1).step_by(2).rev().for_each(|row| appended.append(row.clone()));
+            same(&appended, &rows);
+            same(&before, &rows.iter().step_by(2).cloned().collect::<Vec<_>>());
             let shuffled: Vec<&Row> = rows.iter().step_by(2).chain(rows.iter().skip(1).step_by(2)).collect();
             let mut built = Index::build(spec.clone(), shuffled.into_iter());
             same(&built, &rows);

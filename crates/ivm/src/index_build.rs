@@ -4,6 +4,7 @@
 //! still too large are dealt out again, by the next digit where all have the same one. Small bins are the chunks of
 //! the index: what order their rows have is left to the first read.
 
+use std::ops::ControlFlow;
 use std::vec::IntoIter;
 
 use landfall_zql::Row;
@@ -12,14 +13,18 @@ use landfall_zql::ordering::Order;
 use landfall_zql::sort::sort;
 
 use crate::digits::Digits;
-use crate::index::{BUILT_CHUNK, Entry, Index};
+use crate::index::{BUILT_CHUNK, CHUNK, Entry, Index};
 use crate::source::{IndexSpec, SourceChange};
 use crate::steps::{Progress, Steps};
 
 /// Rows per bin, on average.
-const BIN: usize = BUILT_CHUNK / 2;
+const BIN: usize = BUILT_CHUNK / 3;
+/// As many rows are brought in order at a time if they have the same first digit.
+const LOOSE_CHUNK: usize = 8 * CHUNK;
 /// Sampled rows per bin.
 const SAMPLES: usize = 2;
+/// Rows that are looked at at a time.
+const AT_A_TIME: usize = 32;
 
 /// An index that is being built.
 #[derive(Debug)]
@@ -34,18 +39,22 @@ pub(crate) struct IndexBuild {
     deal: Deal,
     /// Bins that are left, the last one first.
     bins: Vec<Bin>,
-    /// Small bins on their way to a chunk.
-    packed: Vec<Entry>,
     /// Changes of rows that were read before they changed.
     late: Vec<SourceChange>,
 }
 
 /// A digit of a row: of which of the ordered columns, and which of its digits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     column: usize,
     digit: usize,
 }
+
+/// The place of the digit that stands beside the row.
+const FIRST: Place = Place {
+    column: 0,
+    digit: 0,
+};
 
 /// Rows that come one after another.
 #[derive(Debug)]
@@ -71,16 +80,14 @@ struct Deal {
 impl IndexBuild {
     /// Begins an index of the rows of a table, which are read in the order of another.
     pub fn new(spec: IndexSpec, table: &Index) -> IndexBuild {
-        let first = Place::default();
         let sample = table.spread(table.len() / BIN * SAMPLES);
-        let sample = sample.map(|row| digit(&spec, row, first)).collect();
+        let sample = sample.map(|row| digit(&spec, row, FIRST)).collect();
         IndexBuild {
             arrival: table.spec().0.clone(),
             last: None,
             is_read: false,
-            deal: Deal::new(first, sample, Vec::new()),
+            deal: Deal::new(FIRST, sample, Vec::new()),
             bins: Vec::new(),
-            packed: Vec::new(),
             late: Vec::new(),
             index: Index::new(spec),
         }
@@ -90,37 +97,40 @@ impl IndexBuild {
     pub fn go_on(&mut self, table: &Index, steps: &Steps) -> Progress {
         let mut has_moved = false;
         if !self.is_read {
-            let rows = match &self.last {
+            let from = match &self.last {
                 Some(last) => {
                     let order = &table.spec().0;
                     let is_read = |row: &Row| order.compare(row, last).is_le();
-                    table.iter_from(table.seek(table.prefix(last), &is_read))
+                    table.seek(table.prefix(last), &is_read)
                 }
-                None => table.iter_from((0, 0)),
+                None => (0, 0),
             };
             let mut last: Option<&Row> = None;
-            for row in rows {
+            // Some at a time are looked at, and then dealt: so the processor waits for several rows at once.
+            let mut looked_at: Vec<(u64, &Row)> = Vec::with_capacity(AT_A_TIME);
+            let done = table.iter_from(from).try_for_each(|row| {
                 if std::mem::replace(&mut has_moved, true) && steps.are_spent() {
-                    self.last = last.cloned();
-                    return Progress::More;
+                    return ControlFlow::Break(());
                 }
                 steps.spend();
                 last = Some(row);
-                let prefix = digit(self.index.spec(), row, Place::default());
-                self.deal.give(
-                    prefix,
-                    Entry {
-                        prefix,
-                        row: row.clone(),
-                    },
-                );
+                looked_at.push((digit(self.index.spec(), row, FIRST), row));
+                if looked_at.len() == AT_A_TIME {
+                    self.deal.give_all(&mut looked_at);
+                }
+                ControlFlow::Continue(())
+            });
+            self.deal.give_all(&mut looked_at);
+            if done.is_break() {
+                self.last = last.cloned();
+                return Progress::More;
             }
             self.is_read = true;
         }
         loop {
             while let Some(entry) = self.deal.rest.next() {
                 steps.spend();
-                let digit = digit(self.index.spec(), &entry.row, self.deal.place);
+                let digit = self.digit(&entry, self.deal.place);
                 self.deal.give(digit, entry);
                 if std::mem::replace(&mut has_moved, true) && steps.are_spent() {
                     return Progress::More;
@@ -156,7 +166,6 @@ impl IndexBuild {
 
     /// The index, when all is done.
     pub fn finish(mut self) -> Index {
-        self.pack();
         for change in &self.late {
             self.index.put(change);
         }
@@ -196,16 +205,19 @@ impl IndexBuild {
         }
     }
 
-    /// Puts bins into chunks up to one that has to be dealt out.
+    /// Makes chunks of bins up to one that has to be dealt out.
     fn next_deal(&mut self) -> bool {
-        while let Some(Bin { entries, place }) = self.bins.pop() {
-            if entries.len() <= BUILT_CHUNK {
-                if self.packed.len() + entries.len() > BUILT_CHUNK {
-                    self.pack();
-                }
-                self.packed.extend(entries);
+        while let Some(Bin { mut entries, place }) = self.bins.pop() {
+            // To deal by another digit than the first is to look at the rows.
+            let enough = if place == FIRST {
+                BUILT_CHUNK
+            } else {
+                LOOSE_CHUNK
+            };
+            if entries.len() <= enough {
+                entries.shrink_to_fit();
+                self.index.push_chunk(entries, false);
             } else if self.is_in_order(place) {
-                self.pack();
                 let mut entries = entries.into_iter();
                 while entries.len() > 0 {
                     let chunk = entries.by_ref().take(BUILT_CHUNK).collect();
@@ -214,7 +226,7 @@ impl IndexBuild {
             } else {
                 let every = (entries.len() / (entries.len() / BIN * SAMPLES)).max(1);
                 let sample = entries.iter().step_by(every);
-                let sample = sample.map(|entry| digit(self.index.spec(), &entry.row, place));
+                let sample = sample.map(|entry| self.digit(entry, place));
                 self.deal = Deal::new(place, sample.collect(), entries);
                 return true;
             }
@@ -222,9 +234,11 @@ impl IndexBuild {
         false
     }
 
-    fn pack(&mut self) {
-        let chunk = self.packed.drain(..).collect();
-        self.index.push_chunk(chunk, false);
+    fn digit(&self, entry: &Entry, place: Place) -> u64 {
+        match place {
+            FIRST => entry.prefix,
+            place => digit(self.index.spec(), &entry.row, place),
+        }
     }
 
     /// Whether rows that are the same before a place have come in the order of what is behind it.
@@ -260,6 +274,14 @@ impl Deal {
         }
     }
 
+    /// Deals rows out with their first digits.
+    fn give_all(&mut self, rows: &mut Vec<(u64, &Row)>) {
+        for (prefix, row) in rows.drain(..) {
+            let row = row.clone();
+            self.give(prefix, Entry { prefix, row });
+        }
+    }
+
     fn give(&mut self, digit: u64, entry: Entry) {
         let bin = self.bounds.partition_point(|bound| *bound <= digit);
         let bin = &mut self.bins[bin];
@@ -285,7 +307,6 @@ fn digit(spec: &IndexSpec, row: &Row, Place { column, digit }: Place) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::CHUNK;
     use landfall_zql::{TableId, ValueRef};
     use proptest::prelude::*;
 

@@ -20,11 +20,30 @@ use crate::steps::{Progress, Steps};
 /// How many indexes of a table stay that nobody has asked to keep.
 const SPARE_INDEXES: usize = 8;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Table {
     by_key: Index,
     /// Oldest first. A read may add one while another read is going on.
-    wanted: RefCell<Vec<Rc<Wanted>>>,
+    wanted: RefCell<WantedList>,
+}
+
+/// Cloned with the indexes, which are as good as copies, but without what is being built.
+#[derive(Debug, Default)]
+struct WantedList(Vec<Rc<Wanted>>);
+
+impl Clone for WantedList {
+    fn clone(&self) -> WantedList {
+        let copy = |wanted: &Rc<Wanted>| {
+            Rc::new(Wanted {
+                spec: wanted.spec.clone(),
+                users: wanted.users.clone(),
+                unused: wanted.unused.clone(),
+                building: RefCell::default(),
+                index: wanted.index.clone(),
+            })
+        };
+        WantedList(self.0.iter().map(copy).collect())
+    }
 }
 
 /// An index that reads have asked for.
@@ -42,7 +61,9 @@ struct Wanted {
 ///
 /// Indexes are built by the reads that need them, or before, in steps; and kept up to date while somebody wants them
 /// kept, and for a while after that.
-#[derive(Debug)]
+///
+/// A clone costs little: it shares what neither has changed since.
+#[derive(Clone, Debug)]
 pub struct MemorySource {
     schema: Arc<Schema>,
     tables: Vec<Table>,
@@ -89,10 +110,29 @@ impl MemorySource {
     /// Replaces all rows of a table at once; quickest when they are sorted by primary key, with no key twice.
     pub fn load(&mut self, table: TableId, rows: &[Row]) {
         let spec = IndexSpec(key_order(&self.schema, table));
+        self.replace(table, Index::build(spec, rows.iter()));
+    }
+
+    /// Adds rows to a table; quickest when each comes after all that are there by primary key.
+    pub fn append(&mut self, table: TableId, rows: impl IntoIterator<Item = Row>) {
+        let spec = IndexSpec(key_order(&self.schema, table));
+        let by_key = &mut self.tables[table.0 as usize].by_key;
+        let mut index = std::mem::replace(by_key, Index::new(spec));
+        rows.into_iter().for_each(|row| index.append(row));
+        self.replace(table, index);
+    }
+
+    /// Takes all rows of a table out.
+    pub fn clear(&mut self, table: TableId) {
+        let spec = IndexSpec(key_order(&self.schema, table));
+        self.replace(table, Index::new(spec));
+    }
+
+    /// Puts other rows in; further indexes are made anew by the reads that need them.
+    fn replace(&mut self, table: TableId, rows: Index) {
         let Table { by_key, wanted } = &mut self.tables[table.0 as usize];
-        *by_key = Index::build(spec, rows.iter());
-        // One that cannot be kept true is made anew by the read that needs it.
-        wanted.get_mut().retain_mut(|wanted| {
+        *by_key = rows;
+        wanted.get_mut().0.retain_mut(|wanted| {
             let Some(wanted) = Rc::get_mut(wanted) else {
                 return false;
             };
@@ -100,6 +140,21 @@ impl MemorySource {
             wanted.index.take();
             true
         });
+    }
+
+    /// Takes over the indexes that another source with the same rows has and this one has not.
+    pub fn adopt_indexes(&mut self, other: MemorySource) {
+        for (table, other) in self.tables.iter_mut().zip(other.tables) {
+            for adopted in other.wanted.into_inner().0 {
+                let Some(index) = adopted.index.get() else {
+                    continue;
+                };
+                let wanted = table.want(|spec| *spec == adopted.spec, || adopted.spec.clone());
+                wanted.index.get_or_init(|| index.clone());
+                wanted.building.take();
+            }
+            table.drop_spare();
+        }
     }
 
     /// All rows of a table by primary key.
@@ -125,7 +180,7 @@ impl MemorySource {
     /// Counts one user of an index less. It stays for a while, since queries are often asked again.
     pub fn release_index(&mut self, table: TableId, spec: &IndexSpec) {
         let table = &mut self.tables[table.0 as usize];
-        let list = table.wanted.get_mut();
+        let list = &table.wanted.get_mut().0;
         if let Some(wanted) = list.iter().find(|wanted| wanted.spec == *spec) {
             wanted.users.set(wanted.users.get().saturating_sub(1));
             wanted.unused.set(0);
@@ -138,7 +193,7 @@ impl MemorySource {
         let table = &mut self.tables[change.table.0 as usize];
         let patience = table.by_key.len() / 4 + 1000;
         // One that cannot be kept true is made anew by the read that needs it.
-        table.wanted.get_mut().retain_mut(|wanted| {
+        table.wanted.get_mut().0.retain_mut(|wanted| {
             let Some(wanted) = Rc::get_mut(wanted) else {
                 return false;
             };
@@ -171,7 +226,7 @@ impl Table {
         is_it: impl Fn(&IndexSpec) -> bool,
         spec: impl FnOnce() -> IndexSpec,
     ) -> Rc<Wanted> {
-        let mut list = self.wanted.borrow_mut();
+        let list = &mut self.wanted.borrow_mut().0;
         if let Some(wanted) = list.iter().find(|wanted| is_it(&wanted.spec)) {
             return Rc::clone(wanted);
         }
@@ -188,7 +243,7 @@ impl Table {
 
     /// Drops the oldest of too many indexes that nobody asked to keep.
     fn drop_spare(&mut self) {
-        let list = self.wanted.get_mut();
+        let list = &mut self.wanted.get_mut().0;
         let unused = list.iter().filter(|wanted| wanted.users.get() == 0);
         let mut excess = unused.count().saturating_sub(SPARE_INDEXES);
         list.retain(|wanted| {
@@ -273,7 +328,22 @@ impl Source for MemorySource {
     fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
         let table = &self.tables[table.0 as usize];
         let is_built = |wanted: &Rc<Wanted>| wanted.spec == *index && wanted.index.get().is_some();
-        index == table.by_key.spec() || table.wanted.borrow().iter().any(is_built)
+        index == table.by_key.spec() || table.wanted.borrow().0.iter().any(is_built)
+    }
+
+    fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
+        let wanted = self.tables[table.0 as usize].wanted.borrow();
+        let built = wanted
+            .0
+            .iter()
+            .filter(|wanted| wanted.index.get().is_some());
+        let mut specs = built.map(|wanted| &wanted.spec);
+        let found = specs.find(|IndexSpec(Order(parts))| {
+            let columns = columns.iter().map(|column| (*column, Direction::Asc));
+            let first = parts.iter().take(columns.len());
+            columns.eq(first.copied())
+        });
+        found.cloned()
     }
 
     fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {

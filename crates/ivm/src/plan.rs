@@ -191,6 +191,22 @@ impl<'a> Planner<'a> {
             .is_some_and(|table| per_fetch(table, columns) <= FEW)
     }
 
+    /// An order for rows whose order does not matter, that are read by these columns: one that an index has.
+    pub fn any_order(&self, id: TableId, columns: &[usize], order: Order) -> Order {
+        let Some(statistics) = &self.statistics else {
+            return order;
+        };
+        let known = match statistics.has_index(id, &IndexSpec::new(columns.iter().copied(), &order))
+        {
+            true => None,
+            false => statistics.index_on(id, columns),
+        };
+        known.map_or(order, |IndexSpec(Order(mut parts))| {
+            parts.rotate_left(columns.len());
+            Order(parts)
+        })
+    }
+
     /// What reads by these columns cost beyond what they give, for want of an index.
     fn missing(&mut self, level: &Shape<'_>, columns: &[usize]) -> f64 {
         let mut constrained: Vec<usize> = columns.iter().chain(level.columns).copied().collect();

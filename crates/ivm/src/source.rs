@@ -79,6 +79,11 @@ pub trait Source {
         true
     }
 
+    /// An index that is there and begins with these columns, ascending, in their order; whatever follows.
+    fn index_on(&self, _table: TableId, _columns: &[usize]) -> Option<IndexSpec> {
+        None
+    }
+
     /// How the source would serve a request; `None` when it cannot say. [`AccessPath::wanted`] is left empty.
     ///
     /// # Errors

@@ -49,6 +49,11 @@ impl<'a> Statistics<'a> {
         self.source.has_index(table, index)
     }
 
+    /// An index of the source that begins with these columns.
+    pub fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
+        self.source.index_on(table, columns)
+    }
+
     /// A table; `None` when the source knows nothing of it.
     pub fn table(&mut self, id: TableId) -> Option<&Table> {
         let known = self.tables.iter().position(|(known, _)| *known == id);

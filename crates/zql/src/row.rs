@@ -89,6 +89,7 @@ impl Row {
     }
 
     /// The packed bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.0.slice
     }

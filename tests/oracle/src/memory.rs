@@ -1,9 +1,13 @@
 //! A program over the memory source: what a client does.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use landfall_ivm::{Branch, MemorySource, Pipeline, Source, SourceChange, evaluate};
-use landfall_zql::{Schema, TableId};
+use landfall_ivm::{
+    Branch, FetchRequest, IndexSpec, MemorySource, Pipeline, Progress, Sink, Source, SourceChange,
+    SourceError, Steps, evaluate,
+};
+use landfall_zql::{Key, Row, Schema, TableId};
 
 use crate::engine::{Places, Shape, Side};
 use crate::program::{Change, Program};
@@ -18,8 +22,21 @@ pub struct MemoryManner {
     pub common: Manner,
     /// Whether the indexes that the pipelines ask for are kept.
     pub indexes: bool,
-    /// Whether the rows come all at once, or one by one.
-    pub bulk: bool,
+    /// How the rows come.
+    pub loading: Loading,
+    /// Whether the changes go to a copy of the source.
+    pub copies: bool,
+}
+
+/// How rows come into a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// All at once.
+    Bulk,
+    /// One after another, to be put at the end.
+    Append,
+    /// Each as a change.
+    Changes,
 }
 
 impl MemoryManner {
@@ -28,7 +45,12 @@ impl MemoryManner {
         MemoryManner {
             common: Manner::random(random),
             indexes: random.chance(70),
-            bulk: random.chance(50),
+            loading: match random.below(3) {
+                0 => Loading::Bulk,
+                1 => Loading::Append,
+                _ => Loading::Changes,
+            },
+            copies: random.chance(50),
         }
     }
 }
@@ -49,16 +71,16 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
     for (table, rows) in program.rows.iter().enumerate() {
         let id = places.id(table);
         let rows = rows.iter().map(|row| places.pack(table, row));
-        if manner.bulk {
-            source.load(id, &rows.collect::<Vec<_>>());
-            continue;
-        }
-        for row in rows {
-            source.apply(&SourceChange {
-                table: id,
-                old: None,
-                new: Some(row),
-            });
+        match manner.loading {
+            Loading::Bulk => source.load(id, &rows.collect::<Vec<_>>()),
+            Loading::Append => source.append(id, rows),
+            Loading::Changes => rows.for_each(|row| {
+                source.apply(&SourceChange {
+                    table: id,
+                    old: None,
+                    new: Some(row),
+                });
+            }),
         }
     }
     let ast = program.query.clone();
@@ -71,7 +93,14 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
             }
         }
     }
-    watched.hydrate(&source)?;
+    let prepared = Prepared {
+        source: &source,
+        missed: RefCell::default(),
+    };
+    watched.hydrate(&prepared)?;
+    if let Some(what) = prepared.missed.into_inner() {
+        return Err(Failure { step: 0, what });
+    }
     for (at, transaction) in program.transactions.iter().enumerate() {
         let changes: Vec<SourceChange> = transaction
             .iter()
@@ -83,13 +112,78 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
             let branched = branched.map_err(|what| Failure { step: at + 1, what })?;
             same(at + 1, "branch", &branched, &expected.views[at + 1])?;
         }
+        let before = manner.copies.then(|| source.clone());
         for change in &changes {
             watched.push(&source, change)?;
             source.apply(change);
         }
         watched.commit(&source)?;
+        if let Some(mut before) = before {
+            let shown = branched(program, &before, &places);
+            let shown = shown.map_err(|what| Failure { step: at, what })?;
+            same(at, "copied source", &shown, &expected.views[at])?;
+            // The copy is what is gone on with, with the indexes of both.
+            for change in &changes {
+                before.apply(change);
+            }
+            before.adopt_indexes(source);
+            source = before;
+        }
     }
     Ok(())
+}
+
+/// A source that notes reads which no index was prepared for.
+struct Prepared<'a> {
+    source: &'a MemorySource,
+    missed: RefCell<Option<String>>,
+}
+
+impl Source for Prepared<'_> {
+    fn schema(&self) -> &Schema {
+        self.source.schema()
+    }
+
+    fn fetch(&self, request: &FetchRequest<'_>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        let keys = &self.schema()[request.table].primary_key;
+        let is_fixed = |key: &usize| request.constraint.iter().any(|(column, _)| column == key);
+        let index = request.index();
+        let is_served = keys.iter().all(is_fixed) || self.has_index(request.table, &index);
+        if !is_served && !request.is_empty() {
+            self.missed
+                .replace(Some(format!("read without an index: {index:?}")));
+        }
+        self.source.fetch(request, sink)
+    }
+
+    fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {
+        self.source.get(table, key)
+    }
+
+    fn row_count(&self, table: TableId) -> Result<Option<u64>, SourceError> {
+        self.source.row_count(table)
+    }
+
+    fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.source.sample(table, count, sink)
+    }
+
+    fn prepare(
+        &self,
+        table: TableId,
+        index: &IndexSpec,
+        steps: &Steps,
+    ) -> Result<Progress, SourceError> {
+        self.source.prepare(table, index, steps)
+    }
+
+    fn has_index(&self, table: TableId, index: &IndexSpec) -> bool {
+        self.source.has_index(table, index)
+    }
+
+    fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
+        self.source.index_on(table, columns)
+    }
 }
 
 /// The result of the query over a branch.

@@ -394,10 +394,13 @@ impl Watch {
     }
 
     fn hydrate(&mut self, pipeline: &Pipeline, source: &dyn Source) -> Result<(), SourceError> {
-        pipeline.fetch(source, None, &mut |reader, node| {
+        let steps = Steps::unlimited();
+        let mut add = |reader: Reader<'_>, node| {
             self.push(reader, Pushed::Add(node))?;
             Ok(ControlFlow::Continue(()))
-        })
+        };
+        while pipeline.hydrate(source, &steps, &mut add)? == Progress::More {}
+        Ok(())
     }
 
     fn count(&mut self, table: TableId, row: &Row, by: i64) {

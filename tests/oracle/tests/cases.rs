@@ -3,7 +3,7 @@
 
 use landfall_ivm::Pipeline;
 use landfall_oracle::case;
-use landfall_oracle::memory::{self, MemoryManner};
+use landfall_oracle::memory::{self, Loading, MemoryManner};
 use landfall_oracle::postgres::Postgres;
 use landfall_oracle::program::Program;
 use landfall_oracle::run::{Expected, Failure, Manner};
@@ -19,7 +19,12 @@ fn everywhere(program: &Program, postgres: &mut Postgres) -> Result<(), Failure>
         let manner = MemoryManner {
             common,
             indexes,
-            bulk: indexes,
+            loading: if indexes {
+                Loading::Bulk
+            } else {
+                Loading::Changes
+            },
+            copies: indexes,
         };
         memory::run(program, expected, manner)?;
     }
