@@ -17,7 +17,7 @@ const IO = ['tokio', 'futures', 'async-std', 'rand', 'getrandom', 'web-sys', 'js
 await command(() => {
   const problems = [];
   for (const { name, dependencies } of cargoMetadata('--no-deps').packages) {
-    if (name === 'landfall-sim' || name === 'landfall-oracle') continue;
+    if (['landfall-sim', 'landfall-oracle', 'landfall-example-rust-server'].includes(name)) continue;
     const wanted = ARROWS[name];
     if (!wanted) {
       problems.push(`${name} is a new crate: give it a place in scripts/architecture.mjs and ARCHITECTURE.md`);

@@ -1,10 +1,12 @@
 //! The Landfall sync server: upstream, replica, shared query pipelines, client groups, pushes, HTTP.
 //!
-//! Binary and library: `main.rs` reads the configuration and waits for a signal; everything else is here.
+//! Binary and library: [`main`] is the whole program, for binaries that bring an [app](app::App).
 
 pub mod analyze;
+pub mod app;
 pub mod auth;
 pub mod check;
+mod cli;
 mod clock;
 pub mod config;
 pub mod cvr;
@@ -15,6 +17,8 @@ pub mod replica;
 pub mod server;
 pub mod session;
 pub mod upstream;
+
+pub use cli::main;
 
 /// Chooses the TLS implementation of this process; later calls change nothing.
 pub fn install_tls() {

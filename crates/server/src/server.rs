@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::app::App;
 use crate::auth::{Policy, PolicyError, TokenVerifier};
 use crate::config::{Config, CvrAddress, UpstreamAddress};
 use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
@@ -72,6 +73,9 @@ pub enum ServerError {
         /// Why.
         reason: String,
     },
+    /// The app's declarations.
+    #[error("the app: {0}")]
+    App(String),
     /// The HTTP client.
     #[error("cannot make an HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -91,8 +95,23 @@ pub struct Running {
 }
 
 /// Starts a server; returns when it takes connections.
+///
+/// # Errors
+/// It cannot start; the text says why.
 pub async fn start(config: Config) -> Result<Running, ServerError> {
+    start_app(config, App::default()).await
+}
+
+/// Starts a server with an app's queries and mutators in it.
+///
+/// # Errors
+/// It cannot start; the text says why.
+pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError> {
     crate::install_tls();
+    if !app.mistakes().is_empty() {
+        return Err(ServerError::App(app.mistakes().join("; ")));
+    }
+    let app = Arc::new(app);
     let (listener, address) = http::listen(&config.host, config.port)
         .await
         .map_err(|error| {
@@ -106,13 +125,18 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
                 reason,
             }
         })?;
-    let policy = Arc::new(read_policy(&config)?);
+    let policy = Arc::new(read_policy(&config, &app)?);
     if config.dev {
         tracing::warn!(
             "DEVELOPMENT MODE: without declared permissions everyone may read and write everything"
         );
     }
     let metrics = install_metrics();
+    if let (UpstreamAddress::Embedded(file), Some(sql)) = (&config.upstream, app.setup())
+        && !file.exists()
+    {
+        embedded::exec(file, sql)?;
+    }
     let Started { replica, upstream } = start_upstream(&config).await?;
     let cvr = open_cvr(&config)?;
     let declared = policy.clone();
@@ -124,11 +148,14 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     let pool = PoolHandle::start(&replica, cvr.clone(), on_permissions)?;
 
     let client = reqwest::Client::builder().build()?;
-    let endpoints = Arc::new(AppEndpoints::new(&config, client.clone()));
+    let endpoints = AppEndpoints::new(&config, app.clone(), policy.clone(), client.clone());
+    let endpoints = Arc::new(endpoints);
+    let mode = mode(&config, &app);
     let passed_on = config.query.is_some() || config.mutate.is_some();
     let tokens = TokenVerifier::new(config.jwt.clone(), passed_on, config.dev, client);
     let pusher = Arc::new(Pusher {
         endpoints: endpoints.clone(),
+        app,
         upstream: upstream.clone(),
         policy: policy.clone(),
         enable_crud: config.enable_crud,
@@ -155,7 +182,7 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
         tokens,
         pool: pool.clone(),
         upstream: upstream.clone(),
-        mode: mode(&config),
+        mode,
         dev: config.dev,
         policy: policy.clone(),
         max_payload_bytes: config.max_payload_bytes,
@@ -220,14 +247,14 @@ async fn within(deadline: Instant, what: &str, work: impl Future<Output = ()>) {
     }
 }
 
-fn mode(config: &Config) -> ServerMode {
+fn mode(config: &Config, app: &App) -> ServerMode {
     ServerMode {
-        queries: if config.query.is_some() {
+        queries: if config.query.is_some() || app.has_queries() {
             QueryMode::Named
         } else {
             QueryMode::Ast
         },
-        mutations: if config.mutate.is_some() {
+        mutations: if config.mutate.is_some() || app.has_mutators() {
             MutationMode::Custom
         } else {
             MutationMode::Crud
@@ -270,7 +297,15 @@ fn open_cvr(config: &Config) -> Result<Arc<dyn CvrStore>, ServerError> {
     }
 }
 
-fn read_policy(config: &Config) -> Result<Policy, ServerError> {
+fn read_policy(config: &Config, app: &App) -> Result<Policy, ServerError> {
+    if let Some(rules) = app.permissions() {
+        return match &config.permissions_file {
+            None => Ok(Policy::of_app(config.dev, rules)),
+            Some(_) => Err(ServerError::App(
+                "its read rules and a permissions file cannot both hold".to_owned(),
+            )),
+        };
+    }
     let Some(path) = &config.permissions_file else {
         return Policy::new(config.dev, None).map_err(|e| unreadable(&PathBuf::new(), &e));
     };

@@ -120,10 +120,7 @@ impl Judgement<'_> {
 
     /// What no rule allows is denied.
     fn allows(&self, rules: &[Rule], row: &Row, old: Option<&Row>) -> Verdict {
-        let binding = Binding {
-            claims: self.claims,
-            old: old.map(|old| (self.table, old)),
-        };
+        let binding = Binding::of_write(self.claims, old.map(|old| (self.table, old)));
         let mut verdict = Verdict::Denied;
         for rule in rules {
             match self.holds(binding.rule(&rule.1), row) {

@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use landfall_protocol::permissions::Permissions;
-use landfall_zql::ast::{
-    Anchor, Ast, Condition, CorrelatedSubquery, Literal, Operand, Path, System,
-};
-use landfall_zql::{Row, StaticParameters, TableSchema, ValueRef, bind_operand};
+use landfall_protocol::permissions::{Permissions, Rule};
+use landfall_zql::ast::{Ast, Condition, CorrelatedSubquery, System};
+use landfall_zql::static_parameters::{StaticParameters, bind_condition, bind_static_parameters};
+use landfall_zql::{Names, Row, TableSchema};
 use parking_lot::RwLock;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::judge::PolicyJudge;
 use crate::upstream::Judge;
@@ -30,8 +29,10 @@ pub enum PolicyError {
 /// Who may read and write what.
 pub struct Policy {
     dev: bool,
-    /// From a file: the upstream's table is not asked then.
+    /// From a file or the app: the upstream's table is not asked then.
     fixed: bool,
+    /// The read rules of the app in this process, which hold for its own queries as well.
+    own: Option<Arc<Permissions>>,
     permissions: RwLock<Option<Arc<Permissions>>>,
 }
 
@@ -42,7 +43,29 @@ impl Policy {
         Ok(Policy {
             dev,
             fixed: permissions.is_some(),
+            own: None,
             permissions: RwLock::new(permissions),
+        })
+    }
+
+    /// A policy with the read rules of the app in this process.
+    pub fn of_app(dev: bool, rules: Permissions) -> Self {
+        let rules = Arc::new(rules);
+        Policy {
+            dev,
+            fixed: true,
+            own: Some(rules.clone()),
+            permissions: RwLock::new(Some(rules)),
+        }
+    }
+
+    /// A query of the app in this process, with the app's read rules put in at every level that has any.
+    pub fn own(&self, ast: Ast, claims: Option<&Json>) -> Ast {
+        let Some(rules) = &self.own else { return ast };
+        let bind = Binding::claims(claims);
+        bind.ast(&ast, &|table, own| match rules.select(table) {
+            [] => own,
+            rules => Some(allowed(rules, own)),
         })
     }
 
@@ -67,7 +90,7 @@ impl Policy {
 
     /// A client's query with the read permissions of these claims put in at every level.
     pub fn read(&self, ast: &Ast, claims: Option<&Json>) -> Result<Ast, PolicyError> {
-        let bind = Binding { claims, old: None };
+        let bind = Binding::claims(claims);
         let permissions = self.permissions.read().clone();
         let Some(permissions) = permissions else {
             return match self.dev {
@@ -75,20 +98,8 @@ impl Policy {
                 false => Err(PolicyError::Closed),
             };
         };
-        let restrict = |table: &str, own: Option<Condition>| {
-            let rules = permissions
-                .select(table)
-                .iter()
-                .map(|rule| bind.rule(&rule.1))
-                .collect();
-            let allowed = Condition::Or { conditions: rules };
-            Some(match own {
-                Some(own) => Condition::And {
-                    conditions: vec![own, allowed],
-                },
-                None => allowed,
-            })
-        };
+        let restrict =
+            |table: &str, own: Option<Condition>| Some(allowed(permissions.select(table), own));
         Ok(bind.ast(ast, &restrict))
     }
 
@@ -109,144 +120,123 @@ fn decode(text: &str) -> Result<Arc<Permissions>, PolicyError> {
         .map_err(|error| PolicyError::Malformed(error.to_string()))
 }
 
-/// Values for static parameters.
+/// Values for static parameters, and the way that rules are put into queries.
 pub(super) struct Binding<'a> {
     /// The claims of the user's token.
-    pub(super) claims: Option<&'a Json>,
-    /// The row before a write.
-    pub(super) old: Option<(&'a TableSchema, &'a Row)>,
+    claims: Option<&'a Json>,
+    /// The row before a write, by server name.
+    old: Option<Map<String, Json>>,
 }
 
 /// Adds to the condition of a table.
 type Restrict<'a> = dyn Fn(&str, Option<Condition>) -> Option<Condition> + 'a;
 
-impl Binding<'_> {
-    fn ast(&self, ast: &Ast, restrict: &Restrict<'_>) -> Ast {
-        let own = ast
-            .condition
-            .as_ref()
-            .map(|c| self.condition(c, Some(restrict), None));
-        let related = ast.related.as_ref().map(|related| {
-            related
-                .iter()
-                .map(|r| self.subquery(r, Some(restrict), None))
-                .collect()
+impl<'a> Binding<'a> {
+    /// For reading.
+    fn claims(claims: Option<&'a Json>) -> Self {
+        Binding { claims, old: None }
+    }
+
+    /// For writing; `old` is the row before, if there was one.
+    pub(super) fn of_write(claims: Option<&'a Json>, old: Option<(&TableSchema, &Row)>) -> Self {
+        let old = old.and_then(|(table, row)| {
+            let mut text = String::new();
+            table.row_to_json(row, Names::Server, &mut text);
+            // What we wrote we can read; without the row every parameter on it is NULL.
+            serde_json::from_str(&text).ok()
         });
-        Ast {
-            condition: restrict(&ast.table, own),
-            related,
-            ..ast.clone()
+        Binding { claims, old }
+    }
+
+    fn parameters(&self) -> StaticParameters<'_> {
+        StaticParameters {
+            auth_data: self.claims,
+            pre_mutation_row: self.old.as_ref(),
         }
     }
 
-    /// A rule's condition: its subqueries are the rule's, not the user's, and are not restricted themselves.
+    /// A query with its tables restricted and its parameters bound.
+    fn ast(&self, ast: &Ast, restrict: &Restrict<'_>) -> Ast {
+        bind_static_parameters(&restricted(ast, restrict), self.parameters())
+    }
+
+    /// A rule's condition.
     pub(super) fn rule(&self, condition: &Condition) -> Condition {
-        self.condition(condition, None, Some(System::Permissions))
-    }
-
-    fn subquery(
-        &self,
-        related: &CorrelatedSubquery,
-        restrict: Option<&Restrict<'_>>,
-        system: Option<System>,
-    ) -> CorrelatedSubquery {
-        let subquery = match restrict {
-            Some(restrict) => self.ast(&related.subquery, restrict),
-            None => {
-                let inner = &*related.subquery;
-                let condition = inner
-                    .condition
-                    .as_ref()
-                    .map(|c| self.condition(c, None, system));
-                Ast {
-                    condition,
-                    ..inner.clone()
-                }
-            }
-        };
-        // A client cannot declare its own subquery to be a permission, which would keep its rows from being sent.
-        let system = system.or(Some(System::Client));
-        CorrelatedSubquery {
-            system,
-            subquery: Box::new(subquery),
-            ..related.clone()
-        }
-    }
-
-    fn condition(
-        &self,
-        condition: &Condition,
-        restrict: Option<&Restrict<'_>>,
-        system: Option<System>,
-    ) -> Condition {
-        let all = |conditions: &[Condition]| {
-            conditions
-                .iter()
-                .map(|c| self.condition(c, restrict, system))
-                .collect()
-        };
-        match condition {
-            Condition::Simple { left, right, op } => Condition::Simple {
-                left: self.operand(left),
-                right: self.operand(right),
-                op: *op,
-            },
-            Condition::And { conditions } => Condition::And {
-                conditions: all(conditions),
-            },
-            Condition::Or { conditions } => Condition::Or {
-                conditions: all(conditions),
-            },
-            Condition::CorrelatedSubquery {
-                related,
-                op,
-                flip,
-                scalar,
-            } => Condition::CorrelatedSubquery {
-                related: Box::new(self.subquery(related, restrict, system)),
-                op: *op,
-                flip: *flip,
-                scalar: *scalar,
-            },
-        }
-    }
-
-    fn operand(&self, operand: &Operand) -> Operand {
-        let Operand::Static {
-            anchor: Anchor::PreMutationRow,
-            field,
-        } = operand
-        else {
-            let parameters = StaticParameters {
-                auth_data: self.claims,
-                pre_mutation_row: None,
-            };
-            return bind_operand(operand, parameters);
-        };
-        let path: Vec<&str> = match field {
-            Path::Name(name) => vec![name],
-            Path::Names(names) => names.iter().map(String::as_str).collect(),
-        };
-        Operand::Literal {
-            value: self.old_value(&path),
-        }
-    }
-
-    fn old_value(&self, path: &[&str]) -> Literal {
-        let ([name], Some((table, row))) = (path, self.old) else {
-            return Literal::Null;
-        };
-        let column = table.column_by_server_name(name);
-        column.map_or(Literal::Null, |column| literal(row.get(column)))
+        bind_condition(&of_rule(condition), self.parameters())
     }
 }
 
-fn literal(value: ValueRef<'_>) -> Literal {
-    match value {
-        ValueRef::Null => Literal::Null,
-        ValueRef::Bool(value) => Literal::Bool(value),
-        ValueRef::Number(value) => Literal::Number(value),
-        ValueRef::String(value) => Literal::String(value.to_owned()),
-        ValueRef::Json(value) => Literal::Json(value.to_owned()),
+/// A query with something added to the condition of each of its tables.
+fn restricted(ast: &Ast, restrict: &Restrict<'_>) -> Ast {
+    let subquery = |related: &CorrelatedSubquery| CorrelatedSubquery {
+        // A client cannot declare its own subquery to be a permission, which would keep its rows from being sent.
+        system: Some(System::Client),
+        subquery: Box::new(restricted(&related.subquery, restrict)),
+        ..related.clone()
+    };
+    let condition = ast.condition.as_ref();
+    let related = ast.related.as_ref();
+    Ast {
+        condition: restrict(&ast.table, condition.map(|c| with_subqueries(c, &subquery))),
+        related: related.map(|related| related.iter().map(subquery).collect()),
+        ..ast.clone()
+    }
+}
+
+/// A condition, and that one of the rules holds; no rule holds where there is none. Parameters are left in.
+fn allowed(rules: &[Rule], own: Option<Condition>) -> Condition {
+    let rules = rules.iter().map(|rule| of_rule(&rule.1)).collect();
+    let allowed = Condition::Or { conditions: rules };
+    match own {
+        Some(own) => Condition::And {
+            conditions: vec![own, allowed],
+        },
+        None => allowed,
+    }
+}
+
+/// A rule's condition: its subqueries are the rule's, not the user's, and are not restricted themselves.
+fn of_rule(condition: &Condition) -> Condition {
+    with_subqueries(condition, &|related| {
+        let condition = related.subquery.condition.as_ref().map(of_rule);
+        CorrelatedSubquery {
+            system: Some(System::Permissions),
+            subquery: Box::new(Ast {
+                condition,
+                ..(*related.subquery).clone()
+            }),
+            ..related.clone()
+        }
+    })
+}
+
+/// A condition with other subqueries in the same places.
+fn with_subqueries(
+    condition: &Condition,
+    change: &dyn Fn(&CorrelatedSubquery) -> CorrelatedSubquery,
+) -> Condition {
+    let all = |conditions: &[Condition]| {
+        let conditions = conditions.iter();
+        conditions.map(|c| with_subqueries(c, change)).collect()
+    };
+    match condition {
+        Condition::Simple { .. } => condition.clone(),
+        Condition::And { conditions } => Condition::And {
+            conditions: all(conditions),
+        },
+        Condition::Or { conditions } => Condition::Or {
+            conditions: all(conditions),
+        },
+        Condition::CorrelatedSubquery {
+            related,
+            op,
+            flip,
+            scalar,
+        } => Condition::CorrelatedSubquery {
+            related: Box::new(change(related)),
+            op: *op,
+            flip: *flip,
+            scalar: *scalar,
+        },
     }
 }

@@ -1,5 +1,6 @@
-//! Calls of the app's query and mutate endpoints: address, headers, attempts, and what a failure means.
+//! Queries by name and mutations, as the app answers them: in this process, or at its endpoints over HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_protocol::endpoint::mutate::MutateResponse;
@@ -7,13 +8,15 @@ use landfall_protocol::endpoint::query::{
     QueryResponse, TransformQuery, TransformedQuery, encode_request,
 };
 use landfall_protocol::{
-    EndpointFailure, ErrorBody, ErroredQuery, Json, Push, Reason, TransformFailed,
+    EndpointFailure, ErrorBody, ErroredQuery, ErroredQueryKind, Json, Push, Reason, TransformFailed,
 };
 use landfall_zql::ast::Ast;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
 };
 
+use crate::app::{App, AppError, Caller};
+use crate::auth::Policy;
 use crate::config::{Config, Endpoint};
 use crate::session::{ConnectionContext, NamedQuery, TransformedQueries};
 
@@ -24,8 +27,10 @@ const PREVIEW_CHARS: usize = 512;
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// The app's endpoints.
+/// The app: its code in this process, and its endpoints.
 pub struct AppEndpoints {
+    app: Arc<App>,
+    policy: Arc<Policy>,
     http: reqwest::Client,
     query: Option<Endpoint>,
     mutate: Option<Endpoint>,
@@ -35,8 +40,10 @@ pub struct AppEndpoints {
 
 impl AppEndpoints {
     /// The endpoints of a configuration.
-    pub fn new(config: &Config, http: reqwest::Client) -> Self {
+    pub fn new(config: &Config, app: Arc<App>, policy: Arc<Policy>, http: reqwest::Client) -> Self {
         AppEndpoints {
+            app,
+            policy,
             http,
             query: config.query.clone(),
             mutate: config.mutate.clone(),
@@ -47,10 +54,10 @@ impl AppEndpoints {
 
     /// Whether queries by name can be answered.
     pub fn has_query(&self) -> bool {
-        self.query.is_some()
+        self.query.is_some() || self.app.has_queries()
     }
 
-    /// Whether custom mutations can be carried out.
+    /// Whether there is an endpoint for custom mutations.
     pub fn has_mutate(&self) -> bool {
         self.mutate.is_some()
     }
@@ -62,11 +69,46 @@ impl AppEndpoints {
             && (context.auth.token.is_some() || (cookies && context.user_id.is_some()))
     }
 
-    /// Asks what queries mean for the user of a connection.
+    /// Finds out what queries mean for the user of a connection. Those that the app in this process does not have are
+    /// asked for at the endpoint, if there is one.
     pub async fn transform(
         &self,
         context: &ConnectionContext,
         queries: &[NamedQuery],
+    ) -> Result<TransformedQueries, ErrorBody> {
+        let is_own = |query: &&NamedQuery| self.query.is_none() || self.app.has_query(&query.name);
+        let (own, others): (Vec<&NamedQuery>, Vec<&NamedQuery>) = queries.iter().partition(is_own);
+        let caller = Caller::of(context);
+        let mut answers: TransformedQueries = own
+            .into_iter()
+            .map(|query| {
+                let answer = self.resolve(query, &caller).map_err(|error| ErroredQuery {
+                    error: ErroredQueryKind::App,
+                    id: query.hash.clone(),
+                    name: query.name.clone(),
+                    details: error.details().and_then(|details| Json::of(details).ok()),
+                    message: Some(error.message().to_owned()),
+                });
+                (query.hash.clone(), answer)
+            })
+            .collect();
+        if self.query.is_some() && (answers.is_empty() || !others.is_empty()) {
+            answers.extend(self.ask(context, &others).await?);
+        }
+        Ok(answers)
+    }
+
+    /// A query of the app in this process, under the app's rules.
+    fn resolve(&self, query: &NamedQuery, caller: &Caller) -> Result<Ast, AppError> {
+        let args = argument(&query.args)?;
+        let ast = self.app.resolve(&query.name, args, caller)?;
+        Ok(self.policy.own(ast, Some(caller.claims())))
+    }
+
+    async fn ask(
+        &self,
+        context: &ConnectionContext,
+        queries: &[&NamedQuery],
     ) -> Result<TransformedQueries, ErrorBody> {
         let query_ids: Vec<String> = queries.iter().map(|q| q.hash.clone()).collect();
         let failed = |failure| {
@@ -307,6 +349,13 @@ impl Call<'_> {
         }
         headers
     }
+}
+
+/// The one argument of a call, from the JSON text of an array; null without one.
+fn argument(args: &str) -> Result<serde_json::Value, AppError> {
+    let args: Vec<serde_json::Value> =
+        serde_json::from_str(args).map_err(|_| AppError::new("the arguments cannot be read"))?;
+    Ok(args.into_iter().next().unwrap_or_default())
 }
 
 /// Whether a URL fits a pattern in which `*` stands for any text; query and fragment do not count.

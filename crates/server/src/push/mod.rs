@@ -19,10 +19,13 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::app::{App, Caller, MutatorCall};
 use crate::auth::Policy;
 use crate::clock;
 use crate::session::{ConnectionContext, GroupEvent};
-use crate::upstream::{Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, MutationId, Upstream};
+use crate::upstream::{
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, MutationId, Upstream, UpstreamError,
+};
 use endpoint::AppEndpoints;
 
 /// Pushes that may wait in a group; a client whose push is refused sends it again.
@@ -34,6 +37,8 @@ const COMBINED: usize = 500;
 pub struct Pusher {
     /// The app's endpoints.
     pub endpoints: Arc<AppEndpoints>,
+    /// The app's code in this process.
+    pub app: Arc<App>,
     /// The database.
     pub upstream: Arc<dyn Upstream>,
     /// Who may write what.
@@ -257,22 +262,90 @@ impl Worker {
         push
     }
 
+    /// Custom mutations in order: those of the app in this process here, the others at the endpoint.
     async fn custom(&self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
-        if !self.pusher.endpoints.has_mutate() {
-            let message =
-                "this server has no mutate endpoint, so custom mutations cannot be carried out";
-            return Err(ErrorBody::new(ErrorKind::InvalidPush, message));
-        }
-        if push
-            .mutations
-            .iter()
-            .any(|m| matches!(m, Mutation::Crud(_)))
-        {
+        let Push { mutations, .. } = &push;
+        if mutations.iter().any(|m| matches!(m, Mutation::Crud(_))) {
             return Err(ErrorBody::new(
                 ErrorKind::InvalidPush,
                 "custom and CRUD mutations in one push",
             ));
         }
+        let has_endpoint = self.pusher.endpoints.has_mutate();
+        let is_own = |mutation: &Mutation| match mutation {
+            Mutation::Custom(custom) => !has_endpoint || self.pusher.app.has_mutator(&custom.name),
+            Mutation::Crud(_) => false,
+        };
+        if !has_endpoint && !self.pusher.app.has_mutators() {
+            let message = "this server has no mutate endpoint and no mutators, so custom mutations cannot be carried out";
+            return Err(ErrorBody::new(ErrorKind::InvalidPush, message));
+        }
+        for run in push.mutations.chunk_by(|a, b| is_own(a) == is_own(b)) {
+            if run.iter().all(is_own) {
+                for mutation in run {
+                    self.own(context, mutation).await?;
+                }
+            } else {
+                let mutations = run.to_vec();
+                let part = Push {
+                    mutations,
+                    ..push.clone()
+                };
+                self.at_endpoint(context, part).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out a mutation of the app in this process.
+    async fn own(&self, context: &ConnectionContext, mutation: &Mutation) -> Result<(), ErrorBody> {
+        let Mutation::Custom(mutation) = mutation else {
+            return Ok(());
+        };
+        metrics::counter!("landfall_custom_mutations_total").increment(1);
+        let args = mutation.args.first();
+        let args = args.map_or(Ok(serde_json::Value::Null), |args| {
+            serde_json::from_str(args.as_str())
+        });
+        let args = args.map_err(|_| {
+            ErrorBody::new(
+                ErrorKind::InvalidPush,
+                "the arguments of a mutation cannot be read",
+            )
+        })?;
+        let call = MutatorCall {
+            app: self.pusher.app.clone(),
+            name: mutation.name.clone(),
+            args,
+            caller: Caller::of(context),
+        };
+        let (id, client) = (mutation.id, &mutation.client_id);
+        let at = MutationId {
+            group: self.group.to_string(),
+            client: client.clone(),
+            id,
+        };
+        match self.pusher.upstream.mutate(at, Arc::new(call)).await {
+            Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
+            Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
+            Ok(CrudOutcome::Denied { reason } | CrudOutcome::Failed { reason }) => {
+                // The result row says it to the page.
+                tracing::info!(group = %self.group, client, mutation = id, name = mutation.name, reason, "mutation refused");
+                Ok(())
+            }
+            Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+
+    fn unavailable(&self, error: &UpstreamError) -> ErrorBody {
+        tracing::warn!(group = %self.group, %error, "the database took no mutation");
+        ErrorBody::new(
+            ErrorKind::ServerOverloaded,
+            "the database does not take mutations now",
+        )
+    }
+
+    async fn at_endpoint(&self, context: &ConnectionContext, push: Push) -> Result<(), ErrorBody> {
         let reference = |m: &Mutation| MutationRef {
             client_id: m.client_id().to_owned(),
             id: m.id(),
@@ -362,11 +435,7 @@ impl Worker {
         metrics::counter!("landfall_crud_mutations_total").increment(1);
         match self.pusher.upstream.crud(request, judge).await {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
-            Ok(CrudOutcome::OutOfOrder { expected }) => {
-                let message =
-                    format!("mutation {id} of a client came where {expected} was expected");
-                Err(ErrorBody::new(ErrorKind::InvalidPush, message))
-            }
+            Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
             Ok(CrudOutcome::Denied { .. }) => {
                 tracing::info!(group = %self.group, client, mutation = id, "mutation denied");
                 Ok(())
@@ -383,13 +452,7 @@ impl Worker {
                     )),
                 }
             }
-            Err(error) => {
-                tracing::warn!(group = %self.group, %error, "the database took no mutation");
-                Err(ErrorBody::new(
-                    ErrorKind::ServerOverloaded,
-                    "the database does not take mutations now",
-                ))
-            }
+            Err(error) => Err(self.unavailable(&error)),
         }
     }
 
@@ -437,6 +500,11 @@ impl Worker {
             tracing::debug!(group = %self.group, message, "mutation results were not cleaned up");
         }
     }
+}
+
+fn out_of_order(id: u64, expected: u64) -> ErrorBody {
+    let message = format!("mutation {id} of a client came where {expected} was expected");
+    ErrorBody::new(ErrorKind::InvalidPush, message)
 }
 
 fn op(op: landfall_protocol::CrudOp) -> CrudOp {

@@ -6,6 +6,7 @@
 pub mod embedded;
 mod error;
 mod judge;
+mod mutation;
 pub mod postgres;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::replica::Replica;
 
 pub use error::UpstreamError;
 pub use judge::{AllowAll, Judge, Verdict, Write};
+pub use mutation::{Mutation, MutationTransaction, Refusal, TransactionError};
 
 pub(crate) use error::postgres_text;
 pub(crate) use postgres::{PostgresAddress, same_system};
@@ -67,6 +69,13 @@ pub trait Upstream: Send + Sync {
         &self,
         request: CrudRequest,
         judge: Arc<dyn Judge>,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>>;
+
+    /// Runs a mutation of ours exactly once.
+    fn mutate(
+        &self,
+        id: MutationId,
+        mutation: Arc<dyn Mutation>,
     ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>>;
 
     /// Marks a mutation as failed: advances the last mutation id and stores `result` (JSON text).

@@ -14,6 +14,7 @@ mod poke;
 
 use std::time::Duration;
 
+use landfall_server::app::App;
 use landfall_server::server::Running;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -82,6 +83,7 @@ pub struct World {
     database: Database,
     flags: Vec<String>,
     nodes: Vec<Option<Node>>,
+    app: fn() -> App,
     permissions: Option<tempfile::NamedTempFile>,
 }
 
@@ -108,6 +110,14 @@ impl World {
 
     pub async fn with(backend: Backend, flags: &[&str]) -> World {
         let mut world = World::unstarted(backend, flags).await;
+        world.start().await;
+        world
+    }
+
+    /// A world whose server has an app in it.
+    pub async fn with_app(backend: Backend, flags: &[&str], app: fn() -> App) -> World {
+        let mut world = World::unstarted(backend, flags).await;
+        world.app = app;
         world.start().await;
         world
     }
@@ -139,6 +149,7 @@ impl World {
             database,
             flags: flags.iter().map(|f| (*f).to_owned()).collect(),
             nodes: Vec::new(),
+            app: App::default,
             permissions: None,
         }
     }
@@ -157,7 +168,7 @@ impl World {
 
     /// Starts one of several servers; each has a replica of its own.
     pub async fn start_node(&mut self, number: usize) {
-        let node = Node::start(&self.words(number)).await;
+        let node = Node::start(&self.words(number), (self.app)()).await;
         self.place(number, node);
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use landfall_server::app::App;
 use landfall_server::config::{self, Flags};
 use landfall_server::server::{self, Running};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -24,11 +25,11 @@ pub struct Process {
 }
 
 impl Node {
-    pub(super) async fn start(words: &[String]) -> Node {
+    pub(super) async fn start(words: &[String], app: App) -> Node {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let flags = Flags::parse_words(&words).expect("flags");
         let config = config::resolve(&flags, &|_| None).expect("configuration");
-        let started = tokio::time::timeout(START, server::start(config)).await;
+        let started = tokio::time::timeout(START, server::start_app(config, app)).await;
         Node::Here(started.expect("starts in time").expect("starts"))
     }
 

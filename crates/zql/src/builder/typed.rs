@@ -129,6 +129,16 @@ pub struct Cell<T> {
     of: PhantomData<fn() -> T>,
 }
 
+impl<T> Cell<T> {
+    /// The column's client name, and the value.
+    ///
+    /// # Errors
+    /// (of the second part) A value that no column can hold.
+    pub fn into_parts(self) -> (&'static str, Result<Literal, QueryError>) {
+        (self.column, self.value)
+    }
+}
+
 impl<T, K> Column<T, K> {
     /// The column of this name.
     pub const fn new(name: &'static str) -> Self {
@@ -274,6 +284,14 @@ impl<T> Cond<T> {
             condition,
             of: PhantomData,
         }
+    }
+
+    /// The condition, in client names.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn into_condition(self) -> Result<Condition, QueryError> {
+        self.condition
     }
 
     /// Both.

@@ -22,8 +22,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::{
-    Cleanup, CrudOutcome, CrudRequest, Judge, MutationId, Started, State, Status, Upstream,
-    UpstreamError,
+    Cleanup, CrudOutcome, CrudRequest, Judge, Mutation, MutationId, Started, State, Status,
+    Upstream, UpstreamError,
 };
 use crate::check::Finding;
 use crate::replica::{Layout, Replica, ReplicaSchema, is_busy, make_index};
@@ -147,6 +147,7 @@ type Reply = oneshot::Sender<Result<CrudOutcome, UpstreamError>>;
 
 enum Task {
     Crud(CrudRequest, Arc<dyn Judge>),
+    Custom(MutationId, Arc<dyn Mutation>),
     Fail(MutationId, String),
     Cleanup(Cleanup),
 }
@@ -304,12 +305,16 @@ impl Worker {
             }
             outcome
         };
-        let outcome = match (run(task), task) {
+        let id = match task {
+            Task::Crud(CrudRequest { mutation: id, .. }, _) | Task::Custom(id, _) => Some(id),
+            Task::Fail(..) | Task::Cleanup(_) => None,
+        };
+        let outcome = match (run(task), id) {
             // It failed at the commit, or undid the transaction: as any failure it leaves a result.
-            (Err(error), Task::Crud(request, _)) if mutate::is_own_fault(&error) => {
+            (Err(error), Some(id)) if mutate::is_own_fault(&error) => {
                 let reason = exec::sqlite_text(&error);
                 let result = super::app_error(&reason);
-                run(&Task::Fail(request.mutation.clone(), result)).map(|outcome| match outcome {
+                run(&Task::Fail(id.clone(), result)).map(|outcome| match outcome {
                     CrudOutcome::Failed { .. } => CrudOutcome::Failed { reason },
                     other => other,
                 })
@@ -327,6 +332,10 @@ impl Worker {
                 request,
                 judge.as_ref(),
             ),
+            Task::Custom(id, mutation) => {
+                let schema = self.follower.schema();
+                mutate::custom(&self.writer, schema, id, mutation.as_ref())
+            }
             Task::Fail(mutation, result) => {
                 let outcome = mutate::record(&self.writer, mutation, result)?;
                 Ok(outcome.unwrap_or_else(|| CrudOutcome::Failed {
@@ -420,6 +429,14 @@ impl Upstream for EmbeddedUpstream {
         judge: Arc<dyn Judge>,
     ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
         self.run(Task::Crud(request, judge))
+    }
+
+    fn mutate(
+        &self,
+        id: MutationId,
+        mutation: Arc<dyn Mutation>,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+        self.run(Task::Custom(id, mutation))
     }
 
     fn fail(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use landfall_ivm::Source;
 use landfall_zql::row_json::without_white_space;
 use landfall_zql::{ColumnType, Row, RowBuilder};
 use rusqlite::types::Value as Cell;
@@ -11,14 +12,15 @@ use serde_json::Value as Json;
 use super::exec::sqlite_text;
 use crate::replica::{ReplicaSchema, ReplicaTable, TransactionRows, quote, read_row};
 use crate::upstream::{
-    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Verdict, Write,
-    app_error, denied,
+    AllowAll, Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, Mutation, MutationId,
+    MutationTransaction, Refusal, TransactionError, Verdict, Write, app_error, denied,
 };
 
 /// Why a mutation did not go through.
 enum Abort {
     Denied(String),
     Failed(String),
+    Refused(Refusal),
     /// The file cannot be written at the moment; nothing is decided.
     Sqlite(rusqlite::Error),
 }
@@ -29,6 +31,16 @@ impl From<rusqlite::Error> for Abort {
             Abort::Failed(sqlite_text(&error))
         } else {
             Abort::Sqlite(error)
+        }
+    }
+}
+
+impl Abort {
+    fn text(&self) -> String {
+        match self {
+            Abort::Denied(reason) | Abort::Failed(reason) => reason.clone(),
+            Abort::Refused(refusal) => refusal.reason.clone(),
+            Abort::Sqlite(error) => sqlite_text(error),
         }
     }
 }
@@ -56,27 +68,88 @@ pub fn crud(
     request: &CrudRequest,
     judge: &dyn Judge,
 ) -> Result<CrudOutcome, rusqlite::Error> {
+    once(conn, &request.mutation, || {
+        let mut ops = request.ops.iter();
+        ops.try_for_each(|op| Operation::new(schema, op)?.run(conn, judge))
+    })
+}
+
+/// Runs a mutation of ours, likewise.
+pub fn custom(
+    conn: &Connection,
+    schema: &ReplicaSchema,
+    id: &MutationId,
+    mutation: &dyn Mutation,
+) -> Result<CrudOutcome, rusqlite::Error> {
+    once(conn, id, || {
+        let mut transaction = EmbeddedTransaction {
+            conn,
+            rows: TransactionRows { conn, schema },
+            failure: None,
+        };
+        let ran = mutation.run(&mut transaction);
+        // What the file said comes before what the mutation made of it.
+        match (transaction.failure, ran) {
+            (Some(failure), _) => Err(failure),
+            (None, ran) => ran.map_err(Abort::Refused),
+        }
+    })
+}
+
+/// The transaction of a mutation of ours.
+struct EmbeddedTransaction<'a> {
+    conn: &'a Connection,
+    rows: TransactionRows<'a>,
+    /// The first write that failed.
+    failure: Option<Abort>,
+}
+
+impl MutationTransaction for EmbeddedTransaction<'_> {
+    fn write(&mut self, op: &CrudOp) -> Result<(), TransactionError> {
+        if let Some(failure) = &self.failure {
+            return Err(TransactionError(failure.text()));
+        }
+        let written = Operation::new(self.rows.schema, op)
+            .and_then(|operation| operation.run(self.conn, &AllowAll));
+        written.map_err(|failure| {
+            let error = TransactionError(failure.text());
+            self.failure = Some(failure);
+            error
+        })
+    }
+
+    fn rows(&self) -> &dyn Source {
+        &self.rows
+    }
+}
+
+/// Runs writes under the next id of a client. What was written is undone when they fail, and the failure noted.
+fn once(
+    conn: &Connection,
+    id: &MutationId,
+    writes: impl FnOnce() -> Result<(), Abort>,
+) -> Result<CrudOutcome, rusqlite::Error> {
     conn.execute_batch("SAVEPOINT mutation")?;
-    let reason = match attempt(conn, schema, request, judge) {
+    let ran = match take_id(conn, id)? {
+        Some(outcome) => Ok(outcome),
+        None => writes().map(|()| CrudOutcome::Applied),
+    };
+    let (result, outcome) = match ran {
         Ok(outcome) => {
             conn.execute_batch("RELEASE mutation")?;
             return Ok(outcome);
         }
         Err(Abort::Sqlite(error)) => return Err(error),
-        Err(Abort::Denied(reason) | Abort::Failed(reason)) if conn.is_autocommit() => {
+        Err(abort) if conn.is_autocommit() => {
             // A trigger's RAISE(ROLLBACK) ended the whole transaction, with the mutations before this one.
-            return Err(ended(&reason));
+            return Err(ended(&abort.text()));
         }
-        Err(Abort::Denied(reason)) => {
-            undo(conn)?;
-            let outcome = record(conn, &request.mutation, &app_error(&reason))?;
-            return Ok(outcome.unwrap_or(CrudOutcome::Denied { reason }));
-        }
-        Err(Abort::Failed(reason)) => reason,
+        Err(Abort::Denied(reason)) => (app_error(&reason), CrudOutcome::Denied { reason }),
+        Err(Abort::Failed(reason)) => (app_error(&reason), CrudOutcome::Failed { reason }),
+        Err(Abort::Refused(Refusal { reason, result })) => (result, CrudOutcome::Failed { reason }),
     };
     undo(conn)?;
-    let outcome = record(conn, &request.mutation, &app_error(&reason))?;
-    Ok(outcome.unwrap_or(CrudOutcome::Failed { reason }))
+    Ok(record(conn, id, &result)?.unwrap_or(outcome))
 }
 
 fn ended(reason: &str) -> rusqlite::Error {
@@ -88,21 +161,6 @@ fn ended(reason: &str) -> rusqlite::Error {
 
 fn undo(conn: &Connection) -> Result<(), rusqlite::Error> {
     conn.execute_batch("ROLLBACK TO mutation; RELEASE mutation")
-}
-
-fn attempt(
-    conn: &Connection,
-    schema: &ReplicaSchema,
-    request: &CrudRequest,
-    judge: &dyn Judge,
-) -> Result<CrudOutcome, Abort> {
-    if let Some(outcome) = take_id(conn, &request.mutation)? {
-        return Ok(outcome);
-    }
-    for op in &request.ops {
-        Operation::new(schema, op)?.run(conn, judge)?;
-    }
-    Ok(CrudOutcome::Applied)
 }
 
 /// Takes the next id of the client. An outcome means that it is not this mutation's turn; then nothing is written.

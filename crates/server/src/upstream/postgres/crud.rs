@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures::future::BoxFuture;
@@ -12,19 +13,19 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Transaction};
+use tokio_postgres::{IsolationLevel, NoTls, Transaction};
 
 use super::catalog::PublishedTable;
 use super::kind::Kind;
 use super::rows::{self, TransactionRows};
 use super::session::Address;
 use super::setup::Names;
-use super::{plan, quote, values};
+use super::{mutation, plan, quote, values};
 use crate::replica::{ReplicaError, ReplicaSchema, ReplicaTable, pack_cells};
 use crate::upstream::error::postgres_text;
 use crate::upstream::{
-    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, MutationId, Status, Upstream,
-    UpstreamError, Verdict, Write, app_error, denied,
+    Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, Mutation, MutationId, Refusal,
+    Status, Upstream, UpstreamError, Verdict, Write, app_error, denied,
 };
 
 /// How often a transaction that lost against another one is tried.
@@ -94,18 +95,43 @@ pub struct PostgresUpstream {
     status: Arc<Mutex<Status>>,
     stop: watch::Sender<bool>,
     done: watch::Receiver<bool>,
+    /// Transactions that lost against others are tried again one after another, so that they do not lose among
+    /// themselves.
+    losers: tokio::sync::Mutex<()>,
+}
+
+/// What a mutation does.
+enum Work {
+    /// Writes that were sent.
+    Crud(Vec<CrudOp>, Arc<dyn Judge>),
+    /// A mutation of ours.
+    Custom(Arc<dyn Mutation>),
 }
 
 /// Why a transaction did not commit.
-enum Abort {
+pub enum Abort {
     /// Another transaction was in the way.
     Retry,
     /// The judge refused.
     Denied(String),
     /// The mutation cannot be carried out.
     Failed(String),
+    /// The mutation itself refuses.
+    Refused(Refusal),
     /// Postgres cannot serve at the moment.
     Upstream(UpstreamError),
+}
+
+impl Abort {
+    /// What is wrong, for whoever asked for it.
+    pub fn text(&self) -> String {
+        match self {
+            Abort::Retry => "another transaction was in the way".to_owned(),
+            Abort::Denied(reason) | Abort::Failed(reason) => reason.clone(),
+            Abort::Refused(refusal) => refusal.reason.clone(),
+            Abort::Upstream(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<UpstreamError> for Abort {
@@ -171,6 +197,7 @@ impl PostgresUpstream {
             status,
             stop,
             done,
+            losers: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -187,45 +214,60 @@ impl PostgresUpstream {
             })
     }
 
-    async fn run(
-        &self,
-        request: &CrudRequest,
-        judge: &Arc<dyn Judge>,
-    ) -> Result<CrudOutcome, UpstreamError> {
-        for attempt in 1.. {
-            let reason = match self.attempt(request, judge).await {
+    async fn run(&self, id: &MutationId, work: &Work) -> Result<CrudOutcome, UpstreamError> {
+        let mut attempt = 1;
+        let mut turn = None;
+        let (result, outcome) = loop {
+            let reason = match self.attempt(id, work).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Abort::Upstream(error)) => return Err(error),
-                Err(Abort::Retry) if attempt < ATTEMPTS => continue,
+                Err(Abort::Retry) if attempt < ATTEMPTS => {
+                    if turn.is_none() {
+                        turn = Some(self.losers.lock().await);
+                    }
+                    let pause = rand::random_range(0..1 << attempt);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    attempt += 1;
+                    continue;
+                }
                 Err(Abort::Retry) => "the write lost against others ten times".to_owned(),
                 Err(Abort::Failed(reason)) => reason,
+                Err(Abort::Refused(Refusal { reason, result })) => {
+                    break (result, CrudOutcome::Failed { reason });
+                }
                 Err(Abort::Denied(reason)) => {
-                    let outcome = self.record(&request.mutation, &app_error(&reason)).await?;
-                    return Ok(recorded(outcome, CrudOutcome::Denied { reason }));
+                    break (app_error(&reason), CrudOutcome::Denied { reason });
                 }
             };
-            let outcome = self.record(&request.mutation, &app_error(&reason)).await?;
-            return Ok(recorded(outcome, CrudOutcome::Failed { reason }));
-        }
-        Err(UpstreamError::Stopped)
+            break (app_error(&reason), CrudOutcome::Failed { reason });
+        };
+        drop(turn);
+        Ok(recorded(self.record(id, &result).await?, outcome))
     }
 
-    async fn attempt(
-        &self,
-        request: &CrudRequest,
-        judge: &Arc<dyn Judge>,
-    ) -> Result<CrudOutcome, Abort> {
+    async fn attempt(&self, id: &MutationId, work: &Work) -> Result<CrudOutcome, Abort> {
         let tables = self.tables.read().clone();
         let mut connection = self.connection().await.map_err(Abort::Upstream)?;
-        let transaction = connection.transaction().await?;
-        if let Some(outcome) = self.take_id(&transaction, &request.mutation).await? {
+        let transaction = connection.build_transaction();
+        let transaction = match work {
+            // Every row that it writes is locked before it is judged.
+            Work::Crud(..) => transaction,
+            // What it decides by may be any row.
+            Work::Custom(_) => transaction.isolation_level(IsolationLevel::Serializable),
+        };
+        let transaction = transaction.start().await?;
+        if let Some(outcome) = self.take_id(&transaction, id).await? {
             transaction.rollback().await?;
             return Ok(outcome);
         }
-        for op in &request.ops {
-            Operation::new(&tables, op)?
-                .run(&transaction, judge)
-                .await?;
+        match work {
+            Work::Crud(ops, judge) => {
+                for op in ops {
+                    let operation = Operation::new(&tables, op)?;
+                    operation.run(&transaction, judge).await?;
+                }
+            }
+            Work::Custom(custom) => mutation::run(&transaction, &tables, custom).await?,
         }
         transaction.commit().await?;
         Ok(CrudOutcome::Applied)
@@ -320,7 +362,18 @@ impl Upstream for PostgresUpstream {
         request: CrudRequest,
         judge: Arc<dyn Judge>,
     ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
-        Box::pin(async move { self.run(&request, &judge).await })
+        Box::pin(async move {
+            let work = Work::Crud(request.ops, judge);
+            self.run(&request.mutation, &work).await
+        })
+    }
+
+    fn mutate(
+        &self,
+        id: MutationId,
+        mutation: Arc<dyn Mutation>,
+    ) -> BoxFuture<'_, Result<CrudOutcome, UpstreamError>> {
+        Box::pin(async move { self.run(&id, &Work::Custom(mutation)).await })
     }
 
     fn fail(
@@ -405,7 +458,7 @@ pub fn pack(
 }
 
 /// One write of a mutation, resolved against the tables.
-struct Operation<'a> {
+pub struct Operation<'a> {
     tables: &'a Arc<WritableTables>,
     schema: &'a ReplicaSchema,
     table: &'a ReplicaTable,
@@ -418,7 +471,8 @@ struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    fn new(tables: &'a Arc<WritableTables>, op: &CrudOp) -> Result<Self, Abort> {
+    /// A write, if the table can take it.
+    pub fn new(tables: &'a Arc<WritableTables>, op: &CrudOp) -> Result<Self, Abort> {
         let unknown = || Abort::Failed(format!("there is no table {:?}", op.table));
         let schema = tables.schema.as_ref();
         let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
@@ -465,7 +519,8 @@ impl<'a> Operation<'a> {
         })
     }
 
-    async fn run(
+    /// Carries it out, if the judge allows it.
+    pub async fn run(
         &self,
         transaction: &Transaction<'_>,
         judge: &Arc<dyn Judge>,

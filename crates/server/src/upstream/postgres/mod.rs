@@ -10,6 +10,7 @@ mod crud;
 mod kind;
 mod load;
 mod look;
+mod mutation;
 mod pg_time;
 mod pgoutput;
 mod plan;

@@ -14,14 +14,15 @@ use super::{quote, values};
 use crate::replica::carried;
 use crate::upstream::UpstreamError;
 
-/// Rows that one question of a rule may read.
+/// Rows that one question may read.
 const MAX_ROWS: usize = 10_000;
 
 /// What is asked for: rows of a table whose columns have these values, in text format.
-struct Lookup {
+pub struct Lookup {
     table: TableId,
     equal: Vec<(usize, String)>,
-    answer: Sender<Result<Vec<Row>, String>>,
+    /// Whom to tell.
+    pub answer: Sender<Result<Vec<Row>, String>>,
 }
 
 /// The rows of a transaction, for a thread that may wait.
@@ -37,11 +38,7 @@ pub async fn ask<T: Send + 'static>(
     tables: &Arc<WritableTables>,
     question: impl FnOnce(&TransactionRows) -> T + Send + 'static,
 ) -> Result<T, UpstreamError> {
-    let (lookups, mut asked) = mpsc::unbounded_channel();
-    let rows = TransactionRows {
-        tables: tables.clone(),
-        lookups,
-    };
+    let (rows, mut asked) = TransactionRows::new(tables.clone());
     let answer = tokio::task::spawn_blocking(move || question(&rows));
     let mut failure = None;
     while let Some(lookup) = asked.recv().await {
@@ -60,12 +57,13 @@ pub async fn ask<T: Send + 'static>(
     failure.map_or(Ok(answer), Err)
 }
 
-async fn look_up(
+/// Reads what is asked for; the answer is left to the caller.
+pub async fn look_up(
     transaction: &Transaction<'_>,
     tables: &WritableTables,
     lookup: &Lookup,
 ) -> Result<Vec<Row>, UpstreamError> {
-    let gone = || UpstreamError::Data("a rule names a table that is gone".to_owned());
+    let gone = || UpstreamError::Data("a table is gone".to_owned());
     let table = tables.schema.table(lookup.table).ok_or_else(gone)?;
     let writable = tables.tables.get(&lookup.table).ok_or_else(gone)?;
     let mut terms = vec!["true".to_owned()];
@@ -90,7 +88,7 @@ async fn look_up(
     let found = transaction.query(&statement, &values).await?;
     if found.len() > MAX_ROWS {
         return Err(UpstreamError::Data(format!(
-            "a rule would read more than {MAX_ROWS} rows of {}",
+            "more than {MAX_ROWS} rows of {} would be read at once",
             table.name
         )));
     }
@@ -102,6 +100,12 @@ async fn look_up(
 }
 
 impl TransactionRows {
+    /// Rows for a thread, and what it asks for.
+    pub fn new(tables: Arc<WritableTables>) -> (Self, mpsc::UnboundedReceiver<Lookup>) {
+        let (lookups, asked) = mpsc::unbounded_channel();
+        (TransactionRows { tables, lookups }, asked)
+    }
+
     fn find(
         &self,
         table: TableId,

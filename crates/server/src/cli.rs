@@ -1,0 +1,147 @@
+//! The command line of `landfall-server`, also for programs that bring an app with them.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::analyze::analyze_file;
+use crate::app::App;
+use crate::config::{self, Command, Config, Flags, LogFormat};
+use crate::{install_tls, server, upstream};
+
+/// Runs the program: reads flags, environment and configuration file, and serves until it is told to stop.
+///
+/// A program of its own with an app in it takes the same settings and commands as `landfall-server`.
+pub fn main(app: App) -> ExitCode {
+    install_tls();
+    let done = match Flags::from_process() {
+        Command::Exec { db } => exec(&db),
+        Command::Analyze { db, query, json } => analyze(&db, query.as_deref(), json),
+        Command::Check(flags) => check(&flags),
+        Command::Serve(flags) => serve(&flags, app),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("landfall-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn exec(db: &Path) -> anyhow::Result<()> {
+    let mut sql = String::new();
+    std::io::stdin()
+        .read_to_string(&mut sql)
+        .context("standard input cannot be read")?;
+    if let Some(rows) = upstream::embedded::exec(db, &sql)? {
+        println!("{rows}");
+    }
+    Ok(())
+}
+
+fn analyze(db: &Path, query: Option<&Path>, json: bool) -> anyhow::Result<()> {
+    let query = match query {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("{} cannot be read", file.display()))?,
+        None => {
+            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
+        }
+    };
+    let analysis = analyze_file(db, &query)?;
+    if json {
+        println!("{}", analysis.to_json());
+    } else {
+        print!("{analysis}");
+    }
+    Ok(())
+}
+
+fn check(flags: &Flags) -> anyhow::Result<()> {
+    let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings = runtime.block_on(crate::check::check(&config));
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let stops = findings.iter().filter(|finding| finding.stops).count();
+    anyhow::ensure!(stops == 0, "{stops} missing");
+    println!("the server can start");
+    Ok(())
+}
+
+fn serve(flags: &Flags, app: App) -> anyhow::Result<()> {
+    let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
+    start_logs(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(config, app))
+}
+
+async fn run(config: Config, app: App) -> anyhow::Result<()> {
+    let host = match config.host.as_str() {
+        "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+        host => host.to_owned(),
+    };
+    let stop = stop_signal()?;
+    let running = server::start_app(config, app).await?;
+    println!(
+        "landfall-server ready on http://{host}:{}",
+        running.address.port()
+    );
+    let ended = tokio::select! {
+        () = stop => None,
+        reason = running.ended() => Some(reason),
+    };
+    tracing::info!("stopping");
+    running.shutdown().await;
+    match ended {
+        // A supervisor starts it anew, and it then reads everything anew.
+        Some(reason) => anyhow::bail!("{reason}"),
+        None => Ok(()),
+    }
+}
+
+/// Resolves at Ctrl-C or SIGTERM; registered before anything long begins.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        Ok(async {
+            if let Err(error) = tokio::signal::ctrl_c().await {
+                tracing::error!(%error, "Ctrl-C cannot be noticed");
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+fn start_logs(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_level).context("log-level")?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}
