@@ -123,7 +123,14 @@ impl Client {
     fn go_on_in_memory(&mut self) {
         self.persistence.disabled = true;
         for mutation in self.mutations.forget_stored() {
-            self.tell_uncertain(&mutation);
+            self.end_uncertain(&mutation);
+        }
+    }
+
+    fn end_uncertain(&mut self, mutation: &Mutation) {
+        if mutation.call.is_some() {
+            self.mutations.note_end(mutation, &Outcome::Uncertain);
+            self.tell_uncertain(mutation);
         }
     }
 
@@ -197,7 +204,12 @@ impl Client {
             mutation.call = self.mutations.take_renamed(mutation);
         }
         self.tell_missed_outcomes(&ended);
-        self.mutations.forget_stored();
+        for mutation in self.mutations.forget_stored() {
+            // Never stored, or stored, issued again and carried out.
+            if mutation.stored == Stored::Unknown {
+                self.end_uncertain(&mutation);
+            }
+        }
         self.finish_restart(now, group, new_client, &SortedMap::new());
         self.mutations.replace_ended(ended);
         for mutation in queue {

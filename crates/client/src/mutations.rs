@@ -22,6 +22,8 @@ pub(crate) enum Stored {
     At(u64),
     /// Storage refused it: it lives in memory only.
     Refused,
+    /// Storage failed while it was written, and may hold it all the same.
+    Unknown,
 }
 
 /// One pending mutation.
@@ -73,7 +75,7 @@ impl Mutation {
     fn order(&self) -> u64 {
         match self.stored {
             Stored::At(sequence) => sequence,
-            Stored::Pending | Stored::Refused => u64::MAX,
+            Stored::Pending | Stored::Refused | Stored::Unknown => u64::MAX,
         }
     }
 
@@ -181,7 +183,8 @@ impl Mutations {
     /// Storage has renamed what it held: only what it never had stays, and what may have been sent.
     pub(crate) fn forget_stored(&mut self) -> Vec<Mutation> {
         self.revision += 1;
-        let stays = |m: &Mutation| !matches!(m.stored, Stored::At(_)) || m.attempted;
+        let stays =
+            |m: &Mutation| matches!(m.stored, Stored::Pending | Stored::Refused) || m.attempted;
         let (pending, forgotten) = self.pending.drain(..).partition(stays);
         self.pending = pending;
         forgotten

@@ -10,7 +10,8 @@ use crate::server_link::PushGate;
 use crate::stored_forms::ops_json;
 use landfall_protocol::MutationMode;
 use landfall_store::{
-    FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply, WriteQueue,
+    BackendFailure, FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply,
+    WriteQueue,
 };
 use landfall_zql::sorted_map::SortedMap;
 
@@ -127,7 +128,14 @@ impl Client {
                         self.tell_durable(call, Err(failure.to_string()));
                     }
                     if let Some(mutation) = self.mutations.get_mut(&key) {
-                        mutation.stored = Stored::Refused;
+                        mutation.stored = match failure {
+                            _ if mutation.stored == Stored::Unknown => Stored::Unknown,
+                            StoreFailure::Backend {
+                                kind: BackendFailure::Closed | BackendFailure::Other,
+                                ..
+                            } => Stored::Unknown,
+                            _ => Stored::Refused,
+                        };
                     }
                     // Again with the next ones, and before them.
                     self.persistence.to_write.push_front(key);

@@ -1,9 +1,10 @@
 //! Tabs of one group, each a sentence about what they owe each other; most went wrong in a simulated world first.
 
-use landfall_client::{ConnectionState, Outcome};
+use landfall_client::{CallId, ConnectionState, Outcome};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
 use landfall_sim::world::{TabId, World};
+use landfall_store::StoreName;
 use serde_json::{Value, json};
 
 fn world() -> World {
@@ -151,6 +152,45 @@ fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
     world.pass(10_000.0);
     check(&mut world, a, &[]);
     check(&mut world, b, &[]);
+}
+
+/// A tab whose write may be stored or not sleeps while another begins a new group and sends what is stored.
+fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
+    let mut world = world();
+    let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.network_down();
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    tab.next_fault = DiskFault::Unknown;
+    let call = tab.mutate("upsert", &note("a"));
+    assert!(matches!(tab.durable.get(&call), Some(Err(_))));
+    tab.frozen = true;
+    world.server.forget_all();
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1, "the other tab has sent it");
+    (world, a, call)
+}
+
+#[test]
+fn a_write_that_may_be_stored_is_not_issued_again_by_a_tab_that_wakes() {
+    let (mut world, a, call) = a_write_of_unknown_fate();
+    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    assert_eq!(world.tabs[&a].ends.get(&call), Some(&Outcome::Uncertain));
+    let infos = world.tabs[&a].client.mutations();
+    assert_eq!(infos.len(), 1, "the application can decide: {infos:?}");
+    check(&mut world, a, &["a"]);
+}
+
+#[test]
+fn a_write_that_may_be_stored_is_not_issued_again_from_memory() {
+    let (mut world, a, call) = a_write_of_unknown_fate();
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    assert_eq!(world.tabs[&a].ends.get(&call), Some(&Outcome::Uncertain));
 }
 
 #[test]
