@@ -429,7 +429,7 @@ impl Client {
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);
-            self.tell_drained();
+            self.go_on_draining(now);
         }
         self.flush();
         if std::mem::take(&mut self.mutations_changed) {

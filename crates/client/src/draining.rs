@@ -5,6 +5,7 @@
 //! The client of the new schema is held back until then, so that what it is first given contains their effects.
 
 use crate::client::Client;
+use crate::connection::Phase;
 use crate::effect::Effect;
 use crate::options::Role;
 use crate::persistence::Purpose;
@@ -34,9 +35,20 @@ impl Client {
         }
     }
 
-    pub(crate) fn tell_drained(&mut self) {
-        let over = self.mutations.is_empty() && self.persistence.restart.is_none();
-        if self.role == Role::Draining && over && !self.drained && !self.poke_store_in_flight() {
+    /// Tells when nothing is left. What a page with the earlier code stores after that is sent as well.
+    pub(crate) fn go_on_draining(&mut self, now: f64) {
+        if self.role != Role::Draining {
+            return;
+        }
+        if !self.mutations.is_empty() {
+            let has_server = self.link.cache_url.is_some();
+            if has_server && self.link.connection.phase() == Phase::Idle {
+                self.start_connection(now);
+            }
+            return;
+        }
+        let restarting = self.persistence.restart.is_some();
+        if !restarting && !self.drained && !self.poke_store_in_flight() {
             self.drained = true;
             self.effects.push(Effect::Drained);
         }

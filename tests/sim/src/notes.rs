@@ -4,7 +4,7 @@ use crate::decoder::Decoder;
 use crate::host::{Mutator, Progress, thrown};
 use crate::rows::{Rows, ServerMutator};
 use crate::server::Server;
-use landfall_client::{Client, QuerySource, RunReason, TxId, WriteOp};
+use landfall_client::{Client, Options, QuerySource, Role, RunReason, TxId, WriteOp};
 use serde_json::{Value, json};
 
 /// Notes that point to notes, and tags.
@@ -19,6 +19,29 @@ pub const SCHEMA: &str = r#"{"tables":{
     "tag":{"name":"tag","columns":{
         "id":{"type":"string","optional":false},
         "note":{"type":"string","optional":true}},"primaryKey":["id"]}}}"#;
+
+/// The schema of the next release: notes have a column less, tags one more, and there is another table.
+pub const NEXT_SCHEMA: &str = r#"{"tables":{
+    "note":{"name":"note","columns":{
+        "id":{"type":"string","optional":false},
+        "parent":{"type":"string","optional":true},
+        "kind":{"type":"string","optional":true},
+        "n":{"type":"number","optional":true},
+        "on":{"type":"boolean","optional":true}},"primaryKey":["id"]},
+    "tag":{"name":"tag","columns":{
+        "id":{"type":"string","optional":false},
+        "colour":{"type":"string","optional":true},
+        "note":{"type":"string","optional":true}},"primaryKey":["id"]},
+    "mark":{"name":"mark","columns":{
+        "id":{"type":"string","optional":false}},"primaryKey":["id"]}}}"#;
+
+/// Makes the options of a client those of the next release.
+pub fn next_release(role: Role) -> impl Fn(&mut Options) {
+    move |options| {
+        options.schema_json = NEXT_SCHEMA.into();
+        options.role = role;
+    }
+}
 
 /// All notes; some of them in some order; tags; notes with their relations.
 pub const QUERIES: &[&str] = &[

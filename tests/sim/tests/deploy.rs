@@ -1,7 +1,7 @@
 //! After a deploy: mutators that are gone, and a schema with another store.
 
-use landfall_client::{Options, Outcome, Role};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_client::{Outcome, Role};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release};
 use landfall_sim::world::{TabId, World};
 use landfall_store::StoreName;
 use serde_json::{Value, json};
@@ -9,14 +9,6 @@ use serde_json::{Value, json};
 fn note(id: &str) -> Value {
     json!({"row": {"id": id, "kind": "red"}})
 }
-
-/// The schema of the next release: a column less, a table more.
-const NEXT_SCHEMA: &str = r#"{"tables":{
-    "note":{"name":"note","columns":{
-        "id":{"type":"string","optional":false},
-        "kind":{"type":"string","optional":true}},"primaryKey":["id"]},
-    "mark":{"name":"mark","columns":{
-        "id":{"type":"string","optional":false}},"primaryKey":["id"]}}}"#;
 
 /// A world in which a tab of the old release wrote offline, and is gone.
 fn world(writes: &[&str]) -> World {
@@ -44,22 +36,14 @@ fn world(writes: &[&str]) -> World {
     world
 }
 
-/// The options of the new release.
-fn next(role: Role) -> impl Fn(&mut Options) {
-    move |options| {
-        options.schema_json = NEXT_SCHEMA.into();
-        options.role = role;
-    }
-}
-
 /// The page of the new release: a held client on a store of its own, and one that drains the old store.
 fn deploy(world: &mut World) -> (TabId, TabId) {
     let fresh = world.add_browser();
-    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     let tab = world.tabs.get_mut(&held).expect("it lives");
     tab.view(QUERIES[0], named(0));
     world.tell_earlier(held, &[0]);
-    let draining = world.open_tab_as(0, 0.0, next(Role::Draining), |_| {});
+    let draining = world.open_tab_as(0, 0.0, next_release(Role::Draining), |_| {});
     (held, draining)
 }
 
@@ -134,7 +118,7 @@ fn rows_of_the_old_store_are_shown_until_the_server_gives_those_of_the_new_schem
     assert_eq!(given(&world), 0, "it is stored where it came from only");
     // Closed and opened again before the server was there: the same.
     world.kill_tab(held);
-    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     world.tell_earlier(held, &[0]);
     let tab = world.tabs.get_mut(&held).expect("it lives");
     let view = tab.view(QUERIES[0], named(0));
@@ -155,7 +139,7 @@ fn rows_of_the_old_store_are_shown_until_the_server_gives_those_of_the_new_schem
     world.kill_tab(held);
     world.network_down();
     world.server.commit(|rows| rows.remove("note", "a"));
-    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     shows(&mut world, held, &["a", "b"]);
     assert!(unneeded(&world, held));
 }
@@ -188,7 +172,7 @@ fn the_newest_of_several_old_stores_is_shown_and_damaged_ones_are_passed_over() 
     world.browsers[damaged].disk = world.browsers[newer].disk.copy();
     world.browsers[damaged].disk.damage(StoreName::Log, |_| 0);
     let fresh = world.add_browser();
-    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     world.tell_earlier(held, &[damaged, newer, 0]);
     shows(&mut world, held, &["a", "b"]);
     let notes = &world.tabs[&held].notes;
@@ -215,13 +199,13 @@ fn a_write_on_rows_of_the_old_store_is_kept() {
 #[test]
 fn a_held_client_that_is_told_of_no_old_store_begins_empty() {
     let mut world = World::new(SCHEMA, MUTATORS, notes::server());
-    let held = world.open_tab_as(0, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(0, 0.0, next_release(Role::Held), |_| {});
     assert!(!world.tabs[&held].ready, "it waits for the host");
     world.tell_earlier(held, &[]);
     assert!(world.tabs[&held].ready);
     // Released without having been told, it waits no longer.
     let fresh = world.add_browser();
-    let held = world.open_tab_as(fresh, 0.0, next(Role::Held), |_| {});
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     release(&mut world, held);
     assert!(world.tabs[&held].ready);
 }
@@ -239,6 +223,29 @@ fn a_page_of_the_old_release_and_the_draining_one_carry_nothing_out_twice() {
     assert!(drained(&world, draining));
     assert_eq!(world.server.executed.len(), 2);
     assert!(world.tabs[&old].client.mutations().is_empty());
+}
+
+#[test]
+fn what_a_page_of_the_old_release_stores_after_the_draining_is_sent_too() {
+    let mut world = world(&["no"]);
+    let (_, draining) = deploy(&mut world);
+    world.network_up();
+    world.pass(60_000.0);
+    assert!(drained(&world, draining));
+    // There is a failure that the user has not seen, so it stays; opened again it has nothing to send, and waits.
+    world.kill_tab(draining);
+    let (_, draining) = deploy(&mut world);
+    world.settle();
+    let old = world.open_tab();
+    world.settle();
+    world.cut_off.insert(old);
+    world.break_tab(old);
+    let tab = world.tabs.get_mut(&old).expect("it lives");
+    tab.mutate("upsert", &note("b"));
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied().len(), 1);
+    let infos = world.tabs[&draining].client.mutations();
+    assert_eq!(infos.len(), 1, "the failure: {infos:?}");
 }
 
 #[test]

@@ -1,0 +1,226 @@
+//! What holds in a random world.
+//!
+//! As it runs: each view equals its query run from scratch, every rule of the flush, and what tabs and storage hold for the
+//! server's rows is what the server gave at their cookie. At the end, with everything up again: what was durable is at
+//! the server once and in order, every call has its true outcome, and all tabs show what the server holds.
+
+use crate::decoder::IDLE_ROWS;
+use crate::disk::DiskFault;
+use crate::notes::{QUERIES, named};
+use crate::promises;
+use crate::random_run::{Release, Run, takes_writes};
+use crate::world::TabId;
+use landfall_client::{ErrorSource, Outcome};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Run {
+    pub(crate) fn check(&mut self) {
+        self.check_views();
+        if self.dice.once_in(4) {
+            self.check_rows_of_tabs();
+            for browser in 0..self.world.browsers.len() {
+                let schema = self.schema_of(browser);
+                promises::storage_holds_what_the_server_gave(&self.world, browser, schema);
+            }
+        }
+    }
+
+    fn check_rows_of_tabs(&self) {
+        for (id, tab) in &self.world.tabs {
+            if !self.draining.contains(id) {
+                let schema = self.schema_of(self.home(*id));
+                promises::a_tab_holds_what_the_server_gave(&self.world.server, tab, schema);
+            }
+        }
+    }
+
+    fn check_views(&mut self) {
+        for (id, tab) in self.world.tabs.iter_mut().filter(|(_, tab)| tab.ready) {
+            for (view, ast) in &self.views[id] {
+                let fresh = tab.client.run(ast).expect("the query is good");
+                let fresh = tab.decoder.answer(&fresh, ast);
+                assert_eq!(
+                    tab.decoder.json(view.0),
+                    fresh,
+                    "view {} of tab {id}",
+                    view.0
+                );
+            }
+            if self.views[id].is_empty() {
+                assert!(
+                    tab.decoder.rows.len() <= IDLE_ROWS,
+                    "rows that no view shows are released"
+                );
+            }
+        }
+    }
+
+    /// A durable write is at the server once, or, if the server forgot groups, reported as uncertain.
+    fn check_writes(&self) {
+        let server = &self.world.server;
+        if takes_writes(server) {
+            for key in self.durable.iter().filter(|_| !self.evicting) {
+                let known = server.last_id(&key.0) >= key.1;
+                assert!(known, "{key:?} was durable and never arrived");
+            }
+            return;
+        }
+        let mut executed: BTreeMap<&str, Option<&String>> = BTreeMap::new();
+        for done in &server.executed {
+            let before = executed.insert(&done.argument, done.refusal.as_ref());
+            assert!(before.is_none(), "carried out twice: {}", done.argument);
+        }
+        let mut uncertain = BTreeSet::new();
+        for tab in self.world.tabs.values() {
+            for info in tab.client.mutations() {
+                if info.outcome == Some(Outcome::Uncertain) {
+                    let args: Vec<Value> = serde_json::from_str(&info.args_json).expect("JSON");
+                    uncertain.insert(args[0].to_string());
+                }
+            }
+        }
+        assert!(
+            uncertain.is_empty() || self.forgetful || self.evicting,
+            "nothing is uncertain without a reason"
+        );
+        for ((tab, call), made) in &self.made {
+            let done = executed.get(made.argument.as_str());
+            if made.durable && !self.evicting {
+                let known = done.is_some() || uncertain.contains(&made.argument);
+                assert!(known, "lost though durable: {} of tab {tab}", made.argument);
+            }
+            match (self.ended.get(&(*tab, *call)), done) {
+                (None | Some(Outcome::Uncertain), _) => {}
+                (Some(Outcome::Confirmed), Some(None)) => {}
+                (Some(Outcome::Failed { error }), Some(Some(_)))
+                    if error.source == ErrorSource::App => {}
+                (Some(told), really) => {
+                    panic!(
+                        "told {told:?}, really {really:?}: {} of tab {tab}",
+                        made.argument
+                    )
+                }
+            }
+        }
+    }
+
+    /// What a tab did arrives in the order in which it did it. Not where the server forgets groups: then what was
+    /// stored and what was not belong to two clients, whose pushes may overtake each other.
+    fn check_order(&self) {
+        if self.forgetful {
+            return;
+        }
+        let place: BTreeMap<&str, usize> = self
+            .world
+            .server
+            .executed
+            .iter()
+            .enumerate()
+            .map(|(place, done)| (done.argument.as_str(), place))
+            .collect();
+        let mut last: BTreeMap<TabId, usize> = BTreeMap::new();
+        for ((tab, _), made) in &self.made {
+            let Some(&place) = place.get(made.argument.as_str()) else {
+                continue;
+            };
+            if let Some(before) = last.insert(*tab, place) {
+                assert!(
+                    before < place,
+                    "came too early: {} of tab {tab}",
+                    made.argument
+                );
+            }
+        }
+    }
+
+    /// Everything is up again and has had time.
+    pub(crate) fn finish(&mut self) {
+        self.world.server.rate_limited = false;
+        self.world.server.endpoint_down = false;
+        self.world.network_up();
+        self.world.cut_off.clear();
+        let token = self.world.token.clone();
+        for tab in self.world.tabs.values_mut() {
+            tab.frozen = false;
+            tab.storage_fails = false;
+            tab.manual_storage = false;
+            tab.next_fault = DiskFault::None;
+            tab.client.connect(tab.now, token.clone());
+        }
+        self.world.settle();
+        for browser in 0..self.world.browsers.len() {
+            self.open_tab(browser);
+        }
+        for tab in self.world.tabs.values_mut() {
+            tab.manual_storage = false;
+        }
+        for (id, tab) in &mut self.world.tabs {
+            if !self.draining.contains(id) {
+                let view = tab.view(QUERIES[0], named(0));
+                self.views.entry(*id).or_default().push((view, QUERIES[0]));
+            }
+        }
+        self.world.pass(60_000.0);
+        self.release_held(0.0);
+        self.world.pass(180_000.0);
+        self.note();
+        self.check_views();
+        self.check_rows_of_tabs();
+        self.check_writes();
+        self.check_order();
+        self.check_ends();
+        self.check_answers();
+    }
+
+    /// Nothing is pending, and every call that ran has an outcome.
+    fn check_ends(&self) {
+        for (id, tab) in &self.world.tabs {
+            let pending: Vec<_> = tab
+                .client
+                .mutations()
+                .into_iter()
+                .filter(|m| m.outcome.is_none())
+                .collect();
+            assert!(pending.is_empty(), "tab {id} still has {pending:?}");
+            for (call, result) in &tab.local {
+                let ended = self.ended.contains_key(&(*id, *call)) || result.is_err();
+                assert!(ended, "call {call:?} of tab {id} has no outcome");
+            }
+        }
+    }
+
+    /// All tabs show what the server holds.
+    fn check_answers(&mut self) {
+        let held = self.world.server.rows.table("note");
+        let permission = self.world.server.permission;
+        let seen: Vec<Value> = held
+            .into_iter()
+            .filter(|row| permission.is_none_or(|rule| rule(row)))
+            .collect();
+        let releases: BTreeMap<TabId, Release> = self
+            .world
+            .tabs
+            .keys()
+            .map(|id| (*id, self.release_of(self.home(*id))))
+            .collect();
+        for (id, tab) in &mut self.world.tabs {
+            if self.draining.contains(id) {
+                continue;
+            }
+            let columns = ["id", "parent", "kind", "n", "on", "data"];
+            let columns = match releases[id] {
+                Release::Present => &columns[..],
+                Release::Next => &columns[..5],
+            };
+            let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+            let held: Value = seen
+                .iter()
+                .map(|row| promises::normal(row, &columns))
+                .collect();
+            let rows = tab.client.run(QUERIES[0]).expect("the query is good");
+            let rows = tab.decoder.answer(&rows, QUERIES[0]);
+            assert_eq!(rows, held, "tab {id} shows what the server holds");
+        }
+    }
+}
