@@ -1,6 +1,8 @@
-// Headless Chromium with one page that is isolated from others, so that its clock is fine and its memory can be asked for.
+// Headless Chromium with pages that are isolated from others, so that their clock is fine and their memory can be asked for.
 import { createServer } from 'node:http';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { findChromium, Refusal } from '../scripts/tools.mjs';
@@ -13,8 +15,8 @@ const FLAGS = [
   '--js-flags=--expose-gc --max-old-space-size=8192',
 ];
 
-/** Serves `files` (name to path) and opens `page.html` of them. */
-export async function openPage(files) {
+/** Serves `files` (name to path) until it is stopped. */
+async function serve(files) {
   const server = createServer(async (request, response) => {
     const name = new URL(request.url, 'http://bench').pathname.slice(1);
     const path = files[name];
@@ -26,19 +28,67 @@ export async function openPage(files) {
     response.end(await readFile(path));
   });
   await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
-  const executablePath = findChromium();
-  if (!executablePath) throw new Refusal('Chromium was not found: run `npm run setup`');
+  return {
+    url: `http://127.0.0.1:${server.address().port}/page.html`,
+    async stop() {
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+function executable() {
+  const path = findChromium();
+  if (!path) throw new Refusal('Chromium was not found: run `npm run setup`');
+  return path;
+}
+
+/** Opens `page.html` of `files`. */
+export async function openPage(files) {
+  const executablePath = executable();
+  const site = await serve(files);
   const browser = await chromium.launch({ executablePath, args: FLAGS });
   const page = await browser.newPage();
-  const url = `http://127.0.0.1:${server.address().port}/page.html`;
   return {
     page,
     version: browser.version(),
-    load: () => page.goto(url),
+    load: () => page.goto(site.url),
     async close() {
       await browser.close();
-      server.closeAllConnections();
-      await new Promise(resolve => server.close(resolve));
+      await site.stop();
+    },
+  };
+}
+
+/** A browser whose storage is on disk; `visit` opens `page.html` of `files` in a fresh page and closes it after `work`. */
+export async function openProfile(files) {
+  const executablePath = executable();
+  const site = await serve(files);
+  const folder = mkdtempSync(join(tmpdir(), 'landfall-bench-chromium-'));
+  const context = await chromium.launchPersistentContext(folder, { executablePath, args: FLAGS });
+  return {
+    version: context.browser()?.version() ?? '',
+    async visit(work) {
+      const page = await context.newPage();
+      page.on('pageerror', error => console.error(String(error)));
+      page.on('console', message => message.type() === 'error' && console.error(message.text()));
+      const session = await context.newCDPSession(page);
+      await page.exposeFunction('benchHeap', async () => {
+        await session.send('HeapProfiler.collectGarbage');
+        await session.send('HeapProfiler.collectGarbage');
+        return (await session.send('Runtime.getHeapUsage')).usedSize;
+      });
+      try {
+        await page.goto(site.url);
+        return await work(page, session);
+      } finally {
+        await page.close();
+      }
+    },
+    async close() {
+      await context.close();
+      await site.stop();
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

@@ -1,12 +1,13 @@
 // Engines side by side in one page of headless Chromium: `npm run bench:engine -- --help`.
 import { parseArgs } from 'node:util';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, platform } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { buildPackage } from '../scripts/build.mjs';
-import { command, Refusal, root, run, say } from '../scripts/tools.mjs';
+import { command, Refusal, root, say } from '../scripts/tools.mjs';
 import { openPage } from './chromium.mjs';
+import { installPeers } from './peers.mjs';
 import { namedModule, profiler } from './profile.mjs';
 import { compare, disagreements, markdown, memoryTable, summarize, table } from './figures.mjs';
 
@@ -60,13 +61,6 @@ function options() {
     write: values.write ?? false,
     json: values.json ?? join(out, 'engine.json'),
   };
-}
-
-/** The peers are installed for the benchmarks alone; their install scripts, which build native parts, are not run. */
-function installPeers() {
-  if (existsSync(join(here, 'node_modules/.package-lock.json'))) return;
-  say('installing the engines to compare with');
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: here });
 }
 
 async function bundle(wasm) {

@@ -31,6 +31,9 @@ export function watchModules(): void {
     watched(instantiateStreaming(...args))) as typeof instantiateStreaming;
 }
 
+/** What the memories of all modules hold. */
+export const wasmBytes = (): number => memories.reduce((sum, {buffer}) => sum + buffer.byteLength, 0);
+
 /** `heapUsed` collects garbage first. */
 export async function weigh(engine: Engine, rows: number, heapUsed: () => Promise<number>): Promise<Memory> {
   const before = await heapUsed();
@@ -38,7 +41,7 @@ export async function weigh(engine: Engine, rows: number, heapUsed: () => Promis
   await session.settle();
   await pause(3000);
   const heap = (await heapUsed()) - before;
-  const wasm = memories.reduce((sum, {buffer}) => sum + buffer.byteLength, 0);
+  const wasm = wasmBytes();
   await session.close();
   return {heap, wasm};
 }
