@@ -25,7 +25,7 @@ use crate::push::endpoint::AppEndpoints;
 use crate::queries::{PoolHandle, PreparedQuery, WorkerError};
 use crate::replica::Replica;
 use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
-use crate::upstream::{Started, State, Upstream, UpstreamError, embedded, postgres};
+use crate::upstream::{Started, State, Status, Upstream, UpstreamError, embedded, postgres};
 
 /// How long the server takes to stop, at most.
 const GRACE: Duration = Duration::from_secs(12);
@@ -214,6 +214,11 @@ impl Running {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// How the database is followed.
+    pub fn upstream_status(&self) -> Status {
+        self.upstream.status()
     }
 
     /// Sends the connections away, carries out what they have pushed, stores what is to be stored, and stops following

@@ -6,7 +6,6 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
@@ -261,10 +260,7 @@ async fn settle(world: &World, tab: &mut Tab) {
             "{name}: got {:?}, have {have:?}, expected {expected:?}, stale {stale:?}",
             client.has_got
         );
-        match tokio::time::timeout(Duration::from_millis(300), client.socket.next()).await {
-            Ok(Some(Ok(message))) => client.take(message).await,
-            Ok(end) => panic!("{name}: the connection ended: {end:?}"),
-            Err(_) => {}
-        }
+        let read = client.follow(Duration::from_millis(200)).await;
+        read.unwrap_or_else(|closed| panic!("{name}: the connection ended: {closed:?}"));
     }
 }

@@ -1,6 +1,7 @@
 //! A client that speaks the protocol and keeps what it is told, as a real one does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
@@ -31,8 +32,18 @@ pub struct Client {
     pub has_got: BTreeSet<String>,
     /// Messages that were not asked for yet.
     pub others: Vec<Json>,
-    /// Slices of the binary poke that arrives.
+    /// The last mutation id of each client.
+    pub lmids: BTreeMap<String, u64>,
+    /// The poke that arrives, with its id.
+    partial: Option<(Json, Poke)>,
+    /// Slices of it, if it is binary.
     chunks: Vec<u8>,
+}
+
+/// What a connection brings.
+enum Received {
+    Poke(Poke),
+    Other(Json),
 }
 
 impl Client {
@@ -43,6 +54,18 @@ impl Client {
         client: String,
         group: String,
     ) -> Client {
+        let connected = Client::try_connect(url, protocol, headers, client, group).await;
+        connected.expect("upgrade")
+    }
+
+    /// `None` if the server cannot be reached.
+    pub async fn try_connect(
+        url: &str,
+        protocol: Option<&str>,
+        headers: &[(String, String)],
+        client: String,
+        group: String,
+    ) -> Option<Client> {
         let mut request = url.into_client_request().expect("URL");
         let map = request.headers_mut();
         if let Some(protocol) = protocol {
@@ -52,12 +75,10 @@ impl Client {
             let name: axum::http::HeaderName = name.parse().expect("name");
             map.insert(name, value.parse().expect("header"));
         }
-        let (socket, response) = tokio_tungstenite::connect_async(request)
-            .await
-            .expect("upgrade");
+        let (socket, response) = tokio_tungstenite::connect_async(request).await.ok()?;
         let header = response.headers().get("sec-websocket-protocol");
         let protocol = header.map(|v| v.to_str().expect("text").to_owned());
-        Client {
+        Some(Client {
             socket,
             protocol,
             client,
@@ -66,8 +87,10 @@ impl Client {
             rows: BTreeMap::new(),
             has_got: BTreeSet::new(),
             others: Vec::new(),
+            lmids: BTreeMap::new(),
+            partial: None,
             chunks: Vec::new(),
-        }
+        })
     }
 
     pub async fn send(&mut self, message: Json) {
@@ -75,10 +98,12 @@ impl Client {
     }
 
     pub async fn send_text(&mut self, text: String) {
-        self.socket
-            .send(Message::Text(text.into()))
-            .await
-            .expect("sent");
+        assert!(self.try_send(text).await, "sent");
+    }
+
+    /// False if the connection has ended.
+    pub async fn try_send(&mut self, text: String) -> bool {
+        self.socket.send(Message::Text(text.into())).await.is_ok()
     }
 
     /// The next message, or how the connection ended.
@@ -111,24 +136,79 @@ impl Client {
         }
     }
 
+    /// The next message that is no piece of a poke, or the next poke, applied.
+    async fn receive(&mut self) -> Result<Received, Closed> {
+        loop {
+            let message = self.next().await?;
+            if let Some(received) = self.take(message) {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Takes a message in; a poke is given out when it is complete.
+    fn take(&mut self, message: Json) -> Option<Received> {
+        let body = &message[1];
+        match message[0].as_str() {
+            Some("pokeStart") => {
+                assert!(self.partial.is_none(), "one poke at a time");
+                let base = body["baseCookie"].as_str().map(str::to_owned);
+                let poke = Poke {
+                    base,
+                    ..Poke::default()
+                };
+                self.partial = Some((body["pokeID"].clone(), poke));
+                None
+            }
+            Some("pokePart") => {
+                let (id, poke) = self.partial.as_mut().expect("a poke begins with its start");
+                assert_eq!(body["pokeID"], *id);
+                poke.parts.push(body.clone());
+                None
+            }
+            Some("pokeEnd") => {
+                let (id, mut poke) = self.partial.take().expect("a poke begins with its start");
+                assert_eq!(body["pokeID"], id);
+                if !self.chunks.is_empty() {
+                    let bodies: Json = serde_json::from_slice(&std::mem::take(&mut self.chunks))
+                        .expect("the chunks of a poke are one list");
+                    poke.parts = bodies.as_array().expect("bodies").clone();
+                }
+                poke.cookie = body["cookie"].as_str().expect("a cookie").to_owned();
+                self.apply(&poke);
+                Some(Received::Poke(poke))
+            }
+            _ => Some(Received::Other(message)),
+        }
+    }
+
+    /// Reads for a while; says if the connection ended meanwhile. Half a poke is forgotten.
+    pub async fn follow(&mut self, time: Duration) -> Result<(), Closed> {
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            match tokio::time::timeout_at(end, self.receive()).await {
+                Ok(Ok(Received::Poke(_))) => {}
+                Ok(Ok(Received::Other(message))) => self.others.push(message),
+                Ok(Err(closed)) => return Err(closed),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
     /// The next message of a kind; pokes on the way are applied, other messages kept.
     pub async fn expect(&mut self, kind: &str) -> Json {
         if let Some(at) = self.others.iter().position(|m| m[0] == kind) {
             return self.others.remove(at)[1].clone();
         }
         loop {
-            let message = self
-                .next()
-                .await
-                .unwrap_or_else(|closed| panic!("{kind} expected, got {closed:?}"));
-            if message[0] == kind {
-                return message[1].clone();
-            }
-            if message[0] == "pokeStart" {
-                self.read_poke(&message[1]).await;
-            } else {
-                assert_ne!(message[0], "error", "{kind} expected, got {message}");
-                self.others.push(message);
+            let received = self.receive().await;
+            match received.unwrap_or_else(|closed| panic!("{kind} expected, got {closed:?}")) {
+                Received::Other(message) if message[0] == kind => return message[1].clone(),
+                Received::Other(message) => {
+                    assert_ne!(message[0], "error", "{kind} expected, got {message}");
+                    self.others.push(message);
+                }
+                Received::Poke(_) => {}
             }
         }
     }
@@ -136,20 +216,14 @@ impl Client {
     /// The error that ends the connection.
     pub async fn error(&mut self) -> Json {
         loop {
-            let message = self
-                .next()
-                .await
-                .unwrap_or_else(|closed| panic!("an error expected, got {closed:?}"));
-            match message[0].as_str() {
-                Some("error") => {
+            let received = self.receive().await;
+            match received.unwrap_or_else(|closed| panic!("an error expected, got {closed:?}")) {
+                Received::Other(message) if message[0] == "error" => {
                     assert!(
                         message[1]["origin"].is_string(),
                         "every error has an origin: {message}"
                     );
                     return message[1].clone();
-                }
-                Some("pokeStart") => {
-                    self.read_poke(&message[1]).await;
                 }
                 _ => {}
             }
@@ -167,15 +241,14 @@ impl Client {
     /// The next poke, applied.
     pub async fn poke(&mut self) -> Poke {
         loop {
-            let message = self
-                .next()
-                .await
-                .unwrap_or_else(|closed| panic!("a poke expected, got {closed:?}"));
-            if message[0] == "pokeStart" {
-                return self.read_poke(&message[1]).await;
+            let received = self.receive().await;
+            match received.unwrap_or_else(|closed| panic!("a poke expected, got {closed:?}")) {
+                Received::Poke(poke) => return poke,
+                Received::Other(message) => {
+                    assert_ne!(message[0], "error", "a poke expected, got {message}");
+                    self.others.push(message);
+                }
             }
-            assert_ne!(message[0], "error", "a poke expected, got {message}");
-            self.others.push(message);
         }
     }
 
@@ -200,54 +273,6 @@ impl Client {
         }
     }
 
-    /// Takes a frame that was read from the socket directly.
-    pub async fn take(&mut self, frame: Message) {
-        if let Message::Text(text) = frame {
-            let message: Json = serde_json::from_str(&text).expect("JSON");
-            match message[0].as_str() {
-                Some("pokeStart") => {
-                    self.read_poke(&message[1]).await;
-                }
-                _ => self.others.push(message),
-            }
-        }
-    }
-
-    async fn read_poke(&mut self, start: &Json) -> Poke {
-        let base = start["baseCookie"].as_str().map(str::to_owned);
-        let mut poke = Poke {
-            base,
-            ..Poke::default()
-        };
-        loop {
-            let message = self
-                .next()
-                .await
-                .unwrap_or_else(|closed| panic!("inside a poke: {closed:?}"));
-            match message[0].as_str() {
-                Some("pokePart") => {
-                    assert_eq!(message[1]["pokeID"], start["pokeID"]);
-                    poke.parts.push(message[1].clone());
-                }
-                Some("pokeEnd") => {
-                    assert_eq!(message[1]["pokeID"], start["pokeID"]);
-                    if !self.chunks.is_empty() {
-                        let bodies: Json =
-                            serde_json::from_slice(&std::mem::take(&mut self.chunks))
-                                .expect("the chunks of a poke are one list");
-                        poke.parts = bodies.as_array().expect("bodies").clone();
-                    }
-                    poke.cookie = message[1]["cookie"].as_str().expect("a cookie").to_owned();
-                    break;
-                }
-                Some("pong") => {}
-                _ => self.others.push(message),
-            }
-        }
-        self.apply(&poke);
-        poke
-    }
-
     fn apply(&mut self, poke: &Poke) {
         if self.cookie.is_some() {
             assert_eq!(
@@ -266,6 +291,17 @@ impl Client {
             "what is new comes with a new cookie: {poke:?}"
         );
         self.cookie = Some(poke.cookie.clone());
+        for part in &poke.parts {
+            let lmids = part["lastMutationIDChanges"].as_object();
+            for (client, id) in lmids.into_iter().flatten() {
+                let id = id.as_u64().expect("a number");
+                let before = self.lmids.insert(client.clone(), id).unwrap_or(0);
+                assert!(
+                    before <= id,
+                    "confirmations do not go back: {before} → {id}"
+                );
+            }
+        }
         if poke.list("rowsPatch").iter().any(|op| op["op"] == "clear") {
             self.has_got.clear();
         }

@@ -64,6 +64,11 @@ impl ClientBuilder {
     }
 
     pub async fn open(self) -> Client {
+        self.try_open().await.expect("the server answers")
+    }
+
+    /// `None` if the server cannot be reached.
+    pub async fn try_open(self) -> Option<Client> {
         let query: Vec<String> = self
             .params
             .iter()
@@ -87,7 +92,7 @@ impl ClientBuilder {
             .iter()
             .find(|(n, _)| n == "clientGroupID")
             .map(|(_, v)| v.clone());
-        Client::connect(
+        Client::try_connect(
             &url,
             Some(&protocol),
             &self.headers,

@@ -23,7 +23,6 @@ INSERT INTO comment VALUES ('c1', 'i1', 'hello'), ('c2', 'i1', 'again'), ('c3', 
 pub(super) enum Database {
     Embedded(PathBuf),
     Postgres {
-        client: Box<tokio_postgres::Client>,
         name: String,
         admin: String,
         url: String,
@@ -59,7 +58,8 @@ impl Database {
                     .execute_batch(&format!("BEGIN IMMEDIATE; {statements}; COMMIT"))
                     .expect("statements");
             }
-            Database::Postgres { client, .. } => {
+            Database::Postgres { url, .. } => {
+                let client = connect(url).await;
                 client.batch_execute(statements).await.expect("statements")
             }
         }
@@ -74,7 +74,8 @@ impl Database {
                     .query_row(query, [], |row| row.get(0))
                     .expect("one row")
             }
-            Database::Postgres { client, .. } => {
+            Database::Postgres { url, .. } => {
+                let client = connect(url).await;
                 client.query_one(query, &[]).await.expect("one row").get(0)
             }
         }
@@ -89,7 +90,8 @@ impl Database {
                 let rows = statement.query_map([], |row| row.get(0)).expect("rows");
                 rows.collect::<Result<_, _>>().expect("texts")
             }
-            Database::Postgres { client, .. } => client
+            Database::Postgres { url, .. } => connect(url)
+                .await
                 .query(query, &[])
                 .await
                 .expect("rows")
@@ -100,14 +102,18 @@ impl Database {
     }
 
     pub(super) async fn postgres() -> Database {
-        let admin_url = std::env::var("LANDFALL_TEST_POSTGRES_URL").expect("checked before");
-        let admin = connect(&admin_url).await;
+        let given = std::env::var("LANDFALL_TEST_POSTGRES_URL").expect("checked before");
+        Database::postgres_at(&given).await
+    }
+
+    pub(super) async fn postgres_at(admin_url: &str) -> Database {
+        let admin = connect(admin_url).await;
         let name = format!("landfall_{}", rand::random::<u64>());
         admin
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .await
             .expect("database");
-        let mut url = url::Url::parse(&admin_url).expect("URL");
+        let mut url = url::Url::parse(admin_url).expect("URL");
         url.set_path(&name);
         let client = connect(url.as_str()).await;
         client
@@ -115,9 +121,8 @@ impl Database {
             .await
             .expect("tables");
         Database::Postgres {
-            client: Box::new(client),
             name,
-            admin: admin_url,
+            admin: admin_url.to_owned(),
             url: url.to_string(),
         }
     }

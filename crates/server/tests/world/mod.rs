@@ -7,11 +7,14 @@
 )]
 
 mod client;
+mod cluster;
 mod connect;
 mod database;
+mod gate;
 mod node;
 mod poke;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_server::app::App;
@@ -20,8 +23,10 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 pub use client::{Client, Closed, issue_op};
+pub use cluster::Cluster;
 pub use connect::ClientBuilder;
 use database::{Database, connect};
+pub use gate::Gate;
 use node::Node;
 pub use node::Process;
 pub use poke::Poke;
@@ -77,6 +82,12 @@ pub fn has_postgres() -> bool {
     has
 }
 
+/// One text value of a Postgres.
+pub async fn text_at(url: &str, query: &str) -> String {
+    let client = connect(url).await;
+    client.query_one(query, &[]).await.expect("one row").get(0)
+}
+
 /// A database and servers over it; most worlds have one server.
 pub struct World {
     pub dir: TempDir,
@@ -85,6 +96,10 @@ pub struct World {
     nodes: Vec<Option<Node>>,
     app: fn() -> App,
     permissions: Option<tempfile::NamedTempFile>,
+    /// Where replicas and records are.
+    files: PathBuf,
+    /// The address that servers are given, if it is not the database's own.
+    by_way_of: Option<String>,
 }
 
 impl World {
@@ -124,15 +139,45 @@ impl World {
 
     /// A world in development mode whose client view records are in its Postgres, where several servers share them.
     pub async fn sharing(flags: &[&str]) -> World {
-        let mut world = World::unstarted(Backend::Postgres, flags).await;
-        world
-            .flags
-            .extend(["--dev".to_owned(), "--cvr-db".to_owned(), world.address()]);
-        world
+        let world = World::unstarted(Backend::Postgres, flags).await;
+        world.shared()
+    }
+
+    /// The same in another Postgres than that of the tests.
+    pub async fn sharing_at(postgres: &str, flags: &[&str]) -> World {
+        let database = Database::postgres_at(postgres).await;
+        World::over(database, flags).shared()
+    }
+
+    /// A world in another Postgres than that of the tests.
+    pub async fn at(postgres: &str, flags: &[&str]) -> World {
+        World::over(Database::postgres_at(postgres).await, flags)
+    }
+
+    fn shared(mut self) -> World {
+        let address = self.address();
+        let words = ["--dev", "--cvr-db", &address];
+        self.flags.extend(words.map(str::to_owned));
+        self
     }
 
     /// A world whose servers are started by the test.
     pub async fn unstarted(backend: Backend, flags: &[&str]) -> World {
+        match backend {
+            Backend::Embedded => {
+                let dir = tempfile::tempdir().expect("temporary directory");
+                let database = Database::embedded(dir.path().join("app.db"));
+                World {
+                    files: dir.path().to_owned(),
+                    dir,
+                    ..World::over(database, flags)
+                }
+            }
+            Backend::Postgres => World::over(Database::postgres().await, flags),
+        }
+    }
+
+    fn over(database: Database, flags: &[&str]) -> World {
         if std::env::var_os("RUST_LOG").is_some() {
             // Fails when another test of the binary has done it.
             let _ = tracing_subscriber::fmt()
@@ -140,18 +185,38 @@ impl World {
                 .try_init();
         }
         let dir = tempfile::tempdir().expect("temporary directory");
-        let database = match backend {
-            Backend::Embedded => Database::embedded(dir.path().join("app.db")),
-            Backend::Postgres => Database::postgres().await,
-        };
         World {
+            files: dir.path().to_owned(),
             dir,
             database,
             flags: flags.iter().map(|f| (*f).to_owned()).collect(),
             nodes: Vec::new(),
             app: App::default,
             permissions: None,
+            by_way_of: None,
         }
+    }
+
+    /// Where the database listens.
+    pub fn target(&self) -> String {
+        let url = url::Url::parse(&self.address()).expect("a URL");
+        let host = url.host_str().expect("a host");
+        format!("{host}:{}", url.port().unwrap_or(5432))
+    }
+
+    /// Servers reach the database by way of a gate from now on.
+    pub fn go_through(&mut self, gate: &Gate) {
+        let own = self.address();
+        let by_way = gate.through(&own);
+        for flag in self.flags.iter_mut().filter(|flag| **flag == own) {
+            flag.clone_from(&by_way);
+        }
+        self.by_way_of = Some(by_way);
+    }
+
+    /// Servers keep replicas and records in another folder from now on.
+    pub fn keep_files_in(&mut self, folder: &Path) {
+        self.files = folder.to_owned();
     }
 
     /// What `--upstream-db` takes.
@@ -190,7 +255,7 @@ impl World {
                 0 => format!("{name}.db"),
                 _ => format!("{name}-{number}.db"),
             };
-            self.dir.path().join(name).display().to_string()
+            self.files.join(name).display().to_string()
         };
         let mut words: Vec<String> = ["--host", "127.0.0.1", "--port", "0"]
             .map(str::to_owned)
@@ -198,7 +263,8 @@ impl World {
         let mut set = |name: &str, value: String| {
             words.extend([format!("--{name}"), value]);
         };
-        set("upstream-db", self.address());
+        let address = self.by_way_of.clone().unwrap_or_else(|| self.address());
+        set("upstream-db", address);
         set("replica-file", file("replica"));
         if !self.flags.iter().any(|flag| flag == "--cvr-db") {
             set("cvr-db", file("cvr"));
@@ -239,6 +305,30 @@ impl World {
         self.database.sql(statements).await;
     }
 
+    /// The same where failing is part of the plan.
+    pub async fn try_sql(&self, statements: &str) {
+        if let Database::Postgres { url, .. } = &self.database {
+            // Whoever asks looks at what became of it.
+            let _ = connect(url).await.batch_execute(statements).await;
+        }
+    }
+
+    /// The name of the database in its Postgres.
+    pub fn database_name(&self) -> String {
+        match &self.database {
+            Database::Postgres { name, .. } => name.clone(),
+            Database::Embedded(_) => panic!("a file"),
+        }
+    }
+
+    /// The truth is elsewhere from now on.
+    pub fn move_to(&mut self, address: &str) {
+        match &mut self.database {
+            Database::Postgres { url, .. } => url.replace_range(.., address),
+            Database::Embedded(_) => panic!("a file"),
+        }
+    }
+
     /// One text value.
     pub async fn text(&self, query: &str) -> Option<String> {
         self.database.text(query).await
@@ -255,9 +345,15 @@ impl World {
 
     /// A client of one of several servers.
     pub fn client_at(&self, number: usize, group: &str, client: &str) -> ClientBuilder {
-        let node = self.nodes[number].as_ref().expect("the server runs");
+        self.try_client_at(number, group, client)
+            .expect("the server runs")
+    }
+
+    /// `None` if the server does not run.
+    pub fn try_client_at(&self, number: usize, group: &str, client: &str) -> Option<ClientBuilder> {
+        let node = self.nodes.get(number)?.as_ref()?;
         let address = node.address();
-        ClientBuilder {
+        Some(ClientBuilder {
             url: format!("ws://{address}/sync/v51/connect"),
             params: vec![
                 ("clientID".into(), client.into()),
@@ -270,20 +366,13 @@ impl World {
             init: json!({"desiredQueriesPatch": [], "clientSchema": client_schema()}),
             token: None,
             headers: Vec::new(),
-        }
+        })
     }
 
     /// Stops everything and removes the database.
     pub async fn end(mut self) {
         self.stop().await;
-        if let Database::Postgres {
-            client,
-            name,
-            admin,
-            ..
-        } = self.database
-        {
-            drop(client);
+        if let Database::Postgres { name, admin, .. } = self.database {
             let admin = connect(&admin).await;
             let slots = format!(
                 "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots

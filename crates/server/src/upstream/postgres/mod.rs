@@ -373,9 +373,22 @@ impl Follower {
         let Some(state) = writer.state()? else {
             return Ok(None);
         };
-        self.check_slot(client, &state, publications).await?;
         let tables: Vec<PublishedTable> = serde_json::from_str(&state.tables)
             .map_err(|error| ReplicaError::Damaged(format!("its tables: {error}")))?;
+        let published = catalog::read(client, publications).await?;
+        let differs = schema_change::differs(&tables, &published);
+        match self.check_slot(client, &state, publications).await {
+            Ok(()) => {}
+            Err(UpstreamError::SlotLost(reason))
+                if !differs && setup::goes_on(client, &state, publications).await? =>
+            {
+                tracing::warn!(
+                    reason,
+                    "serving the replica as it is until it is copied anew"
+                );
+            }
+            Err(error) => return Err(error),
+        }
         writer.serve_mode()?;
         let (drafts, warnings) = catalog::drafts(&tables, &self.names.internal());
         for warning in warnings {
@@ -395,10 +408,7 @@ impl Follower {
         Ok(Some(Following {
             writer,
             replica,
-            is_outdated: schema_change::differs(
-                &tables,
-                &catalog::read(client, publications).await?,
-            ),
+            is_outdated: differs,
             tables: tables.into(),
             failed_changes: 0,
         }))

@@ -3,6 +3,7 @@
 use tokio_postgres::{Client, GenericClient};
 
 use super::{catalog, quote};
+use crate::replica::ReplicaState;
 use crate::upstream::UpstreamError;
 use crate::upstream::error::postgres_text;
 
@@ -259,6 +260,26 @@ pub async fn find_slot(client: &Client, name: &str) -> Result<Option<Slot>, Upst
         lost: row.get(1),
         confirmed: row.get::<_, i64>(2).max(0) as u64,
     }))
+}
+
+/// Whether the database is the one that a replica was made from, and further on: then the replica shows a state that
+/// was, though what happened since cannot be had from a slot.
+pub async fn goes_on(
+    client: &Client,
+    state: &ReplicaState,
+    publications: &[String],
+) -> Result<bool, UpstreamError> {
+    let row = client
+        .query_one(
+            "SELECT system_identifier::text, (pg_current_wal_lsn() - '0/0'::pg_lsn)::int8 FROM pg_control_system()",
+            &[],
+        )
+        .await?;
+    let (system, position): (String, i64) = (row.get(0), row.get(1));
+    let timeline = state.generation.strip_prefix(&format!("pg-{system}-"));
+    Ok(timeline.is_some()
+        && u64::try_from(position).is_ok_and(|position| position > state.version)
+        && state.publications == publications.join(","))
 }
 
 /// Ends the walsender that still holds a slot: a server that was replaced, or our own broken connection.
