@@ -134,10 +134,11 @@ impl Builder<'_> {
         // An EXISTS looks rows up for one parent without a driver, and is driven when all are asked for.
         let is_exists = role == Role::Exists;
         let joined_by = partition.unwrap_or_default();
-        let narrow = (is_exists && self.planner.is_narrow(id, table, joined_by, &pinned))
-            .then(|| sorted(joined_by));
+        let is_wide = partition.is_none() && self.planner.is_wide(id, table, &pinned, &order);
+        let is_narrow = is_exists && self.planner.is_narrow(id, table, joined_by, &pinned);
+        let unpinned = (is_wide || is_narrow).then(|| sorted(joined_by));
         if is_exists {
-            let columns = narrow
+            let columns = unpinned
                 .clone()
                 .unwrap_or_else(|| constrained(joined_by, &pinned));
             order = self.planner.any_order(id, &columns, order);
@@ -146,7 +147,7 @@ impl Builder<'_> {
             table: id,
             order: order.clone(),
             pinned: pinned.clone(),
-            narrow,
+            unpinned,
             filter: filter.clone(),
             split: split_columns(ast, table, partition)?,
             overlay: RefCell::new(Overlay::default()),
@@ -184,6 +185,7 @@ impl Builder<'_> {
             condition,
             filter: &filter,
             pinned: &pinned,
+            is_wide,
             columns: &columns,
             order: &draft.order,
             limit: ast.limit,
@@ -494,7 +496,7 @@ impl Builder<'_> {
             unreachable!("a level begins with its connection");
         };
         let mut columns = sorted(columns);
-        if connection.narrow.as_ref() != Some(&columns) {
+        if connection.unpinned.as_ref() != Some(&columns) {
             columns = constrained(&columns, &connection.pinned);
         }
         // A pinned primary key is one look-up: no index of its own.

@@ -19,9 +19,9 @@ pub(crate) struct Connection {
     pub filter: Predicate,
     /// Columns that the filter fixes to one value.
     pub pinned: Constraint,
-    /// A constraint on exactly these columns, which are sorted, leaves so few rows that what is pinned is left to the
-    /// filter: so one index serves other queries too.
-    pub narrow: Option<Vec<usize>>,
+    /// With a constraint on exactly these columns, which are sorted, what is pinned is left to the filter: few rows
+    /// meet it, so one index serves other queries too; or most have what is pinned, so that no index is worth while.
+    pub unpinned: Option<Vec<usize>>,
     /// Columns that must not change in an edit: it is split into removal and addition then.
     pub split: Vec<usize>,
     pub overlay: RefCell<Overlay>,
@@ -124,9 +124,9 @@ impl Connection {
         let mut constraint = requested.to_vec();
         let columns = requested.iter().map(|(column, _)| column);
         if self
-            .narrow
+            .unpinned
             .as_ref()
-            .is_some_and(|narrow| columns.eq(narrow))
+            .is_some_and(|unpinned| columns.eq(unpinned))
         {
             return Some(constraint);
         }

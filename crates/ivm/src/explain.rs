@@ -149,11 +149,9 @@ impl Pipeline {
             let name = |column: &usize| table.columns[*column].name.clone();
             columns.iter().map(name).collect()
         };
-        let pinned: Vec<usize> = connection
-            .pinned
-            .iter()
-            .map(|(column, _)| *column)
-            .collect();
+        let is_unpinned = connection.unpinned.as_ref().is_some_and(Vec::is_empty);
+        let pinned = connection.pinned.iter().map(|(column, _)| *column);
+        let pinned: Vec<usize> = pinned.filter(|_| !is_unpinned).collect();
         let order = connection.order.0.iter();
         let driver = drive.map(|drive: &Drive| &drive.driver);
         let mut plan = LevelPlan {

@@ -23,6 +23,8 @@ const SEEK: f64 = 8.0;
 const BUILD: f64 = 0.5;
 /// So many rows are tested faster than an index is built that tells them apart.
 const FEW: f64 = 8.0;
+/// Where so large a share of the rows has the pinned values, a level is read without an index on them.
+const WIDE: f64 = 0.125;
 /// How much cheaper a driver must look: estimates err, and a read in order can be stopped and gone on with.
 const MARGIN: f64 = 1.5;
 
@@ -50,6 +52,8 @@ pub(crate) struct Shape<'a> {
     /// The part of the condition that needs no subquery.
     pub filter: &'a Predicate,
     pub pinned: &'a Constraint,
+    /// Whether a fetch leaves what is pinned to the filter.
+    pub is_wide: bool,
     /// What a fetch is constrained on; empty when the whole level is read.
     pub columns: &'a [usize],
     pub order: &'a Order,
@@ -191,6 +195,28 @@ impl<'a> Planner<'a> {
             .is_some_and(|table| per_fetch(table, columns) <= FEW)
     }
 
+    /// Whether so many rows have the pinned values that an index on them is not worth while, unless it is there.
+    pub fn is_wide(
+        &mut self,
+        id: TableId,
+        schema: &TableSchema,
+        pinned: &Constraint,
+        order: &Order,
+    ) -> bool {
+        let columns = || pinned.iter().map(|(column, _)| *column);
+        let is_fixed = |key: &usize| columns().any(|column| column == *key);
+        if pinned.is_empty() || schema.primary_key.iter().all(is_fixed) {
+            return false;
+        }
+        let index = IndexSpec::new(columns(), order);
+        let has_index = |statistics: &Statistics<'_>| statistics.has_index(id, &index);
+        if self.statistics.as_ref().is_none_or(has_index) {
+            return false;
+        }
+        let table = self.table(id);
+        table.is_some_and(|table| table.share(|row| has(row, pinned)) >= WIDE)
+    }
+
     /// An order for rows whose order does not matter, that are read by these columns: one that an index has.
     pub fn any_order(&self, id: TableId, columns: &[usize], order: Order) -> Order {
         let Some(statistics) = &self.statistics else {
@@ -210,7 +236,9 @@ impl<'a> Planner<'a> {
     /// What reads by these columns cost beyond what they give, for want of an index.
     fn missing(&mut self, level: &Shape<'_>, columns: &[usize]) -> f64 {
         let mut constrained: Vec<usize> = columns.iter().chain(level.columns).copied().collect();
-        constrained.extend(level.pinned.iter().map(|(column, _)| *column));
+        if !level.is_wide {
+            constrained.extend(level.pinned.iter().map(|(column, _)| *column));
+        }
         sort(&mut constrained);
         constrained.dedup();
         let is_given = |key: &usize| constrained.contains(key);
@@ -364,7 +392,7 @@ impl<'a> Planner<'a> {
         let table = self.table(level.table)?;
         let table_rows = table.rows;
         let fetched = per_fetch(table, level.columns);
-        let read = fetched * table.share(|row| has(row, level.pinned));
+        let read = fetched * table.share(|row| level.is_wide || has(row, level.pinned));
         let passing = fetched * table.share(|row| level.filter.matches(row));
         let odds = match level.condition {
             Some(condition) => self.odds(condition, level, &mut level.subqueries.iter())?,
