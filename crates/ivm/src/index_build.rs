@@ -21,10 +21,12 @@ use crate::steps::{Progress, Steps};
 const BIN: usize = BUILT_CHUNK / 3;
 /// As many rows are brought in order at a time if they have the same first digit.
 const LOOSE_CHUNK: usize = 8 * CHUNK;
+/// Bins at a time: the places where the next rows go fit into the fastest memory.
+const BINS: usize = 64;
 /// Sampled rows per bin.
-const SAMPLES: usize = 2;
+const SAMPLES: usize = 4;
 /// Rows that are looked at at a time.
-const AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 64;
 
 /// An index that is being built.
 #[derive(Debug)]
@@ -80,13 +82,13 @@ struct Deal {
 impl IndexBuild {
     /// Begins an index of the rows of a table, which are read in the order of another.
     pub fn new(spec: IndexSpec, table: &Index) -> IndexBuild {
-        let sample = table.spread(table.len() / BIN * SAMPLES);
+        let sample = table.spread(bins(table.len()) * SAMPLES);
         let sample = sample.map(|row| digit(&spec, row, FIRST)).collect();
         IndexBuild {
             arrival: table.spec().0.clone(),
             last: None,
             is_read: false,
-            deal: Deal::new(FIRST, sample, Vec::new()),
+            deal: Deal::new(FIRST, sample, table.len(), Vec::new()),
             bins: Vec::new(),
             late: Vec::new(),
             index: Index::new(spec),
@@ -106,21 +108,24 @@ impl IndexBuild {
                 None => (0, 0),
             };
             let mut last: Option<&Row> = None;
-            // Some at a time are looked at, and then dealt: so the processor waits for several rows at once.
-            let mut looked_at: Vec<(u64, &Row)> = Vec::with_capacity(AT_A_TIME);
+            // Some at a time are fetched, looked at, and dealt: so the processor waits for several rows at once.
+            let mut fetched: Vec<Entry> = Vec::with_capacity(AT_A_TIME);
             let done = table.iter_from(from).try_for_each(|row| {
                 if std::mem::replace(&mut has_moved, true) && steps.are_spent() {
                     return ControlFlow::Break(());
                 }
                 steps.spend();
                 last = Some(row);
-                looked_at.push((digit(self.index.spec(), row, FIRST), row));
-                if looked_at.len() == AT_A_TIME {
-                    self.deal.give_all(&mut looked_at);
+                fetched.push(Entry {
+                    prefix: 0,
+                    row: row.clone(),
+                });
+                if fetched.len() == AT_A_TIME {
+                    self.deal_all(&mut fetched);
                 }
                 ControlFlow::Continue(())
             });
-            self.deal.give_all(&mut looked_at);
+            self.deal_all(&mut fetched);
             if done.is_break() {
                 self.last = last.cloned();
                 return Progress::More;
@@ -170,6 +175,15 @@ impl IndexBuild {
             self.index.put(change);
         }
         self.index
+    }
+
+    fn deal_all(&mut self, entries: &mut Vec<Entry>) {
+        for entry in entries.iter_mut() {
+            entry.prefix = digit(self.index.spec(), &entry.row, FIRST);
+        }
+        for entry in entries.drain(..) {
+            self.deal.give(entry.prefix, entry);
+        }
     }
 
     /// Takes what was dealt as bins of its own.
@@ -224,10 +238,11 @@ impl IndexBuild {
                     self.index.push_chunk(chunk, true);
                 }
             } else {
-                let every = (entries.len() / (entries.len() / BIN * SAMPLES)).max(1);
+                let count = entries.len();
+                let every = (count / (bins(count) * SAMPLES)).max(1);
                 let sample = entries.iter().step_by(every);
                 let sample = sample.map(|entry| self.digit(entry, place));
-                self.deal = Deal::new(place, sample.collect(), entries);
+                self.deal = Deal::new(place, sample.collect(), count, entries);
                 return true;
             }
         }
@@ -251,8 +266,8 @@ impl IndexBuild {
 }
 
 impl Deal {
-    /// Deals rows out by the digits at a place, of which there is a sample.
-    fn new(place: Place, mut sample: Vec<u64>, entries: Vec<Entry>) -> Deal {
+    /// Deals so many rows out by the digits at a place, of which there is a sample.
+    fn new(place: Place, mut sample: Vec<u64>, count: usize, entries: Vec<Entry>) -> Deal {
         sort(&mut sample);
         let mut bounds: Vec<u64> = Vec::with_capacity(sample.len() / SAMPLES + 1);
         for digit in sample.into_iter().step_by(SAMPLES) {
@@ -268,17 +283,9 @@ impl Deal {
             bins: std::iter::repeat_with(Vec::new)
                 .take(bounds.len() + 1)
                 .collect(),
+            room: count / (bounds.len() + 1) / 4 * 5 + 4,
             bounds,
-            room: BIN + BIN / 2,
             rest: entries.into_iter(),
-        }
-    }
-
-    /// Deals rows out with their first digits.
-    fn give_all(&mut self, rows: &mut Vec<(u64, &Row)>) {
-        for (prefix, row) in rows.drain(..) {
-            let row = row.clone();
-            self.give(prefix, Entry { prefix, row });
         }
     }
 
@@ -290,6 +297,11 @@ impl Deal {
         }
         bin.push(entry);
     }
+}
+
+/// How many bins so many rows are dealt out to.
+fn bins(rows: usize) -> usize {
+    (rows / BIN).min(BINS)
 }
 
 fn digits<'a>(IndexSpec(Order(columns)): &IndexSpec, row: &'a Row, column: usize) -> Digits<'a> {
