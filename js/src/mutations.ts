@@ -1,39 +1,87 @@
 /** The mutations of a client: the promises of calls made here, and the list of what is not confirmed yet. */
 import type {MutationError, MutationOutcome} from './core/mutation-outcome.js';
 import type {ReadonlyJSONValue} from './json.js';
+import type {AnyMutator} from './mutate/mutator-registry.js';
 import type {MutatorResult, MutatorResultDetails, MutatorResultErrorDetails} from './mutate/mutator-result.js';
 import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import {StateSource} from './state-source.js';
 
-type Settle = (details: MutatorResultDetails) => void;
-
-interface Call {
-  readonly args: ReadonlyJSONValue | undefined;
-  readonly client: Settle;
-  readonly durable: Settle;
-  readonly server: Settle;
-  /** The stages still to come after the local run. */
-  readonly open: Set<'durable' | 'server'>;
-}
-
 const success: MutatorResultDetails = Object.freeze({type: 'success'});
 
-/** The calls of `mutate` whose promises are not all settled. */
+/** One stage of a call; the promise is made when somebody asks for it. */
+class Stage {
+  #details: MutatorResultDetails | undefined;
+  #promise: Promise<MutatorResultDetails> | undefined;
+  #resolve: ((details: MutatorResultDetails) => void) | undefined;
+
+  get isOpen(): boolean {
+    return this.#details === undefined;
+  }
+
+  get promise(): Promise<MutatorResultDetails> {
+    this.#promise ??=
+      this.#details === undefined ? new Promise(resolve => (this.#resolve = resolve)) : Promise.resolve(this.#details);
+    return this.#promise;
+  }
+
+  /** What is settled already stays as it is. */
+  settle(details: MutatorResultDetails): void {
+    if (this.#details === undefined) {
+      this.#details = details;
+      this.#resolve?.(details);
+    }
+  }
+}
+
+/** One call of a mutator. */
+export class MutationCall {
+  readonly mutator: AnyMutator;
+  /** The arguments as the application gave them. */
+  readonly args: ReadonlyJSONValue | undefined;
+  readonly client: Stage = new Stage();
+  readonly durable: Stage = new Stage();
+  readonly server: Stage = new Stage();
+
+  constructor(mutator: AnyMutator, args: ReadonlyJSONValue | undefined) {
+    this.mutator = mutator;
+    this.args = args;
+  }
+
+  settleAll(details: MutatorResultDetails): void {
+    this.client.settle(details);
+    this.durable.settle(details);
+    this.server.settle(details);
+  }
+}
+
+class Result implements MutatorResult {
+  readonly #call: MutationCall;
+
+  constructor(call: MutationCall) {
+    this.#call = call;
+  }
+
+  get client(): Promise<MutatorResultDetails> {
+    return this.#call.client.promise;
+  }
+
+  get durable(): Promise<MutatorResultDetails> {
+    return this.#call.durable.promise;
+  }
+
+  get server(): Promise<MutatorResultDetails> {
+    return this.#call.server.promise;
+  }
+}
+
+/** The calls of `mutate` that have not ended. */
 export class MutationCalls {
-  readonly #calls = new Map<number, Call>();
+  readonly #calls = new Map<number, MutationCall>();
   // Waiting for their number: the core is not there yet.
-  readonly #unnumbered = new Set<Call>();
+  readonly #unnumbered = new Set<MutationCall>();
 
   /** A new call; `start` is given what to call when the core has a number for it, or refuses it. */
-  begin(
-    args: ReadonlyJSONValue | undefined,
-    start: (named: (call: number) => void, refused: (message: string) => void) => void,
-  ): MutatorResult {
-    let settle!: {client: Settle; durable: Settle; server: Settle};
-    const client = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, client: resolve}));
-    const durable = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, durable: resolve}));
-    const server = new Promise<MutatorResultDetails>(resolve => (settle = {...settle, server: resolve}));
-    const call: Call = {args, ...settle, open: new Set(['durable', 'server'])};
+  begin(call: MutationCall, start: (named: (call: number) => void, refused: (message: string) => void) => void): MutatorResult {
     this.#unnumbered.add(call);
     start(
       number => {
@@ -42,26 +90,25 @@ export class MutationCalls {
       },
       message => {
         this.#unnumbered.delete(call);
-        settleAll(call, zeroError(message));
+        call.settleAll(zeroError(message));
       },
     );
-    return {client, durable, server};
+    return new Result(call);
   }
 
-  /** The arguments as the application gave them. */
-  argsOf(call: number): {readonly args: ReadonlyJSONValue | undefined} | undefined {
+  /** The call of this number, if it has not ended. */
+  get(call: number): MutationCall | undefined {
     return this.#calls.get(call);
   }
 
-  ranLocally(call: number, error: MutationError | undefined): void {
-    const entry = this.#calls.get(call);
-    if (error === undefined) {
-      entry?.client(success);
-    } else if (entry !== undefined) {
-      // Nothing is stored or sent.
-      settleAll(entry, failure(error));
-      this.#calls.delete(call);
-    }
+  ranLocally(call: number): void {
+    this.#calls.get(call)?.client.settle(success);
+  }
+
+  /** Nothing is stored or sent. */
+  failedLocally(call: number, error: MutationError): void {
+    this.#calls.get(call)?.settleAll(failure(error));
+    this.#calls.delete(call);
   }
 
   stored(call: number, error: string | undefined): void {
@@ -72,15 +119,18 @@ export class MutationCalls {
     this.#settleStage(call, 'server', resultOf(outcome));
   }
 
+  confirmed(call: number): void {
+    this.#settleStage(call, 'server', success);
+  }
+
   // The server's answer may come before the store's.
   #settleStage(number: number, stage: 'durable' | 'server', details: MutatorResultDetails): void {
     const call = this.#calls.get(number);
     if (call === undefined) {
       return;
     }
-    call[stage](details);
-    call.open.delete(stage);
-    if (call.open.size === 0) {
+    call[stage].settle(details);
+    if (!call.durable.isOpen && !call.server.isOpen) {
       this.#calls.delete(number);
     }
   }
@@ -89,11 +139,11 @@ export class MutationCalls {
   abandonServer(message: string): void {
     const error = zeroError(message);
     for (const call of this.#calls.values()) {
-      call.client(error);
-      call.server(error);
+      call.client.settle(error);
+      call.server.settle(error);
     }
     for (const call of this.#unnumbered) {
-      settleAll(call, error);
+      call.settleAll(error);
     }
     this.#unnumbered.clear();
   }
@@ -101,7 +151,7 @@ export class MutationCalls {
   /** No answers of any kind will come. */
   abandon(message: string): void {
     for (const call of this.#calls.values()) {
-      settleAll(call, zeroError(message));
+      call.settleAll(zeroError(message));
     }
     this.#calls.clear();
   }
@@ -111,13 +161,6 @@ export class MutationCalls {
 export function refusedMutation(message: string): MutatorResult {
   const refused = Promise.resolve(zeroError(message));
   return {client: refused, durable: refused, server: refused};
-}
-
-// A promise that is settled already stays as it is.
-function settleAll(call: Call, details: MutatorResultDetails): void {
-  call.client(details);
-  call.durable(details);
-  call.server(details);
 }
 
 function resultOf(outcome: MutationOutcome): MutatorResultDetails {

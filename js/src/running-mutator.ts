@@ -1,10 +1,8 @@
 /** Runs a mutator on the core's branch: the transaction it is given, and how it ends. */
 import type {Core, SettleError} from './core/core.js';
-import type {HostEffect} from './core/effects.js';
-import {shapeOf} from './core/view-tree.js';
 import type {ReadonlyJSONValue} from './json.js';
 import {type CRUDOp, makeCRUD} from './mutate/crud.js';
-import {type AnyMutatorRegistry, getMutator} from './mutate/mutator-registry.js';
+import {type AnyMutator, type AnyMutatorRegistry, getMutator} from './mutate/mutator-registry.js';
 import {errorToMutatorResult} from './mutate/mutator-result.js';
 import type {AnyTransaction} from './mutate/transaction.js';
 import {asQueryInternals} from './query/internals.js';
@@ -20,47 +18,52 @@ export interface MutatorSurroundings {
   readonly auth: string | undefined;
 }
 
-type RunMutator = Extract<HostEffect, {type: 'runMutator'}>;
+/** A run that the core asks for. */
+export interface Run {
+  readonly tx: number;
+  readonly reason: 'optimistic' | 'rebase';
+  readonly clientID: string;
+  readonly mutationID: number;
+}
 
-/**
- * Starts the mutator in this very turn and settles it when it has ended.
- * `given` holds the arguments as the application gave them, when the call was made in this page.
- */
+/** Starts the mutator in this very turn and settles it when it has ended. */
 export function runMutator(
   core: Core,
   surroundings: MutatorSurroundings,
-  request: RunMutator,
-  given: {readonly args: ReadonlyJSONValue | undefined} | undefined,
+  run: Run,
+  mutator: AnyMutator,
+  args: ReadonlyJSONValue | undefined,
 ): void {
-  const settle = (error: SettleError | undefined) => {
-    try {
-      core.settle(request.tx, error);
-    } catch (closed) {
-      // The client ended while the mutator ran: everyone concerned has been told.
-      void closed;
-    }
-  };
-  const {mutators, context} = surroundings;
-  const mutator = mutators && getMutator(mutators, request.name);
-  if (mutator === undefined) {
-    settle({type: 'zero', message: `Mutator not found: ${request.name}`, detailsJSON: undefined});
-    return;
-  }
-  const tx = transaction(core, surroundings, request);
-  if (given === undefined && request.argsJSON === undefined) {
-    settle({type: 'zero', message: `The arguments of ${request.name} are lost.`, detailsJSON: undefined});
-    return;
-  }
-  const args = given === undefined ? storedArgs(request.argsJSON!) : given.args;
-  mutator.fn({tx, args, ctx: context}).then(
-    () => settle(undefined),
-    (error: unknown) => settle(settleError(error)),
+  const tx = transaction(core, surroundings, run);
+  mutator.fn({tx, args, ctx: surroundings.context}).then(
+    () => settle(core, run.tx, undefined),
+    (error: unknown) => settle(core, run.tx, settleError(error)),
   );
 }
 
-// A missing argument is stored, and sent, as null.
-function storedArgs(argsJSON: string): ReadonlyJSONValue | undefined {
-  return (JSON.parse(argsJSON) as ReadonlyJSONValue[])[0] ?? undefined;
+/** Runs what another page or session has called. */
+export function runStoredMutator(
+  core: Core,
+  surroundings: MutatorSurroundings,
+  run: Run & {readonly name: string; readonly argsJSON: string},
+): void {
+  const {mutators} = surroundings;
+  const mutator = mutators && getMutator(mutators, run.name);
+  if (mutator === undefined) {
+    settle(core, run.tx, {type: 'zero', message: `Mutator not found: ${run.name}`, detailsJSON: undefined});
+  } else {
+    // A missing argument is stored, and sent, as null.
+    runMutator(core, surroundings, run, mutator, (JSON.parse(run.argsJSON) as ReadonlyJSONValue[])[0] ?? undefined);
+  }
+}
+
+function settle(core: Core, tx: number, error: SettleError | undefined): void {
+  try {
+    core.settle(tx, error);
+  } catch (closed) {
+    // The client ended while the mutator ran: everyone concerned has been told.
+    void closed;
+  }
 }
 
 function settleError(thrown: unknown): SettleError {
@@ -69,19 +72,21 @@ function settleError(thrown: unknown): SettleError {
   return {type: error.type, message: error.message, detailsJSON: details === undefined ? undefined : JSON.stringify(details)};
 }
 
-function transaction(core: Core, surroundings: MutatorSurroundings, request: RunMutator): AnyTransaction {
+const done: Promise<void> = Promise.resolve();
+
+function transaction(core: Core, surroundings: MutatorSurroundings, request: Run): AnyTransaction {
   const {schema, context, auth} = surroundings;
   const {tx, reason, clientID, mutationID} = request;
-  // Async, so that a refused write rejects the promise that the mutator awaits.
-  const write = async ({op, table, value}: CRUDOp) => {
+  const write = ({op, table, value}: CRUDOp) => {
     core.write(tx, table, op, rowJSON(value));
+    return done;
   };
   const run = async (query: AnyQueryOrRequest, options?: RunOptions) => {
     if (options?.type === 'complete') {
       throw new Error('Cannot wait for complete results in custom mutations');
     }
-    const {ast, format} = asQueryInternals(toQuery(query, context));
-    return core.read(tx, ast, shapeOf(ast, format));
+    const {astJSON, shape} = asQueryInternals(toQuery(query, context));
+    return core.read(tx, astJSON, shape);
   };
   return {
     location: 'client',

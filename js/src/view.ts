@@ -1,7 +1,7 @@
 /** Live answers: one shared view for each query, kept by those who use it. */
 import type {Core, CoreView, QuerySource, ViewListener} from './core/core.js';
 import type {ViewStatus} from './core/flush.js';
-import {shapeOf, type Snapshot} from './core/view-tree.js';
+import type {Snapshot} from './core/view-tree.js';
 import type {QueryInternals} from './query/internals.js';
 import {parseTTL, type TTL} from './query/ttl.js';
 import type {Listener, QueryErrorDetails, QueryResultDetails, TypedView, ViewStore} from './query/view-store.js';
@@ -37,8 +37,27 @@ export class Views {
     this.#owner = owner;
   }
 
-  /** The view of this query; the same one while it lives. */
+  /** The view of this query, the same one while it lives; without a subscriber it ends again soon. */
   get(query: QueryInternals, ttl: TTL): SharedView {
+    return this.#opened(this.#find(query, ttl), view => view.open());
+  }
+
+  /** The view of this query with a subscriber; `held` is called with the view and what ends the subscription. */
+  hold(query: QueryInternals, ttl: TTL, listener: () => void): {readonly view: SharedView; readonly release: () => void} {
+    let release!: () => void;
+    const view = this.#opened(this.#find(query, ttl), it => (release = it.subscribe(listener)));
+    return {view, release};
+  }
+
+  #opened(view: SharedView, open: (view: SharedView) => void): SharedView {
+    open(view);
+    if (this.#ended !== undefined && !view.hasEnded) {
+      view.end(this.#ended);
+    }
+    return view;
+  }
+
+  #find(query: QueryInternals, ttl: TTL): SharedView {
     const key = query.viewKey();
     let view = this.#byKey.get(key);
     if (view === undefined) {
@@ -56,10 +75,6 @@ export class Views {
           }
         },
       });
-      view.open();
-      if (this.#ended !== undefined) {
-        view.end(this.#ended);
-      }
     } else {
       view.updateTTL(ttl);
     }
@@ -108,7 +123,9 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     }
     this.#isOpen = true;
     this.#registration.opened(this);
-    this.#dropLater(lingerUnusedMs);
+    if (this.#listeners.size === 0) {
+      this.#dropLater(lingerUnusedMs);
+    }
     this.#owner.whenCore(core => {
       if (this.#isOpen && this.#core === undefined) {
         this.#openIn(core);
@@ -118,15 +135,19 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
 
   readonly subscribe = (listener: () => void): (() => void) => {
     const own = () => listener();
-    this.open();
-    clearTimeout(this.#linger);
     this.#listeners.add(own);
+    this.open();
+    this.#stopLingering();
     return () => {
       if (this.#listeners.delete(own) && this.#listeners.size === 0) {
         this.#dropLater(lingerMs);
       }
     };
   };
+
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
 
   readonly getSnapshot = (): Answer => this.#answer;
 
@@ -164,26 +185,30 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
 
   end(error: QueryErrorDetails): void {
     this.#ended = true;
-    clearTimeout(this.#linger);
+    this.#stopLingering();
     this.#answer = [this.#answer[0], this.#errorDetails(error)];
     this.notify();
   }
 
   #openIn(core: Core): void {
-    const {ast, format} = this.#query;
+    const {astJSON, shape} = this.#query;
     try {
-      this.#core = core.openView(
-        {ast, shape: shapeOf(ast, format), source: this.#owner.sourceOf(this.#query), ttlMs: this.#ttlMs},
-        this,
-      );
+      this.#core = core.openView({astJSON, shape, source: this.#owner.sourceOf(this.#query), ttlMs: this.#ttlMs}, this);
     } catch (error) {
       this.end({type: 'app', message: error instanceof Error ? error.message : String(error)});
     }
   }
 
   #dropLater(ms: number): void {
-    clearTimeout(this.#linger);
+    this.#stopLingering();
     this.#linger = setTimeout(() => this.#drop(), ms);
+  }
+
+  #stopLingering(): void {
+    if (this.#linger !== undefined) {
+      clearTimeout(this.#linger);
+      this.#linger = undefined;
+    }
   }
 
   #drop(): void {
@@ -221,9 +246,10 @@ export class HeldView<T> implements TypedView<T> {
   readonly #listeners = new Set<Listener<T>>();
   #destroyed = false;
 
-  constructor(view: SharedView) {
+  constructor(views: Views, query: QueryInternals, ttl: TTL) {
+    const {view, release} = views.hold(query, ttl, () => this.#changed());
     this.#view = view;
-    this.#release = view.subscribe(() => this.#changed());
+    this.#release = release;
   }
 
   get data(): T {

@@ -1,7 +1,6 @@
 /** The client: {@link Zero}, also called `Landfall`. */
 import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
 import {loadBindings} from './core/load.js';
-import {shapeOf} from './core/view-tree.js';
 import {ClientConnection} from './client-connection.js';
 import type {Connection} from './connection.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
@@ -17,7 +16,7 @@ import {
   type ZeroMutate,
 } from './mutate/mutator-registry.js';
 import type {MutatorResult} from './mutate/mutator-result.js';
-import {MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
+import {MutationCall, MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
 import type {PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
 import type {AnyQuery, HumanReadable, Query} from './query/query.js';
@@ -27,7 +26,7 @@ import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-o
 import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL, type TTL} from './query/ttl.js';
 import type {TypedView, ViewStore} from './query/view-store.js';
 import {reloadPage} from './reload.js';
-import {runMutator} from './running-mutator.js';
+import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
 import {OldStores, oldStorageNames} from './old-stores.js';
@@ -184,12 +183,12 @@ export class Zero<
 
   /** Runs a query on the local data and tells how: what was chosen to be read, and how many rows that were. */
   async analyzeQuery(query: QueryOrQueryRequest<any, any, any, any, any, any>): Promise<QueryPlan> {
-    const {ast} = this.#internals(query);
+    const {astJSON} = this.#internals(query);
     await this.ready;
     if (this.#core === undefined || this.#closed) {
       throw closedError();
     }
-    return this.#core.analyze(ast);
+    return this.#core.analyze(astJSON);
   }
 
   /** Synchronises a query without showing it. */
@@ -207,7 +206,7 @@ export class Zero<
           return;
         }
         const view = core.openView(
-          {ast: internals.ast, shape: undefined, source: this.#sourceOf(internals), ttlMs},
+          {astJSON: internals.astJSON, shape: undefined, source: this.#sourceOf(internals), ttlMs},
           {publish: (_, status) => status === 'complete' && resolve(), notify: () => {}},
         );
         cleanup = () => view.drop();
@@ -237,7 +236,7 @@ export class Zero<
     if (typeof options === 'function') {
       throw new LandfallError('argument', 'materialize does not take a view factory in this version of Landfall.');
     }
-    return new HeldView(this.#views.get(this.#internals(query), options?.ttl ?? DEFAULT_TTL));
+    return new HeldView(this.#views, this.#internals(query), options?.ttl ?? DEFAULT_TTL);
   }
 
   /**
@@ -368,10 +367,18 @@ export class Zero<
   // One arm for each effect; what is the application's is called through `#callBack`.
   #effect(effect: ForHost): void {
     switch (effect.type) {
+      case 'runCall':
+        return this.#runCall(effect);
+      case 'callRan':
+        return this.#calls.ranLocally(effect.call);
+      case 'callStored':
+        return this.#calls.stored(effect.call, undefined);
+      case 'callConfirmed':
+        return this.#calls.confirmed(effect.call);
       case 'runMutator':
-        return this.#runMutator(effect);
+        return this.#core && runStoredMutator(this.#core, this.#surroundings(), effect);
       case 'mutationLocal':
-        return this.#calls.ranLocally(effect.call, effect.error);
+        return this.#calls.failedLocally(effect.call, effect.error);
       case 'mutationDurable':
         return this.#calls.stored(effect.call, effect.error);
       case 'mutationOutcome':
@@ -409,13 +416,18 @@ export class Zero<
     }
   }
 
-  #runMutator(effect: Extract<ForHost, {type: 'runMutator'}>): void {
-    const {schema, context} = this;
-    const surroundings = {schema, context, mutators: this.#options.mutators, auth: this.#auth};
-    const given = effect.call === undefined ? undefined : this.#calls.argsOf(effect.call);
-    if (this.#core !== undefined) {
-      runMutator(this.#core, surroundings, effect, given);
+  #runCall({tx, call, reason, mutationID}: Extract<ForHost, {type: 'runCall'}>): void {
+    const known = this.#calls.get(call);
+    if (known === undefined) {
+      this.#core?.settle(tx, {type: 'zero', message: 'The arguments of a call are lost.', detailsJSON: undefined});
+    } else if (this.#core !== undefined) {
+      const run = {tx, reason, clientID: this.#clientID, mutationID};
+      runMutator(this.#core, this.#surroundings(), run, known.mutator, known.args);
     }
+  }
+
+  #surroundings(): MutatorSurroundings {
+    return {schema: this.schema, context: this.context, mutators: this.#options.mutators, auth: this.#auth};
   }
 
   #mutate({mutator, args}: AnyMutateRequest): MutatorResult {
@@ -428,7 +440,7 @@ export class Zero<
     // A copy: what the application does with its object later must not reach a replay.
     const argsJSON = JSON.stringify([args ?? null]);
     const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
-    return this.#calls.begin(copy, (named, refused) => {
+    return this.#calls.begin(new MutationCall(mutator, copy), (named, refused) => {
       this.#whenCore(core => {
         try {
           core.mutate(mutator.mutatorName, argsJSON, named);
@@ -439,17 +451,17 @@ export class Zero<
     });
   }
 
-  async #runLocal({ast, format}: QueryInternals): Promise<unknown> {
+  async #runLocal({astJSON, shape, format}: QueryInternals): Promise<unknown> {
     await this.ready;
     if (this.#core === undefined || this.#closed) {
       throw closedError();
     }
-    return this.#core.query(ast, shapeOf(ast, format)) ?? (format.singular ? undefined : []);
+    return this.#core.query(astJSON, shape) ?? (format.singular ? undefined : []);
   }
 
   #runComplete(query: QueryInternals, ttl: TTL | undefined): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const view = new HeldView<unknown>(this.#views.get(query, ttl ?? DEFAULT_TTL));
+      const view = new HeldView<unknown>(this.#views, query, ttl ?? DEFAULT_TTL);
       view.addListener((data, type, error) => {
         if (type === 'unknown') {
           return;

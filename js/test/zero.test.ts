@@ -2,7 +2,8 @@
 import {afterEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
 import type {MutatorResult} from '../src/mutate/mutator-result.js';
-import {queryInternalsTag} from '../src/query/internals.js';
+import type {AST} from '../src/query/ast.js';
+import {queryInternals, queryInternalsTag} from '../src/query/internals.js';
 import {schema, type TestSchema} from './schema.js';
 
 const zql = createBuilder(schema);
@@ -304,9 +305,8 @@ describe('loading', () => {
 
 // A query that names a table which the schema does not have.
 function fakeQuery(ast: object): object {
-  const key = JSON.stringify(ast);
   const format = {singular: false, relationships: {}};
   return {
-    [queryInternalsTag]: {ast, format, customQueryID: undefined, hash: () => key, astHash: () => key, viewKey: () => key},
+    [queryInternalsTag]: queryInternals(ast as AST, format, undefined),
   };
 }

@@ -26,6 +26,7 @@ mod queue_writing;
 mod random;
 mod rebase;
 mod request;
+mod row_columns;
 mod row_handles;
 mod server_link;
 mod storage_faults;
@@ -43,7 +44,7 @@ pub use effect::{
 };
 pub use error::ClientError;
 pub use event::{Event, StoreRequestId};
-pub use flush::Flush;
+pub use flush::{Flush, RowBatch};
 pub use options::{Headers, Limits, Options, Role};
 pub use request::{QuerySource, ViewRequest, WriteOp};
 

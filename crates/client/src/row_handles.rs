@@ -123,9 +123,12 @@ impl RowHandles {
         }
     }
 
-    /// The rows that JavaScript has not seen, and the handles whose objects it may let go.
+    /// What `encode` makes of the rows that JavaScript has not seen, and the handles whose objects it may let go.
     /// The latter are free from now on.
-    pub(crate) fn take(&mut self) -> (Vec<(u32, TableId, Row)>, Vec<u32>) {
+    pub(crate) fn take<T>(
+        &mut self,
+        encode: impl FnOnce(&mut dyn Iterator<Item = (u32, TableId, &Row)>) -> T,
+    ) -> (T, Vec<u32>) {
         let mut gone = Vec::new();
         for handle in std::mem::take(&mut self.released) {
             let slot = &mut self.slots[handle as usize];
@@ -154,13 +157,13 @@ impl RowHandles {
             }
         }
         // Also rows that are gone already: operations of this flush may name them.
-        let mut fresh = Vec::with_capacity(self.fresh.len());
-        for handle in self.fresh.drain(..) {
-            let slot = &self.slots[handle as usize];
-            if let Some(row) = &slot.row {
-                fresh.push((handle, slot.table, row.clone()));
-            }
-        }
+        let slots = &self.slots;
+        let mut rows = self.fresh.iter().filter_map(|&handle| {
+            let slot = &slots[handle as usize];
+            Some((handle, slot.table, slot.row.as_ref()?))
+        });
+        let fresh = encode(&mut rows);
+        self.fresh.clear();
         for &handle in &gone {
             if let Some(row) = self.slots[handle as usize].row.take() {
                 self.by_address.remove(&address(&row));
@@ -184,6 +187,10 @@ mod tests {
 
     fn row(text: &str) -> Row {
         Row::from_values([ValueRef::String(text)])
+    }
+
+    fn handles_of(rows: &mut dyn Iterator<Item = (u32, TableId, &Row)>) -> Vec<u32> {
+        rows.map(|(handle, ..)| handle).collect()
     }
 
     /// Handles with rows that a source holds as well.
@@ -214,8 +221,7 @@ mod tests {
                     _ => panic!("{step}"),
                 }
             }
-            let (sent, gone) = self.handles.take();
-            let sent: Vec<u32> = sent.iter().map(|(handle, ..)| *handle).collect();
+            let (sent, gone) = self.handles.take(handles_of);
             assert_eq!((sent.as_slice(), gone.as_slice()), (fresh, releases));
             self
         }
@@ -272,8 +278,7 @@ mod tests {
         let handle = handles.retain(TableId(0), &replaced);
         handles.release(&replaced);
         drop(replaced);
-        let (sent, gone) = handles.take();
-        assert_eq!((sent.len(), gone), (1, vec![handle]));
+        assert_eq!(handles.take(handles_of), (vec![handle], vec![handle]));
         assert_eq!(handles.known(), 0);
     }
 }

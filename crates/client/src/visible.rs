@@ -125,9 +125,9 @@ impl Visible {
         let mut handles = RowHandles::keeping(0);
         let mut ops = ViewOps::default();
         ops.snapshot(&mut handles, ViewId(0), &shape, &entries);
-        let (fresh, _) = handles.take();
+        let (rows, _) = handles.take(|rows| encode_rows(&self.schema, rows));
         Ok(Flush {
-            rows: encode_rows(&self.schema, &fresh),
+            rows,
             ops: ops.take(),
             releases: Vec::new(),
         })
@@ -163,9 +163,9 @@ impl Visible {
     }
 
     fn flush_of(&mut self, ops: Vec<u32>) -> Flush {
-        let (fresh, releases) = self.handles.take();
+        let (rows, releases) = self.handles.take(|rows| encode_rows(&self.schema, rows));
         Flush {
-            rows: encode_rows(&self.schema, &fresh),
+            rows,
             ops,
             releases,
         }

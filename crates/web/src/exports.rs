@@ -4,9 +4,8 @@
 //! An error is thrown as an `Error` whose `name` is a stable code.
 
 use crate::host::Host;
-use crate::outgoing::flush_parts;
 use crate::startup::Startup;
-use js_sys::{Array, Error, Function};
+use js_sys::{Error, Function};
 use landfall_client::{
     ClientError, ErrorSource, MutationError, QuerySource, TxId, ViewId, ViewRequest, WriteOp,
 };
@@ -37,13 +36,20 @@ impl Core {
         Ok(Core { host })
     }
 
-    /// The effects that wait: `[json, rows, operations, releases, …]`, or `undefined`.
-    /// Without `json` there is one flush and no other effect.
-    #[wasm_bindgen(
-        unchecked_return_type = "[string | undefined, ...(Uint8Array | Uint32Array)[]] | undefined"
-    )]
-    pub fn take(&self) -> JsValue {
-        self.host.take()
+    /// This module's memory, in which the letters of [`Core::take`] are read.
+    #[wasm_bindgen(unchecked_return_type = "WebAssembly.Memory")]
+    pub fn memory(&self) -> JsValue {
+        wasm_bindgen::memory()
+    }
+
+    /// The address of a letter with all effects that wait, or 0; its form is told in `outgoing.rs`.
+    pub fn take(&self) -> u32 {
+        self.host.outbox().take()
+    }
+
+    /// The effects of the letter that are texts, as JSON text of a list.
+    pub fn texts(&self) -> String {
+        self.host.outbox().texts()
     }
 
     /// JSON text of tables and columns in the order in which flushes number them.
@@ -92,12 +98,11 @@ impl Core {
         self.call(|client, now| client.retry(now, ViewId(view)))
     }
 
-    /// Runs a query once on what is visible: `[rows, operations, releases]`.
+    /// Runs a query once on what is visible: the address of the operands of a flush.
     /// What waits in [`Core::take`] must be taken before, since the answer goes on from it.
-    #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
-    pub fn run(&self, ast: &str) -> Result<Array, Error> {
+    pub fn run(&self, ast: &str) -> Result<u32, Error> {
         let flush = self.call(|client, _| client.run(ast))?;
-        Ok(flush_parts(&flush))
+        Ok(self.host.outbox().answer(flush))
     }
 
     /// Runs a query once on what is visible, and gives how as JSON text.
@@ -123,11 +128,10 @@ impl Core {
         self.call(|client, _| client.write(TxId(tx), table, op, row))
     }
 
-    /// A query of a running mutator: `[rows, operations, releases]`; as [`Core::run`].
-    #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint32Array, Uint32Array]")]
-    pub fn read(&self, tx: u32, ast: &str) -> Result<Array, Error> {
+    /// A query of a running mutator; as [`Core::run`].
+    pub fn read(&self, tx: u32, ast: &str) -> Result<u32, Error> {
         let flush = self.call(|client, _| client.read(TxId(tx), ast))?;
-        Ok(flush_parts(&flush))
+        Ok(self.host.outbox().answer(flush))
     }
 
     /// A mutator has ended; without `source` it succeeded. `source` is `app` or `zero`.

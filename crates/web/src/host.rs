@@ -13,7 +13,7 @@ use crate::tabs::{Channel, Locks};
 use crate::timer::Timer;
 use js_sys::Function;
 use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
@@ -114,9 +114,9 @@ impl Host {
         call(&self.client.borrow())
     }
 
-    /// The effects for JavaScript.
-    pub(crate) fn take(&self) -> JsValue {
-        self.outbox.borrow_mut().take()
+    /// The box of effects for JavaScript.
+    pub(crate) fn outbox(&self) -> RefMut<'_, Outbox> {
+        self.outbox.borrow_mut()
     }
 
     /// Asks stores of earlier schemas for the client.

@@ -14,12 +14,13 @@
 //!
 //! | what happens | calls into this module | what comes out |
 //! |---|---|---|
-//! | a mutation with w writes and r queries | `mutate`, w × `write`, r × (`take`, `read`), `settle`; after `mutate` and after `settle` two `take`s, the second in vain | one text that asks for the run, r answers, then one flush for all views with one text of what became of the call |
-//! | a poke of n frames | n message events, then two `take`s | one flush, without text if nothing else has happened |
+//! | a mutation with w writes and r queries | `mutate`, w × `write`, r × (`take`, `read`), `settle`; a `take` after `mutate` and one after `settle` | numbers that ask for the run, r answers, then one flush for all views and the number of the call with what became of it |
+//! | a poke of n frames | n message events, then a `take` | one flush |
 //! | a replay in a rebase | as a mutation, without `mutate`; its arguments cross only if another page or session made it | as a mutation; one flush at the end for all replays |
-//! | a view is opened | `view`, two `take`s | one flush: rows not seen before, and one snapshot of handles |
+//! | a view is opened | `view`, `take` | one flush: rows not seen before, and one snapshot of handles |
 //!
-//! A flush is three typed arrays, copied out of the module's memory once.
+//! What comes out lies in this module's memory until the next `take`, and is read there: nothing is copied, and only
+//! what is rare comes as text.
 
 mod clock;
 mod database;

@@ -1,14 +1,28 @@
-//! Effects that TypeScript carries out: as JSON text, and flushes as typed arrays beside it.
+//! Effects that TypeScript carries out: the frequent ones as numbers, which it reads where they lie in memory, the others
+//! as JSON text.
+//!
+//! A *letter* is a list of words: how many follow; 1 if there are texts, else 0; then one effect after another, each a
+//! code with its operands.
+//!
+//! | code | effect | operands |
+//! |---|---|---|
+//! | 0 | a flush (`crates/client/FLUSH.md`) | address and length of: the words of the row batch, its text in bytes, operations, releases |
+//! | 1 | run the mutator of a call | transaction, call, 1 if it is a replay, mutation id: low and high word |
+//! | 2 | the local run of a call succeeded | call |
+//! | 3 | the mutation of a call is stored | call |
+//! | 4 | the mutation of a call is confirmed | call |
+//! | 5 | the list of mutations is another | |
+//! | 6 | the next of the texts | |
+//!
+//! A letter, and all that it names, stays where it is until the next one is taken.
 //!
 //! `js/src/core/effects.ts` is written from [`Outgoing`] by the test `the_types_of_typescript_are_current`.
 
-use js_sys::{Array, Uint8Array, Uint32Array};
 use landfall_client::{
     ConnectionState, Effect, Flush, LogLevel, MutationError, Outcome, RunReason,
     StorageProblemKind, UpdateReason,
 };
 use serde::Serialize;
-use wasm_bindgen::prelude::*;
 
 /// One effect for TypeScript.
 #[derive(Debug, Serialize)]
@@ -19,12 +33,9 @@ use wasm_bindgen::prelude::*;
     rename_all_fields = "camelCase"
 )]
 pub(crate) enum Outgoing {
-    /// The next of the flushes that come with the batch.
-    Flush,
+    /// A replay of what another page or session has called.
     RunMutator {
         tx: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        call: Option<u32>,
         #[cfg_attr(test, ts(type = "'optimistic' | 'rebase'"))]
         reason: RunReason,
         #[serde(rename = "clientID")]
@@ -33,31 +44,23 @@ pub(crate) enum Outgoing {
         #[serde(rename = "mutationID")]
         mutation_id: u64,
         name: String,
-        // Left out for a call of this page, which has its arguments.
-        #[serde(rename = "argsJSON", skip_serializing_if = "Option::is_none")]
-        args_json: Option<String>,
+        #[serde(rename = "argsJSON")]
+        args_json: String,
     },
-    /// The local run of a call has ended; without an error it succeeded.
+    /// The local run of a call has failed.
     MutationLocal {
         call: u32,
-        #[cfg_attr(test, ts(optional, type = "MutationError"))]
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<MutationError>,
+        #[cfg_attr(test, ts(type = "MutationError"))]
+        error: MutationError,
     },
-    /// The mutation is stored, or could not be.
-    MutationDurable {
-        call: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
-    },
+    /// The mutation could not be stored.
+    MutationDurable { call: u32, error: String },
     MutationOutcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<u32>,
         #[cfg_attr(test, ts(type = "MutationOutcome"))]
         outcome: Outcome,
     },
-    /// The list of pending, failed and uncertain mutations is another.
-    MutationsChanged,
     QueryFailed {
         views: Vec<u32>,
         kind: String,
@@ -109,92 +112,183 @@ pub(crate) enum Outgoing {
     Closed,
 }
 
-/// What waits for TypeScript.
+/// Codes of the effects in a letter.
+mod code {
+    pub(super) const FLUSH: u32 = 0;
+    pub(super) const RUN: u32 = 1;
+    pub(super) const LOCAL: u32 = 2;
+    pub(super) const DURABLE: u32 = 3;
+    pub(super) const CONFIRMED: u32 = 4;
+    pub(super) const CHANGED: u32 = 5;
+    pub(super) const TEXT: u32 = 6;
+}
+
+/// Where the number of words stands, and whether there are texts.
+const HEADER: [u32; 2] = [0; 2];
+
+/// What waits for TypeScript, and what it is reading.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    effects: Vec<Outgoing>,
+    waiting: Letter,
+    taken: Letter,
+    answer: Letter,
+}
+
+#[derive(Default)]
+struct Letter {
+    words: Vec<u32>,
+    texts: Vec<Outgoing>,
+    // Their addresses are among the words.
     flushes: Vec<Flush>,
 }
 
 impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
-        self.effects.is_empty()
+        self.waiting.words.is_empty()
     }
 
     /// An effect of the client that is JavaScript's to carry out.
     pub(crate) fn push_effect(&mut self, effect: Effect) {
-        match outgoing(effect) {
-            Some(effect) => self.push(effect),
-            None => debug_assert!(false, "the host carries out this effect itself"),
+        match effect {
+            Effect::RunMutator {
+                tx,
+                call: Some(call),
+                reason,
+                mutation_id,
+                ..
+            } => {
+                let replay = u32::from(reason == RunReason::Rebase);
+                let (low, high) = (mutation_id as u32, (mutation_id >> 32) as u32);
+                self.write(&[code::RUN, tx.0, call.0, replay, low, high]);
+            }
+            Effect::MutationLocal {
+                call,
+                result: Ok(_),
+            } => self.write(&[code::LOCAL, call.0]),
+            Effect::MutationDurable {
+                call,
+                result: Ok(()),
+            } => self.write(&[code::DURABLE, call.0]),
+            Effect::MutationOutcome {
+                call: Some(call),
+                outcome: Outcome::Confirmed,
+                ..
+            } => self.write(&[code::CONFIRMED, call.0]),
+            Effect::MutationsChanged => self.write(&[code::CHANGED]),
+            other => match outgoing(other) {
+                Some(effect) => self.push(effect),
+                None => debug_assert!(false, "the host carries out this effect itself"),
+            },
         }
     }
 
     pub(crate) fn push(&mut self, effect: Outgoing) {
-        self.effects.push(effect);
+        self.write(&[code::TEXT]);
+        self.waiting.texts.push(effect);
     }
 
     pub(crate) fn push_flush(&mut self, flush: Flush) {
         if !flush.is_empty() {
-            self.effects.push(Outgoing::Flush);
-            self.flushes.push(flush);
+            self.write(&[code::FLUSH]);
+            self.write(&places(&flush));
+            self.waiting.flushes.push(flush);
         }
     }
 
-    /// Empties the box: `[json, rows, operations, releases, rows, …]` with three arrays for each flush,
-    /// or `undefined` when there is nothing. Without `json` there is one flush and no other effect.
-    pub(crate) fn take(&mut self) -> JsValue {
-        if self.is_empty() {
-            return JsValue::UNDEFINED;
+    fn write(&mut self, words: &[u32]) {
+        if self.waiting.words.is_empty() {
+            self.waiting.words.extend(HEADER);
         }
-        let effects = std::mem::take(&mut self.effects);
-        let json = match effects.as_slice() {
-            [Outgoing::Flush] => JsValue::UNDEFINED,
-            _ => serde_json::to_string(&effects)
-                .expect("effects are plain data with text keys")
-                .into(),
-        };
-        let taken = Array::of1(&json);
-        for flush in std::mem::take(&mut self.flushes) {
-            for part in flush_parts(&flush).iter() {
-                taken.push(&part);
+        self.waiting.words.extend_from_slice(words);
+    }
+
+    /// The address of a letter with all that waits, or 0.
+    pub(crate) fn take(&mut self) -> u32 {
+        self.taken = std::mem::take(&mut self.waiting);
+        let has_texts = u32::from(!self.taken.texts.is_empty());
+        match self.taken.words.as_mut_slice() {
+            [] => 0,
+            words => {
+                words[0] = words.len() as u32 - 1;
+                words[1] = has_texts;
+                address(words)
             }
         }
-        taken.into()
     }
+
+    /// The texts of the letter that was taken last, as a list in JSON.
+    pub(crate) fn texts(&mut self) -> String {
+        serde_json::to_string(&std::mem::take(&mut self.taken.texts))
+            .expect("effects are plain data with text keys")
+    }
+
+    /// The address of the operands of a flush that is the answer to a question; it stays until the next answer.
+    pub(crate) fn answer(&mut self, flush: Flush) -> u32 {
+        self.answer.words = places(&flush).into();
+        self.answer.flushes = vec![flush];
+        address(&self.answer.words)
+    }
+}
+
+fn places(flush: &Flush) -> [u32; 8] {
+    let Flush {
+        rows,
+        ops,
+        releases,
+    } = flush;
+    [
+        address(&rows.words),
+        rows.words.len() as u32,
+        address(rows.text.as_bytes()),
+        rows.text.len() as u32,
+        address(ops),
+        ops.len() as u32,
+        address(releases),
+        releases.len() as u32,
+    ]
+}
+
+// Addresses of WebAssembly have 32 bits.
+fn address<T>(slice: &[T]) -> u32 {
+    slice.as_ptr().addr() as u32
 }
 
 fn outgoing(effect: Effect) -> Option<Outgoing> {
     Some(match effect {
         Effect::RunMutator {
             tx,
-            call,
             reason,
             client_id,
             mutation_id,
             name,
             args_json,
+            ..
         } => Outgoing::RunMutator {
-            args_json: call.is_none().then_some(args_json),
+            args_json,
             tx: tx.0,
-            call: call.map(|call| call.0),
             reason,
             client_id,
             mutation_id,
             name,
         },
-        Effect::MutationLocal { call, result } => Outgoing::MutationLocal {
+        Effect::MutationLocal {
+            call,
+            result: Err(error),
+        } => Outgoing::MutationLocal {
             call: call.0,
-            error: result.err(),
+            error,
         },
-        Effect::MutationDurable { call, result } => Outgoing::MutationDurable {
+        Effect::MutationDurable {
+            call,
+            result: Err(error),
+        } => Outgoing::MutationDurable {
             call: call.0,
-            error: result.err(),
+            error,
         },
         Effect::MutationOutcome { call, outcome, .. } => Outgoing::MutationOutcome {
             call: call.map(|call| call.0),
             outcome,
         },
-        Effect::MutationsChanged => Outgoing::MutationsChanged,
         Effect::QueryFailed {
             views,
             kind,
@@ -224,7 +318,10 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         Effect::Drained => Outgoing::Drained,
         Effect::EarlierUnneeded => Outgoing::EarlierUnneeded,
         Effect::Log { level, message } => Outgoing::Log { level, message },
-        Effect::Store { .. }
+        Effect::MutationLocal { .. }
+        | Effect::MutationDurable { .. }
+        | Effect::MutationsChanged
+        | Effect::Store { .. }
         | Effect::OpenSocket { .. }
         | Effect::SendText { .. }
         | Effect::CloseSocket { .. }
@@ -235,15 +332,6 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         | Effect::ReleaseLock { .. }
         | Effect::Closed => return None,
     })
-}
-
-/// `[rows, operations, releases]`, copied out of the module's memory.
-pub(crate) fn flush_parts(flush: &Flush) -> Array {
-    Array::of3(
-        &Uint8Array::from(flush.rows.as_slice()),
-        &Uint32Array::from(flush.ops.as_slice()),
-        &Uint32Array::from(flush.releases.as_slice()),
-    )
 }
 
 #[cfg(test)]

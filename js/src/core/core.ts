@@ -7,13 +7,13 @@
 import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
 import {LandfallError, type LandfallErrorCode} from '../landfall-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
-import type {AST} from '../query/ast.js';
 import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
-import {applyOperations, type FlushParts, type Target, type ViewStatus} from './flush.js';
+import {applyOperations, FlushPlace, flushPlaceWords, type Target, type ViewStatus} from './flush.js';
+import {Memory} from './memory.js';
 import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
-import {type ListShape, Operands, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
+import {type ListShape, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
 
 /** How the server hears of a query. */
 export type QuerySource = {readonly type: 'local'} | {readonly type: 'ast'} | {
@@ -24,7 +24,7 @@ export type QuerySource = {readonly type: 'local'} | {readonly type: 'ast'} | {
 
 /** A query to keep current. */
 export interface ViewRequest {
-  readonly ast: AST;
+  readonly astJSON: string;
   /** `undefined` for a preload: synchronised, but no rows are shown. */
   readonly shape: ListShape | undefined;
   readonly source: QuerySource;
@@ -66,8 +66,17 @@ export interface CoreHost {
   listenerError(error: unknown): void;
 }
 
+/** What happens to a call of this page, and changes of the list of mutations. */
+export type CallEffect =
+  | {readonly type: 'runCall'; readonly tx: number; readonly call: number; readonly reason: 'optimistic' | 'rebase'; readonly mutationID: number}
+  | {readonly type: 'callRan' | 'callStored' | 'callConfirmed'; readonly call: number}
+  | {readonly type: 'mutationsChanged'};
+
 /** The effects that concern the host of a core. */
-export type ForHost = Exclude<HostEffect, {type: 'flush' | 'queryFailed'}>;
+export type ForHost = Exclude<HostEffect, {type: 'queryFailed'}> | CallEffect;
+
+// Of the effects in a letter; see `crates/web/src/outgoing.rs`.
+const code = {flush: 0, run: 1, ran: 2, stored: 3, confirmed: 4, changed: 5, text: 6} as const;
 
 interface OpenView {
   readonly tree: ViewTree | undefined;
@@ -92,6 +101,7 @@ const writeOps: {readonly [K in WriteOp]: number} = {insert: 0, upsert: 1, updat
 export class Core {
   readonly #host: CoreHost;
   readonly #raw: RawCore;
+  readonly #memory: Memory;
   readonly #layout: readonly TableLayout[];
   readonly #rows: (Row | undefined)[] = [];
   readonly #views = new Map<number, OpenView>();
@@ -108,14 +118,17 @@ export class Core {
   readonly #targetOf = (id: number): OpenView => this.#touch(id);
   // Applied but not published, in the order in which they were first touched.
   readonly #changed: OpenView[] = [];
-  readonly #queue: Queued[] = [];
+  #queue: Queued[] = [];
   #delivering = false;
+  // Something has been asked of the core since it was last asked what waits.
+  #mayWait = false;
   #fault: LandfallError | undefined;
 
   constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost) {
     this.#host = host;
     try {
       this.#raw = new bindings.Core(optionsJSON, entropy, () => this.#deliver(), (message: string) => this.#panicked(message));
+      this.#memory = new Memory(this.#raw.memory());
       this.#layout = JSON.parse(this.#raw.layout()) as TableLayout[];
     } catch (error) {
       throw this.#fault ?? landfallError(error);
@@ -129,10 +142,10 @@ export class Core {
 
   /** Opens a view; its first rows are shown before this returns, if they can be. */
   openView(request: ViewRequest, listener: ViewListener): CoreView {
-    const {ast, shape, source, ttlMs} = request;
+    const {astJSON, shape, source, ttlMs} = request;
     const named = source.type === 'named' ? source : undefined;
     const id = this.#call(raw =>
-      raw.view(JSON.stringify(ast), source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
+      raw.view(astJSON, source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
     );
     this.#views.set(id, {tree: shape && new ViewTree(shape), listener, status: 'unknown', failure: undefined, snapshot: undefined, changed: false, dropped: false});
     this.#deliver();
@@ -144,13 +157,13 @@ export class Core {
   }
 
   /** The answer to a query on what is visible now. */
-  query(ast: AST, shape: ListShape): Snapshot {
-    return this.#answer(shape, raw => raw.run(JSON.stringify(ast)));
+  query(astJSON: string, shape: ListShape): Snapshot {
+    return this.#answer(shape, raw => raw.run(astJSON));
   }
 
   /** Runs a query on what is visible now, and tells how. */
-  analyze(ast: AST): QueryPlan {
-    return JSON.parse(this.#call(raw => raw.analyze(JSON.stringify(ast)))) as QueryPlan;
+  analyze(astJSON: string): QueryPlan {
+    return JSON.parse(this.#call(raw => raw.analyze(astJSON))) as QueryPlan;
   }
 
   /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */
@@ -163,8 +176,8 @@ export class Core {
     this.#call(raw => raw.write(tx, table, writeOps[op], rowJSON));
   }
 
-  read(tx: number, ast: AST, shape: ListShape): Snapshot {
-    return this.#answer(shape, raw => raw.read(tx, JSON.stringify(ast)));
+  read(tx: number, astJSON: string, shape: ListShape): Snapshot {
+    return this.#answer(shape, raw => raw.read(tx, astJSON));
   }
 
   settle(tx: number, error: SettleError | undefined): void {
@@ -218,6 +231,7 @@ export class Core {
     if (this.#fault !== undefined) {
       throw this.#fault;
     }
+    this.#mayWait = true;
     try {
       return call(this.#raw);
     } catch (error) {
@@ -257,9 +271,18 @@ export class Core {
       return;
     }
     this.#delivering = true;
+    this.#mayWait = true;
     try {
-      while (this.#fetch() || this.#queue.length > 0) {
-        for (const effect of this.#queue.splice(0)) {
+      for (;;) {
+        if (this.#mayWait) {
+          this.#fetch();
+        }
+        const queue = this.#queue;
+        if (queue.length === 0) {
+          break;
+        }
+        this.#queue = [];
+        for (const effect of queue) {
           this.#carryOut(effect);
         }
       }
@@ -272,39 +295,77 @@ export class Core {
   }
 
   // Takes what waits, if anything: flushes are applied at once, everything else is queued.
-  #fetch(): boolean {
-    const taken = this.#fault === undefined ? this.#call(take) : undefined;
-    if (taken === undefined) {
-      return false;
+  #fetch(): void {
+    if (this.#fault !== undefined) {
+      return;
     }
-    const [json, ...parts] = taken;
+    const letter = this.#call(take);
+    this.#mayWait = false;
+    if (letter === 0) {
+      return;
+    }
+    this.#memory.refresh();
+    const hasTexts = this.#memory.words[(letter >>> 2) + 1] === 1;
     try {
-      if (json === undefined) {
-        this.#applyFlush(parts as unknown as FlushParts);
-      } else {
-        this.#applyEffects(JSON.parse(json) as HostEffect[], parts);
-      }
+      const effects = hasTexts ? (JSON.parse(this.#raw.texts()) as HostEffect[]) : [];
+      this.#memory.refresh();
+      this.#open(letter >>> 2, effects);
     } catch (error) {
       // A flush that does not fit what came before it: what is shown can no longer be trusted.
       this.#panicked(error instanceof Error ? error.message : String(error));
     }
-    return true;
   }
 
-  #applyEffects(effects: readonly HostEffect[], parts: readonly (Uint8Array | Uint32Array)[]): void {
-    let next = 0;
-    for (const effect of effects) {
-      switch (effect.type) {
-        case 'flush':
-          this.#applyFlush(parts.slice(next, next + 3) as unknown as FlushParts);
-          next += 3;
+  // Nothing here calls the module: the letter lies in its memory.
+  #open(letter: number, texts: readonly HostEffect[]): void {
+    const {words} = this.#memory;
+    const end = letter + words[letter]! + 1;
+    let text = 0;
+    for (let at = letter + 2; at < end; ) {
+      switch (words[at++]) {
+        case code.flush:
+          this.#applyFlush(at);
+          at += flushPlaceWords;
           break;
-        case 'queryFailed':
-          this.#queryFailed(effect);
+        case code.run:
+          this.#queue.push({
+            type: 'runCall',
+            tx: words[at]!,
+            call: words[at + 1]!,
+            reason: words[at + 2] === 1 ? 'rebase' : 'optimistic',
+            mutationID: words[at + 3]! + words[at + 4]! * 2 ** 32,
+          });
+          at += 5;
+          break;
+        case code.ran:
+          this.#queue.push({type: 'callRan', call: words[at++]!});
+          break;
+        case code.stored:
+          this.#queue.push({type: 'callStored', call: words[at++]!});
+          break;
+        case code.confirmed:
+          this.#queue.push({type: 'callConfirmed', call: words[at++]!});
+          break;
+        case code.changed:
+          this.#queue.push({type: 'mutationsChanged'});
+          break;
+        case code.text:
+          this.#takeText(texts[text++]);
           break;
         default:
-          this.#queue.push(effect);
+          throw new RangeError(`There is no effect of the code ${words[at - 1]}.`);
       }
+    }
+  }
+
+  #takeText(effect: HostEffect | undefined): void {
+    if (effect === undefined) {
+      throw new RangeError('A text is missing among the effects.');
+    }
+    if (effect.type === 'queryFailed') {
+      this.#queryFailed(effect);
+    } else {
+      this.#queue.push(effect);
     }
   }
 
@@ -331,11 +392,18 @@ export class Core {
     }
   }
 
-  #applyFlush([batch, operations, releases]: FlushParts): void {
-    decodeRowBatch(this.#layout, batch, this.#rows);
-    applyOperations(new Operands(operations), this.#rowOf, this.#targetOf);
-    this.#release(releases);
+  #applyFlush(at: number): void {
+    this.#read(at, this.#targetOf);
     this.#queue.push({type: 'flush'});
+  }
+
+  #read(at: number, targetOf: (view: number) => Target): void {
+    const flush = new FlushPlace(this.#memory, at);
+    decodeRowBatch(this.#layout, this.#memory, flush, this.#rows);
+    applyOperations(flush.operations, this.#rowOf, targetOf);
+    flush.release(this.#rows);
+    // The next letter frees this one.
+    this.#mayWait ||= flush.isLarge;
   }
 
   #touch(id: number): OpenView {
@@ -348,12 +416,6 @@ export class Core {
       this.#changed.push(view);
     }
     return view;
-  }
-
-  #release(handles: Uint32Array): void {
-    for (const handle of handles) {
-      this.#rows[handle] = undefined;
-    }
   }
 
   // All views first, then all listeners.
@@ -384,15 +446,14 @@ export class Core {
     }
   }
 
-  #answer(shape: ListShape, ask: (raw: RawCore) => FlushParts): Snapshot {
+  #answer(shape: ListShape, ask: (raw: RawCore) => number): Snapshot {
     this.#fetch();
-    const [batch, operations, releases] = this.#call(ask);
+    const answer = this.#call(ask);
     const tree = new ViewTree(shape);
+    this.#memory.refresh();
     try {
-      decodeRowBatch(this.#layout, batch, this.#rows);
       this.#answering = {tree, status: 'unknown'};
-      applyOperations(new Operands(operations), this.#rowOf, this.#answerOf);
-      this.#release(releases);
+      this.#read(answer >>> 2, this.#answerOf);
     } catch (error) {
       this.#panicked(error instanceof Error ? error.message : String(error));
       throw this.#fault ?? error;

@@ -3,12 +3,10 @@ import type {ConnectionState} from '../connection.js';
 import type {MutationError, MutationOutcome} from './mutation-outcome.js';
 
 /** What the core asks of TypeScript. */
-export type HostEffect = { "type": "flush" }
-  | { "type": "runMutator", tx: number, call?: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON?: string, }
-  | { "type": "mutationLocal", call: number, error?: MutationError, }
-  | { "type": "mutationDurable", call: number, error?: string, }
+export type HostEffect = { "type": "runMutator", tx: number, reason: 'optimistic' | 'rebase', clientID: string, mutationID: number, name: string, argsJSON: string, }
+  | { "type": "mutationLocal", call: number, error: MutationError, }
+  | { "type": "mutationDurable", call: number, error: string, }
   | { "type": "mutationOutcome", call?: number, outcome: MutationOutcome, }
-  | { "type": "mutationsChanged" }
   | { "type": "queryFailed", views: Array<number>, kind: string, name: string, message: string, detailsJSON?: string, }
   | { "type": "connection", state: ConnectionState, }
   | { "type": "ready", clientGroupID: string, }

@@ -1,8 +1,48 @@
 /** Applies the view operations of a flush; see `crates/client/FLUSH.md` for their layout. */
-import type {Operands, RowOf, ViewTree} from './view-tree.js';
+import type {Memory} from './memory.js';
+import type {RowBatchPlace} from './row-batch.js';
+import {Operands, type RowOf, type ViewTree} from './view-tree.js';
 
-/** Row batch, view operations, released handles. */
-export type FlushParts = readonly [batch: Uint8Array, operations: Uint32Array, releases: Uint32Array];
+/** How many words say where a flush lies. */
+export const flushPlaceWords = 8;
+
+/** Where a flush lies in the module's memory. */
+export class FlushPlace implements RowBatchPlace {
+  readonly words: number;
+  readonly wordCount: number;
+  readonly text: number;
+  readonly textLength: number;
+  readonly operations: Operands;
+  readonly #releases: number;
+  readonly #releaseCount: number;
+  readonly #memory: Memory;
+
+  /** `at` is the index of the words that say where. */
+  constructor(memory: Memory, at: number) {
+    const {words} = memory;
+    this.words = words[at]!;
+    this.wordCount = words[at + 1]!;
+    this.text = words[at + 2]!;
+    this.textLength = words[at + 3]!;
+    this.operations = new Operands(words, words[at + 4]! >>> 2, words[at + 5]!);
+    this.#releases = words[at + 6]! >>> 2;
+    this.#releaseCount = words[at + 7]!;
+    this.#memory = memory;
+  }
+
+  /** Whether it is so large that its memory should be given back soon. */
+  get isLarge(): boolean {
+    return this.wordCount > 0x4000;
+  }
+
+  /** Forgets the rows that nothing shows any more. */
+  release(rows: unknown[]): void {
+    const {words} = this.#memory;
+    for (let i = 0; i < this.#releaseCount; i++) {
+      rows[words[this.#releases + i]!] = undefined;
+    }
+  }
+}
 
 /** How much is known of a query's answer. */
 export type ViewStatus = 'unknown' | 'complete' | 'error';

@@ -3,6 +3,7 @@
  * The layout is described byte by byte in `crates/client/FLUSH.md`.
  */
 import type {ReadonlyJSONValue} from '../json.js';
+import type {Memory} from './memory.js';
 
 /** A row as views show it. */
 export type Row = {readonly [column: string]: ReadonlyJSONValue};
@@ -15,27 +16,41 @@ export interface TableLayout {
 }
 
 const kind = {allNull: 0, number: 1, boolean: 2, string: 3, dictionary: 4, json: 5, integer: 6} as const;
-const headerWords = 4;
+const headerWords = 2;
 // A string that is cut out of a decoded text keeps that text alive: longer texts are decoded in pieces.
 const textPieceBytes = 32 * 1024;
 const utf8 = new TextDecoder('utf-8', {ignoreBOM: true});
 
+/** Where a row batch lies: address and length of its words, address and length in bytes of its text. */
+export interface RowBatchPlace {
+  readonly words: number;
+  readonly wordCount: number;
+  readonly text: number;
+  readonly textLength: number;
+}
+
 /** Makes the row objects of a batch and puts each at its handle. */
-export function decodeRowBatch(layout: readonly TableLayout[], batch: Uint8Array, rows: (Row | undefined)[]): void {
-  if (batch.length === 0) {
+export function decodeRowBatch(
+  layout: readonly TableLayout[],
+  memory: Memory,
+  place: RowBatchPlace,
+  rows: (Row | undefined)[],
+): void {
+  if (place.wordCount === 0) {
     return;
   }
-  const reader = new BatchReader(batch);
-  for (let block = 0; block < reader.blocks; block++) {
+  const reader = new BatchReader(memory, place);
+  const blocks = reader.u32();
+  reader.skip(headerWords - 1);
+  for (let block = 0; block < blocks; block++) {
     decodeTable(layout, reader, rows);
   }
 }
 
-// Numbers without nulls are taken where they lie.
-type Column = {readonly [i: number]: ReadonlyJSONValue};
+type Value = ReadonlyJSONValue;
 
 function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: (Row | undefined)[]): void {
-  reader.align8();
+  reader.align();
   const table = layout[reader.u32()];
   const count = reader.u32();
   const columnCount = reader.u32();
@@ -44,14 +59,15 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
     throw new RangeError('A row batch names a table or a number of columns that the schema does not have.');
   }
   const handles = reader.u32s(count);
-  const columns: Column[] = [];
+  const columns: Value[][] = [];
+  const names: string[] = [];
   for (let c = 0; c < columnCount; c++) {
     columns.push(decodeColumn(reader, count));
+    names.push(table.columns[c]!.name);
   }
-  const names = table.columns.map(column => column.name);
   for (let i = 0; i < count; i++) {
     // The same keys in the same order: all rows of a table share one shape.
-    const row: {[column: string]: ReadonlyJSONValue} = {};
+    const row: {[column: string]: Value} = {};
     for (let c = 0; c < columnCount; c++) {
       row[names[c]!] = columns[c]![i]!;
     }
@@ -64,22 +80,21 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
   }
 }
 
-function decodeColumn(reader: BatchReader, count: number): Column {
+function decodeColumn(reader: BatchReader, count: number): Value[] {
   const columnKind = reader.u32();
-  const hasNulls = reader.u32() === 1;
-  const nulls = hasNulls ? reader.bits(count) : undefined;
-  const column = decodeValues(reader, columnKind, count, nulls);
-  if (nulls === undefined) {
-    return column;
-  }
-  const values = new Array<ReadonlyJSONValue>(count);
-  for (let i = 0; i < count; i++) {
-    values[i] = isSet(nulls, i) ? null : column[i]!;
+  const nulls = reader.u32() === 1 ? reader.u32s((count + 31) >>> 5) : undefined;
+  const values = decodeValues(reader, columnKind, count, nulls);
+  if (nulls !== undefined) {
+    for (let i = 0; i < count; i++) {
+      if (isSet(nulls, i)) {
+        values[i] = null;
+      }
+    }
   }
   return values;
 }
 
-function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: Uint32Array | undefined): Column {
+function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: number[] | undefined): Value[] {
   switch (columnKind) {
     case kind.allNull:
       return new Array<null>(count).fill(null);
@@ -88,7 +103,7 @@ function decodeValues(reader: BatchReader, columnKind: number, count: number, nu
     case kind.integer:
       return reader.integers(count);
     case kind.boolean:
-      return decodeBooleans(reader.bits(count), count);
+      return decodeBooleans(reader.u32s((count + 31) >>> 5), count);
     case kind.string:
       return reader.strings(count);
     case kind.dictionary:
@@ -100,25 +115,25 @@ function decodeValues(reader: BatchReader, columnKind: number, count: number, nu
   }
 }
 
-function decodeBooleans(bits: Uint32Array, count: number): boolean[] {
-  const values = new Array<boolean>(count);
+function decodeBooleans(bits: readonly number[], count: number): boolean[] {
+  const values: boolean[] = [];
   for (let i = 0; i < count; i++) {
-    values[i] = isSet(bits, i);
+    values.push(isSet(bits, i));
   }
   return values;
 }
 
 function decodeDictionary(reader: BatchReader, count: number): string[] {
-  const words = reader.strings(reader.u32());
+  const entries = reader.strings(reader.u32());
   const indices = reader.u32s(count);
-  const values = new Array<string>(count);
+  const values: string[] = [];
   for (let i = 0; i < count; i++) {
-    values[i] = words[indices[i]!]!;
+    values.push(entries[indices[i]!]!);
   }
   return values;
 }
 
-function isSet(bits: Uint32Array, i: number): boolean {
+function isSet(bits: readonly number[], i: number): boolean {
   return ((bits[i >>> 5]! >>> (i & 31)) & 1) === 1;
 }
 
@@ -136,112 +151,127 @@ function deepFreeze(value: ReadonlyJSONValue): ReadonlyJSONValue {
   return value;
 }
 
+// Plain arrays all the way: a typed array over a part of memory costs more to make than a few rows to read, and code
+// that always sees the same kinds of arrays is fast before it is optimised.
 class BatchReader {
-  readonly blocks: number;
-  readonly #words: Uint32Array;
-  readonly #signed: Int32Array;
-  readonly #doubles: Float64Array;
-  readonly #text: Uint8Array;
-  // The whole text, if it is short.
+  readonly #memory: Memory;
+  readonly #end: number;
+  readonly #start: number;
+  // The index of the next word, and where the next string begins in memory.
+  #word: number;
+  #text: number;
+  // The whole text, if it is short, and how far it is used, in UTF-16 code units.
   readonly #decoded: string | undefined;
-  #word = headerWords;
-  // In bytes; and in the UTF-16 code units of `#decoded`.
-  #textPosition = 0;
   #decodedPosition = 0;
 
-  constructor(batch: Uint8Array) {
-    // Numbers are read in place, which needs an address that divides by 8.
-    const bytes = batch.byteOffset % 8 === 0 ? batch : batch.slice();
-    const {buffer, byteOffset, byteLength} = bytes;
-    this.#words = new Uint32Array(buffer, byteOffset, byteLength >>> 2);
-    this.#signed = new Int32Array(buffer, byteOffset, byteLength >>> 2);
-    this.#doubles = new Float64Array(buffer, byteOffset, byteLength >>> 3);
-    const [blocks, textOffset, textLength] = this.#words as unknown as [number, number, number];
-    this.blocks = blocks;
-    this.#text = bytes.subarray(textOffset, textOffset + textLength);
-    this.#decoded = textLength <= textPieceBytes ? decodeShort(this.#text) : undefined;
+  constructor(memory: Memory, {words, wordCount, text, textLength}: RowBatchPlace) {
+    if ((words & 7) !== 0) {
+      throw new RangeError('A row batch lies at an odd address.');
+    }
+    this.#memory = memory;
+    this.#start = this.#word = words >>> 2;
+    this.#end = this.#start + wordCount;
+    this.#text = text;
+    this.#decoded = textLength <= textPieceBytes ? decodeShort(memory.bytes, text, textLength) : undefined;
   }
 
-  align8(): void {
+  /** Eight bytes are read at once only where they stand at an even word. */
+  align(): void {
     this.#word += this.#word & 1;
   }
 
   u32(): number {
-    const word = this.#words[this.#word++];
-    if (word === undefined) {
-      throw new RangeError('A row batch ends in the middle.');
-    }
-    return word;
+    return this.#memory.words[this.skip(1)]!;
   }
 
-  u32s(count: number): Uint32Array {
-    const start = this.#skip(count);
-    return this.#words.subarray(start, start + count);
-  }
-
-  /** One bit for each of `count` rows. */
-  bits(count: number): Uint32Array {
-    return this.u32s((count + 31) >>> 5);
-  }
-
-  numbers(count: number): Float64Array {
-    this.align8();
-    const start = this.#skip(2 * count) >>> 1;
-    return this.#doubles.subarray(start, start + count);
-  }
-
-  integers(count: number): Int32Array {
-    const start = this.#skip(count);
-    return this.#signed.subarray(start, start + count);
-  }
-
-  /** The length of the strings in bytes, `count` lengths, and as many strings out of the text block. */
-  strings(count: number): string[] {
-    const bytes = this.u32();
-    const lengths = this.u32s(count);
-    const start = this.#textPosition;
-    this.#textPosition += bytes;
-    if (this.#decoded !== undefined) {
-      const values = new Array<string>(count);
-      this.#decodedPosition = cut(this.#decoded, this.#decodedPosition, lengths, 0, count, values);
-      return values;
-    }
-    return decodeInPieces(this.#text.subarray(start, start + bytes), lengths);
-  }
-
-  // Steps over words; returns where they begin.
-  #skip(words: number): number {
+  /** Steps over words; returns where they begin. */
+  skip(count: number): number {
     const start = this.#word;
-    this.#word += words;
-    if (this.#word > this.#words.length) {
+    this.#word += count;
+    if (this.#word > this.#end) {
       throw new RangeError('A row batch ends in the middle.');
     }
     return start;
+  }
+
+  u32s(count: number): number[] {
+    const start = this.skip(count);
+    const {words} = this.#memory;
+    const values: number[] = [];
+    for (let i = start; i < start + count; i++) {
+      values.push(words[i]!);
+    }
+    return values;
+  }
+
+  numbers(count: number): number[] {
+    this.align();
+    const start = this.skip(2 * count) >>> 1;
+    const {doubles} = this.#memory;
+    const values: number[] = [];
+    for (let i = start; i < start + count; i++) {
+      values.push(doubles[i]!);
+    }
+    return values;
+  }
+
+  integers(count: number): number[] {
+    const start = this.skip(count);
+    const {integers} = this.#memory;
+    const values: number[] = [];
+    for (let i = start; i < start + count; i++) {
+      values.push(integers[i]!);
+    }
+    return values;
+  }
+
+  /** The length of the strings in bytes, `count` lengths, and as many strings out of the text. */
+  strings(count: number): string[] {
+    const bytes = this.u32();
+    const lengths = this.u32s(count);
+    const start = this.#text;
+    this.#text += bytes;
+    const values: string[] = [];
+    if (this.#decoded !== undefined) {
+      this.#decodedPosition = cut(this.#decoded, this.#decodedPosition, lengths, 0, count, values);
+    } else {
+      decodeInPieces(this.#memory.bytes.subarray(start, start + bytes), lengths, values);
+    }
+    return values;
   }
 }
 
 // Below this length the call into the decoder costs more than the decoding.
 const shortTextBytes = 256;
 
-function decodeShort(text: Uint8Array): string {
-  const isPlain = text.length <= shortTextBytes && text.every(byte => byte < 0x80);
-  return isPlain ? String.fromCharCode.apply(null, text as unknown as number[]) : utf8.decode(text);
+function decodeShort(bytes: Uint8Array, start: number, length: number): string {
+  const end = start + length;
+  if (length <= shortTextBytes) {
+    const units: number[] = [];
+    let at = start;
+    while (at < end && bytes[at]! < 0x80) {
+      units.push(bytes[at++]!);
+    }
+    if (at === end) {
+      return String.fromCharCode.apply(null, units);
+    }
+  }
+  return utf8.decode(bytes.subarray(start, end));
 }
 
 // Cuts strings out of a text; returns where the last one ends.
-function cut(text: string, start: number, lengths: Uint32Array, from: number, to: number, values: string[]): number {
+function cut(text: string, start: number, lengths: readonly number[], from: number, to: number, values: string[]): number {
   let position = start;
   for (let i = from; i < to; i++) {
     const end = position + lengths[i]!;
-    values[i] = text.substring(position, end);
+    values.push(text.substring(position, end));
     position = end;
   }
   return position;
 }
 
-function decodeInPieces(text: Uint8Array, lengths: Uint32Array): string[] {
+function decodeInPieces(text: Uint8Array, lengths: readonly number[], values: string[]): void {
   const count = lengths.length;
-  const values = new Array<string>(count);
   let units = 0;
   for (let i = 0; i < count; i++) {
     units += lengths[i]!;
@@ -261,5 +291,4 @@ function decodeInPieces(text: Uint8Array, lengths: Uint32Array): string[] {
     from = to;
     start = end;
   }
-  return values;
 }

@@ -38,22 +38,25 @@ export type Snapshot = readonly object[] | object | undefined;
 /** Reads one operand after another. */
 export class Operands {
   readonly #words: Uint32Array;
-  position = 0;
+  readonly #end: number;
+  #position: number;
 
-  constructor(words: Uint32Array) {
+  /** Reads `count` words from `start` on. */
+  constructor(words: Uint32Array, start = 0, count = words.length) {
     this.#words = words;
+    this.#position = start;
+    this.#end = start + count;
   }
 
   get done(): boolean {
-    return this.position >= this.#words.length;
+    return this.#position >= this.#end;
   }
 
   next(): number {
-    const word = this.#words[this.position++];
-    if (word === undefined) {
+    if (this.#position >= this.#end) {
       throw new RangeError('A flush ends in the middle of an operation.');
     }
-    return word;
+    return this.#words[this.#position++]!;
   }
 }
 

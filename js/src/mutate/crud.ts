@@ -62,17 +62,54 @@ export interface CRUDOp {
 
 const kinds: readonly CRUDKind[] = ['insert', 'upsert', 'update', 'delete'];
 
+type Write = (op: CRUDOp) => Promise<void>;
+
 /** Builds `tx.mutate`: checks each write against the schema and hands it on. */
-export function makeCRUD<S extends Schema>(schema: S, write: (op: CRUDOp) => Promise<void>): SchemaCRUD<S> {
-  const tables = Object.create(null) as {[table: string]: unknown};
-  for (const table of Object.values(schema.tables)) {
-    const mutator: {[kind: string]: unknown} = {};
-    for (const op of kinds) {
-      mutator[op] = async (value: object) => write({op, table: table.name, value: checkedValue(table, op, value)});
-    }
-    tables[table.name] = Object.freeze(mutator);
+export function makeCRUD<S extends Schema>(schema: S, write: Write): SchemaCRUD<S> {
+  let prototype = prototypes.get(schema);
+  if (prototype === undefined) {
+    prototypes.set(schema, (prototype = crudPrototype(schema)));
   }
-  return Object.freeze(tables) as SchemaCRUD<S>;
+  return Object.create(prototype, {[writeTag]: {value: write}, [madeTag]: {value: {}}}) as SchemaCRUD<S>;
+}
+
+const writeTag: unique symbol = Symbol('write');
+const madeTag: unique symbol = Symbol('made');
+
+// A transaction writes to one or two tables of many: the others cost nothing.
+interface CRUD {
+  readonly [writeTag]: Write;
+  readonly [madeTag]: {[table: string]: object};
+}
+
+const prototypes = new WeakMap<Schema, object>();
+
+function crudPrototype(schema: Schema): object {
+  const prototype = Object.create(null) as object;
+  for (const table of Object.values(schema.tables)) {
+    Object.defineProperty(prototype, table.name, {
+      enumerable: true,
+      get(this: CRUD) {
+        return (this[madeTag][table.name] ??= tableMutator(table, this[writeTag]));
+      },
+    });
+  }
+  return Object.freeze(prototype);
+}
+
+function tableMutator(table: TableSchema, write: Write): object {
+  const mutator: {[kind: string]: unknown} = {};
+  for (const op of kinds) {
+    mutator[op] = (value: object) => {
+      // A refused write rejects the promise that the mutator awaits.
+      try {
+        return write({op, table: table.name, value: checkedValue(table, op, value)});
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    };
+  }
+  return Object.freeze(mutator);
 }
 
 /** The members of a value that are to be written; throws a `TypeError` that names table and column if one does not fit. */

@@ -196,8 +196,14 @@ const definition: unique symbol = Symbol('definition');
 
 function mutator(name: string, source: AnyMutatorDefinition): AnyMutator {
   const {fn, validator} = source;
-  const run = async ({tx, args, ctx}: {readonly tx: AnyTransaction; readonly args?: Args; readonly ctx?: unknown}) =>
-    fn({tx, args: validateInput('mutator', name, args, validator), ctx});
+  // Not async: a promise around the application's would be waited for in vain.
+  const run = ({tx, args, ctx}: {readonly tx: AnyTransaction; readonly args?: Args; readonly ctx?: unknown}) => {
+    try {
+      return Promise.resolve(fn({tx, args: validateInput('mutator', name, args, validator), ctx}));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
   const call = (args?: Args) => Object.freeze({'~': 'MutateRequest', mutator: call, args});
   const members = {'~': 'Mutator', mutatorName: name, fn: run, [definition]: source};
   return Object.assign(call, members) as unknown as AnyMutator;

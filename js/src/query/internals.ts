@@ -1,3 +1,4 @@
+import {type ListShape, shapeOf} from '../core/view-tree.js';
 import {h64} from '../hash.js';
 import type {ReadonlyJSONValue} from '../json.js';
 import type {AST} from './ast.js';
@@ -23,6 +24,10 @@ export interface QueryInternals {
   readonly format: Format;
   /** Set when the query came from a registry of named queries. */
   readonly customQueryID: CustomQueryID | undefined;
+  /** The query as text. */
+  readonly astJSON: string;
+  /** How the answer is built from rows. */
+  readonly shape: ListShape;
   /** The id under which the server is asked: of name and arguments, or of the AST. */
   hash(): string;
   /** The hash of the normalised AST, named or not. */
@@ -53,18 +58,49 @@ export function hashOfNameAndArgs(name: string, args: readonly ReadonlyJSONValue
   return h64(`${name}:${JSON.stringify(args)}`);
 }
 
-/** Builds the internals of a query; hashes are computed when first asked for. */
+/** The internals of a query; what is derived is computed when first asked for. */
 export function queryInternals(ast: AST, format: Format, customQueryID: CustomQueryID | undefined): QueryInternals {
-  const astHash = once(() => hashOfAST(ast));
-  const hash = customQueryID === undefined ? astHash : once(() => hashOfNameAndArgs(customQueryID.name, customQueryID.args));
-  // Texts and not their hashes: a map compares them faster than they can be hashed here.
-  const viewKey = once(() =>
-    JSON.stringify([customQueryID && [customQueryID.name, customQueryID.args], normalize(ast), format]),
-  );
-  return {ast, format, customQueryID, hash, astHash, viewKey};
+  return new Internals(ast, format, customQueryID);
 }
 
-function once(compute: () => string): () => string {
-  let value: string | undefined;
-  return () => (value ??= compute());
+class Internals implements QueryInternals {
+  readonly ast: AST;
+  readonly format: Format;
+  readonly customQueryID: CustomQueryID | undefined;
+  #astJSON: string | undefined;
+  #shape: ListShape | undefined;
+  #hash: string | undefined;
+  #astHash: string | undefined;
+  #viewKey: string | undefined;
+
+  constructor(ast: AST, format: Format, customQueryID: CustomQueryID | undefined) {
+    this.ast = ast;
+    this.format = format;
+    this.customQueryID = customQueryID;
+  }
+
+  get astJSON(): string {
+    return (this.#astJSON ??= JSON.stringify(this.ast));
+  }
+
+  get shape(): ListShape {
+    return (this.#shape ??= shapeOf(this.ast, this.format));
+  }
+
+  hash(): string {
+    const id = this.customQueryID;
+    return (this.#hash ??= id === undefined ? this.astHash() : hashOfNameAndArgs(id.name, id.args));
+  }
+
+  astHash(): string {
+    return (this.#astHash ??= hashOfAST(this.ast));
+  }
+
+  // Texts and not their hashes: a map compares them faster than they can be hashed here.
+  // Not of the normal form: an application that writes a query in two ways has two views of it, and need not be
+  // charged for that each time it asks.
+  viewKey(): string {
+    const id = this.customQueryID;
+    return (this.#viewKey ??= `${id === undefined ? '' : JSON.stringify([id.name, id.args])}${this.astJSON}${JSON.stringify(this.format)}`);
+  }
 }

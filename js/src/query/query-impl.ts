@@ -56,7 +56,8 @@ type AnyExpressionBuilder = ExpressionBuilder<string, Schema>;
 type SubqueryCallback = (query: AnyQuery) => AnyQuery;
 
 class QueryImpl {
-  readonly [queryInternalsTag]: QueryInternals;
+  #internals: QueryInternals | undefined;
+  readonly #customQueryID: CustomQueryID | undefined;
   readonly #environment: QueryEnvironment;
   readonly #ast: AST;
   readonly #format: Format;
@@ -70,7 +71,12 @@ class QueryImpl {
     this.#environment = environment;
     this.#ast = ast;
     this.#format = format;
-    this[queryInternalsTag] = queryInternals(ast, format, customQueryID);
+    this.#customQueryID = customQueryID;
+  }
+
+  // Most queries are a step on the way to another.
+  get [queryInternalsTag](): QueryInternals {
+    return (this.#internals ??= queryInternals(this.#ast, this.#format, this.#customQueryID));
   }
 
   named(customQueryID: CustomQueryID): QueryImpl {

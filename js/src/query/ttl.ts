@@ -32,6 +32,9 @@ export const DEFAULT_PRELOAD_TTL_MS = 0;
 
 /** The time in milliseconds, before the maximum is applied; `Infinity` for `'forever'`. */
 export function unclampedTTL(ttl: TTL): number {
+  if (ttl === DEFAULT_TTL) {
+    return DEFAULT_TTL_MS;
+  }
   if (ttl === 'none') {
     return 0;
   }

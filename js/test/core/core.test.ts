@@ -4,15 +4,23 @@ import {Core, type CoreHost, type ForHost} from '../../src/core/core.js';
 import type {HostEffect} from '../../src/core/effects.js';
 import type {ViewListener} from '../../src/core/core.js';
 
-type Taken = [string | undefined, ...(Uint8Array | Uint32Array)[]];
+interface Letter {
+  readonly words: number[];
+  readonly texts: HostEffect[];
+}
 
 class FakeRaw {
   static last: FakeRaw;
   readonly notify: () => void;
   readonly reportPanic: (message: string) => void;
-  readonly waiting: Taken[] = [];
+  readonly waiting: Letter[] = [];
   readonly calls: string[] = [];
-  answer: [Uint8Array, Uint32Array, Uint32Array] | undefined;
+  takes = 0;
+  // The operands of a flush.
+  answer: number[] = [];
+  readonly #words = new Uint32Array(1024);
+  #used = 2;
+  #texts: HostEffect[] = [];
   onSettle: () => void = () => {};
   #views = 0;
 
@@ -25,8 +33,24 @@ class FakeRaw {
   layout() {
     return '[{"name":"t","columns":[{"name":"id","type":"string"}],"primaryKey":["id"]}]';
   }
+  memory() {
+    return {buffer: this.#words.buffer};
+  }
   take() {
-    return this.waiting.shift();
+    this.takes++;
+    const words = this.waiting.flatMap(letter => letter.words);
+    this.#texts = this.waiting.splice(0).flatMap(letter => letter.texts);
+    return words.length === 0 ? 0 : this.put([words.length + 1, this.#texts.length > 0 ? 1 : 0, ...words]);
+  }
+  texts() {
+    return JSON.stringify(this.#texts);
+  }
+  /** Writes words somewhere; gives their address. */
+  put(words: readonly number[]): number {
+    const at = this.#used;
+    this.#words.set(words, at);
+    this.#used += words.length + (words.length & 1);
+    return at * 4;
   }
   view() {
     return ++this.#views;
@@ -35,19 +59,22 @@ class FakeRaw {
     this.calls.push(`drop ${id}`);
   }
   run() {
-    return this.answer;
+    return this.put(this.answer);
   }
   settle() {
     this.onSettle();
   }
 
   give(...effects: HostEffect[]) {
-    this.waiting.push([JSON.stringify(effects)]);
+    this.waiting.push({words: effects.map(() => 6), texts: effects});
   }
   /** A row of one column that is null, and the operations that show it. */
   giveFlush(handle: number, operations: number[], releases: number[] = []) {
-    const batch = new Uint8Array(new Uint32Array([1, 48, 0, 0, 0, 1, 1, 0, handle, 0, 0, 0]).buffer);
-    this.waiting.push(['[{"type":"flush"}]', batch, Uint32Array.from(operations), Uint32Array.from(releases)]);
+    const batch = [1, 0, 0, 1, 1, 0, handle, 0, 0, 0];
+    this.waiting.push({words: [0, ...this.flush(batch, operations, releases)], texts: []});
+  }
+  flush(batch: number[], operations: number[], releases: number[]): number[] {
+    return [this.put(batch), batch.length, 0, 0, this.put(operations), operations.length, this.put(releases), releases.length];
   }
 }
 
@@ -68,7 +95,7 @@ function listener(more: Partial<ViewListener> = {}): ViewListener {
   return {publish: () => {}, notify: () => {}, ...more};
 }
 
-const request = {ast: {table: 't'}, shape: {singular: false, relationships: []}, source: {type: 'local'}, ttlMs: 0} as const;
+const request = {astJSON: '{"table":"t"}', shape: {singular: false, relationships: []}, source: {type: 'local'}, ttlMs: 0} as const;
 const log = (message: string): HostEffect => ({type: 'log', level: 'info', message});
 
 describe('effects', () => {
@@ -86,6 +113,35 @@ describe('effects', () => {
     raw.give(log('one'), log('two'));
     raw.notify();
     expect(seen).toEqual(['one', 'two', 'nested']);
+  });
+});
+
+describe('effects that are numbers', () => {
+  test('come in their place among the texts', () => {
+    const seen: ForHost[] = [];
+    const {raw} = start({effect: effect => void seen.push(effect)});
+    raw.waiting.push({words: [1, 7, 3, 0, 5, 1, 6, 2, 3, 3, 3, 4, 3, 5, 1, 8, 3, 1, 6, 0], texts: [log('between')]});
+    raw.notify();
+    expect(seen).toEqual([
+      {type: 'runCall', tx: 7, call: 3, reason: 'optimistic', mutationID: 2 ** 32 + 5},
+      log('between'),
+      {type: 'callRan', call: 3},
+      {type: 'callStored', call: 3},
+      {type: 'callConfirmed', call: 3},
+      {type: 'mutationsChanged'},
+      {type: 'runCall', tx: 8, call: 3, reason: 'rebase', mutationID: 6},
+    ]);
+  });
+
+  test.each([
+    ['an unknown code', [9]],
+    ['a text that is not there', [6]],
+  ])('with %s are a fault', async (_, words) => {
+    const {raw, host} = start();
+    raw.waiting.push({words, texts: []});
+    raw.notify();
+    await Promise.resolve();
+    expect(host.fault).toHaveBeenCalledOnce();
   });
 });
 
@@ -138,21 +194,22 @@ describe('a flush', () => {
     const publish = vi.fn();
     core.openView(request, listener({publish}));
     raw.giveFlush(0, [1, 1, 2, 1, 0]);
-    raw.answer = [new Uint8Array(0), Uint32Array.of(1, 0, 2, 1, 0), Uint32Array.of(0)];
-    expect(core.query(request.ast, request.shape)).toEqual([{id: null}]);
+    raw.answer = raw.flush([], [1, 0, 2, 1, 0], [0]);
+    expect(core.query(request.astJSON, request.shape)).toEqual([{id: null}]);
     expect(publish).not.toHaveBeenCalled();
     raw.notify();
     expect(publish).toHaveBeenCalledWith([{id: null}], 'unknown', undefined);
   });
 
-  test('that is alone comes without text', () => {
-    const {core, raw} = start();
-    const publish = vi.fn();
-    core.openView(request, listener({publish}));
-    raw.giveFlush(0, [1, 1, 2, 1, 0]);
-    raw.waiting[0]![0] = undefined;
+  test.each([
+    ['is taken once', 0x4000, 1],
+    ['that is large is taken again, so that it is freed', 0x4001, 2],
+  ])('%s', (_, words, takes) => {
+    const {raw} = start();
+    raw.takes = 0;
+    raw.waiting.push({words: [0, 0, words, 0, 0, 0, 0, 0, 0], texts: []});
     raw.notify();
-    expect(publish).toHaveBeenCalledOnce();
+    expect(raw.takes).toBe(takes);
   });
 
   test('whose rows do not have the form of the query is an error of that view alone', () => {

@@ -2,6 +2,7 @@
 import {afterAll, describe, expect, test} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, Zero} from '../../src/index.js';
 import type {ReadonlyJSONObject} from '../../src/json.js';
+import {Memory} from '../../src/core/memory.js';
 import {decodeRowBatch, type Row, type TableLayout} from '../../src/core/row-batch.js';
 import {schema, type TestSchema} from '../schema.js';
 
@@ -82,31 +83,33 @@ test('values of JSON are frozen all the way down', async () => {
 describe('bytes that do not fit', () => {
   const layout: TableLayout[] = [{name: 't', columns: [{name: 'id', type: 'string'}], primaryKey: ['id']}];
   // One table block with one row of one column.
-  const batch = (table: number, columns: number, kind: number) =>
-    new Uint8Array(new Uint32Array([1, 48, 0, 0, table, 1, columns, 0, 5, kind, 0, 0]).buffer);
+  const batch = (table: number, columns: number, kind: number) => [1, 0, table, 1, columns, 0, 5, kind, 0, 0];
+  const decode = (words: number[], rows: Row[] = [], address = 0) => {
+    const memory = new Memory({buffer: new Uint32Array([...Array(address / 4).fill(0), ...words]).buffer});
+    decodeRowBatch(layout, memory, {words: address, wordCount: words.length, text: 0, textLength: 0}, rows);
+    return rows;
+  };
 
   test('an empty batch has no rows', () => {
-    const rows: Row[] = [];
-    decodeRowBatch(layout, new Uint8Array(0), rows);
-    expect(rows).toEqual([]);
+    expect(decode([])).toEqual([]);
   });
 
-  test('what fits is decoded, also at an odd address', () => {
-    const shifted = new Uint8Array(49);
-    shifted.set(batch(0, 1, 0), 1);
-    const rows: Row[] = [];
-    decodeRowBatch(layout, shifted.subarray(1), rows);
-    expect(rows).toEqual([...Array(5).fill(undefined), {id: null}]);
+  test('what fits is decoded, wherever it lies', () => {
+    expect(decode(batch(0, 1, 0), [], 16)).toEqual([...Array(5).fill(undefined), {id: null}]);
   });
 
   test.each([
     ['an unknown table', batch(3, 1, 0)],
     ['another number of columns', batch(0, 2, 0)],
     ['an unknown kind of column', batch(0, 1, 9)],
-    ['an end in the middle', batch(0, 1, 3).subarray(0, 36)],
-    ['an end in the middle of a column', batch(0, 1, 6).subarray(0, 44)],
-  ])('%s', (_, bytes) => {
-    expect(() => decodeRowBatch(layout, bytes, [])).toThrow(RangeError);
+    ['an end in the middle', batch(0, 1, 3).slice(0, 7)],
+    ['an end in the middle of a column', batch(0, 1, 6).slice(0, 9)],
+  ])('%s', (_, words) => {
+    expect(() => decode(words)).toThrow(RangeError);
+  });
+
+  test('an odd address', () => {
+    expect(() => decode(batch(0, 1, 0), [], 4)).toThrow(RangeError);
   });
 });
 

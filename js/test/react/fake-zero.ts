@@ -63,9 +63,10 @@ export class FakeZero {
   }
 
   viewStore(query: never): FakeStore {
-    const {format, viewKey} = asQueryInternals(query);
-    const store = this.stores.get(viewKey()) ?? new FakeStore(format.singular ? undefined : []);
-    this.stores.set(viewKey(), store);
+    const internals = asQueryInternals(query);
+    const key = internals.viewKey();
+    const store = this.stores.get(key) ?? new FakeStore(internals.format.singular ? undefined : []);
+    this.stores.set(key, store);
     return store;
   }
 

@@ -1,6 +1,6 @@
 //! A reference decoder of flushes: rebuilds what JavaScript would hold, and checks every rule of `FLUSH.md` on the way.
 
-use landfall_client::Flush;
+use landfall_client::{Flush, RowBatch};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -80,37 +80,26 @@ impl Words<'_> {
     }
 }
 
-struct Bytes<'a> {
-    bytes: &'a [u8],
+struct Batch<'a> {
+    words: &'a [u32],
     at: usize,
 }
 
-impl Bytes<'_> {
+impl Batch<'_> {
     fn word(&mut self) -> u32 {
-        assert_eq!(self.at % 4, 0, "words are aligned");
-        let word = u32::from_le_bytes(
-            self.bytes[self.at..self.at + 4]
-                .try_into()
-                .expect("four bytes"),
-        );
-        self.at += 4;
-        word
+        self.at += 1;
+        self.words[self.at - 1]
     }
     fn words(&mut self, count: usize) -> Vec<u32> {
         (0..count).map(|_| self.word()).collect()
     }
     fn float(&mut self) -> f64 {
-        assert_eq!(self.at % 8, 0, "floats are aligned");
-        let float = f64::from_le_bytes(
-            self.bytes[self.at..self.at + 8]
-                .try_into()
-                .expect("eight bytes"),
-        );
-        self.at += 8;
-        float
+        assert_eq!(self.at % 2, 0, "floats are aligned");
+        let (low, high) = (self.word(), self.word());
+        f64::from_bits(u64::from(high) << 32 | u64::from(low))
     }
-    fn align8(&mut self) {
-        self.at = self.at.next_multiple_of(8);
+    fn align(&mut self) {
+        self.at = self.at.next_multiple_of(2);
     }
 }
 
@@ -122,8 +111,8 @@ struct Text<'a> {
 
 impl Text<'_> {
     /// A group: its length in bytes, then the lengths of its pieces.
-    fn take(&mut self, bytes: &mut Bytes<'_>, count: usize) -> Vec<String> {
-        let end = self.at + bytes.word() as usize;
+    fn take(&mut self, batch: &mut Batch<'_>, count: usize) -> Vec<String> {
+        let end = self.at + batch.word() as usize;
         let units: Vec<u16> = self.text[self.at..end].encode_utf16().collect();
         self.at = end;
         let mut at = 0;
@@ -133,7 +122,7 @@ impl Text<'_> {
             at = end;
             text
         };
-        let pieces = bytes.words(count).into_iter().map(&mut piece).collect();
+        let pieces = batch.words(count).into_iter().map(&mut piece).collect();
         assert_eq!(at, units.len(), "a group is as long as it says");
         pieces
     }
@@ -378,76 +367,78 @@ fn apply_change(opcode: u32, words: &mut Words<'_>, root: &mut Vec<Node>, shape:
     }
 }
 
-fn decode_rows(layout: &[(String, Vec<String>)], bytes: &[u8]) -> Vec<(u32, Value)> {
-    if bytes.is_empty() {
+fn decode_rows(layout: &[(String, Vec<String>)], rows: &RowBatch) -> Vec<(u32, Value)> {
+    let words = rows.words.as_slice();
+    if words.is_empty() {
         return Vec::new();
     }
-    let mut bytes = Bytes { bytes, at: 0 };
-    let (tables, offset, length) = (bytes.word(), bytes.word() as usize, bytes.word() as usize);
-    assert_eq!(bytes.word(), 0);
-    assert_eq!(offset + length, bytes.bytes.len(), "the text is the end");
-    let text = std::str::from_utf8(&bytes.bytes[offset..]).expect("UTF-8");
-    let mut text = Text { text, at: 0 };
+    let mut batch = Batch { words, at: 0 };
+    let tables = batch.word();
+    assert_eq!(batch.word(), 0);
+    let mut text = Text {
+        text: &rows.text,
+        at: 0,
+    };
     let mut rows = Vec::new();
     for _ in 0..tables {
-        bytes.align8();
+        batch.align();
         let (table, count, columns) = (
-            bytes.word() as usize,
-            bytes.word() as usize,
-            bytes.word() as usize,
+            batch.word() as usize,
+            batch.word() as usize,
+            batch.word() as usize,
         );
-        assert_eq!(bytes.word(), 0);
-        let handles = bytes.words(count);
+        assert_eq!(batch.word(), 0);
+        let handles = batch.words(count);
         let names = &layout[table].1;
         assert_eq!(names.len(), columns);
         let mut objects = vec![Map::new(); count];
         for name in names {
             for (object, value) in objects
                 .iter_mut()
-                .zip(decode_column(&mut bytes, &mut text, count))
+                .zip(decode_column(&mut batch, &mut text, count))
             {
                 object.insert(name.clone(), value);
             }
         }
-        bytes.align8();
+        batch.align();
         rows.extend(
             handles
                 .into_iter()
                 .zip(objects.into_iter().map(Value::Object)),
         );
     }
-    assert_eq!(bytes.at, offset, "the text follows the tables");
+    assert_eq!(batch.at, words.len(), "nothing follows the tables");
     assert_eq!(text.at, text.text.len(), "all text is used");
     rows
 }
 
-fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text<'_>, count: usize) -> Vec<Value> {
-    let (kind, has_nulls) = (bytes.word(), bytes.word());
+fn decode_column(batch: &mut Batch<'_>, text: &mut Text<'_>, count: usize) -> Vec<Value> {
+    let (kind, has_nulls) = (batch.word(), batch.word());
     let bitmap_words = count.div_ceil(32);
     let nulls = if has_nulls == 1 {
-        bytes.words(bitmap_words)
+        batch.words(bitmap_words)
     } else {
         vec![0; bitmap_words]
     };
     let values: Vec<Value> = match kind {
         0 => vec![Value::Null; count],
         1 => {
-            bytes.align8();
-            (0..count).map(|_| number(bytes.float())).collect()
+            batch.align();
+            (0..count).map(|_| number(batch.float())).collect()
         }
         2 => {
-            let bits = bytes.words(bitmap_words);
+            let bits = batch.words(bitmap_words);
             (0..count).map(|i| Value::Bool(bit(&bits, i))).collect()
         }
         3 => text
-            .take(bytes, count)
+            .take(batch, count)
             .into_iter()
             .map(Value::String)
             .collect(),
         4 => {
-            let size = bytes.word() as usize;
-            let entries = text.take(bytes, size);
-            bytes
+            let size = batch.word() as usize;
+            let entries = text.take(batch, size);
+            batch
                 .words(count)
                 .into_iter()
                 .map(|index| Value::String(entries[index as usize].clone()))
@@ -456,12 +447,12 @@ fn decode_column(bytes: &mut Bytes<'_>, text: &mut Text<'_>, count: usize) -> Ve
         5 => {
             let parse =
                 |text: String| serde_json::from_str(if text.is_empty() { "null" } else { &text });
-            text.take(bytes, count)
+            text.take(batch, count)
                 .into_iter()
                 .map(|text| parse(text).expect("JSON"))
                 .collect()
         }
-        6 => bytes
+        6 => batch
             .words(count)
             .into_iter()
             .map(|word| json!(word as i32))
