@@ -18,6 +18,7 @@ use crate::junction_take::JunctionTake;
 use crate::needs::Needs;
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, PARENTS, Pipeline, RELATED};
 use crate::plan::{Choice, Decision, Estimate, Planner, Shape, Subquery, has_subquery};
+use crate::range::Range;
 use crate::skip::Skip;
 use crate::source::{Constraint, IndexSpec};
 use crate::take::Take;
@@ -148,6 +149,10 @@ impl Builder<'_> {
             order: order.clone(),
             pinned: pinned.clone(),
             unpinned,
+            range: match partition {
+                None => Range::new(&filter, &pinned, &order, table),
+                Some(_) => None,
+            },
             filter: filter.clone(),
             split: split_columns(ast, table, partition)?,
             overlay: RefCell::new(Overlay::default()),

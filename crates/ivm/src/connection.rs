@@ -10,6 +10,7 @@ use landfall_zql::{Row, TableId, ValueRef, join_eq};
 use crate::change::Change;
 use crate::error::SourceError;
 use crate::pipeline::{Reader, Request};
+use crate::range::Range;
 use crate::source::{Constraint, FetchRequest, Sink};
 
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     /// With a constraint on exactly these columns, which are sorted, what is pinned is left to the filter: few rows
     /// meet it, so one index serves other queries too; or most have what is pinned, so that no index is worth while.
     pub unpinned: Option<Vec<usize>>,
+    /// What the filter leaves of the order, if the whole level is read.
+    pub range: Option<Range>,
     /// Columns that must not change in an edit: it is split into removal and addition then.
     pub split: Vec<usize>,
     pub overlay: RefCell<Overlay>,
@@ -61,7 +64,10 @@ impl Connection {
             constraint: &constraint,
             order: &self.order,
             reverse: request.reverse,
-            start: request.start,
+            start: match &self.range {
+                Some(range) if !request.reverse => range.start(request.start, &self.order),
+                _ => request.start,
+            },
             filter: Some(&self.filter),
         };
         if request.is_empty() {
@@ -72,6 +78,10 @@ impl Connection {
         let mut added = added.filter(|row| request.admits(row));
         let mut flow = ControlFlow::Continue(());
         reader.source().fetch(&request, &mut |row| {
+            let range = self.range.as_ref();
+            if range.is_some_and(|range| range.is_passed(row, &request)) {
+                return ControlFlow::Break(());
+            }
             if asked.pauses(reader, row) {
                 flow = ControlFlow::Break(());
                 return flow;

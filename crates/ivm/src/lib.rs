@@ -23,6 +23,7 @@ mod needs;
 mod pipeline;
 mod plan;
 mod push;
+mod range;
 mod rows;
 mod skip;
 mod source;

@@ -174,3 +174,26 @@ fn indexes_are_made_in_slices() {
         );
     }
 }
+
+/// Bounds of the first ordered column are where a read begins and stops: what is outside is not visited.
+#[test]
+fn a_read_begins_and_stops_at_the_bounds_of_its_order() {
+    let read = |op: &str, bound: usize, direction: &str, rest: &str| {
+        hydration(&format!(
+            r#"{{"table":"a","where":{{"type":"simple","left":{{"type":"column","name":"id"}},"op":"{op}",
+                "right":{{"type":"literal","value":{bound}}}}},"orderBy":[["id","{direction}"]]{rest}}}"#
+        ))
+    };
+    assert_eq!(read(">=", ISSUES - 100, "asc", ""), (10, 100));
+    // The row at the bound is visited as well.
+    assert_eq!(read("<", 100, "asc", ""), (11, 100));
+    // Descending, the index is made first.
+    let made = ISSUES / 10;
+    assert_eq!(read("<=", 100, "desc", ""), (made + 10, 101));
+    assert_eq!(read(">", ISSUES - 101, "desc", ""), (made + 10, 100));
+    assert_eq!(read(">", 10, "asc", r#","limit":20"#).1, 20);
+    let start = r#","start":{"row":{"id":950},"exclusive":true}"#;
+    assert_eq!(read(">=", ISSUES - 100, "asc", start), (5, 49));
+    let start = r#","start":{"row":{"id":5},"exclusive":true}"#;
+    assert_eq!(read(">=", ISSUES - 100, "asc", start), (10, 100));
+}

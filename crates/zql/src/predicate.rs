@@ -174,12 +174,8 @@ impl Predicate {
     /// The columns that the condition pins to one value that is not NULL: equalities that stand alone or in the
     /// outermost `and`. At most one per column; a row still has to match the whole condition.
     pub fn equalities(&self) -> Vec<(usize, Value)> {
-        let parts = match &self.0 {
-            Node::And(parts) => parts.as_slice(),
-            single => std::slice::from_ref(single),
-        };
         let mut pinned: Vec<(usize, Value)> = Vec::new();
-        for part in parts {
+        for part in self.parts() {
             if let Node::Test {
                 column,
                 test: Test::Equal(value),
@@ -190,6 +186,31 @@ impl Predicate {
             }
         }
         pinned
+    }
+
+    /// Values that a column of every matching row is not less than, and not greater than, and never NULL: from
+    /// comparisons that stand alone or in the outermost `and`.
+    pub fn bounds(&self, of: usize) -> (Option<&Value>, Option<&Value>) {
+        let (mut least, mut greatest) = (None, None);
+        for part in self.parts() {
+            match part {
+                Node::Test { column, test } if *column == of => match test {
+                    Test::Greater(value) | Test::GreaterOrEqual(value) => least = Some(value),
+                    Test::Less(value) | Test::LessOrEqual(value) => greatest = Some(value),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        (least, greatest)
+    }
+
+    /// What must hold together.
+    fn parts(&self) -> &[Node] {
+        match &self.0 {
+            Node::And(parts) => parts,
+            single => std::slice::from_ref(single),
+        }
     }
 }
 
