@@ -22,7 +22,7 @@ use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
 use crate::http::{self, HttpContext};
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
-use crate::queries::{PoolHandle, PreparedQuery, WorkerError};
+use crate::queries::{PoolError, PoolHandle, PreparedQuery};
 use crate::replica::Replica;
 use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
 use crate::upstream::{Started, State, Status, Upstream, UpstreamError, embedded, postgres};
@@ -64,7 +64,7 @@ pub enum ServerError {
     Cvr(#[from] CvrError),
     /// The query pool.
     #[error(transparent)]
-    Pool(#[from] WorkerError),
+    Pool(#[from] PoolError),
     /// The permissions file.
     #[error("{}: {reason}", path.display())]
     Permissions {
@@ -145,7 +145,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
             tracing::error!(%error, "everything is closed until the permissions can be read");
         }
     });
-    let pool = PoolHandle::start(&replica, cvr.clone(), on_permissions)?;
+    let pool = PoolHandle::start(&replica, cvr.clone(), on_permissions, config.pool)?;
 
     let client = reqwest::Client::builder().build()?;
     let endpoints = AppEndpoints::new(&config, app.clone(), policy.clone(), client.clone());

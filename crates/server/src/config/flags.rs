@@ -146,6 +146,21 @@ pub struct Flags {
     /// Bytes that may wait for a slow connection [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     max_buffered_bytes: Option<String>,
+    /// Threads that keep queries current [default: one per processor]
+    #[arg(long, value_name = "N")]
+    query_threads: Option<String>,
+    /// Rows that one query may have, over all of its levels [default: 2000000]
+    #[arg(long, value_name = "N")]
+    query_max_rows: Option<String>,
+    /// Memory that the rows of one query may take, about [default: 1073741824]
+    #[arg(long, value_name = "BYTES")]
+    query_max_bytes: Option<String>,
+    /// Time of a thread that the first reading of a query may take [default: 60000]
+    #[arg(long, value_name = "MS")]
+    query_hydration_limit_ms: Option<String>,
+    /// Time that changes may take in one query; beyond, it is read anew while others go on [default: 1000]
+    #[arg(long, value_name = "MS")]
+    query_advance_limit_ms: Option<String>,
     /// Log filter: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
@@ -229,6 +244,11 @@ impl Flags {
                 &self.websocket_max_payload_bytes,
             ),
             ("max-buffered-bytes", &self.max_buffered_bytes),
+            ("query-threads", &self.query_threads),
+            ("query-max-rows", &self.query_max_rows),
+            ("query-max-bytes", &self.query_max_bytes),
+            ("query-hydration-limit-ms", &self.query_hydration_limit_ms),
+            ("query-advance-limit-ms", &self.query_advance_limit_ms),
             ("log-level", &self.log_level),
             ("log-format", &self.log_format),
         ];

@@ -8,6 +8,9 @@ mod flags;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::queries::{MAX_THREADS, PoolSettings, QueryLimits};
 
 pub use flags::{Command, Flags};
 
@@ -134,11 +137,13 @@ pub struct Config {
     /// Whether CRUD mutations are accepted.
     pub enable_crud: bool,
     /// Mutations that a client group may send within a time.
-    pub mutation_limit: Option<(usize, std::time::Duration)>,
+    pub mutation_limit: Option<(usize, Duration)>,
     /// Largest message accepted from a client.
     pub max_payload_bytes: usize,
     /// Bytes that may wait for one slow connection before it lags.
     pub max_buffered_bytes: usize,
+    /// Threads of the query pool, and the bounds of one query.
+    pub pool: PoolSettings,
     /// `tracing` filter.
     pub log_level: String,
     /// Form of the log lines.
@@ -185,6 +190,7 @@ pub fn resolve(
 
 /// Settings whose name in zero-cache is not simply the same words.
 const OLDER_NAMES: &[(&str, &[&str])] = &[
+    ("query-threads", &["ZERO_NUM_SYNC_WORKERS"]),
     ("mutate-url", &["ZERO_PUSH_URL"]),
     ("mutate-api-key", &["ZERO_PUSH_API_KEY"]),
     ("mutate-forward-cookies", &["ZERO_PUSH_FORWARD_COOKIES"]),
@@ -197,7 +203,18 @@ const OLDER_NAMES: &[(&str, &[&str])] = &[
 ];
 
 /// Settings that have no counterpart in zero-cache.
-const OURS_ONLY: &[&str] = &["config", "dev", "permissions", "host", "max-buffered-bytes"];
+const OURS_ONLY: &[&str] = &[
+    "config",
+    "dev",
+    "permissions",
+    "host",
+    "max-buffered-bytes",
+    "query-threads",
+    "query-max-rows",
+    "query-max-bytes",
+    "query-hydration-limit-ms",
+    "query-advance-limit-ms",
+];
 
 struct Lookup<'a> {
     flags: BTreeMap<&'static str, String>,
@@ -317,6 +334,7 @@ impl Lookup<'_> {
                 "a number of bytes",
             ),
             max_buffered_bytes: self.parsed("max-buffered-bytes", 1 << 20, "a number of bytes"),
+            pool: self.pool(),
             log_level: self.text("log-level").unwrap_or_else(|| "info".into()),
             log_format: self.log_format(),
             upstream: upstream?,
@@ -324,11 +342,33 @@ impl Lookup<'_> {
         Some(config)
     }
 
-    fn mutation_limit(&mut self) -> Option<(usize, std::time::Duration)> {
+    fn mutation_limit(&mut self) -> Option<(usize, Duration)> {
         let window = self.parsed("per-user-mutation-limit-window-ms", 60_000, "milliseconds");
         self.text("per-user-mutation-limit-max")?;
         let max = self.parsed("per-user-mutation-limit-max", 0, "a number of mutations");
-        Some((max, std::time::Duration::from_millis(window)))
+        Some((max, Duration::from_millis(window)))
+    }
+
+    fn pool(&mut self) -> PoolSettings {
+        let PoolSettings { threads, limits } = PoolSettings::default();
+        let milliseconds = |time: Duration| time.as_millis() as u64;
+        let (hydration, advance) = (milliseconds(limits.hydration), milliseconds(limits.advance));
+        let threads = self.parsed("query-threads", threads, "a number of threads");
+        if !(1..=MAX_THREADS).contains(&threads) {
+            self.problems
+                .push(format!("query-threads: expected 1 to {MAX_THREADS}"));
+        }
+        let hydration = self.parsed("query-hydration-limit-ms", hydration, "milliseconds");
+        let advance = self.parsed("query-advance-limit-ms", advance, "milliseconds");
+        PoolSettings {
+            threads,
+            limits: QueryLimits {
+                rows: self.parsed("query-max-rows", limits.rows, "a number of rows"),
+                bytes: self.parsed("query-max-bytes", limits.bytes, "a number of bytes"),
+                hydration: Duration::from_millis(hydration),
+                advance: Duration::from_millis(advance),
+            },
+        }
     }
 
     fn upstream(&mut self) -> Option<UpstreamAddress> {

@@ -18,13 +18,40 @@ pub(super) struct RowKey {
 /// Sums of what a pipeline has given out.
 pub(super) type Deltas = BTreeMap<RowKey, Delta<Row>>;
 
-/// Counts what a pipeline gives out.
-pub(super) struct Counter<'a> {
-    pub(super) schema: &'a Schema,
-    pub(super) deltas: &'a mut Deltas,
+/// Memory that a row takes beside its bytes and those of its key, about.
+const ROW_COST: usize = 160;
+
+/// Memory that a row takes while it is counted.
+pub(super) fn cost(key: &RowKey, row: &Row) -> usize {
+    ROW_COST + key.key.0.bytes().len() + row.bytes().len()
 }
 
-impl Counter<'_> {
+/// Counts what a pipeline gives out.
+pub(super) struct Counter<'a> {
+    schema: &'a Schema,
+    deltas: &'a mut Deltas,
+    bytes: usize,
+}
+
+impl<'a> Counter<'a> {
+    pub(super) fn new(schema: &'a Schema, deltas: &'a mut Deltas) -> Self {
+        Counter {
+            schema,
+            deltas,
+            bytes: 0,
+        }
+    }
+
+    /// Rows that were counted so far, in all.
+    pub(super) fn rows(&self) -> usize {
+        self.deltas.len()
+    }
+
+    /// Memory that rows take which came in through this counter, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Counts a node that is there, with all its children.
     pub(super) fn enter(&mut self, reader: Reader<'_>, node: &Node) -> Result<(), SourceError> {
         reader.rows_of_node(node, &mut |table, delta| self.take(table, delta))
@@ -46,10 +73,11 @@ impl Counter<'_> {
             table,
             key: self.schema[table].key_of(row),
         };
+        let bytes = cost(&key, row);
         let delta = self.deltas.entry(key).or_default();
         delta.count += by;
-        if by > 0 {
-            delta.row = Some(row.clone());
+        if by > 0 && delta.row.replace(row.clone()).is_none() {
+            self.bytes += bytes;
         }
     }
 }

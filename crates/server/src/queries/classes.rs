@@ -17,31 +17,48 @@ use crate::replica::Advance;
 
 /// A set of instances.
 pub(super) type Class = Arc<BTreeSet<InstanceId>>;
-type Steps = BTreeMap<InstanceId, Vec<(RowKey, Step)>>;
+/// What a point did to the rows of instances.
+pub(super) type Steps = BTreeMap<InstanceId, Vec<(RowKey, Step)>>;
 
-struct Group {
-    events: UnboundedSender<PoolEvent>,
-    class: Class,
-}
+/// The groups of a class.
+type Hearers = BTreeMap<Arc<str>, UnboundedSender<PoolEvent>>;
 
-/// All groups that the worker serves.
+/// All groups that are served.
 #[derive(Default)]
 pub(super) struct Groups {
-    groups: BTreeMap<Arc<str>, Group>,
-    classes: BTreeMap<Class, BTreeSet<Arc<str>>>,
+    groups: BTreeMap<Arc<str>, Class>,
+    classes: BTreeMap<Class, Hearers>,
     by_instance: BTreeMap<InstanceId, BTreeSet<Class>>,
+    /// Classes that hear of no points since one: an instance of theirs is read anew.
+    held: BTreeMap<Class, StateVersion>,
 }
 
-/// Events that wait for their point to be durable.
-pub(super) type Events = Vec<(Arc<str>, PoolEvent)>;
+/// What a point means to groups, until it is durable.
+#[derive(Default)]
+pub(super) struct Events {
+    version: StateVersion,
+    rows: Vec<(Class, Arc<PokeBody>)>,
+    own: BTreeMap<Arc<str>, Own>,
+}
+
+/// What concerns one group alone.
+#[derive(Default)]
+struct Own {
+    lmids: Vec<(String, u64)>,
+    results: Vec<(String, u64, Option<String>)>,
+}
+
+impl Events {
+    /// Whether the point means nothing to anyone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.own.is_empty()
+    }
+}
 
 impl Groups {
     /// The instances of a group.
     pub(super) fn class(&self, group: &str) -> Class {
-        self.groups
-            .get(group)
-            .map(|g| g.class.clone())
-            .unwrap_or_default()
+        self.groups.get(group).cloned().unwrap_or_default()
     }
 
     /// Puts a group into a class; returns the instances that it takes up and those that it lets go.
@@ -54,42 +71,76 @@ impl Groups {
         let before: BTreeSet<InstanceId> = self.remove(group).into_iter().collect();
         let taken = class.difference(&before).copied().collect();
         let left = before.difference(&class).copied().collect();
-        let class: Class = Arc::new(class);
+        let class: Class = match self.classes.get_key_value(&class) {
+            Some((known, _)) => known.clone(),
+            None => Arc::new(class),
+        };
         for id in class.iter() {
-            self.by_instance
-                .entry(*id)
-                .or_default()
-                .insert(class.clone());
+            let classes = self.by_instance.entry(*id).or_default();
+            classes.insert(class.clone());
         }
-        self.classes
-            .entry(class.clone())
-            .or_default()
-            .insert(group.clone());
-        self.groups.insert(group.clone(), Group { events, class });
+        let hearers = self.classes.entry(class.clone()).or_default();
+        hearers.insert(group.clone(), events);
+        self.groups.insert(group.clone(), class);
         (taken, left)
     }
 
     /// Takes a group out; returns its instances.
     pub(super) fn remove(&mut self, group: &Arc<str>) -> Vec<InstanceId> {
-        let Some(Group { class, .. }) = self.groups.remove(group) else {
+        let Some(class) = self.groups.remove(group) else {
             return Vec::new();
         };
-        if let Some(members) = self.classes.get_mut(&class) {
-            members.remove(group);
-            if members.is_empty() {
-                self.classes.remove(&class);
-                for id in class.iter() {
-                    let Some(classes) = self.by_instance.get_mut(id) else {
-                        continue;
-                    };
-                    classes.remove(&class);
-                    if classes.is_empty() {
-                        self.by_instance.remove(id);
-                    }
-                }
+        if let Some(hearers) = self.classes.get_mut(&class) {
+            hearers.remove(group);
+            if hearers.is_empty() {
+                self.remove_class(&class);
             }
         }
         class.iter().copied().collect()
+    }
+
+    fn remove_class(&mut self, class: &Class) {
+        self.classes.remove(class);
+        self.held.remove(class);
+        for id in class.iter() {
+            let Some(classes) = self.by_instance.get_mut(id) else {
+                continue;
+            };
+            classes.remove(class);
+            if classes.is_empty() {
+                self.by_instance.remove(id);
+            }
+        }
+    }
+
+    /// Groups that have an instance hear nothing from here on.
+    pub(super) fn hold(&mut self, id: InstanceId, since: StateVersion) {
+        for class in self.by_instance.get(&id).into_iter().flatten() {
+            self.held.entry(class.clone()).or_insert(since);
+        }
+    }
+
+    /// Where a group stands that hears nothing.
+    pub(super) fn held_since(&self, group: &str) -> Option<StateVersion> {
+        self.held.get(self.groups.get(group)?).copied()
+    }
+
+    /// Classes that hear nothing, and since when.
+    pub(super) fn held(&self) -> Vec<(Class, StateVersion)> {
+        let held = self.held.iter();
+        held.map(|(class, since)| (class.clone(), *since)).collect()
+    }
+
+    /// Lets a class hear of points again; returns its groups.
+    pub(super) fn release(&mut self, class: &Class) -> Vec<Arc<str>> {
+        self.held.remove(class);
+        let hearers = self.classes.get(class).into_iter();
+        hearers.flat_map(|h| h.keys().cloned()).collect()
+    }
+
+    fn hears(&self, group: &str) -> Option<&Arc<str>> {
+        let (group, class) = self.groups.get_key_value(group)?;
+        (!self.held.contains_key(class)).then_some(group)
     }
 
     /// What a point means to each group.
@@ -100,112 +151,166 @@ impl Groups {
         instances: &BTreeMap<InstanceId, Instance>,
         schema: &Schema,
     ) -> Events {
-        let mut points: BTreeMap<&Arc<str>, PointEvent> = BTreeMap::new();
-        let blank = || PointEvent {
+        let mut events = Events {
             version: advance.to,
-            rows: None,
-            lmids: Vec::new(),
-            results: Vec::new(),
+            ..Events::default()
         };
         let touched: BTreeSet<&Class> = steps
             .keys()
             .filter_map(|id| self.by_instance.get(id))
             .flatten()
             .collect();
+        let mut bodies = Bodies::default();
         for class in touched {
-            let Some(rows) = changes_of(class, advance.to, steps, instances, schema).map(Arc::new)
-            else {
+            if self.held.contains_key(class) {
                 continue;
-            };
-            for group in self.classes.get(class).into_iter().flatten() {
-                points.entry(group).or_insert_with(blank).rows = Some(rows.clone());
+            }
+            let changes = Changes::of(class, advance.to, steps, instances);
+            if let Some(body) = bodies.get(changes, advance.to, schema) {
+                events.rows.push((class.clone(), body));
             }
         }
         for lmid in &advance.lmids {
-            if let Some((group, _)) = self.groups.get_key_value(lmid.group.as_str()) {
-                points
-                    .entry(group)
-                    .or_insert_with(blank)
-                    .lmids
-                    .push((lmid.client.clone(), lmid.lmid));
+            if let Some(group) = self.hears(&lmid.group) {
+                let own = events.own.entry(group.clone()).or_default();
+                own.lmids.push((lmid.client.clone(), lmid.lmid));
             }
         }
         for result in &advance.results {
-            if let Some((group, _)) = self.groups.get_key_value(result.group.as_str()) {
+            if let Some(group) = self.hears(&result.group) {
                 let change = (result.client.clone(), result.id, result.result.clone());
-                points
-                    .entry(group)
-                    .or_insert_with(blank)
-                    .results
-                    .push(change);
+                let own = events.own.entry(group.clone()).or_default();
+                own.results.push(change);
             }
         }
-        points
-            .into_iter()
-            .map(|(group, point)| (group.clone(), PoolEvent::Point(point)))
-            .collect()
+        events
     }
 
-    /// Sends events out.
-    pub(super) fn tell(&self, events: Events) {
-        for (group, event) in events {
-            if let Some(group) = self.groups.get(&group) {
+    /// Sends out what a point means.
+    pub(super) fn tell(&self, mut events: Events) {
+        let version = events.version;
+        let event = |rows, own: Own| {
+            PoolEvent::Point(PointEvent {
+                version,
+                rows,
+                lmids: own.lmids,
+                results: own.results,
+            })
+        };
+        for (class, rows) in &events.rows {
+            let Some(hearers) = self.classes.get(class) else {
+                continue;
+            };
+            for (group, hearer) in hearers {
+                let own = match events.own.is_empty() {
+                    true => None,
+                    false => events.own.remove(group),
+                };
                 // A group that has ended says so itself.
-                let _ = group.events.send(event);
+                let _ = hearer.send(event(Some(rows.clone()), own.unwrap_or_default()));
             }
+        }
+        for (group, own) in events.own {
+            self.tell_one(&group, event(None, own));
+        }
+    }
+
+    /// Sends an event to one group.
+    pub(super) fn tell_one(&self, group: &str, event: PoolEvent) {
+        let class = self.groups.get(group).and_then(|c| self.classes.get(c));
+        if let Some(hearer) = class.and_then(|hearers| hearers.get(group)) {
+            // A group that has ended says so itself.
+            let _ = hearer.send(event);
         }
     }
 
     /// Sends an event to every group.
     pub(super) fn tell_all(&self, event: impl Fn() -> PoolEvent) {
-        for group in self.groups.values() {
+        for hearer in self.classes.values().flat_map(BTreeMap::values) {
             // A group that has ended says so itself.
-            let _ = group.events.send(event());
+            let _ = hearer.send(event());
         }
     }
 
     /// Tells the groups that have an instance that it cannot be served any more.
     pub(super) fn tell_failed(&self, id: InstanceId, message: &str) {
         for class in self.by_instance.get(&id).into_iter().flatten() {
-            for group in self.classes.get(class).into_iter().flatten() {
-                let event = PoolEvent::Broken {
+            for hearer in self
+                .classes
+                .get(class)
+                .into_iter()
+                .flat_map(BTreeMap::values)
+            {
+                // A group that has ended says so itself.
+                let _ = hearer.send(PoolEvent::Broken {
                     instance: id,
                     message: message.to_owned(),
-                };
-                self.tell(vec![(group.clone(), event)]);
+                });
             }
         }
     }
 }
 
-/// The row changes of a point for groups with just these instances.
-fn changes_of(
-    class: &Class,
-    point: StateVersion,
-    steps: &Steps,
-    instances: &BTreeMap<InstanceId, Instance>,
-    schema: &Schema,
-) -> Option<PokeBody> {
-    let mut puts: BTreeMap<&RowKey, &Row> = BTreeMap::new();
-    let mut dels: BTreeSet<&RowKey> = BTreeSet::new();
-    let stepped = class.iter().filter_map(|id| steps.get(id)).flatten();
-    for (key, _) in stepped {
-        let mut present = class
-            .iter()
-            .filter_map(|id| instances.get(id)?.members.get(key))
-            .peekable();
-        match present.peek() {
-            None => {
-                dels.insert(key);
-            }
-            Some(live) => {
-                let row = &live.row;
-                // Whoever had it all along and saw no change knows that the clients have just this.
-                if !present.any(|live| live.entered < point && live.changed < point) {
-                    puts.insert(key, row);
+/// The row changes of a point for groups with just the same instances.
+#[derive(Default)]
+struct Changes<'a> {
+    puts: BTreeMap<&'a RowKey, &'a Row>,
+    dels: BTreeSet<&'a RowKey>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(
+        class: &Class,
+        point: StateVersion,
+        steps: &'a Steps,
+        instances: &'a BTreeMap<InstanceId, Instance>,
+    ) -> Self {
+        let mut changes = Changes::default();
+        let stepped = class.iter().filter_map(|id| steps.get(id)).flatten();
+        for (key, _) in stepped {
+            let mut present = class
+                .iter()
+                .filter_map(|id| instances.get(id)?.members.get(key))
+                .peekable();
+            match present.peek() {
+                None => {
+                    changes.dels.insert(key);
+                }
+                Some(live) => {
+                    let row = &live.row;
+                    // Whoever had it all along and saw no change knows that the clients have just this.
+                    if !present.any(|live| live.entered < point && live.changed < point) {
+                        changes.puts.insert(key, row);
+                    }
                 }
             }
         }
+        changes
     }
-    encode(schema, point, dels, puts)
+}
+
+/// Texts of a point by what they say: classes that differ in queries without changes share them. A row has the same
+/// contents in all of its queries, so keys say enough.
+#[derive(Default)]
+struct Bodies<'a> {
+    known: BTreeMap<Said<'a>, Option<Arc<PokeBody>>>,
+}
+
+/// Keys of the rows that are put, and of those that are taken away.
+type Said<'a> = (Vec<&'a RowKey>, Vec<&'a RowKey>);
+
+impl<'a> Bodies<'a> {
+    fn get(
+        &mut self,
+        changes: Changes<'a>,
+        point: StateVersion,
+        schema: &Schema,
+    ) -> Option<Arc<PokeBody>> {
+        let Changes { puts, dels } = changes;
+        let put = puts.keys().copied().collect();
+        let deleted = dels.iter().copied().collect();
+        let body = self.known.entry((put, deleted));
+        body.or_insert_with(|| encode(schema, point, dels, puts).map(Arc::new))
+            .clone()
+    }
 }

@@ -1,30 +1,23 @@
-//! One pipeline with its members: hydrated in slices, then moved from point to point.
+//! A query that is served: its members with their labels, and where its pipeline is.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landfall_ivm::{Choice, Pipeline, Source, SourceChange, SourceError};
-use landfall_zql::{Key, Row, Schema, TableId};
+use landfall_ivm::{SourceChange, SourceError};
+use landfall_zql::{Key, Row, Schema};
 
-use super::accounting::{Counter, Deltas, RowKey};
+use super::accounting::{Deltas, RowKey};
 use super::encode::fingerprint;
-use super::members::{ColdMembers, Departed, Live, Members, Step};
+use super::members::{AccountingError, ColdMembers, Departed, Live, Members, Step};
+use super::messages::{Hydrated, Ticket};
 use super::prepare::PreparedQuery;
-use super::rewound::Rewound;
 use crate::cvr::{InstanceId, StateVersion, StoredInstance, StoredMember};
-use crate::replica::{Advance, RowChange};
+use crate::replica::{ReplicaError, RowChange};
 
-/// How long a slice of a hydration may take.
-const SLICE: Duration = Duration::from_millis(8);
-/// Rows that a query may have.
-const MAX_ROWS: usize = 2_000_000;
-/// Changes that may wait for a hydration before it starts anew.
-const MAX_PENDING: usize = 20_000;
-/// How often a hydration may start anew for that reason.
-const MAX_RESTARTS: u32 = 8;
+/// Stretches of unrecorded states that are told apart.
+const MAX_GAPS: usize = 32;
 
 /// Members of an instance over the replica's rows.
 pub(super) type InstanceMembers = Members<RowKey, Row>;
@@ -33,43 +26,39 @@ pub(super) type InstanceMembers = Members<RowKey, Row>;
 pub(super) struct Instance {
     pub(super) id: InstanceId,
     pub(super) query: Arc<PreparedQuery>,
-    pub(super) pipeline: Pipeline,
-    pub(super) hydration: Option<Hydration>,
     pub(super) members: InstanceMembers,
+    /// Whether there are members: from the end of the first hydration on.
+    pub(super) is_settled: bool,
+    pub(super) state: State,
+    /// Names the present pipeline.
+    pub(super) ticket: Ticket,
     /// What is stored of an earlier life; taken in when the hydration ends.
     pub(super) stored: Option<StoredInstance>,
-    /// States that nobody recorded: after the end of the earlier life, before this one.
-    pub(super) gap: Option<(StateVersion, StateVersion)>,
+    /// States that nobody recorded: after the end of the earlier life and before this one, and while it was read anew.
+    gaps: Vec<(StateVersion, StateVersion)>,
+    /// Its members are still those of this version, since it is read anew.
+    pub(super) behind_since: Option<StateVersion>,
     /// Groups that use it.
     pub(super) users: usize,
     pub(super) idle_since: Option<Instant>,
-    /// The pipeline's state is not to be trusted any more.
-    pub(super) broken: bool,
+    /// The version of its members when their memory was added up.
+    pub(super) weighed_at: StateVersion,
+    /// How often in a row its pipeline could not be taken over.
+    pub(super) refusals: u32,
     /// Why it cannot be served; it goes when nobody holds it any more.
     pub(super) failed: Option<String>,
 }
 
-/// A hydration under way.
-#[derive(Default)]
-pub(super) struct Hydration {
-    counted: Deltas,
-    last: Option<Row>,
-    /// Advances since it began, not pushed yet.
-    pending: Vec<Arc<Advance>>,
-    waiting: usize,
-    /// The pipeline has seen rows of an abandoned hydration and is to be built anew.
-    stale: bool,
-    /// How often it was overtaken by changes and began anew.
-    restarts: u32,
-}
-
-/// How a slice of a hydration ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Slice {
-    /// More is to be read.
-    More,
-    /// All is read, and brought to the reader's version.
-    Done,
+/// Where the pipeline of an instance is.
+pub(super) enum State {
+    /// It is being read, for the first time or anew.
+    Hydrating,
+    /// It is read, up to a version that has not been published yet.
+    Read(Box<Hydrated>),
+    /// A worker takes it over; what it had before.
+    Adopting(Deltas),
+    /// It is current.
+    Alive,
 }
 
 /// Why an instance cannot be served.
@@ -77,120 +66,80 @@ pub(super) enum Slice {
 pub(super) enum InstanceError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("the query has more than {MAX_ROWS} rows")]
-    TooLarge,
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    #[error("the query has more than {0} rows")]
+    TooManyRows(usize),
+    #[error("the rows of the query take more than {0} bytes")]
+    TooMuchMemory(usize),
+    #[error("the query takes longer than {0:?}")]
+    TooSlow(Duration),
     #[error("the database changes faster than the query can be read")]
     Overrun,
     #[error(transparent)]
-    Accounting(#[from] super::members::AccountingError),
+    Accounting(#[from] AccountingError),
     #[error("the query met a fault of the server")]
     Fault,
 }
 
 impl Instance {
-    pub(super) fn new(id: InstanceId, query: Arc<PreparedQuery>, pipeline: Pipeline) -> Self {
+    pub(super) fn new(ticket: Ticket, query: Arc<PreparedQuery>) -> Self {
         Instance {
-            id,
+            id: ticket.instance,
             query,
-            pipeline,
-            hydration: Some(Hydration::default()),
             members: Members::default(),
+            is_settled: false,
+            state: State::Hydrating,
+            ticket,
             stored: None,
-            gap: None,
+            gaps: Vec::new(),
+            behind_since: None,
             users: 0,
             idle_since: None,
-            broken: false,
+            weighed_at: 0,
+            refusals: 0,
             failed: None,
         }
     }
 
+    /// Whether its members are those of the published version.
     pub(super) fn is_alive(&self) -> bool {
-        self.hydration.is_none()
+        matches!(self.state, State::Alive)
     }
 
-    /// Changes of a table that the pipeline reads are not known one by one.
-    pub(super) fn restart_hydration(&mut self) {
-        match &mut self.hydration {
-            Some(hydration) => {
-                *hydration = Hydration {
-                    stale: true,
-                    ..Hydration::default()
-                }
+    /// The pipeline is read: the first time, or anew. Returns what is to be stored, and what changed for those who
+    /// have had its rows all along.
+    pub(super) fn take_in(
+        &mut self,
+        point: StateVersion,
+        counted: Deltas,
+        load: impl FnOnce() -> Result<Vec<StoredMember>, InstanceError>,
+        schema: &Schema,
+    ) -> Result<Vec<RowKey>, InstanceError> {
+        self.refusals = 0;
+        let changed = if self.is_settled {
+            let steps = self.settle_again(point, counted)?;
+            if let Some(since) = self.behind_since.take() {
+                self.note_gap(since, point);
             }
-            None => self.broken = true,
-        }
-    }
-
-    /// Tables were changed that the pipeline may read: it is built for the schema as it is now.
-    pub(super) fn adapt(&mut self, newest: &dyn Source) -> Result<(), InstanceError> {
-        self.pipeline = build(&self.query, newest)?;
-        Ok(())
-    }
-
-    /// Changes of these tables, which the pipeline does not read, may have another shape than their rows now.
-    pub(super) fn forget_tables(&mut self, tables: &BTreeSet<TableId>) {
-        if let Some(hydration) = &mut self.hydration {
-            for advance in &mut hydration.pending {
-                *advance = without(advance, tables);
-            }
-        }
-    }
-
-    /// An advance happened while the instance is being hydrated.
-    pub(super) fn note(&mut self, advance: &Arc<Advance>) -> Result<(), InstanceError> {
-        let Some(hydration) = &mut self.hydration else {
-            return Ok(());
+            steps.into_iter().map(|(key, _)| key).collect()
+        } else {
+            self.settle(point, counted, load()?, schema)?
         };
-        hydration.waiting += advance.changes.len();
-        if hydration.waiting > MAX_PENDING {
-            let restarts = hydration.restarts + 1;
-            // Read from now on, nothing waits.
-            *hydration = Hydration {
-                stale: true,
-                restarts,
-                ..Hydration::default()
-            };
-            return match restarts {
-                ..=MAX_RESTARTS => Ok(()),
-                _ => Err(InstanceError::Overrun),
-            };
-        }
-        if !advance.changes.is_empty() {
-            hydration.pending.push(advance.clone());
-        }
-        Ok(())
+        self.state = State::Alive;
+        Ok(changed)
     }
 
-    /// Reads on for a while. `newest` shows all advances that were noted.
-    pub(super) fn hydrate(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
-        guarded(|| self.hydrate_slice(newest))
-    }
-
-    fn hydrate_slice(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
-        let Some(hydration) = &mut self.hydration else {
-            return Ok(Slice::Done);
-        };
-        let schema = newest.schema();
-        if std::mem::take(&mut hydration.stale) {
-            self.pipeline = build(&self.query, newest)?;
+    /// The difference between what was there and what a fresh reading gave, as one point.
+    fn settle_again(
+        &mut self,
+        point: StateVersion,
+        mut counted: Deltas,
+    ) -> Result<Vec<(RowKey, Step)>, InstanceError> {
+        for (key, live) in self.members.live() {
+            counted.entry(key.clone()).or_default().count -= live.count;
         }
-        let mut source = Rewound::new(newest, &hydration.pending);
-        if !read_slice(&self.pipeline, &source, hydration, schema)? {
-            return Ok(Slice::More);
-        }
-        for advance in std::mem::take(&mut hydration.pending) {
-            for change in &advance.changes {
-                push(
-                    &self.pipeline,
-                    &source,
-                    change,
-                    schema,
-                    &mut hydration.counted,
-                )?;
-                source.reveal(change);
-            }
-        }
-        Ok(Slice::Done)
+        Ok(self.members.step(point, counted)?)
     }
 
     /// Ends the hydration: members get labels, those of an earlier life where nothing changed. Returns what is to be
@@ -198,12 +147,10 @@ impl Instance {
     pub(super) fn settle(
         &mut self,
         point: StateVersion,
+        counted: Deltas,
         stored: Vec<StoredMember>,
         schema: &Schema,
     ) -> Result<Vec<RowKey>, InstanceError> {
-        let Some(hydration) = self.hydration.take() else {
-            return Ok(Vec::new());
-        };
         let mut earlier: BTreeMap<RowKey, StoredMember> = BTreeMap::new();
         for member in stored {
             // Members of tables that are gone cannot be named any more, and nobody has them under this schema.
@@ -213,11 +160,11 @@ impl Instance {
         }
         let mut changed = Vec::new();
         let mut members = Members::default();
-        for (key, delta) in hydration.counted {
+        for (key, delta) in counted {
             let (count, row) = match (delta.count, delta.row) {
                 (0, _) => continue,
                 (count, Some(row)) if count > 0 => (count, row),
-                _ => return Err(super::members::AccountingError.into()),
+                _ => return Err(AccountingError.into()),
             };
             let before = earlier.remove(&key).filter(|m| m.left.is_none());
             let same = before
@@ -257,41 +204,12 @@ impl Instance {
         }
         if let Some(stored) = &self.stored {
             members.restore_pruned(stored.pruned_below);
-            self.gap = Some((stored.durable, point));
+            let durable = stored.durable;
+            self.note_gap(durable, point);
         }
         self.members = members;
+        self.is_settled = true;
         Ok(changed)
-    }
-
-    /// Pushes one change; the source still shows the state before it.
-    pub(super) fn push(
-        &mut self,
-        source: &dyn Source,
-        change: &RowChange,
-        deltas: &mut Deltas,
-    ) -> Result<(), InstanceError> {
-        guarded(|| push(&self.pipeline, source, change, source.schema(), deltas))
-    }
-
-    /// Reads everything anew with a fresh pipeline, as one point.
-    pub(super) fn rebuild(
-        &mut self,
-        newest: &dyn Source,
-        point: StateVersion,
-    ) -> Result<Vec<(RowKey, Step)>, InstanceError> {
-        let schema = newest.schema();
-        self.pipeline = build(&self.query, newest)?;
-        let mut hydration = Hydration::default();
-        guarded(|| {
-            while !read_slice(&self.pipeline, newest, &mut hydration, schema)? {}
-            Ok(())
-        })?;
-        let mut deltas = hydration.counted;
-        for (key, live) in self.members.live() {
-            deltas.entry(key.clone()).or_default().count -= live.count;
-        }
-        self.broken = false;
-        Ok(self.members.step(point, deltas)?)
     }
 
     /// Whether a client that has this instance's rows of a state can be brought up from there.
@@ -301,9 +219,18 @@ impl Instance {
 
     /// Whether the labels of its rows say what happened since then: a state that nobody watched is not among them.
     pub(super) fn vouches_for(&self, since: StateVersion) -> bool {
-        !self
-            .gap
-            .is_some_and(|(from, to)| from < since && since < to)
+        let is_in = |(from, to): &(StateVersion, StateVersion)| *from < since && since < *to;
+        !self.gaps.iter().any(is_in)
+    }
+
+    /// States between these were not watched.
+    fn note_gap(&mut self, from: StateVersion, to: StateVersion) {
+        self.gaps.push((from, to));
+        if self.gaps.len() > MAX_GAPS {
+            // What lies between two is given up with them.
+            let first = self.gaps.remove(0);
+            self.gaps[0].0 = first.0;
+        }
     }
 
     /// A member or a departure as it is stored.
@@ -330,25 +257,6 @@ impl Instance {
             fingerprint: 0,
         })
     }
-}
-
-/// An advance without the changes of some tables.
-pub(super) fn without(advance: &Arc<Advance>, tables: &BTreeSet<TableId>) -> Arc<Advance> {
-    if !advance.changes.iter().any(|c| tables.contains(&c.table)) {
-        return advance.clone();
-    }
-    let mut rest = Advance::clone(advance);
-    rest.changes.retain(|c| !tables.contains(&c.table));
-    Arc::new(rest)
-}
-
-fn build(query: &PreparedQuery, source: &dyn Source) -> Result<Pipeline, SourceError> {
-    Pipeline::plan(&query.ast, source.schema(), Choice::Estimated(source)).map_err(|e| {
-        SourceError {
-            message: e.to_string(),
-            source: None,
-        }
-    })
 }
 
 /// Members of an instance that no pipeline serves.
@@ -381,7 +289,9 @@ fn row_key(schema: &Schema, member: &StoredMember) -> Option<RowKey> {
 }
 
 /// Keeps a fault of the engine to the query that met it.
-fn guarded<T>(work: impl FnOnce() -> Result<T, InstanceError>) -> Result<T, InstanceError> {
+pub(super) fn guarded<T>(
+    work: impl FnOnce() -> Result<T, InstanceError>,
+) -> Result<T, InstanceError> {
     // Whatever the pipeline's state is after a fault, it is not used again: the instance is built anew or dropped.
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         metrics::counter!("landfall_query_faults_total").increment(1);
@@ -389,131 +299,11 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, InstanceError>) -> Result<T, Inst
     })
 }
 
-/// Reads one slice; true when it was the last one.
-fn read_slice(
-    pipeline: &Pipeline,
-    source: &dyn Source,
-    hydration: &mut Hydration,
-    schema: &Schema,
-) -> Result<bool, InstanceError> {
-    let begun = Instant::now();
-    let after = hydration.last.clone();
-    let mut last = None;
-    let mut counter = Counter {
-        schema,
-        deltas: &mut hydration.counted,
-    };
-    let mut finished = true;
-    let mut too_large = false;
-    pipeline.fetch(source, after.as_ref(), &mut |reader, node| {
-        counter.enter(reader, &node)?;
-        last = Some(node.row);
-        too_large = counter.deltas.len() > MAX_ROWS;
-        if too_large || begun.elapsed() > SLICE {
-            finished = false;
-            return Ok(ControlFlow::Break(()));
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    if last.is_some() {
-        hydration.last = last;
-    }
-    match too_large {
-        true => Err(InstanceError::TooLarge),
-        false => Ok(finished),
-    }
-}
-
-fn push(
-    pipeline: &Pipeline,
-    source: &dyn Source,
-    change: &RowChange,
-    schema: &Schema,
-    deltas: &mut Deltas,
-) -> Result<(), InstanceError> {
-    let change = SourceChange {
+/// A change of the replica as pipelines take it.
+pub(super) fn source_change(change: &RowChange) -> SourceChange {
+    SourceChange {
         table: change.table,
         old: change.before.clone(),
         new: change.after.clone(),
-    };
-    Ok(pipeline.push(source, &change, &mut Counter { schema, deltas })?)
-}
-
-/// Tables whose changes can reach a pipeline.
-pub(super) fn tables_of(pipeline: &Pipeline, schema: &Schema) -> Vec<TableId> {
-    schema
-        .iter()
-        .map(|(id, _)| id)
-        .filter(|id| pipeline.reads(*id))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::replica::Reset;
-    use landfall_ivm::MemorySource;
-    use landfall_zql::ValueRef;
-    use landfall_zql::ast::Ast;
-
-    const SCHEMA: &str = r#"{"tables": {"t": {"name": "t", "columns": {"id": {"type": "string"}}, "primaryKey": ["id"]}}}"#;
-
-    fn row(n: usize) -> Row {
-        Row::from_values([ValueRef::String(&format!("r{n:06}"))])
-    }
-
-    fn insert(rows: std::ops::Range<usize>) -> Arc<Advance> {
-        let changes = rows.map(|n| RowChange {
-            table: TableId(0),
-            before: None,
-            after: Some(row(n)),
-        });
-        Arc::new(Advance {
-            from: 1,
-            to: 2,
-            changes: changes.collect(),
-            lmids: Vec::new(),
-            results: Vec::new(),
-            reset: Reset::None,
-            permissions_changed: false,
-        })
-    }
-
-    /// A bulk insert while a query was first read made the query fail.
-    #[test]
-    fn a_hydration_that_is_overtaken_begins_anew() {
-        let schema = Arc::new(Schema::from_json(SCHEMA).expect("schema"));
-        let ast = Ast {
-            table: "t".into(),
-            ..Ast::default()
-        };
-        let pipeline = Pipeline::build(&ast, &schema).expect("builds");
-        let mut instance =
-            Instance::new(InstanceId(1), Arc::new(PreparedQuery::new(&ast)), pipeline);
-        let mut source = MemorySource::new(schema.clone());
-        let rows = MAX_PENDING + 1;
-        instance.note(&insert(0..rows)).expect("begins anew");
-        source.load(TableId(0), &(0..rows).map(row).collect::<Vec<_>>());
-        while instance.hydrate(&source).expect("reads") == Slice::More {}
-        instance.settle(2, Vec::new(), &schema).expect("settles");
-        assert_eq!(instance.members.len(), rows);
-        assert!(instance.members.live().all(|(_, live)| live.count == 1));
-    }
-
-    #[test]
-    fn a_hydration_that_is_always_overtaken_fails() {
-        let schema = Arc::new(Schema::from_json(SCHEMA).expect("schema"));
-        let ast = Ast {
-            table: "t".into(),
-            ..Ast::default()
-        };
-        let pipeline = Pipeline::build(&ast, &schema).expect("builds");
-        let mut instance =
-            Instance::new(InstanceId(1), Arc::new(PreparedQuery::new(&ast)), pipeline);
-        let flood = insert(0..MAX_PENDING + 1);
-        let failed = (0..=MAX_RESTARTS)
-            .map(|_| instance.note(&flood))
-            .find_map(Result::err);
-        assert!(matches!(failed, Some(InstanceError::Overrun)));
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use landfall_zql::Row;
 
 use super::accounting::RowKey;
+use super::coordinator::Coordinator;
 use super::encode::encode;
 use super::instance::{InstanceMembers, cold};
 use super::members::{ColdMembers, Labels, catch_up};
 use super::poke_body::PokeBody;
-use super::request::{CatchUpReply, CatchUpRequest, PoolEvent, SyncRequest, SyncedEvent};
-use super::worker::Worker;
+use super::request::{
+    CatchUpReply, CatchUpRequest, PointEvent, PoolEvent, SyncRequest, SyncedEvent,
+};
 use crate::cvr::{CvrError, InstanceId, PointWrite, StateVersion};
 use crate::replica::ReplicaError;
 
@@ -21,29 +23,38 @@ struct Had<'a> {
     cold: Vec<ColdMembers<RowKey>>,
 }
 
-impl Worker {
+impl Coordinator {
     /// Answers a sync at the present point. All of its queries are alive or failed.
     pub(super) fn join(
         &mut self,
         request: SyncRequest,
         queries: Vec<(String, Result<InstanceId, String>)>,
     ) {
-        let point = self.reader.version();
+        let point = self.point();
         let class: BTreeSet<InstanceId> = queries
             .iter()
             .filter_map(|(_, q)| q.as_ref().ok().copied())
             .collect();
-        let told = match self.told(&request) {
-            Ok(told) => told,
+        let told = self.told(&request).and_then(|told| {
+            let Some(since) = self.groups.held_since(&request.group) else {
+                return Ok((told, None));
+            };
+            let before = self.groups.class(&request.group);
+            let rows = self.rows_since(since, &before, &class);
+            let missed = self.missed(&request.group, since, rows.clone())?;
+            Ok((told, Some((rows, missed))))
+        });
+        let (told, missed) = match told {
+            // What it has is not recorded from where it stands.
+            Ok((_, Some((CatchUpReply::Afresh(_), _)))) => return self.refuse(&request),
+            Ok((told, missed)) => (told, missed.and_then(|(_, event)| event)),
             Err(error) => {
                 tracing::error!(%error, "a group cannot be joined");
-                // The group may have ended meanwhile.
-                let _ = request.events.send(PoolEvent::Restarted);
-                return self.forget(&request.group);
+                return self.refuse(&request);
             }
         };
-        let rows = request
-            .for_current
+        let is_held = self.groups.held_since(&request.group).is_some();
+        let rows = (request.for_current && !is_held)
             .then(|| self.difference(&request.group, &class))
             .flatten();
         let catch_ups = request
@@ -66,6 +77,10 @@ impl Worker {
             }
         }
         left.into_iter().for_each(|id| self.release(id));
+        if let Some(event) = missed {
+            // The group may have ended meanwhile; then it says so itself.
+            let _ = request.events.send(PoolEvent::Point(event));
+        }
         let (lmids, results) = told;
         let synced = SyncedEvent {
             version: point,
@@ -75,7 +90,7 @@ impl Worker {
             lmids,
             results,
         };
-        // The group may have ended meanwhile; then it says so itself.
+        // As above.
         let _ = request.events.send(PoolEvent::Synced(synced));
     }
 
@@ -100,13 +115,100 @@ impl Worker {
         }
     }
 
+    fn refuse(&mut self, request: &SyncRequest) {
+        // The group may have ended meanwhile.
+        let _ = request.events.send(PoolEvent::Restarted);
+        self.forget(&request.group);
+    }
+
+    /// Lets groups hear of points again whose queries are all current, beginning with what they have missed.
+    pub(super) fn release_held(&mut self) {
+        for (class, since) in self.groups.held() {
+            let is_served = |id: &InstanceId| {
+                let instance = self.instances.get(id);
+                instance.is_none_or(|i| i.is_alive() || i.failed.is_some())
+            };
+            if !class.iter().all(is_served) {
+                continue;
+            }
+            // No later event of this point may overtake a point that is not durable.
+            if !self.commit(&PointWrite {
+                point: self.point(),
+                ..PointWrite::default()
+            }) {
+                return;
+            }
+            let rows = self.rows_since(since, &class, &class);
+            for group in self.groups.release(&class) {
+                match self.missed(&group, since, rows.clone()) {
+                    Ok(Some(event)) => self.groups.tell_one(&group, PoolEvent::Point(event)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "a group cannot go on");
+                        self.end_group(&group);
+                    }
+                }
+                if matches!(rows, CatchUpReply::Afresh(_)) {
+                    self.end_group(&group);
+                }
+            }
+        }
+    }
+
+    /// What a group that stands at an earlier point has missed, unless that is nothing.
+    fn missed(
+        &self,
+        group: &str,
+        since: StateVersion,
+        rows: CatchUpReply,
+    ) -> Result<Option<PointEvent>, ReplicaError> {
+        let CatchUpReply::Rows(rows) = rows else {
+            return Ok(None);
+        };
+        let reader = &self.standing.reader;
+        let results = reader.results_since(group, Some(since))?.into_iter();
+        let event = PointEvent {
+            version: self.point(),
+            rows,
+            lmids: reader.lmids_since(group, Some(since))?,
+            results: results.map(|r| (r.client, r.id, r.result)).collect(),
+        };
+        let is_blank = event.rows.is_none() && event.lmids.is_empty() && event.results.is_empty();
+        Ok((!is_blank).then_some(event))
+    }
+
+    /// From the rows of a set of instances at an earlier point to those of another set at the present one.
+    fn rows_since(
+        &self,
+        since: StateVersion,
+        before: &BTreeSet<InstanceId>,
+        class: &BTreeSet<InstanceId>,
+    ) -> CatchUpReply {
+        let request = CatchUpRequest {
+            connection: 0,
+            since: Some(since),
+            had: before.iter().copied().collect(),
+            recorded: true,
+        };
+        self.catch_up(&request, class)
+    }
+
     #[expect(clippy::type_complexity, reason = "two maps, used once")]
     fn told(
         &self,
         request: &SyncRequest,
     ) -> Result<(BTreeMap<String, u64>, BTreeMap<(String, u64), String>), ReplicaError> {
-        let lmids = self.reader.lmids(&request.group)?.into_iter().collect();
-        let results = self.reader.results_since(&request.group, None)?.into_iter();
+        let lmids = self
+            .standing
+            .reader
+            .lmids(&request.group)?
+            .into_iter()
+            .collect();
+        let results = self
+            .standing
+            .reader
+            .results_since(&request.group, None)?
+            .into_iter();
         let present = results
             .filter_map(|r| Some(((r.client, r.id), r.result?)))
             .collect();
@@ -142,10 +244,20 @@ impl Worker {
             .map(|(key, _)| key)
             .filter(|key| !in_any(&new, key))
             .collect();
-        encode(&self.reader.schema().zql, self.reader.version(), dels, puts).map(Arc::new)
+        encode(&self.standing.reader.schema().zql, self.point(), dels, puts).map(Arc::new)
     }
 
     fn catch_up(&self, request: &CatchUpRequest, class: &BTreeSet<InstanceId>) -> CatchUpReply {
+        let make = || self.make_catch_up(request, class);
+        let mut replies = self.replies.borrow_mut();
+        replies.get(self.point(), request, class, make)
+    }
+
+    fn make_catch_up(
+        &self,
+        request: &CatchUpRequest,
+        class: &BTreeSet<InstanceId>,
+    ) -> CatchUpReply {
         let have = self.members(class);
         let afresh = || CatchUpReply::Afresh(self.rows(&catch_up(None, &[], &have, &[])));
         let Some(since) = request.since else {
@@ -179,7 +291,7 @@ impl Worker {
             cold: Vec::new(),
         };
         for id in &request.had {
-            match self.instances.get(id).filter(|i| i.is_alive()) {
+            match self.instances.get(id).filter(|i| i.is_settled) {
                 Some(instance) if instance.reaches_back_to(since) => {
                     had.alive.push(&instance.members)
                 }
@@ -188,7 +300,8 @@ impl Worker {
                     let stored = self.cvr.load_cold(*id).map_err(log).ok().flatten();
                     let (_, members) =
                         stored.filter(|(s, _)| s.durable >= since && s.pruned_below <= since)?;
-                    had.cold.push(cold(members, &self.reader.schema().zql));
+                    had.cold
+                        .push(cold(members, &self.standing.reader.schema().zql));
                 }
             }
         }
@@ -198,8 +311,8 @@ impl Worker {
     fn rows(&self, patch: &super::CatchUp<RowKey, Row>) -> Option<Arc<PokeBody>> {
         let puts = patch.puts.iter().map(|(key, row)| (key, row));
         encode(
-            &self.reader.schema().zql,
-            self.reader.version(),
+            &self.standing.reader.schema().zql,
+            self.point(),
             &patch.dels,
             puts,
         )

@@ -1,30 +1,39 @@
-//! The way to the pool: commands in, and the thread that runs them.
+//! The way to the pool: commands in, and the threads that run it.
 //!
-//! One worker for now. Everything that a group hears comes from its worker in order, so several workers need a
-//! coordinator of points, not another interface.
+//! One thread coordinates: everything that a group hears comes from it, in order. Others keep pipelines current, and
+//! others again read queries for the first time.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::coordinator::{Coordinator, PoolError};
+use super::crew::Crew;
+use super::hydrator::{Hydrator, Turn};
+use super::limits::PoolSettings;
+use super::messages::Report;
 use super::request::SyncRequest;
-use super::worker::{Worker, WorkerError};
+use super::worker::Worker;
 use crate::cvr::{CvrStore, StateVersion};
 use crate::replica::Replica;
 
-/// How often an idle worker looks round.
+/// How often an idle coordinator looks round.
 const ROUND: Duration = Duration::from_secs(1);
-
 /// How long to wait before a replica that cannot be read is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a thread waits for what will be there soon.
+const MOMENT: Duration = Duration::from_millis(5);
+/// Messages that are taken in before something is made of them.
+const BATCH: usize = 1_000;
 
-enum Command {
+pub(super) enum Mail {
     Sync(SyncRequest),
     Forget(Arc<str>),
+    Report(Report),
     Wake,
     Stop,
 }
@@ -52,7 +61,7 @@ pub(super) struct Gauges {
 /// A way to the pool. Clones share one pool.
 #[derive(Clone)]
 pub struct PoolHandle {
-    commands: Sender<Command>,
+    mail: Sender<Mail>,
     gauges: Arc<Gauges>,
 }
 
@@ -60,43 +69,49 @@ pub struct PoolHandle {
 pub type OnPermissions = Box<dyn Fn(Option<&str>) + Send>;
 
 impl PoolHandle {
-    /// Starts the pool's thread, and the task that wakes it when the replica has moved.
+    /// Starts the pool's threads, and the task that wakes them when the replica has moved.
     pub fn start(
         replica: &Replica,
         cvr: Arc<dyn CvrStore>,
         on_permissions: OnPermissions,
-    ) -> Result<Self, WorkerError> {
-        let (commands, receiver) = channel();
+        settings: PoolSettings,
+    ) -> Result<Self, PoolError> {
+        let (mail, received) = channel();
         let gauges = Arc::new(Gauges::default());
         let handle = PoolHandle {
-            commands,
+            mail: mail.clone(),
             gauges: gauges.clone(),
         };
-        let worker = Worker::new(replica, cvr, on_permissions, gauges.clone())?;
-        let spawned = std::thread::Builder::new()
-            .name("landfall-pool".to_owned())
-            .spawn(move || {
-                run(worker, &receiver, &gauges);
-                gauges.ended.send_replace(true);
-            });
-        spawned.map_err(WorkerError::Thread)?;
+        let crew = start_crew(replica, &mail, settings)?;
+        let coordinator = Coordinator::new(
+            replica,
+            cvr,
+            on_permissions,
+            gauges.clone(),
+            crew,
+            settings.limits,
+        )?;
+        spawn("landfall-pool", move || {
+            coordinate(coordinator, &received, &gauges);
+            gauges.ended.send_replace(true);
+        })?;
         tokio::spawn(wake(replica.clone(), handle.clone()));
         Ok(handle)
     }
 
     /// Asks for a sync; the answer comes over the request's channel.
     pub fn sync(&self, request: SyncRequest) {
-        self.send(Command::Sync(request));
+        self.send(Mail::Sync(request));
     }
 
     /// A group has ended.
     pub fn forget(&self, group: &Arc<str>) {
-        self.send(Command::Forget(group.clone()));
+        self.send(Mail::Forget(group.clone()));
     }
 
     /// Ends the pool; resolves when what it leaves behind is stored.
     pub async fn stop(&self) {
-        self.send(Command::Stop);
+        self.send(Mail::Stop);
         let mut ended = self.gauges.ended.subscribe();
         // An error says that the pool is gone, which is what is wanted.
         let _ = ended.wait_for(|ended| *ended).await;
@@ -107,7 +122,7 @@ impl PoolHandle {
         self.gauges.version.load(Ordering::Acquire)
     }
 
-    /// What the pool is at.
+    /// What the pool is at; rows as they were counted last.
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             version: self.version(),
@@ -116,68 +131,134 @@ impl PoolHandle {
         }
     }
 
-    fn send(&self, command: Command) {
-        if self.commands.send(command).is_err() {
+    fn send(&self, mail: Mail) {
+        if self.mail.send(mail).is_err() {
             tracing::error!("the query pool has ended");
         }
     }
 }
 
-/// Wakes the worker when the replica has moved; many moves may be one wake-up.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map(drop).map_err(PoolError::Thread)
+}
+
+/// Starts the threads that do the work. They end when the coordinator does.
+fn start_crew(
+    replica: &Replica,
+    mail: &Sender<Mail>,
+    settings: PoolSettings,
+) -> Result<Crew, PoolError> {
+    let PoolSettings { threads, limits } = settings;
+    let report = || {
+        let mail = mail.clone();
+        // Without a coordinator nobody needs to know.
+        Box::new(move |report| drop(mail.send(Mail::Report(report))))
+    };
+    let (mut hydrators, mut workers) = (Vec::new(), Vec::new());
+    for number in 0..threads.max(1) {
+        let (orders, received) = channel();
+        let mut worker = Worker::new(number, replica, received, report(), limits)?;
+        spawn("landfall-queries", move || {
+            run(&mut worker, Worker::turn, Worker::wait, Worker::recover)
+        })?;
+        workers.push(orders);
+    }
+    // A slice can take long where SQLite sorts a large table, so there are two at least.
+    for _ in 0..threads.div_ceil(2).max(2) {
+        let (orders, received) = channel();
+        let mut hydrator = Hydrator::new(replica, received, report(), limits)?;
+        spawn("landfall-hydrate", move || {
+            run(
+                &mut hydrator,
+                Hydrator::turn,
+                Hydrator::wait,
+                Hydrator::recover,
+            )
+        })?;
+        hydrators.push(orders);
+    }
+    Ok(Crew::new(hydrators, workers))
+}
+
+/// Wakes the coordinator when the replica has moved; many moves may be one wake-up.
 async fn wake(replica: Replica, pool: PoolHandle) {
     let mut moves = replica.subscribe();
     loop {
         if moves.next().await.is_err() {
             moves = replica.subscribe();
         }
-        let sent = pool.gauges.woken.swap(true, Ordering::AcqRel)
-            || pool.commands.send(Command::Wake).is_ok();
+        let sent =
+            pool.gauges.woken.swap(true, Ordering::AcqRel) || pool.mail.send(Mail::Wake).is_ok();
         if !sent {
             return;
         }
     }
 }
 
-fn run(mut worker: Worker, commands: &Receiver<Command>, gauges: &Gauges) {
+fn run<T>(state: &mut T, turn: fn(&mut T) -> Turn, wait: fn(&mut T) -> bool, recover: fn(&mut T)) {
     loop {
-        let command = if worker.is_busy() {
-            match commands.try_recv() {
-                Ok(command) => Some(command),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
+        let step = AssertUnwindSafe(|| match turn(state) {
+            Turn::Idle => wait(state),
+            Turn::Over => false,
+            Turn::Busy => true,
+            Turn::Paused => {
+                std::thread::sleep(MOMENT);
+                true
             }
-        } else {
-            worker.rest();
-            match commands.recv_timeout(ROUND) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+        });
+        match std::panic::catch_unwind(step) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => {
+                tracing::error!("a thread of the query pool met a fault and begins anew");
+                recover(state);
             }
-        };
-        gauges.woken.store(false, Ordering::Release);
-        let stop = matches!(command, Some(Command::Stop));
-        let step = AssertUnwindSafe(|| step(&mut worker, command));
-        if std::panic::catch_unwind(step).is_err() {
-            // Nothing of what the worker holds is trusted any more; what is stored is.
-            tracing::error!("the query pool met a fault and begins anew");
-            worker.restart();
-        }
-        if stop {
-            return;
         }
     }
 }
 
-fn step(worker: &mut Worker, command: Option<Command>) {
-    match command {
-        Some(Command::Sync(request)) => worker.sync(request),
-        Some(Command::Forget(group)) => worker.forget(&group),
-        Some(Command::Stop) => return worker.stop(),
-        Some(Command::Wake) | None => {}
+fn coordinate(mut coordinator: Coordinator, received: &Receiver<Mail>, gauges: &Gauges) {
+    let mut patience = ROUND;
+    loop {
+        let first = match received.recv_timeout(patience) {
+            Ok(mail) => Some(mail),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        gauges.woken.store(false, Ordering::Release);
+        let step = AssertUnwindSafe(|| {
+            let later = received.try_iter().take(BATCH);
+            for mail in first.into_iter().chain(later) {
+                if take(&mut coordinator, mail) {
+                    return None;
+                }
+            }
+            Some(coordinator.go_on())
+        });
+        match std::panic::catch_unwind(step) {
+            Ok(None) => return,
+            Ok(Some(is_readable)) => patience = if is_readable { ROUND } else { PAUSE },
+            Err(_) => {
+                // Nothing of what is held is trusted any more; what is stored is.
+                tracing::error!("the query pool met a fault and begins anew");
+                coordinator.restart();
+            }
+        }
     }
-    match worker.follow() {
-        true => worker.work(),
-        // What waits stays; whatever keeps the replica from being read needs a moment to pass.
-        false => std::thread::sleep(PAUSE),
+}
+
+/// True when the pool is to end.
+fn take(coordinator: &mut Coordinator, mail: Mail) -> bool {
+    match mail {
+        Mail::Sync(request) => coordinator.sync(request),
+        Mail::Forget(group) => coordinator.forget(&group),
+        Mail::Report(report) => coordinator.hear(report),
+        Mail::Wake => {}
+        Mail::Stop => {
+            coordinator.stop();
+            return true;
+        }
     }
+    false
 }

@@ -88,11 +88,19 @@ impl<'a> Rewound<'a> {
         newest: &'a dyn Source,
         advances: impl IntoIterator<Item = &'b Arc<Advance>>,
     ) -> Self {
+        Rewound::before(newest, advances.into_iter().flat_map(|a| &a.changes))
+    }
+
+    /// `newest`, without these changes, oldest first.
+    pub fn before<'b>(
+        newest: &'a dyn Source,
+        changes: impl IntoIterator<Item = &'b RowChange>,
+    ) -> Self {
         let mut rewound = Rewound {
             newest,
             taken_back: BTreeMap::new(),
         };
-        for change in advances.into_iter().flat_map(|a| &a.changes) {
+        for change in changes {
             if let Some(key) = rewound.key(change) {
                 let table = rewound.taken_back.entry(change.table).or_default();
                 let images = table.images.entry(key).or_default();

@@ -275,7 +275,7 @@ impl Reader {
 
     /// Asks for these indexes, where they are worth waiting for: on large tables, unless a unique key serves.
     /// Gives whether the writer has dealt with all of them; until then it is to be asked again.
-    pub fn prepare(&self, indexes: &[(TableId, IndexSpec)]) -> Result<bool, ReplicaError> {
+    pub fn ask_for_indexes(&self, indexes: &[(TableId, IndexSpec)]) -> Result<bool, ReplicaError> {
         let mut is_ready = true;
         for (table, IndexSpec(order)) in indexes {
             let table = self.table(*table)?;
