@@ -1,5 +1,12 @@
 //! Bytes from nowhere: every decoder gives a value or an error, quickly, and never ends the process.
 
+#[path = "../fuzz/src/laws.rs"]
+mod laws;
+#[path = "../../zql/fuzz/src/mutation.rs"]
+mod mutation;
+#[path = "../fuzz/src/seeds.rs"]
+mod seeds;
+
 use landfall_protocol::endpoint::{mutate::MutateResponse, query};
 use landfall_protocol::permissions::Permissions;
 use landfall_protocol::{
@@ -26,6 +33,15 @@ fn decode_all(text: &str) {
     let _ = Permissions::decode(text);
     let _ = ReceivedProtocol::decode(text);
     let _ = parse_connect(text);
+}
+
+#[test]
+fn damaged_bytes_keep_the_laws() {
+    let laws = laws::LAWS;
+    let share = mutation::budget() / u32::try_from(laws.len()).expect("few laws");
+    for (name, law) in laws {
+        mutation::try_law(name, law, share);
+    }
 }
 
 #[test]

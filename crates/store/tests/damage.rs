@@ -274,6 +274,33 @@ fn without_checksums(store: &MemoryStore) -> MemoryStore {
     old
 }
 
+/// Found by a fuzzer: the next fold would have written over a page that it left in place.
+#[test]
+fn a_head_that_would_number_pages_twice_is_refused() {
+    let store = without_checksums(&full_store());
+    let (key, mut head) = store
+        .values(StoreName::Head)
+        .into_iter()
+        .next()
+        .expect("the head");
+    // Before it stand the next sequence, the server's mode and the flag before that.
+    let at = head.len() - 7 - 8 - 4;
+    assert_eq!(head[at..at + 4], [1, 0, 0, 0], "the next page");
+    head[at] = 0;
+    store.set_value(StoreName::Head, key, head);
+    let failure = store.execute(&open_as("c1")).expect_err("refused");
+    assert!(
+        matches!(
+            failure,
+            StoreFailure::Corrupt {
+                source: FormatError::PageCount,
+                ..
+            }
+        ),
+        "{failure:?}"
+    );
+}
+
 proptest! {
     #[test]
     fn flipped_bytes(which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in 1..=255u8, old: bool) {

@@ -21,7 +21,13 @@ impl Run {
             self.check_rows_of_tabs();
             for browser in 0..self.world.browsers.len() {
                 let schema = self.schema_of(browser);
-                promises::storage_holds_what_the_server_gave(&self.world, browser, schema);
+                let is_drained = self.is_earlier(browser);
+                promises::storage_holds_what_the_server_gave(
+                    &self.world,
+                    browser,
+                    schema,
+                    is_drained,
+                );
             }
         }
     }

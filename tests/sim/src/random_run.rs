@@ -182,8 +182,7 @@ impl Run {
     /// The next release comes to a browser: a store of its own beside the one that is there.
     fn deploy(&mut self) {
         let earlier = self.some_browser();
-        let is_first = !self.earlier.values().any(|known| *known == earlier);
-        if is_first && self.releases[earlier] == Release::Present {
+        if !self.is_earlier(earlier) && self.releases[earlier] == Release::Present {
             let browser = self.world.add_browser();
             self.world.browsers[browser].has_locks = self.world.browsers[earlier].has_locks;
             self.releases.push(Release::Next);
@@ -230,6 +229,11 @@ impl Run {
 
     pub(crate) fn release_of(&self, browser: BrowserId) -> Release {
         self.releases[browser]
+    }
+
+    /// Whether the next release has a store beside this one.
+    pub(crate) fn is_earlier(&self, browser: BrowserId) -> bool {
+        self.earlier.values().any(|known| *known == browser)
     }
 
     pub(crate) fn schema_of(&self, browser: BrowserId) -> &Arc<Schema> {

@@ -203,7 +203,9 @@ fn read_all(
         .unwrap_or_default();
     let pages = results.decoded(StoreName::Pages, |bytes| Page::decode(bytes, schema))?;
     let pages = Page::sort(pages, schema).map_err(corrupt(StoreName::Pages))?;
-    if usize::try_from(head.pages) != Ok(pages.len()) {
+    let counted = usize::try_from(head.pages) == Ok(pages.len());
+    // A page that is written must not take the place of one that stays.
+    if !counted || pages.iter().any(|page| page.number >= head.next_page) {
         return Err(corrupt(StoreName::Pages)(FormatError::PageCount));
     }
     let log_values = results.values()?;

@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
 
-use crate::seeds;
+use super::seeds;
 
 /// A small generator of random numbers.
 struct Random(u64);

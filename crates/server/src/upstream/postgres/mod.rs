@@ -7,6 +7,8 @@ mod catalog;
 mod check;
 mod copy_text;
 mod crud;
+#[cfg(test)]
+mod hostile;
 mod kind;
 mod load;
 mod look;

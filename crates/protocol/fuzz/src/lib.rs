@@ -1,0 +1,4 @@
+//! What the fuzzers check; see `README.md`.
+
+pub mod laws;
+pub mod seeds;
