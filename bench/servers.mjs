@@ -46,6 +46,9 @@ const PROGRAMS = {
 };
 export const SERVERS = Object.keys(PROGRAMS);
 
+// Ended by a signal, the command takes its servers with it.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
 /** A process and all that it has started. */
 function family(root) {
   const children = new Map();

@@ -51,8 +51,9 @@ await command(async () => {
       run('npm', ['test', '--silent', '-w', 'examples/tracker'], { env });
       run('npx', ['vitest', 'run'], { cwd: join(root, 'tests/browser'), env: { ...env, LANDFALL_SERVER_BINARY: binary } });
     });
-    // The npm package @rocicorp/zero as the client; installed here only, as it is large.
+    // The npm package @rocicorp/zero as the client of our server, and as the server of our client; installed here only, as it is large.
     await step('interop', () => {
+      if (!['js/dist/index.js', 'js/wasm/landfall_bg.wasm'].every(path => existsSync(join(root, path)))) buildPackage();
       const binary = buildServer({ release: false });
       const cwd = join(root, 'tests/interop');
       if (!existsSync(join(cwd, 'node_modules'))) run('npm', ['ci', '--silent', '--ignore-scripts'], { cwd });

@@ -10,7 +10,8 @@ const POSTGRES = process.env.LANDFALL_TEST_POSTGRES_URL;
 const BINARY = process.env.LANDFALL_SERVER_BINARY;
 if (!POSTGRES || !BINARY) throw new Error('LANDFALL_TEST_POSTGRES_URL and LANDFALL_SERVER_BINARY must be set');
 
-const freePort = () => new Promise((resolve, reject) => {
+/** A TCP port on the loopback interface that was free a moment ago. */
+export const freePort = () => new Promise((resolve, reject) => {
   const probe = createServer().once('error', reject);
   probe.listen(0, '127.0.0.1', () => { const { port } = probe.address(); probe.close(() => resolve(port)); });
 });

@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { TABLES, mutators, queries, schema, startEndpoint } from './app.js';
 import { makeDatabase, startServer } from './landfall-server.js';
+import { complete, titles, watch } from './watch.js';
 
 // Node 20 has no WebSocket of its own. A browser's fails with an event; this one would end the process if nobody listened.
 globalThis.WebSocket ??= class extends WebSocket {
@@ -36,33 +37,6 @@ function client(options = {}) {
   open.push(zero);
   return zero;
 }
-
-/** Rows of a query as they are now, and a wait for what they should become. */
-function watch(zero, query) {
-  const view = zero.materialize(query);
-  const state = { rows: undefined, type: undefined };
-  const waiting = [];
-  view.addListener((rows, type) => {
-    state.rows = structuredClone(rows);
-    state.type = type;
-    for (const check of [...waiting]) check();
-  });
-  state.until = (what, holds) => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${what}: still ${state.type} ${JSON.stringify(state.rows)}`)), 20_000);
-    const check = () => {
-      if (!holds(state.rows, state.type)) return;
-      clearTimeout(timer);
-      waiting.splice(waiting.indexOf(check), 1);
-      resolve(state.rows);
-    };
-    waiting.push(check);
-    check();
-  });
-  state.destroy = () => view.destroy();
-  return state;
-}
-const titles = rows => rows?.map(row => row.title);
-const complete = (rows, type) => type === 'complete';
 
 test('a query with relations is complete, with all types', async () => {
   const issues = watch(client(), queries.issues());
