@@ -20,6 +20,9 @@ use crate::steps::{Progress, Steps};
 /// How many indexes of a table stay that nobody has asked to keep.
 const SPARE_INDEXES: usize = 8;
 
+/// So many changes are carried out at the end of a build: with more it begins again.
+const LATE: usize = 5000;
+
 #[derive(Clone, Debug)]
 struct Table {
     by_key: Index,
@@ -209,7 +212,7 @@ impl MemorySource {
             let building = wanted.building.get_mut();
             if let Some(build) = building {
                 build.note(change);
-                if build.late() > patience {
+                if build.late() > LATE {
                     building.take();
                 }
             }
