@@ -1,7 +1,6 @@
 //! Runs a query once and says how: the plan with what was read and given at each level.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_zql::ast::Ast;
@@ -35,9 +34,9 @@ impl Pipeline {
         let counting = Counting {
             source,
             pipeline: self,
-            reads: RefCell::default(),
+            reads: RefCell::new(vec![Read::default(); self.operators.len()]),
         };
-        let mut given: BTreeMap<OpId, u64> = BTreeMap::new();
+        let mut given = vec![0; self.operators.len()];
         let mut roots = 0;
         self.fetch(&counting, None, &mut |reader, node| {
             roots += 1;
@@ -64,7 +63,7 @@ fn count(
     node: &Node,
     relationships: &[Relationship],
     synced: bool,
-    given: &mut BTreeMap<OpId, u64>,
+    given: &mut [u64],
 ) -> Result<(), SourceError> {
     for relationship in relationships {
         let counts = match relationship.role {
@@ -76,7 +75,7 @@ fn count(
             continue;
         }
         for child in reader.children(relationship.join, node)? {
-            *given.entry(relationship.join.0).or_default() += 1;
+            given[relationship.join.0] += 1;
             count(reader, &child, &relationship.relationships, synced, given)?;
         }
     }
@@ -84,15 +83,10 @@ fn count(
 }
 
 impl LevelPlan {
-    fn fill(&mut self, reads: &BTreeMap<OpId, Read>, given: &BTreeMap<OpId, u64>, roots: u64) {
-        let read = reads.get(&self.connection).cloned().unwrap_or_default();
-        let given_here = match self.join {
-            Some(join) => given.get(&join.0).copied().unwrap_or_default(),
-            None => roots,
-        };
+    fn fill(&mut self, reads: &[Read], given: &[u64], roots: u64) {
         self.read = Some(Read {
-            given: given_here,
-            ..read
+            given: self.join.map_or(roots, |join| given[join.0]),
+            ..reads[self.connection].clone()
         });
         for level in self.conditions.iter_mut().chain(&mut self.related) {
             level.fill(reads, given, roots);
@@ -104,13 +98,13 @@ impl LevelPlan {
 struct Counting<'a> {
     source: &'a dyn Source,
     pipeline: &'a Pipeline,
-    reads: RefCell<BTreeMap<OpId, Read>>,
+    /// By operator.
+    reads: RefCell<Vec<Read>>,
 }
 
 impl Counting<'_> {
     fn note(&self, connection: OpId, request: &FetchRequest<'_>) -> Result<(), SourceError> {
-        let mut reads = self.reads.borrow_mut();
-        let read = reads.entry(connection).or_default();
+        let read = &mut self.reads.borrow_mut()[connection];
         read.fetches += 1;
         let wanted = wanted(request, self.schema());
         if read.paths.iter().any(|path| path.wanted == wanted) {
@@ -153,9 +147,7 @@ impl Source for Counting<'_> {
             rows += 1;
             sink(row)
         });
-        if let Some(read) = self.reads.borrow_mut().get_mut(&connection) {
-            read.rows += rows;
-        }
+        self.reads.borrow_mut()[connection].rows += rows;
         done
     }
 

@@ -555,18 +555,15 @@ export const mutations = [
   {
     name: 'replica: an older state shows what was added since',
     file: 'crates/server/src/queries/rewound.rs',
-    from: `            if images.contains_key(&table.key_of(row)) {
-                return ControlFlow::Continue(());
-            }
-            while`,
-    to: '            while',
+    from: 'if taken_back.images.contains_key(&table.key_of(row)) {',
+    to: 'if taken_back.images.is_empty() {',
     database: true,
   },
   {
     name: 'replica: a change that was pushed is not revealed',
     file: 'crates/server/src/queries/rewound.rs',
-    from: 'images.pop_front();',
-    to: 'let _ = &images;',
+    from: 'let shown = images.get_mut().pop_front().flatten();',
+    to: 'let shown = images.get().front().cloned().flatten();',
     database: true,
   },
 ];
