@@ -564,7 +564,7 @@ impl Client {
             self.cookie = Some(poke.cookie.clone());
         }
         self.flush();
-        self.tell_outcomes(&settled);
+        self.tell_outcomes(&settled, &poke);
         if self.mutations.is_empty() {
             self.queries
                 .release_removals(now + self.limits.query_throttle_ms);
@@ -578,14 +578,21 @@ impl Client {
         self.follow_on();
     }
 
-    /// Confirmed mutations that this page made under another client's name are told after a look into storage: the
-    /// tab of that client may have seen a failure and acknowledged it, so that the server has told this one nothing.
-    fn tell_outcomes(&mut self, settled: &[Settled]) {
+    /// Whether storage may know better that a mutation was refused: another tab has seen the failure and acknowledged it,
+    /// for the mutation had become its own, or it took this tab for dead; so the server has told this one nothing.
+    fn is_doubtful(&self, end: &Settled, poke: &Poke) -> bool {
+        let key = end.mutation.key();
+        let renamed = key.0 != self.client_id;
+        // A poke from nothing does not name results that are gone.
+        let silent = poke.base.is_none() || poke.cleared || poke.result_changes.contains(&key);
+        end.mutation.call.is_some() && end.outcome == Outcome::Confirmed && (renamed || silent)
+    }
+
+    fn tell_outcomes(&mut self, settled: &[Settled], poke: &Poke) {
         let mut doubtful = Vec::new();
         for end in settled {
             self.mutations_changed = true;
-            let renamed = end.mutation.call.is_some() && end.mutation.client_id != self.client_id;
-            if renamed && end.outcome == Outcome::Confirmed && !self.persistence.disabled {
+            if !self.persistence.disabled && self.is_doubtful(end, poke) {
                 doubtful.push(end.clone());
             } else {
                 self.tell_outcome(end);

@@ -69,6 +69,7 @@ impl Client {
     pub(crate) fn give_up_restart(&mut self) {
         if let Some(restart) = self.persistence.restart.take() {
             self.release_lock_of(&restart.new_client);
+            self.group_id = Some(restart.old_group);
         }
     }
 
@@ -148,7 +149,7 @@ impl Client {
         if self.persistence.restart.is_some() {
             return;
         }
-        self.group_id = None;
+        let old_group = self.group_id.take().unwrap_or_default();
         let bounds = PauseBounds::default();
         let connection = &mut self.link.connection;
         let actions = connection.lost(now, "NewClientGroup", bounds, &mut self.random);
@@ -156,7 +157,7 @@ impl Client {
         let new_client = self.random.id();
         self.hold_lock_of(&new_client);
         self.persistence.restart = Some(Restart {
-            old_group: group.clone(),
+            old_group,
             new_group: group.clone(),
             new_client: new_client.clone(),
             failures: 0,
@@ -203,7 +204,10 @@ impl Client {
         for mutation in &mut queue {
             mutation.call = self.mutations.take_renamed(mutation);
         }
-        self.tell_missed_outcomes(&ended);
+        let restart = self.persistence.restart.as_ref();
+        let old_group = restart.map(|restart| restart.old_group.as_str());
+        let follows = loaded.head.previous_group.as_deref() == old_group;
+        self.tell_missed_outcomes(&ended, follows);
         for mutation in self.mutations.forget_stored() {
             // Never stored, or stored, issued again and carried out.
             if mutation.stored == Stored::Unknown {
@@ -222,22 +226,33 @@ impl Client {
         }
     }
 
-    /// Calls of this page whose mutations another tab has issued again and seen to their end meanwhile.
-    fn tell_missed_outcomes(&mut self, ended: &[MutationInfo]) {
-        for mutation in self.mutations.pending() {
-            let stored = matches!(mutation.stored, Stored::At(_)) && !mutation.attempted;
-            if mutation.call.is_none() || !stored {
-                continue;
-            }
+    /// Calls of this page whose mutations another tab has issued again and seen to their end meanwhile. If the new group
+    /// does not follow this tab's own, what became of them is not known: storage may have been emptied in between.
+    fn tell_missed_outcomes(&mut self, ended: &[MutationInfo], follows: bool) {
+        let missed = |m: &&Mutation| matches!(m.stored, Stored::At(_)) && !m.attempted;
+        let missed: Vec<Mutation> = self
+            .mutations
+            .pending()
+            .iter()
+            .filter(missed)
+            .cloned()
+            .collect();
+        for mutation in missed {
             let same =
                 |e: &&MutationInfo| e.name == mutation.name && e.args_json == mutation.args_json;
             let outcome = ended.iter().find(same).and_then(|e| e.outcome.clone());
-            self.effects.push(Effect::MutationOutcome {
-                call: mutation.call,
-                client_id: mutation.client_id.clone(),
-                mutation_id: mutation.id,
-                outcome: outcome.unwrap_or(Outcome::Confirmed),
-            });
+            match outcome.or(follows.then_some(Outcome::Confirmed)) {
+                Some(outcome) if mutation.call.is_some() => {
+                    self.effects.push(Effect::MutationOutcome {
+                        call: mutation.call,
+                        client_id: mutation.client_id.clone(),
+                        mutation_id: mutation.id,
+                        outcome,
+                    });
+                }
+                Some(_) => {}
+                None => self.end_uncertain(&mutation),
+            }
         }
     }
 

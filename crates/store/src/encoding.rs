@@ -89,7 +89,10 @@ impl Writer {
 }
 
 /// Reads the bytes of one value.
-pub(crate) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    version: u8,
+}
 
 impl<'a> Reader<'a> {
     /// Checks the first two bytes and the checksum.
@@ -97,7 +100,10 @@ impl<'a> Reader<'a> {
         match bytes {
             [first, version, rest @ ..] if *first == kind as u8 => match *version {
                 FORMAT_VERSION => Self::checked(bytes),
-                WITHOUT_CHECKSUM => Ok(Self(rest)),
+                WITHOUT_CHECKSUM => Ok(Self {
+                    bytes: rest,
+                    version: WITHOUT_CHECKSUM,
+                }),
                 version => Err(FormatError::Version(version)),
             },
             _ => Err(FormatError::Kind {
@@ -112,12 +118,24 @@ impl<'a> Reader<'a> {
             return Err(FormatError::Checksum);
         }
         // So short that the checksum would begin in the first two bytes.
-        value.get(2..).map(Self).ok_or(FormatError::Truncated)
+        let bytes = value.get(2..).ok_or(FormatError::Truncated)?;
+        Ok(Self {
+            bytes,
+            version: FORMAT_VERSION,
+        })
+    }
+
+    /// The version of the format that the value was written in.
+    pub(crate) fn version(&self) -> u8 {
+        self.version
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(FormatError::Truncated)?;
-        self.0 = rest;
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(len)
+            .ok_or(FormatError::Truncated)?;
+        self.bytes = rest;
         Ok(taken)
     }
 
@@ -197,7 +215,7 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left over.
     pub(crate) fn end(self) -> Result<(), FormatError> {
-        match self.0 {
+        match self.bytes {
             [] => Ok(()),
             _ => Err(FormatError::TooLong),
         }

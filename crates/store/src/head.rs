@@ -28,6 +28,8 @@ pub struct Head {
     pub next_page: u32,
     /// The place in the group's order that the next mutation gets.
     pub next_sequence: u64,
+    /// The group whose unsent mutations this one was begun with.
+    pub previous_group: Option<String>,
     /// How the server took queries and mutations when it was last there.
     pub server_mode: Option<RememberedMode>,
 }
@@ -61,6 +63,7 @@ impl Head {
             pages: 0,
             next_page: 0,
             next_sequence: 0,
+            previous_group: None,
             server_mode: None,
         }
     }
@@ -102,6 +105,7 @@ impl Head {
             out.u8(u8::from(mode.custom_mutations));
             out.u32(mode.version);
         }
+        out.optional_text(self.previous_group.as_deref());
         out.finish()
     }
 
@@ -128,6 +132,10 @@ impl Head {
                     version: reader.u32()?,
                 }),
                 false => None,
+            },
+            previous_group: match reader.version() {
+                1 => None,
+                _ => reader.optional_text()?,
             },
         };
         reader.end()?;

@@ -207,6 +207,24 @@ fn what_the_browser_evicted_is_stored_again() {
 }
 
 #[test]
+fn what_the_browser_evicted_before_another_tab_began_anew_is_uncertain() {
+    let (mut world, first) = world();
+    let call = tab(&mut world, first).mutate("upsert", &note("c"));
+    world.settle();
+    world.browsers[0].disk.evict();
+    // It finds an empty store, and makes a group of its own.
+    open(&mut world);
+    tab(&mut world, first).mutate("upsert", &note("d"));
+    world.settle();
+    let tab = &world.tabs[&first];
+    assert_eq!(tab.ends.get(&call), Some(&Outcome::Uncertain));
+    let uncertain = tab.client.mutations();
+    let uncertain = uncertain.iter().filter(|info| info.outcome.is_some());
+    assert_eq!(uncertain.count(), 2, "the application can decide");
+    arrives(&mut world, 1, &["a", "d"]);
+}
+
+#[test]
 fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
     let (mut world, id) = world();
     world.kill_tab(id);

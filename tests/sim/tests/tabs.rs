@@ -154,6 +154,29 @@ fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
     check(&mut world, b, &[]);
 }
 
+#[test]
+fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_success() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
+    world.network_down();
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let call = tab.mutate("refused", &note("a"));
+    tab.frozen = true;
+    world.network_up();
+    // Sent by the other tab; then the sleeping one counts as dead, and the failure is acknowledged in its name.
+    world.pass(60_000.0);
+    *world.skews.entry(2).or_default() += 90_000_000.0;
+    world.pass(200_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    let acknowledged = "ackMutationResponses".to_owned();
+    assert!(world.server.received.contains(&acknowledged));
+    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    world.pass(60_000.0);
+    let end = world.tabs[&a].ends.get(&call);
+    assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
+}
+
 /// A tab whose write may be stored or not sleeps while another begins a new group and sends what is stored.
 fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
     let mut world = world();
