@@ -232,7 +232,7 @@ pub enum StoreReply {
     /// To [`StoreOp::ReadLog`].
     Log {
         /// Where the store stands.
-        head: Head,
+        head: Box<Head>,
         /// The records from the number asked for, if the log still reaches back to it; else load everything.
         records: Option<Vec<LogRecord>>,
         /// How mutations ended that failed or are uncertain.
@@ -274,7 +274,7 @@ pub enum StoreReply {
         client_ids: Vec<String>,
     },
     /// To [`StoreOp::StartGroup`].
-    GroupStarted(GroupStarted),
+    GroupStarted(Box<GroupStarted>),
     /// To everything else.
     Done,
 }

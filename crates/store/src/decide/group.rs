@@ -172,10 +172,10 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
         let key = key::mutation(&outcome.client_id, outcome.id);
         writes.push(key::put(StoreName::Outcomes, key, outcome.encode()));
     }
-    let reply = StoreReply::GroupStarted(GroupStarted {
+    let reply = StoreReply::GroupStarted(Box::new(GroupStarted {
         head: new_head,
         reissued,
         outcomes,
-    });
+    }));
     Decision { writes, reply }
 }

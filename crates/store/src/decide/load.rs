@@ -159,7 +159,7 @@ pub(super) fn read_log(
     Ok(Decision {
         writes: Vec::new(),
         reply: StoreReply::Log {
-            head,
+            head: Box::new(head),
             records: reaches.then_some(records),
             outcomes,
         },
