@@ -18,8 +18,9 @@ use crate::random::Random;
 use crate::rebase::{Identity, Rebase, RowKey, Run, Step};
 use crate::request::{QuerySource, ViewRequest, WriteOp};
 use crate::server_link::ServerLink;
+use crate::slices::Slices;
 use crate::tabs::Tabs;
-use crate::visible::Visible;
+use crate::visible::{Base, Visible};
 use crate::writes::Write;
 use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::json;
@@ -54,6 +55,7 @@ pub struct Client {
     pub(crate) mutations: Mutations,
     pub(crate) rebase: Rebase,
     pub(crate) visible: Visible,
+    pub(crate) slices: Slices,
     pub(crate) persistence: Persistence,
     pub(crate) tabs: Tabs,
     /// Rows of an abandoned group are shown until the new one has sent something to show.
@@ -67,6 +69,8 @@ pub struct Client {
     wake_at: Option<f64>,
     /// Loaded but not shown yet: until the stored queue is replayed, or this time.
     pub(crate) ready_by: Option<f64>,
+    /// The views that were opened before there were rows are being filled.
+    filling_first: bool,
     last_anew: Option<f64>,
     /// A draining client has told that it is done.
     pub(crate) drained: bool,
@@ -97,7 +101,6 @@ impl Client {
             effects: Vec::new(),
             visible: Visible::new(schema.clone(), limits.idle_rows),
             schema,
-            limits,
             role: options.role,
             client_id,
             group_id: None,
@@ -113,7 +116,8 @@ impl Client {
             queries: Queries::default(),
             pokes: Pokes::default(),
             mutations: Mutations::new(),
-            rebase: Rebase::new(identity),
+            rebase: Rebase::new(identity, limits.stage_from),
+            slices: Slices::new(limits.slice_steps),
             persistence: Persistence::default(),
             tabs: Tabs::default(),
             stale_rows: false,
@@ -125,9 +129,11 @@ impl Client {
             next_call: 1,
             wake_at: None,
             ready_by: None,
+            filling_first: false,
             last_anew: None,
             drained: false,
             random,
+            limits,
         };
         client.pokes.without_rows = client.role == Role::Draining;
         client.hold_lock_of(&client.client_id.clone());
@@ -144,6 +150,15 @@ impl Client {
     /// `now_ms` is milliseconds since the epoch from a clock that never goes back
     /// (`performance.timeOrigin + performance.now()`).
     pub fn handle(&mut self, now_ms: f64, event: Event) {
+        self.slices.begin();
+        let Some(event) = self.defer(now_ms, event) else {
+            return self.settle_down(now_ms);
+        };
+        self.take_event(now_ms, event);
+        self.settle_down(now_ms);
+    }
+
+    pub(crate) fn take_event(&mut self, now_ms: f64, event: Event) {
         match event {
             Event::Stored { request, result } => self.on_stored(now_ms, request, result),
             Event::SocketOpened { .. } => {}
@@ -181,7 +196,6 @@ impl Client {
             Event::Announced { text } => self.on_announced(&text),
             Event::LockGranted { name } => self.on_lock_granted(&name),
         }
-        self.settle_down(now_ms);
     }
 
     /// JSON text of the tables and columns in the order in which flushes number them:
@@ -193,6 +207,7 @@ impl Client {
     /// Opens a view: the flush among the effects shows what is local now, later flushes keep it current.
     pub fn view(&mut self, now_ms: f64, request: ViewRequest) -> Result<ViewId, ClientError> {
         self.check_open()?;
+        self.slices.begin();
         let ast: Ast =
             json::from_str(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         let server_ast = map_ast(&ast, &self.schema, To::Server)
@@ -211,7 +226,7 @@ impl Client {
         };
         let view = ViewId(self.next_view);
         if request.materialize {
-            self.visible.open(view, &ast)?;
+            self.visible.open(view, &ast, &self.slices.steps)?;
         }
         self.next_view += 1;
         if let Some((hash, named)) = wanted {
@@ -227,6 +242,11 @@ impl Client {
         }
         self.settle_down(now_ms);
         Ok(view)
+    }
+
+    /// Whether a view shows its rows: one that takes long to fill is empty at first.
+    pub fn is_filled(&self, view: ViewId) -> bool {
+        self.visible.is_filled(view)
     }
 
     /// Changes the TTL of an open view; the largest of all users of a query counts.
@@ -263,7 +283,7 @@ impl Client {
     pub fn run(&mut self, ast_json: &str) -> Result<Flush, ClientError> {
         self.check_open()?;
         let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
-        self.visible.run(&ast, None)
+        self.visible.run(&ast, Base::Visible)
     }
 
     /// Runs a query once on the visible state and gives how as JSON text: [`landfall_ivm::LevelPlan`].
@@ -318,17 +338,14 @@ impl Client {
     /// A query of a running mutator, on its branch; otherwise as [`Client::run`].
     pub fn read(&mut self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
         let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
-        let branch = self.rebase.branch(tx);
-        let branch = branch.ok_or(ClientError::TransactionClosed(tx))?;
-        self.visible.run(&ast, Some(branch))
+        let base = base_of(&self.rebase, tx)?;
+        self.visible.run(&ast, base)
     }
 
     /// As [`Client::read`], for a reader that keeps no rows: the handles count from 0 and mean nothing outside.
     pub fn read_detached(&self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
         let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
-        let branch = self.rebase.branch(tx);
-        let branch = branch.ok_or(ClientError::TransactionClosed(tx))?;
-        self.visible.run_detached(&ast, Some(branch))
+        self.visible.run_detached(&ast, base_of(&self.rebase, tx)?)
     }
 
     /// A mutator has ended. Everything that follows from it (flush, storage, sending) is in the effects.
@@ -422,8 +439,11 @@ impl Client {
             return;
         }
         self.on_time(now);
+        self.read_on(now);
         if self.loaded {
             self.run_lanes(now);
+            // Nothing is left to do if there is nothing to fill.
+            let _ = self.visible.work(&self.slices.steps);
             self.show_when_ready(now);
             self.send_due(now);
             self.let_the_dead_go();
@@ -436,16 +456,24 @@ impl Client {
             self.effects.push(Effect::MutationsChanged);
         }
         self.set_timer(now);
+        self.ask_for_more();
     }
 
     fn show_when_ready(&mut self, now: f64) {
-        let Some(limit) = self.ready_by else { return };
-        let replayed = self.rebase.is_idle() && !self.rebase.round_is_asked_for();
-        if !replayed && now < limit {
+        if let Some(limit) = self.ready_by {
+            let replayed = self.rebase.is_idle() && !self.rebase.round_is_asked_for();
+            if !replayed && now < limit {
+                return;
+            }
+            self.ready_by = None;
+            self.filling_first = true;
+            self.visible.show();
+            let _ = self.visible.work(&self.slices.steps);
+        }
+        if !self.filling_first || !self.visible.is_current() {
             return;
         }
-        self.ready_by = None;
-        self.visible.show();
+        self.filling_first = false;
         self.flush();
         self.effects.push(Effect::Ready {
             client_id: self.client_id.clone(),
@@ -472,8 +500,13 @@ impl Client {
                 self.begin_round(now);
             }
             let mut steps = Vec::new();
-            self.rebase
-                .advance(now, &mut self.visible, &mut self.mutations, &mut steps);
+            self.rebase.advance(
+                now,
+                &mut self.visible,
+                &mut self.mutations,
+                &self.slices.steps,
+                &mut steps,
+            );
             if steps.is_empty() {
                 return;
             }
@@ -673,7 +706,7 @@ impl Client {
         self.pokes.reset();
         self.tabs.forget_dead();
         self.mutations_changed = true;
-        self.rebase.abandon_round();
+        self.rebase.abandon_round(&mut self.visible);
         self.rebase.request_round();
         self.say_hello();
         self.effects.push(Effect::ClientStateNotFound {
@@ -687,5 +720,14 @@ impl Client {
             let actions = self.link.connection.resume(now, &mut self.random);
             self.act(now, actions);
         }
+    }
+}
+
+/// The rows that a transaction reads.
+fn base_of(rebase: &Rebase, tx: TxId) -> Result<Base<'_>, ClientError> {
+    match rebase.branch(tx) {
+        Some((branch, true)) => Ok(Base::Staged(branch)),
+        Some((branch, false)) => Ok(Base::Branch(branch)),
+        None => Err(ClientError::TransactionClosed(tx)),
     }
 }

@@ -20,10 +20,11 @@ impl Client {
         }
         self.go_on_with_own(now_ms);
         self.role = Role::Usual;
+        // If rows are still being read, it starts when they are.
         if self.is_loaded() {
             self.start_connection(now_ms);
-            self.settle_down(now_ms);
         }
+        self.settle_down(now_ms);
     }
 
     /// Connects, unless it is not time or of no use.

@@ -8,8 +8,7 @@
 use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::options::Role;
-use landfall_store::{EarlierRows, Loaded, StoreFailure, StoreOp, StoreReply, StoreRequest};
-use landfall_zql::{Row, TableId};
+use landfall_store::{EarlierRows, StoreFailure, StoreOp, StoreReply, StoreRequest, Unread};
 
 /// What is known of earlier stores.
 #[derive(Debug, Default)]
@@ -19,7 +18,7 @@ pub(crate) struct EarlierStore {
     /// What to show of the newest one.
     rows: Option<EarlierRows>,
     /// This client's own store, which holds no rows yet, until the host has told.
-    own: Option<Box<Loaded>>,
+    own: Option<Box<Unread>>,
     /// The host waits to be told that the earlier stores may go.
     needed: bool,
 }
@@ -45,11 +44,11 @@ impl Client {
     }
 
     /// A held client with an empty store waits for what the host finds in earlier ones.
-    pub(crate) fn wait_for_earlier(&mut self, loaded: Box<Loaded>) -> Option<Box<Loaded>> {
-        if self.role != Role::Held || self.earlier.told || loaded.was_given() {
-            return Some(loaded);
+    pub(crate) fn wait_for_earlier(&mut self, unread: Box<Unread>) -> Option<Box<Unread>> {
+        if self.role != Role::Held || self.earlier.told || unread.was_given() {
+            return Some(unread);
         }
-        self.earlier.own = Some(loaded);
+        self.earlier.own = Some(unread);
         None
     }
 
@@ -79,29 +78,24 @@ impl Client {
     /// Nothing more is waited for.
     pub(crate) fn go_on_with_own(&mut self, now: f64) {
         self.earlier.told = true;
-        if let Some(loaded) = self.earlier.own.take() {
-            self.take_opened(now, *loaded);
+        if let Some(unread) = self.earlier.own.take() {
+            self.begin_loading(now, *unread);
         }
     }
 
-    /// The rows to show of a store that holds these: its own, if the server has given any, or those of an earlier one.
-    pub(crate) fn rows_to_show(
-        &mut self,
-        was_given: bool,
-        own: Vec<Vec<Row>>,
-    ) -> Vec<(TableId, Row)> {
-        let tables = match self.earlier.rows.take() {
-            Some(earlier) if !was_given => {
-                self.stale_rows = true;
-                earlier.tables
+    /// Where the server has given nothing to this store yet, the rows of an earlier one are shown.
+    pub(crate) fn show_earlier(&mut self, was_given: bool) {
+        let earlier = self.earlier.rows.take();
+        if was_given {
+            return self.tell_unneeded();
+        }
+        let Some(earlier) = earlier else { return };
+        self.stale_rows = true;
+        for ((table, _), rows) in self.schema.iter().zip(earlier.tables) {
+            for row in rows {
+                self.visible.load(table, row);
             }
-            _ => own,
-        };
-        let ids: Vec<TableId> = self.schema.iter().map(|(table, _)| table).collect();
-        ids.into_iter()
-            .zip(tables)
-            .flat_map(|(table, rows)| rows.into_iter().map(move |row| (table, row)))
-            .collect()
+        }
     }
 
     /// This store holds what the server has given.

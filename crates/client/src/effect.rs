@@ -176,6 +176,8 @@ pub enum Effect {
         /// When, or `None` to cancel.
         at_ms: Option<f64>,
     },
+    /// There is more to do: call [`crate::Client::work`] soon, after the page had its turn, once for each of these.
+    MoreWork,
     /// Apply this to the row table and the views, then call the listeners of the views it names.
     Flush(Flush),
     /// Run a mutator: call the function with a transaction made of this `tx`, then [`crate::Client::settle`] it.

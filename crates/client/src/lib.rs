@@ -29,6 +29,8 @@ mod request;
 mod row_columns;
 mod row_handles;
 mod server_link;
+mod slices;
+mod stage;
 mod storage_faults;
 mod stored_forms;
 mod tabs;

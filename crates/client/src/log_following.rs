@@ -112,12 +112,20 @@ impl Client {
         if self.link.socket.is_some() || !self.rebase.is_idle() {
             return;
         }
-        let Ok(StoreReply::Loaded(loaded)) = result else {
+        let Ok(StoreReply::Loaded(unread)) = result else {
             return;
+        };
+        let loaded = match unread.read() {
+            Ok(loaded) => loaded,
+            // The next announcement tries again; whoever writes next repairs it.
+            Err(failure) => {
+                self.tell_store_failure(&failure);
+                return;
+            }
         };
         let own = self.cookie.as_deref();
         if compare_cookies(own, loaded.head.cookie.as_deref()) == Ordering::Less {
-            let poke = self.poke_to(*loaded);
+            let poke = self.poke_to(loaded);
             self.pokes.follow(vec![poke]);
         }
     }

@@ -8,7 +8,7 @@ use crate::effect::{CallId, Effect, LogLevel};
 use crate::event::StoreRequestId;
 use crate::group_restart::Restart;
 use crate::log_following::Following;
-use crate::mutations::{Mutation, MutationKey, Settled};
+use crate::mutations::{Mutation, MutationKey, Mutations, Settled};
 use crate::options::Role;
 use crate::pokes::Poke;
 use crate::storage_faults::Faults;
@@ -18,8 +18,8 @@ use crate::stored_forms::{
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, Head, Loaded, Open, PageWriter, QuerySets, StoreFailure, StoreOp, StoreReply,
-    StoreRequest, StoredOutcome, WriteSnapshot, plan_fold,
+    AppendPoke, Head, Open, PageWriter, QuerySets, StateReader, StoreFailure, StoreOp, StoreReply,
+    StoreRequest, StoredOutcome, Unread, WriteSnapshot, plan_fold,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -29,6 +29,9 @@ pub(crate) const RETRY_MS: f64 = 5_000.0;
 
 /// How long the first replay of the stored queue may keep the stored rows from being shown.
 const READY_WAIT_MS: f64 = 1_000.0;
+
+/// A row that is read from storage counts as so many steps.
+const LOAD_STEPS: usize = 2;
 
 /// Why a request was made.
 #[derive(Debug)]
@@ -86,6 +89,8 @@ pub(crate) struct Persistence {
     pub(crate) told: SortedSet<MutationKey>,
     /// There is no storage: everything lives in memory.
     pub(crate) disabled: bool,
+    /// Rows that are being read at the start.
+    loading: Option<Box<StateReader>>,
     /// A new group is being begun: nothing is written meanwhile.
     pub(crate) restart: Option<Restart>,
 }
@@ -180,19 +185,7 @@ impl Client {
             Purpose::FollowLog => self.on_log_read(result),
             Purpose::FollowAll => self.on_all_read(result),
             Purpose::Outcomes(ends) => self.on_outcomes_read(ends, result),
-            Purpose::LoadForFold => match result {
-                Ok(StoreReply::Loaded(loaded)) => {
-                    let plan = plan_fold(&loaded);
-                    self.ask_store(Purpose::Fold, StoreOp::Fold(plan));
-                }
-                result => {
-                    self.persistence.is_folding = false;
-                    // What cannot be read can be written anew.
-                    if matches!(result, Err(StoreFailure::Corrupt { .. })) {
-                        self.store_snapshot(SortedMap::new(), Vec::new());
-                    }
-                }
-            },
+            Purpose::LoadForFold => self.on_loaded_for_fold(result),
             Purpose::Fold => self.persistence.is_folding = false,
             Purpose::Note(what) => {
                 if result.is_err() {
@@ -270,24 +263,20 @@ impl Client {
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
         match result {
             Ok(StoreReply::Opened { loaded, .. }) => {
-                if let Some(loaded) = self.wait_for_earlier(loaded) {
-                    self.take_opened(now, *loaded);
+                if let Some(unread) = self.wait_for_earlier(loaded) {
+                    self.begin_loading(now, *unread);
                 }
-                return;
             }
-            Err(failure) if self.open_again(now, &failure) => return,
-            _ => {
-                // Nothing can be read: work in memory, and begin a group that nobody else knows.
-                self.persistence.disabled = true;
-                self.group_id = Some(self.random.id());
-                self.visible.load(Vec::new());
-            }
+            Ok(_) => self.begin_without_storage(now),
+            Err(failure) if self.open_again(now, &failure) => {}
+            Err(_) => self.begin_without_storage(now),
         }
-        self.begin(now);
     }
 
-    pub(crate) fn take_opened(&mut self, now: f64, loaded: Loaded) {
-        self.take_loaded(loaded);
+    /// Nothing can be read: work in memory, and begin a group that nobody else knows.
+    fn begin_without_storage(&mut self, now: f64) {
+        self.persistence.disabled = true;
+        self.group_id = Some(self.random.id());
         self.begin(now);
     }
 
@@ -298,44 +287,80 @@ impl Client {
         self.ready_by = Some(now + READY_WAIT_MS);
         self.say_hello();
         self.start_connection(now);
+        // What was announced while rows were read.
+        self.follow_on();
     }
 
-    fn take_loaded(&mut self, loaded: Loaded) {
-        let head = loaded.head.clone();
+    /// Takes what is not rows; the rows are read in slices.
+    pub(crate) fn begin_loading(&mut self, now: f64, mut unread: Unread) {
+        let was_given = unread.was_given();
+        let rows = match self.role {
+            Role::Draining => None,
+            Role::Usual | Role::Held => Some(StateReader::new(&mut unread)),
+        };
+        let head = unread.head;
         self.group_id = Some(head.group_id);
         self.persistence.log_next = head.log_next;
         self.cookie = head.cookie;
         self.link.mode = head.server_mode.map(server_mode);
-        let clients: Vec<String> = loaded
-            .clients
-            .iter()
-            .map(|client| client.client_id.clone())
-            .collect();
-        let queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
-        let ended = named_ends(&loaded.outcomes);
-        let owners: SortedSet<String> = queue
-            .iter()
-            .map(|mutation| mutation.client_id.clone())
-            .collect();
+        let queue: Vec<Mutation> = unread.queue.into_iter().map(from_queue).collect();
+        let ended = named_ends(&unread.outcomes);
+        let clients = unread.clients.into_iter().map(|client| client.client_id);
+        let owners = queue.iter().map(|mutation| mutation.client_id.clone());
+        let others: SortedSet<String> = clients.chain(owners).collect();
         self.mutations.load(head.last_mutation_ids, queue, ended);
-        let was_given = loaded.was_given();
-        let state = loaded.into_server_state();
-        self.queries.load(state.queries.got);
-        let rows = self.rows_to_show(was_given, state.tables);
-        self.visible.load(rows);
-        if was_given {
-            self.tell_unneeded();
-        }
-        for client in clients.into_iter().chain(owners) {
-            self.watch(&client);
-        }
+        self.show_earlier(was_given);
         if !self.mutations.is_empty() {
             self.rebase.request_round();
+        }
+        for client in &others {
+            self.watch(client);
+        }
+        match rows {
+            None => self.begin(now),
+            Some(Ok(reader)) => self.persistence.loading = Some(Box::new(reader)),
+            Some(Err(failure)) => self.give_up_loading(now, &failure),
+        }
+    }
+
+    /// Reads rows of storage as long as there are steps.
+    pub(crate) fn read_on(&mut self, now: f64) {
+        while !self.slices.steps.are_spent()
+            && let Some(reader) = &mut self.persistence.loading
+        {
+            let visible = &mut self.visible;
+            match reader.step(&mut |table, row| visible.load(table, row)) {
+                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
+                Ok(None) => {
+                    let reader = self.persistence.loading.take();
+                    let queries = reader.map(|reader| reader.into_queries());
+                    self.queries.load(queries.unwrap_or_default().got);
+                    self.begin(now);
+                }
+                Err(failure) => self.give_up_loading(now, &failure),
+            }
+        }
+    }
+
+    pub(crate) fn is_reading_on(&self) -> bool {
+        self.persistence.loading.is_some()
+    }
+
+    /// What is stored cannot be read.
+    fn give_up_loading(&mut self, now: f64, failure: &StoreFailure) {
+        self.persistence.loading = None;
+        self.visible.unload();
+        self.tell_store_failure(failure);
+        // What is under way for a repair belongs to the group.
+        if !self.open_again(now, failure) {
+            self.mutations = Mutations::new();
+            self.cookie = None;
+            self.begin_without_storage(now);
         }
     }
 
     /// Stores what a poke brought.
-    pub(crate) fn store_poke(&mut self, poke: Poke, settled: &[Settled]) {
+    pub(crate) fn store_poke(&mut self, mut poke: Poke, settled: &[Settled]) {
         let outcomes = settled
             .iter()
             .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
@@ -356,7 +381,7 @@ impl Client {
         if self.role == Role::Draining {
             return self.store_confirmation(poke.confirmed, acks, outcomes);
         }
-        let patch = to_patch(&poke);
+        let patch = to_patch(&mut poke);
         let op = StoreOp::AppendPoke(AppendPoke {
             base: poke.base,
             cookie: poke.cookie,
@@ -466,6 +491,27 @@ impl Client {
                     schema: self.schema.clone(),
                 },
             ),
+        }
+    }
+
+    fn on_loaded_for_fold(&mut self, result: Result<StoreReply, StoreFailure>) {
+        let read = result.and_then(|reply| match reply {
+            StoreReply::Loaded(unread) => unread.read().map(Some),
+            _ => Ok(None),
+        });
+        match read {
+            Ok(Some(loaded)) => {
+                let plan = plan_fold(&loaded);
+                self.ask_store(Purpose::Fold, StoreOp::Fold(plan));
+            }
+            Ok(None) => self.persistence.is_folding = false,
+            Err(failure) => {
+                self.persistence.is_folding = false;
+                // What cannot be read can be written anew.
+                if matches!(failure, StoreFailure::Corrupt { .. }) {
+                    self.store_snapshot(SortedMap::new(), Vec::new());
+                }
+            }
         }
     }
 

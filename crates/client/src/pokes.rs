@@ -11,6 +11,7 @@ use landfall_ivm::Layer;
 use landfall_protocol::{
     DownQueryOp, MutationOp, MutationResult, PokeEnd, PokePart, PokeStart, RowOp,
 };
+use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Names, Row, Schema};
 
@@ -25,6 +26,8 @@ pub(crate) struct Poke {
     pub(crate) cleared: bool,
     /// Rows that are now like this, or absent.
     pub(crate) rows: Layer,
+    /// The same as changes, once they are taken out of `rows` and applied.
+    pub(crate) applied: Vec<RowChange>,
     /// Last mutation id of clients.
     pub(crate) confirmed: SortedMap<String, u64>,
     /// How mutations ended that did not simply succeed.
@@ -105,6 +108,9 @@ pub(crate) enum PokeError {
         cookie: Option<String>,
     },
 }
+
+/// Pokes are merged as long as they hold no more rows than this together.
+const MERGED_ROWS: usize = 500;
 
 #[derive(Debug)]
 struct Open {
@@ -220,7 +226,15 @@ impl Pokes {
         confirmed: &SortedMap<String, u64>,
     ) -> Result<Option<Poke>, PokeError> {
         let mut merged: Option<Poke> = None;
-        for poke in std::mem::take(&mut self.finished) {
+        let mut finished = std::mem::take(&mut self.finished).into_iter();
+        while let Some(poke) = finished.next() {
+            // Large ones are applied one after another.
+            if let Some(before) = &merged
+                && before.rows.len() + poke.rows.len() > MERGED_ROWS
+            {
+                self.finished = std::iter::once(poke).chain(finished).collect();
+                break;
+            }
             let at = match &merged {
                 Some(before) => Some(before.cookie.clone()),
                 None => cookie.map(str::to_owned),

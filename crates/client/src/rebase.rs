@@ -10,11 +10,13 @@
 use crate::effect::{CallId, ErrorSource, MutationError, RunReason, TxId};
 use crate::mutations::{Mutation, MutationKey, Mutations};
 use crate::pokes::Poke;
-use landfall_ivm::{Branch, Layer};
+use landfall_ivm::{Branch, Layer, Progress, Steps};
 use landfall_protocol::CrudOp;
+use landfall_store::RowChange;
 use landfall_zql::sorted_map::SortedSet;
 use landfall_zql::{Key, Row, TableId};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
 /// Names a row in all tables.
 pub(crate) type RowKey = (TableId, Key);
@@ -29,6 +31,24 @@ pub(crate) trait VisibleRows {
     fn all(&self) -> Vec<(TableId, Row)>;
     /// Changes rows as one transaction, in key order; no change is without effect.
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>);
+
+    /// Makes a copy of the rows, to be prepared in slices and shown at once. What is visible stays as it is.
+    fn stage(&mut self);
+    /// The row of this key in the copy.
+    fn staged_row(&self, key: &RowKey) -> Option<Row>;
+    /// Removes all rows of the copy.
+    fn clear_stage(&mut self);
+    /// Changes a row of the copy.
+    fn change_stage(&mut self, key: RowKey, new: Option<Row>);
+    /// Whether the copy may change: nothing is half made from it.
+    fn stage_is_still(&self) -> bool;
+    /// Makes what is to be shown with the copy; `also_changed` are tables in which it may differ from the visible rows
+    /// although the copy was not changed there.
+    fn prepare_stage(&mut self, also_changed: &SortedSet<TableId>, steps: &Steps) -> Progress;
+    /// The copy becomes visible.
+    fn show_stage(&mut self);
+    /// The copy is not needed.
+    fn drop_stage(&mut self);
 }
 
 /// A mutator to run on a branch.
@@ -82,9 +102,17 @@ struct Replay {
     deadline: f64,
 }
 
+/// The replay of a mutation counts as so many steps, besides what it reads.
+const REPLAY_STEPS: usize = 100;
+
+/// A changed row of a copy counts as so many steps.
+const CHANGE_STEPS: usize = 4;
+
 #[derive(Debug)]
 struct Round {
     poke: Option<Poke>,
+    /// For a round that changes so much that it is made on a copy of the rows, in slices.
+    staging: Option<Staging>,
     /// `None` until something is replayed or waited for: most pokes meet no pending mutation.
     trial: Option<Trial>,
     replayed: SortedSet<MutationKey>,
@@ -95,7 +123,20 @@ struct Round {
     gate: bool,
 }
 
-/// The new server state with the pending mutations on top, as far as they are replayed.
+/// How far the copy is: first it becomes the new server state, then it takes what was replayed on it.
+#[derive(Debug, Default)]
+struct Staging {
+    /// The copy was made, and emptied if the poke voids everything.
+    has_begun: bool,
+    /// Keys of the shadow up to this one have the server's value in the copy.
+    restored: Option<RowKey>,
+    is_restored: bool,
+    /// What the shadow becomes.
+    shadow: Layer,
+}
+
+/// The new server state with the pending mutations on top, as far as they are replayed; over the visible rows, or over
+/// the copy.
 #[derive(Debug)]
 struct Trial {
     branch: Branch,
@@ -114,6 +155,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Rebase {
     identity: Identity,
+    /// A round with more changes than this is made in slices.
+    stage_from: usize,
     shadow: Layer,
     waiting: VecDeque<Call>,
     first: Option<FirstRun>,
@@ -139,9 +182,10 @@ const PAUSE_PER_ROUND: f64 = 4.0;
 const LONGEST_PAUSE_MS: f64 = 1_000.0;
 
 impl Rebase {
-    pub(crate) fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity, stage_from: usize) -> Self {
         Rebase {
             identity,
+            stage_from,
             shadow: Layer::new(),
             waiting: VecDeque::new(),
             first: None,
@@ -252,8 +296,12 @@ impl Rebase {
         debug_assert!(self.round.is_none());
         self.round_due = false;
         self.pace.begun_ms = now;
+        let patch = poke.as_ref().map_or(0, |poke| poke.rows.len());
+        let is_large = patch + self.shadow.len() > self.stage_from;
+        let is_cleared = poke.as_ref().is_some_and(|poke| poke.cleared);
         self.round = Some(Round {
             poke,
+            staging: (is_large || is_cleared).then(Staging::default),
             trial: None,
             replayed: SortedSet::new(),
             cursor: (0, 0),
@@ -263,19 +311,33 @@ impl Rebase {
     }
 
     /// Gives the running round up: what it stands on is void.
-    pub(crate) fn abandon_round(&mut self) {
-        self.round = None;
+    pub(crate) fn abandon_round(&mut self, rows: &mut impl VisibleRows) {
+        if self
+            .round
+            .take()
+            .is_some_and(|round| round.staging.is_some())
+        {
+            rows.drop_stage();
+        }
     }
 
-    /// Moves both lanes as far as they go without user code. `now` dates the deadlines of new runs.
+    /// Whether the round could go on if there were steps left.
+    pub(crate) fn has_work(&self) -> bool {
+        let waits = |round: &Round| round.running.is_some() || (round.gate && self.first.is_some());
+        self.round.as_ref().is_some_and(|round| !waits(round))
+    }
+
+    /// Moves both lanes as far as they go without user code and with the steps allowed. `now` dates the deadlines of
+    /// new runs.
     pub(crate) fn advance(
         &mut self,
         now: f64,
         rows: &mut impl VisibleRows,
         mutations: &mut Mutations,
+        allowed: &Steps,
         steps: &mut Vec<Step>,
     ) {
-        self.advance_round(now, rows, mutations, steps);
+        self.advance_round(now, rows, mutations, allowed, steps);
         self.advance_first(now, mutations, steps);
     }
 
@@ -317,16 +379,25 @@ impl Rebase {
         now: f64,
         rows: &mut impl VisibleRows,
         mutations: &mut Mutations,
+        allowed: &Steps,
         steps: &mut Vec<Step>,
     ) {
         let Some(round) = &mut self.round else { return };
-        if round.running.is_some() {
+        if round.running.is_some() || allowed.are_spent() {
+            return;
+        }
+        if round.restore_server(&self.shadow, rows, allowed) == Progress::More {
             return;
         }
         if let Some(mutation) = round.next(mutations) {
+            let staged = round.staging.is_some();
             let trial = round.trial.get_or_insert_with(|| {
-                Trial::new(new_server_rows(&self.shadow, rows, round.poke.as_ref()))
+                Trial::new(match staged {
+                    true => Layer::new(),
+                    false => new_server_rows(&self.shadow, rows, round.poke.as_ref()),
+                })
             });
+            allowed.spend_many(REPLAY_STEPS);
             trial.branch.push_layer();
             let key = mutation.key();
             let tx = TxId(self.next_tx);
@@ -348,10 +419,13 @@ impl Rebase {
             });
             return;
         }
+        if round.prepare(&self.shadow, rows, allowed) == Progress::More {
+            return;
+        }
         round.gate = true;
         if self.first.is_none() {
             self.swap(now, rows, steps);
-        } else if round.trial.is_none() {
+        } else if round.trial.is_none() && round.staging.is_none() {
             // What the first run changes in the meantime is noted there.
             let server = new_server_rows(&self.shadow, rows, round.poke.as_ref());
             round.trial = Some(Trial::new(server));
@@ -365,9 +439,13 @@ impl Rebase {
         };
         let pause = (now - self.pace.begun_ms) * PAUSE_PER_ROUND;
         self.pace.next_ms = now + pause.clamp(0.0, LONGEST_PAUSE_MS);
-        match round.trial.take() {
-            Some(trial) => self.swap_in(trial, round.poke.as_ref(), rows),
-            None => self.take_alone(round.poke.as_ref(), rows),
+        match (round.staging.take(), round.trial.take()) {
+            (Some(staging), _) => {
+                rows.show_stage();
+                self.shadow = staging.shadow;
+            }
+            (None, Some(trial)) => self.swap_in(trial, round.poke.as_ref(), rows),
+            (None, None) => self.take_alone(round.poke.as_ref(), rows),
         }
         steps.push(Step::Swapped { poke: round.poke });
     }
@@ -414,12 +492,14 @@ impl Rebase {
         self.shadow = shadow;
     }
 
-    /// The branch, top-layer operations included, that a transaction reads; `None` if it is closed.
-    pub(crate) fn branch(&self, tx: TxId) -> Option<&Branch> {
+    /// The branch, top-layer operations included, that a transaction reads, and whether it is one of the copy; `None` if
+    /// the transaction is closed.
+    pub(crate) fn branch(&self, tx: TxId) -> Option<(&Branch, bool)> {
         match (&self.first, &self.round) {
-            (Some(first), _) if first.tx == tx => Some(&first.branch),
+            (Some(first), _) if first.tx == tx => Some((&first.branch, false)),
             (_, Some(round)) if round.running.as_ref().is_some_and(|run| run.tx == tx) => {
-                round.trial.as_ref().map(|trial| &trial.branch)
+                let trial = round.trial.as_ref()?;
+                Some((&trial.branch, round.staging.is_some()))
             }
             _ => None,
         }
@@ -427,9 +507,12 @@ impl Rebase {
 
     /// The row that a transaction sees.
     pub(crate) fn tx_row(&self, rows: &impl VisibleRows, tx: TxId, key: &RowKey) -> Option<Row> {
-        match self.branch(tx).and_then(|branch| branch.get(key.0, &key.1)) {
-            Some(row) => row.cloned(),
-            None => rows.row(key),
+        let branch = self.branch(tx);
+        let written = branch.and_then(|(branch, _)| branch.get(key.0, &key.1));
+        match (written, branch) {
+            (Some(row), _) => row.cloned(),
+            (None, Some((_, true))) => rows.staged_row(key),
+            (None, _) => rows.row(key),
         }
     }
 
@@ -535,7 +618,8 @@ impl Rebase {
         let mut changes = Vec::new();
         for (key, new) in writes {
             let old = rows.row(&key);
-            if let Some(trial) = self.round.as_mut().and_then(|round| round.trial.as_mut()) {
+            let round = self.round.as_mut().filter(|round| round.staging.is_none());
+            if let Some(trial) = round.and_then(|round| round.trial.as_mut()) {
                 trial.branch.keep_before(key.0, &key.1, old.as_ref());
             }
             self.shadow
@@ -590,6 +674,20 @@ fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey, Option<Ro
     news.map(|(key, new)| (key.clone(), new.clone())).collect()
 }
 
+fn applied((table, key): &RowKey, row: Option<&Row>) -> RowChange {
+    let table = *table;
+    match row {
+        Some(row) => RowChange::Put {
+            table,
+            row: row.clone(),
+        },
+        None => RowChange::Del {
+            table,
+            key: key.clone(),
+        },
+    }
+}
+
 impl Trial {
     fn new(server: Layer) -> Trial {
         Trial {
@@ -612,6 +710,86 @@ impl Round {
             }
         }
         None
+    }
+
+    /// Makes the new server state on the copy, if there is one.
+    fn restore_server(
+        &mut self,
+        shadow: &Layer,
+        rows: &mut impl VisibleRows,
+        allowed: &Steps,
+    ) -> Progress {
+        let Some(staging) = &mut self.staging else {
+            return Progress::Done;
+        };
+        if !staging.has_begun {
+            staging.has_begun = true;
+            rows.stage();
+            if self.poke.as_ref().is_some_and(|poke| poke.cleared) {
+                rows.clear_stage();
+                staging.is_restored = true;
+            }
+        }
+        if !staging.is_restored {
+            let from = match &staging.restored {
+                Some(key) => Bound::Excluded(key),
+                None => Bound::Unbounded,
+            };
+            for (key, row) in shadow.range::<RowKey, _>((from, Bound::Unbounded)) {
+                rows.change_stage(key.clone(), row.clone());
+                allowed.spend_many(CHANGE_STEPS);
+                if allowed.are_spent() {
+                    staging.restored = Some(key.clone());
+                    return Progress::More;
+                }
+            }
+            staging.is_restored = true;
+        }
+        let Some(poke) = &mut self.poke else {
+            return Progress::Done;
+        };
+        while let Some((key, row)) = poke.rows.pop_first() {
+            poke.applied.push(applied(&key, row.as_ref()));
+            rows.change_stage(key, row);
+            allowed.spend_many(CHANGE_STEPS);
+            if allowed.are_spent() {
+                return Progress::More;
+            }
+        }
+        Progress::Done
+    }
+
+    /// What was replayed goes into the copy, and what is shown with the copy is made.
+    fn prepare(
+        &mut self,
+        shadow: &Layer,
+        rows: &mut impl VisibleRows,
+        allowed: &Steps,
+    ) -> Progress {
+        let Some(staging) = &mut self.staging else {
+            return Progress::Done;
+        };
+        // Mutations that were taken back on the copy may have written anywhere in the shadow.
+        let mut tables = SortedSet::new();
+        let mut last = None;
+        for (table, _) in shadow.keys() {
+            if last.replace(*table) != Some(*table) {
+                tables.insert(*table);
+            }
+        }
+        if !rows.stage_is_still() && rows.prepare_stage(&tables, allowed) == Progress::More {
+            return Progress::More;
+        }
+        if let Some(trial) = self.trial.take() {
+            for key in trial.branch.layers().iter().flat_map(Layer::keys) {
+                let server = || rows.staged_row(key);
+                staging.shadow.entry(key.clone()).or_insert_with(server);
+            }
+            for (key, row) in trial.branch.writes() {
+                rows.change_stage(key.clone(), row.cloned());
+            }
+        }
+        rows.prepare_stage(&tables, allowed)
     }
 
     /// Whether the poke of this round says that the server has this mutation.

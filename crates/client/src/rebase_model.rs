@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 struct Plain {
     rows: BTreeMap<RowKey, Row>,
     transactions: usize,
+    staged: Option<BTreeMap<RowKey, Row>>,
+    /// Turns until what is to be shown with the copy is made.
+    preparing: usize,
 }
 
 impl VisibleRows for Plain {
@@ -46,6 +49,44 @@ impl VisibleRows for Plain {
             };
         }
     }
+    fn stage(&mut self) {
+        self.staged = Some(self.rows.clone());
+        self.preparing = 3;
+    }
+    fn staged_row(&self, key: &RowKey) -> Option<Row> {
+        self.staged.as_ref()?.get(key).cloned()
+    }
+    fn clear_stage(&mut self) {
+        self.staged = Some(BTreeMap::new());
+    }
+    fn change_stage(&mut self, key: RowKey, new: Option<Row>) {
+        assert!(self.stage_is_still());
+        let staged = self.staged.as_mut().expect("there is a copy");
+        match new {
+            Some(row) => staged.insert(key, row),
+            None => staged.remove(&key),
+        };
+    }
+    fn stage_is_still(&self) -> bool {
+        self.preparing == 3 || self.preparing == 0
+    }
+    fn prepare_stage(&mut self, _: &SortedSet<TableId>, steps: &Steps) -> Progress {
+        while self.preparing > 0 {
+            self.preparing -= 1;
+            steps.spend_many(1);
+            if steps.are_spent() {
+                return Progress::More;
+            }
+        }
+        Progress::Done
+    }
+    fn show_stage(&mut self) {
+        assert_eq!(self.preparing, 0, "shown when it is made");
+        self.rows = self.staged.take().expect("there is a copy");
+    }
+    fn drop_stage(&mut self) {
+        self.staged = None;
+    }
 }
 
 type State = BTreeMap<u64, u64>;
@@ -59,6 +100,13 @@ fn key(k: u64) -> RowKey {
 
 fn row(k: u64, v: u64) -> Row {
     Row::from_values([ValueRef::Number(k as f64), ValueRef::Number(v as f64)])
+}
+
+fn number(row: &Row) -> u64 {
+    match row.get(0) {
+        ValueRef::Number(n) => n as u64,
+        other => panic!("no number: {other:?}"),
+    }
 }
 
 fn value(row: &Row) -> u64 {
@@ -156,10 +204,14 @@ impl World {
         World {
             random: Random::new(entropy),
             rows: Plain::default(),
-            rebase: Rebase::new(Identity {
-                client_id: "me".into(),
-                deadline_ms: 1e9,
-            }),
+            // Every other world makes all of its rounds in slices.
+            rebase: Rebase::new(
+                Identity {
+                    client_id: "me".into(),
+                    deadline_ms: 1e9,
+                },
+                if seed.is_multiple_of(2) { 0 } else { 3 },
+            ),
             mutations: Mutations::new(),
             running: Vec::new(),
             server: State::new(),
@@ -332,9 +384,19 @@ impl World {
                 self.rebase.begin_round(0.0, None);
             }
             let mut steps = Vec::new();
-            self.rebase
-                .advance(0.0, &mut self.rows, &mut self.mutations, &mut steps);
+            let allowed = Steps::new(1 + self.random.next() as usize % 150);
+            self.rebase.advance(
+                0.0,
+                &mut self.rows,
+                &mut self.mutations,
+                &allowed,
+                &mut steps,
+            );
             if steps.is_empty() {
+                // The next slice may have to wait for others.
+                if self.rebase.has_work() && !self.random.next().is_multiple_of(3) {
+                    continue;
+                }
                 return;
             }
             self.take(steps);
@@ -367,11 +429,18 @@ impl World {
     fn swapped(&mut self, poke: Option<Poke>) {
         self.swaps += 1;
         let Some(poke) = poke else { return };
-        self.swaps_with_rows += usize::from(!poke.rows.is_empty());
+        let mut rows = poke.rows;
+        for change in poke.applied {
+            match change {
+                RowChange::Put { row: new, .. } => rows.insert(key(number(&new)), Some(new)),
+                RowChange::Del { key, .. } => rows.insert((TableId(0), key), None),
+            };
+        }
+        self.swaps_with_rows += usize::from(!rows.is_empty());
         if poke.cleared {
             self.server.clear();
         }
-        for (k, new) in &poke.rows {
+        for (k, new) in &rows {
             let ValueRef::Number(k) = k.1.0.get(0) else {
                 panic!("keys are numbers")
             };

@@ -45,9 +45,7 @@ pub(crate) fn kind_of(failure: &StoreFailure) -> StorageProblemKind {
 impl Client {
     /// Tells the application, and does what can be done apart from the request itself.
     pub(crate) fn on_store_failure(&mut self, now: f64, purpose: &Purpose, failure: &StoreFailure) {
-        let (kind, message) = (kind_of(failure), failure.to_string());
-        self.log(LogLevel::Warn, &message);
-        self.effects.push(Effect::StorageProblem { kind, message });
+        let kind = self.tell_store_failure(failure);
         let stores = matches!(purpose, Purpose::Poke { .. } | Purpose::Queue(_));
         match kind {
             StorageProblemKind::Damaged if stores => self.repair(now),
@@ -60,6 +58,13 @@ impl Client {
             }
             _ => {}
         }
+    }
+
+    pub(crate) fn tell_store_failure(&mut self, failure: &StoreFailure) -> StorageProblemKind {
+        let (kind, message) = (kind_of(failure), failure.to_string());
+        self.log(LogLevel::Warn, &message);
+        self.effects.push(Effect::StorageProblem { kind, message });
+        kind
     }
 
     /// Opening failed. Returns whether something is done about it, after which it is tried again.

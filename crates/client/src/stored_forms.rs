@@ -142,21 +142,18 @@ pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Sche
     }
 }
 
-pub(crate) fn to_patch(poke: &Poke) -> Patch {
-    let rows = poke
-        .rows
-        .iter()
-        .map(|((table, key), row)| match row {
-            Some(row) => RowChange::Put {
-                table: *table,
-                row: row.clone(),
-            },
-            None => RowChange::Del {
-                table: *table,
-                key: key.clone(),
-            },
-        })
-        .collect();
+pub(crate) fn to_patch(poke: &mut Poke) -> Patch {
+    let mut rows = std::mem::take(&mut poke.applied);
+    rows.extend(poke.rows.iter().map(|((table, key), row)| match row {
+        Some(row) => RowChange::Put {
+            table: *table,
+            row: row.clone(),
+        },
+        None => RowChange::Del {
+            table: *table,
+            key: key.clone(),
+        },
+    }));
     let got = poke
         .got
         .iter()

@@ -10,9 +10,9 @@ use landfall_zql::sort::sort_by_key;
 /// The tables of the rows of a view, level by level.
 #[derive(Debug)]
 pub(crate) struct TableShape {
-    table: TableId,
+    pub(crate) table: TableId,
     /// One per `related` entry of the query, in document order.
-    lists: Vec<TableShape>,
+    pub(crate) lists: Vec<TableShape>,
 }
 
 impl TableShape {

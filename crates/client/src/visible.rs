@@ -6,22 +6,37 @@ use crate::flush::{Flush, encode_rows};
 use crate::queries::Status;
 use crate::rebase::{RowKey, VisibleRows};
 use crate::row_handles::RowHandles;
+use crate::stage::Stage;
 use crate::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{
     Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
     Steps, analyze, evaluate,
 };
-use landfall_zql::sorted_map::SortedMap;
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Ast, Row, Schema, TableId};
 use std::sync::Arc;
 
 /// From this many changes on a transaction may be a bulk change.
 const BULK_FROM: usize = 100;
 
-struct OpenView {
-    ast: Ast,
-    query: LiveQuery,
-    shape: TableShape,
+/// A view; its query is filled here or, if that takes long, on a stage.
+pub(crate) struct OpenView {
+    pub(crate) ast: Ast,
+    pub(crate) query: LiveQuery,
+    pub(crate) shape: TableShape,
+    /// What is to be told with its first rows.
+    status: Option<Status>,
+}
+
+/// The rows that a query reads.
+#[derive(Clone, Copy)]
+pub(crate) enum Base<'a> {
+    /// What is visible.
+    Visible,
+    /// A branch of what is visible.
+    Branch(&'a Branch),
+    /// A branch of what is on the stage.
+    Staged(&'a Branch),
 }
 
 /// Rows, live queries and the boundary's bookkeeping.
@@ -33,6 +48,7 @@ pub(crate) struct Visible {
     ops: ViewOps,
     /// Views show rows; before that they are open but empty.
     shown: bool,
+    stage: Option<Stage>,
 }
 
 impl Visible {
@@ -45,50 +61,122 @@ impl Visible {
             handles: RowHandles::keeping(idle_rows),
             ops: ViewOps::default(),
             shown: false,
+            stage: None,
         }
     }
 
-    /// The rows that storage held. Views show them after [`Visible::show`].
-    pub(crate) fn load(&mut self, rows: Vec<(TableId, Row)>) {
-        let mut by_table: SortedMap<TableId, Vec<Row>> = SortedMap::new();
-        for (table, row) in rows {
-            by_table.get_or_default(table).push(row);
-        }
-        for (table, rows) in &by_table {
-            self.source.load(*table, rows);
-        }
+    /// A row that storage held; they come by table and key. Views show them after [`Visible::show`].
+    pub(crate) fn load(&mut self, table: TableId, row: Row) {
+        self.source.append(table, [row]);
     }
 
-    /// Views that were opened so far show their rows now.
+    /// What was loaded is not used.
+    pub(crate) fn unload(&mut self) {
+        self.source = MemorySource::new(self.schema.clone());
+    }
+
+    /// Views show rows from now on: [`Visible::work`] fills those that were opened so far.
     pub(crate) fn show(&mut self) {
         self.shown = true;
-        for (view, open) in &mut self.views {
-            // Planned when there may have been no rows to plan by.
-            let query = plan(&open.ast, &self.source).expect("the query was built before");
-            retain_indexes(&mut self.source, &query);
-            release_indexes(&mut self.source, &open.query);
-            open.query = query;
-            hydrate(&mut open.query, &self.source);
-            if !open.query.entries().is_empty() {
-                self.ops
-                    .snapshot(&mut self.handles, *view, &open.shape, open.query.entries());
-            }
-        }
     }
 
-    /// Opens a view and shows what is there.
-    pub(crate) fn open(&mut self, view: ViewId, ast: &Ast) -> Result<(), ClientError> {
+    /// Whether [`Visible::work`] would get on with something.
+    pub(crate) fn has_work(&self) -> bool {
+        let is_free = self.stage.as_ref().is_none_or(Stage::is_beside);
+        self.shown && is_free && !self.is_current()
+    }
+
+    /// Whether all views show what is visible.
+    pub(crate) fn is_current(&self) -> bool {
+        self.shown && self.views.values().all(|open| open.query.is_hydrated())
+    }
+
+    /// Opens a view and shows what is there; a view that takes long to fill is empty until [`Visible::work`] is done.
+    pub(crate) fn open(
+        &mut self,
+        view: ViewId,
+        ast: &Ast,
+        steps: &Steps,
+    ) -> Result<(), ClientError> {
         let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
         retain_indexes(&mut self.source, &query);
-        if self.shown {
-            hydrate(&mut query, &self.source);
+        if self.shown && !fill(&mut query, &self.source, steps) {
+            let empty = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
+            release_indexes(&mut self.source, &query);
+            retain_indexes(&mut self.source, &empty);
+            query = empty;
         }
         let shape = TableShape::of(query.pipeline());
         self.ops
             .snapshot(&mut self.handles, view, &shape, query.entries());
         let ast = ast.clone();
-        self.views.insert(view, OpenView { ast, query, shape });
+        let open = OpenView {
+            ast,
+            query,
+            shape,
+            status: None,
+        };
+        self.views.insert(view, open);
         Ok(())
+    }
+
+    /// Fills views that are not filled yet, unless the rebase does so.
+    pub(crate) fn work(&mut self, steps: &Steps) -> Progress {
+        if self.is_current() || !self.shown {
+            // What it was for was closed.
+            if self.stage.as_ref().is_some_and(Stage::is_beside) {
+                self.drop_stage();
+            }
+            return Progress::Done;
+        }
+        let stage = self
+            .stage
+            .get_or_insert_with(|| Stage::beside(self.source.clone()));
+        if !stage.is_beside() {
+            return Progress::Done;
+        }
+        let unchanged = SortedSet::new();
+        let progress = stage.prepare(&self.views, &unchanged, &mut self.handles, steps);
+        if progress == Progress::Done
+            && let Some(stage) = self.stage.take()
+        {
+            let (source, queries, handed) = stage.finish();
+            self.take_queries(queries);
+            self.source.adopt_indexes(source);
+            self.count_index_users();
+            self.release(handed);
+        }
+        progress
+    }
+
+    /// Queries that were filled on a stage take the place of what their views show.
+    fn take_queries(&mut self, queries: Vec<(ViewId, LiveQuery)>) {
+        for (view, query) in queries {
+            let Some(open) = self.views.get_mut(&view) else {
+                continue;
+            };
+            // Shown anew before the old list is released, so that rows that stay keep their handles.
+            self.ops
+                .snapshot(&mut self.handles, view, &open.shape, query.entries());
+            self.handles.release_list(open.query.entries());
+            open.query = query;
+            if let Some(status) = open.status.take() {
+                self.ops.status(view, status.word());
+            }
+        }
+    }
+
+    fn count_index_users(&mut self) {
+        self.source.release_indexes();
+        for open in self.views.values() {
+            retain_indexes(&mut self.source, &open.query);
+        }
+    }
+
+    fn release(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            self.handles.release(&row);
+        }
     }
 
     /// Closes a view; its rows are released with the next flush.
@@ -98,16 +186,29 @@ impl Visible {
         };
         self.handles.release_list(open.query.entries());
         release_indexes(&mut self.source, &open.query);
+        if let Some(stage) = &mut self.stage {
+            stage.forget(view);
+        }
     }
 
     /// Shows how a view's query stands at the server.
     pub(crate) fn set_status(&mut self, view: ViewId, status: Status) {
-        self.ops.status(view, status.word());
+        match self.views.get_mut(&view) {
+            // An answer is not complete before it is shown.
+            Some(open) if !open.query.is_hydrated() => open.status = Some(status),
+            _ => self.ops.status(view, status.word()),
+        }
     }
 
-    /// Runs a query once, on a branch or on the visible rows.
-    pub(crate) fn run(&mut self, ast: &Ast, branch: Option<&Branch>) -> Result<Flush, ClientError> {
-        let (shape, entries) = self.evaluate(ast, branch)?;
+    /// Whether a view shows its rows.
+    pub(crate) fn is_filled(&self, view: ViewId) -> bool {
+        let open = self.views.get(&view);
+        open.is_some_and(|open| open.query.is_hydrated())
+    }
+
+    /// Runs a query once.
+    pub(crate) fn run(&mut self, ast: &Ast, base: Base<'_>) -> Result<Flush, ClientError> {
+        let (shape, entries) = self.evaluate(ast, base)?;
         let mut ops = ViewOps::default();
         ops.snapshot(&mut self.handles, ViewId(0), &shape, &entries);
         self.handles.release_list(&entries);
@@ -116,12 +217,8 @@ impl Visible {
     }
 
     /// Runs a query once, for a reader that holds no rows: with handles that count from 0.
-    pub(crate) fn run_detached(
-        &self,
-        ast: &Ast,
-        branch: Option<&Branch>,
-    ) -> Result<Flush, ClientError> {
-        let (shape, entries) = self.evaluate(ast, branch)?;
+    pub(crate) fn run_detached(&self, ast: &Ast, base: Base<'_>) -> Result<Flush, ClientError> {
+        let (shape, entries) = self.evaluate(ast, base)?;
         let mut handles = RowHandles::keeping(0);
         let mut ops = ViewOps::default();
         ops.snapshot(&mut handles, ViewId(0), &shape, &entries);
@@ -133,17 +230,19 @@ impl Visible {
         })
     }
 
-    fn evaluate(
-        &self,
-        ast: &Ast,
-        branch: Option<&Branch>,
-    ) -> Result<(TableShape, Vec<Entry>), ClientError> {
+    fn evaluate(&self, ast: &Ast, base: Base<'_>) -> Result<(TableShape, Vec<Entry>), ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Query(error.to_string());
-        let pipeline = Pipeline::plan(ast, &self.schema, Choice::Estimated(&self.source))
+        let source = match (base, &self.stage) {
+            (Base::Staged(_), Some(stage)) => &stage.source,
+            _ => &self.source,
+        };
+        let pipeline = Pipeline::plan(ast, &self.schema, Choice::Estimated(source))
             .map_err(|e| unusable(&e))?;
-        let entries = match branch {
-            Some(branch) => evaluate(&pipeline, &branch.over(&self.source)),
-            None => evaluate(&pipeline, &self.source),
+        let entries = match base {
+            Base::Visible => evaluate(&pipeline, source),
+            Base::Branch(branch) | Base::Staged(branch) => {
+                evaluate(&pipeline, &branch.over(source))
+            }
         }
         .map_err(|e| unusable(&e))?;
         Ok((TableShape::of(&pipeline), entries))
@@ -180,12 +279,12 @@ impl Visible {
 }
 
 /// A query that reads what costs least, as the rows are now.
-fn plan(ast: &Ast, source: &MemorySource) -> Result<LiveQuery, BuildError> {
+pub(crate) fn plan(ast: &Ast, source: &MemorySource) -> Result<LiveQuery, BuildError> {
     let pipeline = Pipeline::plan(ast, source.schema(), Choice::Estimated(source))?;
     Ok(LiveQuery::new(pipeline))
 }
 
-fn retain_indexes(source: &mut MemorySource, query: &LiveQuery) {
+pub(crate) fn retain_indexes(source: &mut MemorySource, query: &LiveQuery) {
     for (table, spec) in query.pipeline().indexes() {
         source.retain_index(*table, spec);
     }
@@ -197,14 +296,10 @@ fn release_indexes(source: &mut MemorySource, query: &LiveQuery) {
     }
 }
 
-fn hydrate(query: &mut LiveQuery, source: &MemorySource) {
-    let done = query
-        .hydrate(source, &Steps::unlimited())
-        .expect("memory can be read");
-    debug_assert!(
-        done == Progress::Done,
-        "a hydration without budget goes to the end"
-    );
+/// Whether the query is filled; after that it is to be made anew.
+fn fill(query: &mut LiveQuery, source: &MemorySource, steps: &Steps) -> bool {
+    let progress = query.hydrate(source, steps).expect("memory can be read");
+    progress == Progress::Done
 }
 
 impl VisibleRows for Visible {
@@ -228,25 +323,89 @@ impl VisibleRows for Visible {
             self.change_in_bulk(changes);
             return;
         }
-        let shown = self.shown;
         for (key, new) in changes {
             let change = SourceChange {
                 table: key.0,
                 old: self.row(&key),
                 new,
             };
-            let reading = |open: &&mut OpenView| shown && open.query.pipeline().reads(key.0);
+            let reading = |open: &&mut OpenView| {
+                open.query.is_hydrated() && open.query.pipeline().reads(key.0)
+            };
             for open in self.views.values_mut().filter(reading) {
                 open.query
                     .push(&self.source, &change)
                     .expect("memory can be read");
             }
             self.source.apply(&change);
+            if let Some(stage) = &mut self.stage {
+                stage.follow(&change);
+            }
         }
         for (view, open) in &mut self.views {
             let deltas = open.query.take_deltas();
             self.ops
                 .deltas(&mut self.handles, *view, &open.shape, deltas);
+        }
+    }
+
+    fn stage(&mut self) {
+        self.drop_stage();
+        self.stage = Some(Stage::ahead(self.source.clone()));
+    }
+
+    fn staged_row(&self, key: &RowKey) -> Option<Row> {
+        let stage = self.stage.as_ref()?;
+        stage.source.row(key.0, &key.1).cloned()
+    }
+
+    fn clear_stage(&mut self) {
+        if let Some(stage) = &mut self.stage {
+            for (table, _) in self.schema.iter() {
+                stage.clear(table);
+            }
+        }
+    }
+
+    fn change_stage(&mut self, key: RowKey, new: Option<Row>) {
+        if let Some(stage) = &mut self.stage {
+            // A row that is visible as it is stays the one that JavaScript knows.
+            let known = self.source.row(key.0, &key.1);
+            let new = known
+                .filter(|known| new.as_ref() == Some(*known))
+                .cloned()
+                .or(new);
+            stage.change(key, new);
+        }
+    }
+
+    fn stage_is_still(&self) -> bool {
+        self.stage.as_ref().is_none_or(Stage::is_still)
+    }
+
+    fn prepare_stage(&mut self, also_changed: &SortedSet<TableId>, steps: &Steps) -> Progress {
+        match &mut self.stage {
+            Some(stage) if self.shown => {
+                stage.prepare(&self.views, also_changed, &mut self.handles, steps)
+            }
+            _ => Progress::Done,
+        }
+    }
+
+    fn show_stage(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            let (source, queries, handed) = stage.finish();
+            self.take_queries(queries);
+            self.source = source;
+            self.count_index_users();
+            self.release(handed);
+        }
+    }
+
+    fn drop_stage(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            let (_, _, handed) = stage.finish();
+            self.release(handed);
         }
     }
 }
@@ -285,20 +444,21 @@ impl Visible {
         for (table, rows) in &first {
             self.source.load(*table, rows);
         }
-        if !self.shown {
-            return;
+        // It cannot follow this; views that it was filling are filled on another one.
+        if self.stage.as_ref().is_some_and(Stage::is_beside) {
+            self.drop_stage();
         }
-        let reading = |open: &OpenView| tables.iter().any(|t| open.query.pipeline().reads(*t));
-        for (view, open) in self.views.iter_mut().filter(|(_, open)| reading(open)) {
-            let mut query = plan(&open.ast, &self.source).expect("the query was built before");
-            retain_indexes(&mut self.source, &query);
-            hydrate(&mut query, &self.source);
-            // Shown anew before the old list is released, so that rows that stay keep their handles.
-            self.ops
-                .snapshot(&mut self.handles, *view, &open.shape, query.entries());
-            self.handles.release_list(open.query.entries());
-            release_indexes(&mut self.source, &open.query);
-            open.query = query;
+        let reads = |open: &OpenView| tables.iter().any(|t| open.query.pipeline().reads(*t));
+        let mut queries = Vec::new();
+        for (view, open) in &self.views {
+            if open.query.is_hydrated() && reads(open) {
+                let mut query = plan(&open.ast, &self.source).expect("the query was built before");
+                retain_indexes(&mut self.source, &query);
+                fill(&mut query, &self.source, &Steps::unlimited());
+                queries.push((*view, query));
+            }
         }
+        self.take_queries(queries);
+        self.count_index_users();
     }
 }

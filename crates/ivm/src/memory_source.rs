@@ -113,36 +113,31 @@ impl MemorySource {
     /// Replaces all rows of a table at once; quickest when they are sorted by primary key, with no key twice.
     pub fn load(&mut self, table: TableId, rows: &[Row]) {
         let spec = IndexSpec(key_order(&self.schema, table));
-        self.replace(table, Index::build(spec, rows.iter()));
+        let table = &mut self.tables[table.0 as usize];
+        table.by_key = Index::build(spec, rows.iter());
+        table.forget_further();
     }
 
     /// Adds rows to a table; quickest when each comes after all that are there by primary key.
     pub fn append(&mut self, table: TableId, rows: impl IntoIterator<Item = Row>) {
-        let spec = IndexSpec(key_order(&self.schema, table));
-        let by_key = &mut self.tables[table.0 as usize].by_key;
-        let mut index = std::mem::replace(by_key, Index::new(spec));
-        rows.into_iter().for_each(|row| index.append(row));
-        self.replace(table, index);
+        let table = &mut self.tables[table.0 as usize];
+        table.forget_further();
+        rows.into_iter().for_each(|row| table.by_key.append(row));
     }
 
     /// Takes all rows of a table out.
     pub fn clear(&mut self, table: TableId) {
-        let spec = IndexSpec(key_order(&self.schema, table));
-        self.replace(table, Index::new(spec));
+        self.load(table, &[]);
     }
 
-    /// Puts other rows in; further indexes are made anew by the reads that need them.
-    fn replace(&mut self, table: TableId, rows: Index) {
-        let Table { by_key, wanted } = &mut self.tables[table.0 as usize];
-        *by_key = rows;
-        wanted.get_mut().0.retain_mut(|wanted| {
-            let Some(wanted) = Rc::get_mut(wanted) else {
-                return false;
-            };
-            wanted.building.take();
-            wanted.index.take();
-            true
-        });
+    /// Nobody uses an index any more: users are counted anew.
+    pub fn release_indexes(&mut self) {
+        for table in &mut self.tables {
+            for wanted in &table.wanted.get_mut().0 {
+                wanted.users.set(0);
+                wanted.unused.set(0);
+            }
+        }
     }
 
     /// Takes over the indexes that another source with the same rows has and this one has not.
@@ -223,6 +218,18 @@ impl MemorySource {
 }
 
 impl Table {
+    /// Forgets what is built besides the rows by key: it is made anew by the reads that need it.
+    fn forget_further(&mut self) {
+        self.wanted.get_mut().0.retain_mut(|wanted| {
+            let Some(wanted) = Rc::get_mut(wanted) else {
+                return false;
+            };
+            wanted.building.take();
+            wanted.index.take();
+            true
+        });
+    }
+
     /// The index with this description.
     fn want(
         &self,

@@ -30,10 +30,16 @@ impl Steps {
     }
 
     pub(crate) fn spend(&self) {
-        self.left.set(self.left.get().saturating_sub(1));
+        self.spend_many(1);
     }
 
-    pub(crate) fn are_spent(&self) -> bool {
+    /// Counts work that the host does itself.
+    pub fn spend_many(&self, count: usize) {
+        self.left.set(self.left.get().saturating_sub(count));
+    }
+
+    /// Whether none are left.
+    pub fn are_spent(&self) -> bool {
         self.left.get() == 0
     }
 }

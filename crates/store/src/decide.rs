@@ -8,6 +8,8 @@ mod load;
 mod mutations;
 mod repair;
 
+pub(crate) use load::check_log;
+
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;
@@ -195,7 +197,7 @@ fn in_group(head: Option<&[u8]>, group_id: &str) -> Result<Head, StoreFailure> {
     }
 }
 
-fn corrupt(store: StoreName) -> impl Fn(FormatError) -> StoreFailure {
+pub(crate) fn corrupt(store: StoreName) -> impl Fn(FormatError) -> StoreFailure {
     move |source| StoreFailure::Corrupt {
         store: store.name(),
         source,

@@ -112,6 +112,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// For a look at the beginning of a value that is read later; its end is not told from the checksum.
+    pub(crate) fn unchecked(kind: Kind, bytes: &'a [u8]) -> Result<Self, FormatError> {
+        match bytes {
+            [first, FORMAT_VERSION | WITHOUT_CHECKSUM, rest @ ..] if *first == kind as u8 => {
+                Ok(Self(rest))
+            }
+            _ => Self::new(kind, bytes),
+        }
+    }
+
     fn checked(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let (value, checksum) = bytes.split_last_chunk().ok_or(FormatError::Truncated)?;
         if h32_of_bytes(value) != u32::from_le_bytes(*checksum) {
@@ -128,6 +138,16 @@ impl<'a> Reader<'a> {
     /// The version of the format that the value was written in.
     pub(crate) fn version(&self) -> u8 {
         self.version
+    }
+
+    /// Goes on in the middle of a value.
+    pub(crate) fn inside(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// How many bytes are not read yet.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {

@@ -23,6 +23,7 @@ mod patch;
 mod queue;
 mod request;
 mod schema_change;
+mod state_reader;
 mod stored_schema;
 
 pub use cookie_order::compare as compare_cookies;
@@ -30,7 +31,7 @@ pub use encoding::FORMAT_VERSION;
 pub use error::{BackendFailure, FormatError, StoreFailure};
 pub use fold::plan_fold;
 pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
-pub use loaded::{Loaded, ServerState};
+pub use loaded::{Loaded, ServerState, Unread};
 pub use memory::MemoryStore;
 pub use page::{EncodedPages, PAGE_BYTES, PageWriter, QuerySets};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
@@ -41,3 +42,4 @@ pub use request::{
     StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use schema_change::EarlierRows;
+pub use state_reader::StateReader;

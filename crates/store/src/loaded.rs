@@ -1,12 +1,78 @@
-//! Everything that a store holds, read at once: at start-up, and before a fold.
+//! Everything that a store holds: rows are read piece by piece at start-up, or at once before a fold.
 
+use crate::decide::{check_log, corrupt};
+use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::page::{Page, QuerySets};
-use crate::patch::{DesiredChange, LogRecord, QueryChange, RowChange};
+use crate::patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
+use crate::request::StoreName;
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Everything that a store holds, as it came out of storage: what is about rows is not read yet.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// Where the store stands.
+    pub head: Head,
+    /// Mutations that are not confirmed, in the group's order.
+    pub queue: Vec<QueuedMutation>,
+    /// Mutations that failed or are uncertain, by client and id.
+    pub outcomes: Vec<StoredOutcome>,
+    /// The clients of the group, by id.
+    pub clients: Vec<ClientRecord>,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) pages: Vec<Vec<u8>>,
+    pub(crate) log: Vec<Vec<u8>>,
+    pub(crate) queries: QuerySets,
+}
+
+impl Unread {
+    /// Whether the server has given anything yet; a damaged record counts as something.
+    pub fn was_given(&self) -> bool {
+        let gives = |bytes: &Vec<u8>| match LogRecord::decode(bytes, &self.schema) {
+            Ok(record) => !record.patch.rows.is_empty() || !record.patch.got.is_empty(),
+            Err(_) => true,
+        };
+        !self.pages.is_empty() || !self.queries.got.is_empty() || self.log.iter().any(gives)
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Pages or log are damaged.
+    pub fn read(self) -> Result<Loaded, StoreFailure> {
+        let schema = &self.schema;
+        let decoded = self.pages.iter().map(|bytes| Page::decode(bytes, schema));
+        let pages: Vec<Page> = decoded
+            .collect::<Result<_, _>>()
+            .and_then(|pages| Page::sort(pages, schema))
+            .map_err(corrupt(StoreName::Pages))?;
+        // A page that is written must not take the place of one that stays.
+        if pages.iter().any(|page| page.number >= self.head.next_page) {
+            return Err(corrupt(StoreName::Pages)(FormatError::PageCount));
+        }
+        let log: Vec<LogRecord> = self
+            .log
+            .iter()
+            .map(|bytes| LogRecord::decode(bytes, schema))
+            .collect::<Result<_, _>>()
+            .map_err(corrupt(StoreName::Log))?;
+        check_log(&log, self.head.log_first, self.head.log_next)?;
+        Ok(Loaded {
+            log_bytes: self.log.iter().map(|value| value.len() as u64).sum(),
+            head: self.head,
+            queue: self.queue,
+            outcomes: self.outcomes,
+            clients: self.clients,
+            schema: self.schema,
+            pages,
+            log,
+            queries: self.queries,
+        })
+    }
+}
 
 /// Everything that a store holds.
 #[derive(Clone, Debug)]
@@ -36,10 +102,31 @@ pub struct ServerState {
 }
 
 /// What the log says about rows: the last word on each key.
+#[derive(Debug, Default)]
 pub(crate) struct Overlay {
     /// The pages are void.
     pub(crate) clear: bool,
     pub(crate) rows: BTreeMap<(TableId, Key), Option<Row>>,
+}
+
+impl Overlay {
+    pub(crate) fn apply(&mut self, patch: &Patch, schema: &Schema) {
+        if patch.clear {
+            self.clear = true;
+            self.rows.clear();
+        }
+        for change in &patch.rows {
+            match change {
+                RowChange::Put { table, row } => {
+                    let key = schema.tables[table.0 as usize].key_of(row);
+                    self.rows.insert((*table, key), Some(row.clone()));
+                }
+                RowChange::Del { table, key } => {
+                    self.rows.insert((*table, key.clone()), None);
+                }
+            }
+        }
+    }
 }
 
 impl Loaded {
@@ -68,39 +155,15 @@ impl Loaded {
         ServerState { tables, queries }
     }
 
-    /// Whether the server has given anything yet.
-    pub fn was_given(&self) -> bool {
-        let gives =
-            |record: &LogRecord| !record.patch.rows.is_empty() || !record.patch.got.is_empty();
-        !self.pages.is_empty() || !self.queries.got.is_empty() || self.log.iter().any(gives)
-    }
-
     /// Log records that are not folded, in order.
     pub fn log(&self) -> &[LogRecord] {
         &self.log
     }
 
     pub(crate) fn overlay(&self) -> Overlay {
-        let mut overlay = Overlay {
-            clear: false,
-            rows: BTreeMap::new(),
-        };
+        let mut overlay = Overlay::default();
         for record in &self.log {
-            if record.patch.clear {
-                overlay.clear = true;
-                overlay.rows.clear();
-            }
-            for change in &record.patch.rows {
-                match change {
-                    RowChange::Put { table, row } => {
-                        let key = self.schema.tables[table.0 as usize].key_of(row);
-                        overlay.rows.insert((*table, key), Some(row.clone()));
-                    }
-                    RowChange::Del { table, key } => {
-                        overlay.rows.insert((*table, key.clone()), None);
-                    }
-                }
-            }
+            overlay.apply(&record.patch, &self.schema);
         }
         overlay
     }

@@ -15,6 +15,9 @@ pub const PAGE_BYTES: usize = 512 << 10;
 /// A page that has become smaller than this is joined with the next one when it is rewritten.
 pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 
+/// Kind and version, which a checked reader has behind it.
+const PAGE_HEADER: usize = 2;
+
 /// A page, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
@@ -26,33 +29,19 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(Kind::Page, bytes)?;
-        let number = reader.u32()?;
-        let count = reader.u32()? as usize;
-        let mut rows: Vec<(TableId, Row)> = Vec::new();
-        while rows.len() < count {
-            let table = TableId(reader.u32()?);
-            let known = schema
-                .tables
-                .get(table.0 as usize)
-                .ok_or(FormatError::Table(table.0))?;
-            for row in reader.list(|reader| reader.row(known.columns.len()))? {
-                rows.push((table, row));
-            }
+        let (mut rows, _) = PageRows::new(bytes.to_vec(), schema)?;
+        let mut page = Self {
+            number: rows.number,
+            bytes: bytes.len(),
+            rows: Vec::new(),
+        };
+        while let Some(row) = rows.next(schema)? {
+            page.rows.push(row);
         }
-        reader.end()?;
-        if rows.is_empty() || rows.len() != count {
-            return Err(FormatError::RowCount);
-        }
-        let sorted = rows.is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
-        let bytes = bytes.len();
-        sorted
-            .then_some(Self {
-                number,
-                bytes,
-                rows,
-            })
-            .ok_or(FormatError::Order)
+        let sorted = page
+            .rows
+            .is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
+        sorted.then_some(page).ok_or(FormatError::Order)
     }
 
     /// The pages in their order; fails if they overlap.
@@ -69,6 +58,80 @@ impl Page {
                     _ => false,
                 });
         apart.then_some(pages).ok_or(FormatError::Order)
+    }
+}
+
+/// A page that is read row by row.
+#[derive(Debug)]
+pub(crate) struct PageRows {
+    pub(crate) number: u32,
+    bytes: Vec<u8>,
+    /// Where the next row is; the value as a whole is checked before the first one.
+    at: usize,
+    is_checked: bool,
+    left: u32,
+    table: TableId,
+    left_of_run: u32,
+}
+
+impl PageRows {
+    /// The page, not checked yet, and what may be its first row.
+    pub(crate) fn new(
+        bytes: Vec<u8>,
+        schema: &Schema,
+    ) -> Result<(Self, (TableId, Row)), FormatError> {
+        let mut page = Self {
+            number: 0,
+            bytes,
+            at: 0,
+            is_checked: true,
+            left: 0,
+            table: TableId(0),
+            left_of_run: 0,
+        };
+        match page.begin(schema) {
+            Ok(first) => Ok((page, first)),
+            // What is wrong with the value as a whole explains more.
+            Err(error) => Err(Reader::new(Kind::Page, &page.bytes).err().unwrap_or(error)),
+        }
+    }
+
+    fn begin(&mut self, schema: &Schema) -> Result<(TableId, Row), FormatError> {
+        let mut reader = Reader::unchecked(Kind::Page, &self.bytes)?;
+        let (number, left) = (reader.u32()?, reader.u32()?);
+        let at = self.bytes.len() - reader.left();
+        (self.number, self.left, self.at) = (number, left, at);
+        let first = self.next(schema)?.ok_or(FormatError::RowCount)?;
+        (self.left, self.at, self.left_of_run, self.is_checked) = (left, at, 0, false);
+        Ok(first)
+    }
+
+    /// The next row; after the last one nothing may be left over.
+    pub(crate) fn next(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
+        if !self.is_checked {
+            let left = Reader::new(Kind::Page, &self.bytes)?.left();
+            self.bytes.truncate(PAGE_HEADER + left);
+            self.is_checked = true;
+        }
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let mut reader = Reader::inside(rest);
+        if self.left == 0 {
+            return reader.end().map(|()| None);
+        }
+        while self.left_of_run == 0 {
+            self.table = TableId(reader.u32()?);
+            self.left_of_run = reader.u32()?;
+            if self.left_of_run > self.left {
+                return Err(FormatError::RowCount);
+            }
+        }
+        let known = schema.tables.get(self.table.0 as usize);
+        let known = known.ok_or(FormatError::Table(self.table.0))?;
+        let row = reader.row(known.columns.len())?;
+        self.left -= 1;
+        self.left_of_run -= 1;
+        self.at = self.bytes.len() - reader.left();
+        Ok(Some((self.table, row)))
     }
 }
 

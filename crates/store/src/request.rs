@@ -12,7 +12,7 @@
 
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
-use crate::loaded::Loaded;
+use crate::loaded::Unread;
 use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
@@ -221,12 +221,12 @@ pub enum StoreReply {
     /// To [`StoreOp::Open`].
     Opened {
         /// Everything that is stored.
-        loaded: Box<Loaded>,
+        loaded: Box<Unread>,
         /// The store was empty, and the group is new.
         created: bool,
     },
     /// To [`StoreOp::Load`].
-    Loaded(Box<Loaded>),
+    Loaded(Box<Unread>),
     /// To [`StoreOp::ReadEarlier`].
     Earlier(EarlierRows),
     /// To [`StoreOp::ReadLog`].

@@ -112,6 +112,8 @@ fn use_all(store: &MemoryStore) {
         if let Ok(StoreReply::Opened { loaded, .. } | StoreReply::Loaded(loaded)) =
             store.snapshot().execute(&request)
         {
+            let _ = read_in_steps((*loaded).clone());
+            let Ok(loaded) = loaded.read() else { continue };
             let plan = plan_fold(&loaded);
             let _ = store.snapshot().execute(&StoreRequest {
                 group_id: GROUP.into(),
@@ -138,6 +140,21 @@ fn an_undamaged_store_works() {
     );
 }
 
+/// Opens a store and reads all of it; both ways to read find the same fault.
+fn open_and_read(store: &MemoryStore) -> Result<(), StoreFailure> {
+    let StoreReply::Opened { loaded, .. } = store.execute(&open_as("c1"))? else {
+        panic!("opening gives everything");
+    };
+    let at_once = loaded.clone().read();
+    let in_steps = read_in_steps(*loaded);
+    assert_eq!(
+        at_once.is_ok(),
+        in_steps.is_ok(),
+        "{at_once:?} {in_steps:?}"
+    );
+    in_steps.map(drop)
+}
+
 #[test]
 fn every_value_cut_short_or_lengthened_is_noticed() {
     let store = full_store();
@@ -146,7 +163,7 @@ fn every_value_cut_short_or_lengthened_is_noticed() {
             for len in 0..value.len() {
                 let damaged = store.snapshot();
                 damaged.set_value(name, key.clone(), value[..len].to_vec());
-                let failure = damaged.execute(&open_as("c1")).expect_err("cut short");
+                let failure = open_and_read(&damaged).expect_err("cut short");
                 assert!(
                     matches!(failure, StoreFailure::Corrupt { .. }),
                     "{name:?} {len}: {failure:?}"
@@ -154,10 +171,7 @@ fn every_value_cut_short_or_lengthened_is_noticed() {
             }
             let damaged = store.snapshot();
             damaged.set_value(name, key, [value.as_slice(), &[0]].concat());
-            assert!(
-                damaged.execute(&open_as("c1")).is_err(),
-                "{name:?} one byte longer"
-            );
+            assert!(open_and_read(&damaged).is_err(), "{name:?} one byte longer");
         }
     }
 }
@@ -170,7 +184,7 @@ fn another_format_version_is_named() {
         value[1] = FORMAT_VERSION + 1;
         let damaged = store.snapshot();
         damaged.set_value(name, key, value);
-        let failure = damaged.execute(&open_as("c1")).expect_err("unknown");
+        let failure = open_and_read(&damaged).expect_err("unknown");
         let expected = FormatError::Version(FORMAT_VERSION + 1);
         assert!(
             matches!(&failure, StoreFailure::Corrupt { source, .. } if *source == expected),
@@ -246,7 +260,7 @@ fn every_changed_bit_is_noticed() {
                 changed[at] ^= 1 << (at % 8);
                 let damaged = store.snapshot();
                 damaged.set_value(name, key.clone(), changed);
-                let failure = damaged.execute(&open_as("c1")).expect_err("one bit");
+                let failure = open_and_read(&damaged).expect_err("one bit");
                 let noticed = match &failure {
                     StoreFailure::Corrupt { source, .. } => match at {
                         0 => matches!(source, FormatError::Kind { .. }),
@@ -292,7 +306,7 @@ fn a_head_that_would_number_pages_twice_is_refused() {
     assert_eq!(head[at..at + 4], [1, 0, 0, 0], "the next page");
     head[at] = 0;
     store.set_value(StoreName::Head, key, head);
-    let failure = store.execute(&open_as("c1")).expect_err("refused");
+    let failure = open_and_read(&store).expect_err("refused");
     assert!(
         matches!(
             failure,

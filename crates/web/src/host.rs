@@ -10,7 +10,7 @@ use crate::socket::{Socket, SocketEvent};
 use crate::startup::{Startup, StorageKind};
 use crate::storage::Storage;
 use crate::tabs::{Channel, Locks};
-use crate::timer::Timer;
+use crate::timer::{Soon, Timer};
 use js_sys::Function;
 use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId};
 use std::cell::{Cell, RefCell, RefMut};
@@ -24,11 +24,17 @@ extern "C" {
     fn queue_microtask(callback: &Function);
 }
 
+/// After so long a turn of work the page has its own, which may be slower than this one by far.
+const WORK_MS: f64 = 5.0;
+
 /// A client and everything in the page that it uses.
 pub(crate) struct Host {
     client: RefCell<Client>,
     arrived: RefCell<VecDeque<Event>>,
     carrying: Cell<bool>,
+    // The client has more to do, and may be doing it.
+    wants_work: Cell<bool>,
+    working: Cell<bool>,
     outbox: RefCell<Outbox>,
     notify: Function,
     storage: Rc<Storage>,
@@ -44,6 +50,7 @@ pub(crate) struct Host {
 // What the client shares with the page and other tabs.
 struct PageConnections {
     timer: Timer,
+    soon: Soon,
     channel: Option<Channel>,
     locks: Option<Locks>,
     _page: Page,
@@ -57,6 +64,8 @@ impl Host {
             client: RefCell::new(client),
             arrived: RefCell::default(),
             carrying: Cell::new(false),
+            wants_work: Cell::new(false),
+            working: Cell::new(false),
             outbox: RefCell::default(),
             notify,
             storage: Storage::new(startup.storage, &startup.storage_name, {
@@ -77,9 +86,16 @@ impl Host {
     }
 
     fn connect_to_page(&self) -> PageConnections {
-        let [timer, channel, page] = [(); 3].map(|()| self.weak.clone());
+        let [timer, soon, channel, page] = [(); 4].map(|()| self.weak.clone());
         PageConnections {
             timer: Timer::new(move || tell(&timer, Event::Wake)),
+            soon: Soon::new(move || {
+                if let Some(host) = soon.upgrade()
+                    && !panicked()
+                {
+                    host.work();
+                }
+            }),
             // Without shared storage there is no group to talk to.
             channel: (!self.has_private_storage)
                 .then(|| {
@@ -140,6 +156,35 @@ impl Host {
         }
     }
 
+    // A turn of the page for what is left to do.
+    fn work(&self) {
+        let end = now_ms() + WORK_MS;
+        self.working.set(true);
+        while self.wants_work.replace(false) {
+            self.client.borrow_mut().work(now_ms());
+            self.carry_out();
+            if now_ms() >= end {
+                break;
+            }
+        }
+        self.working.set(false);
+        let wants = self.wants_work.get();
+        self.with_page(|page| match wants {
+            true => page.soon.ask(),
+            false => page.soon.rest(),
+        });
+        if !self.outbox.borrow().is_empty() {
+            queue_microtask(&self.notify);
+        }
+    }
+
+    fn ask_for_work(&self) {
+        self.wants_work.set(true);
+        if !self.working.get() {
+            self.with_page(|page| page.soon.ask());
+        }
+    }
+
     fn carry_out(&self) {
         self.carrying.set(true);
         loop {
@@ -172,6 +217,7 @@ impl Host {
             Effect::WakeAt { at_ms } => {
                 self.with_page(|page| page.timer.set(at_ms));
             }
+            Effect::MoreWork => self.ask_for_work(),
             Effect::Announce { text } => self.announce(&text),
             Effect::RequestLock { name } => self.request_lock(name),
             Effect::ReleaseLock { name } => self.release_lock(&name),

@@ -326,6 +326,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         | Effect::SendText { .. }
         | Effect::CloseSocket { .. }
         | Effect::WakeAt { .. }
+        | Effect::MoreWork
         | Effect::Flush(_)
         | Effect::Announce { .. }
         | Effect::RequestLock { .. }

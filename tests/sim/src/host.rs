@@ -93,6 +93,10 @@ pub struct Tab {
     pub storage_fails: bool,
     /// Storage is carried out and answered only by [`Tab::commit_one`] and [`Tab::hear_one`].
     pub manual_storage: bool,
+    /// The client goes on with its work only by [`Tab::work_one`].
+    pub manual_work: bool,
+    /// The client has more to do.
+    pub wants_work: bool,
     /// What happens to the next request.
     pub next_fault: DiskFault,
     /// The page does not run.
@@ -102,6 +106,8 @@ pub struct Tab {
     stores: VecDeque<(StoreRequestId, StoreRequest)>,
     answers: VecDeque<(StoreRequestId, Result<StoreReply, StoreFailure>)>,
     wake_at: Option<f64>,
+    /// The socket that has closed by itself last.
+    broken: Option<SocketId>,
     /// Prints what happens, when `LANDFALL_TRACE` is set.
     trace: bool,
 }
@@ -137,6 +143,8 @@ impl Tab {
             storage_stalled: false,
             storage_fails: false,
             manual_storage: false,
+            manual_work: false,
+            wants_work: false,
             next_fault: DiskFault::None,
             frozen: false,
             answers: VecDeque::new(),
@@ -144,6 +152,7 @@ impl Tab {
             running: VecDeque::new(),
             stores: VecDeque::new(),
             wake_at: None,
+            broken: None,
             trace: std::env::var_os("LANDFALL_TRACE").is_some(),
         }
     }
@@ -156,7 +165,7 @@ impl Tab {
             for effect in effects {
                 self.carry_out(effect);
             }
-            if idle && !self.answer_one_store() {
+            if idle && !self.answer_one_store() && (self.manual_work || !self.work_one()) {
                 return self;
             }
         }
@@ -206,6 +215,15 @@ impl Tab {
         true
     }
 
+    /// Lets the client do its next slice of work.
+    pub fn work_one(&mut self) -> bool {
+        let wants = std::mem::take(&mut self.wants_work);
+        if wants {
+            self.client.work(self.now);
+        }
+        wants
+    }
+
     /// Tells the client the oldest answer of storage.
     pub fn hear_one(&mut self) -> bool {
         let Some((request, result)) = self.answers.pop_front() else {
@@ -236,20 +254,19 @@ impl Tab {
                 });
             }
             Effect::SendText { socket, text } => {
-                assert_eq!(
-                    self.socket.as_ref().map(|s| s.id),
-                    Some(socket),
-                    "sent on the present socket"
-                );
-                self.sent.push_back(text);
+                if self.is_present(socket, "sent on") {
+                    self.sent.push_back(text);
+                }
             }
             Effect::CloseSocket { socket, .. } => {
-                assert_eq!(
-                    self.socket.take().map(|s| s.id),
-                    Some(socket),
-                    "closed the present socket"
-                );
-                self.sent.clear();
+                if self.is_present(socket, "closed") {
+                    self.socket = None;
+                    self.sent.clear();
+                }
+            }
+            Effect::MoreWork => {
+                assert!(!self.wants_work, "asked for work once");
+                self.wants_work = true;
             }
             Effect::WakeAt { at_ms } => self.wake_at = at_ms,
             Effect::Flush(flush) => self.decoder.apply(&flush),
@@ -317,6 +334,17 @@ impl Tab {
                 self.notes.push(format!("{other:?}"));
             }
         }
+    }
+
+    /// Whether it is the present socket. One that has closed by itself may still be in use, until the client has come to
+    /// that event.
+    fn is_present(&self, socket: SocketId, what: &str) -> bool {
+        let present = self.socket.as_ref().map(|s| s.id);
+        assert!(
+            present == Some(socket) || (present.is_none() && self.broken == Some(socket)),
+            "{what} the present socket"
+        );
+        present.is_some()
     }
 
     /// One step of the mutator at the front of the queue.
@@ -390,6 +418,7 @@ impl Tab {
     pub fn break_connection(&mut self) -> &mut Self {
         self.sent.clear();
         if let Some(socket) = self.socket.take() {
+            self.broken = Some(socket.id);
             self.event(Event::SocketClosed {
                 socket: socket.id,
                 code: 1006,

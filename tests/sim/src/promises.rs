@@ -99,6 +99,7 @@ pub fn storage_holds_what_the_server_gave(
         else {
             continue;
         };
+        let Ok(loaded) = loaded.read() else { continue };
         let Some(cookie) = loaded.head.cookie.clone() else {
             continue;
         };

@@ -141,6 +141,11 @@ impl Run {
 
     pub(crate) fn open_tab(&mut self, browser: BrowserId) -> TabId {
         let skew = self.some_skew();
+        self.world.slices = match self.dice.roll(4) {
+            0 => None,
+            1 => Some((1, 0)),
+            _ => Some((1 + self.dice.roll(300) as usize, self.dice.roll(4) as usize)),
+        };
         let id = match self.releases[browser] {
             Release::Present => self.world.open_tab_in(browser, skew),
             Release::Next => self.open_next(browser, skew),
@@ -148,6 +153,7 @@ impl Run {
         self.views.insert(id, Vec::new());
         if let Some(tab) = self.world.tabs.get_mut(&id) {
             tab.manual_storage = true;
+            tab.manual_work = true;
         }
         id
     }

@@ -28,6 +28,8 @@ pub struct Browser {
 
 /// The world.
 pub struct World {
+    /// Of tabs that are opened from now on: the steps of a slice, and how many changes are made in slices.
+    pub slices: Option<(usize, usize)>,
     /// The server.
     pub server: Server,
     /// Living tabs.
@@ -60,6 +62,7 @@ impl World {
     /// A world with one empty browser.
     pub fn new(schema_json: &str, mutators: &[(&'static str, Mutator)], server: Server) -> World {
         let mut world = World {
+            slices: None,
             server,
             tabs: BTreeMap::new(),
             browsers: Vec::new(),
@@ -124,6 +127,10 @@ impl World {
         entropy[..8].copy_from_slice(&(id as u64).to_le_bytes());
         let mut options = Options::new(self.schema_json.clone(), entropy);
         options.limits.idle_rows = crate::decoder::IDLE_ROWS;
+        if let Some((slice_steps, stage_from)) = self.slices {
+            options.limits.slice_steps = slice_steps;
+            options.limits.stage_from = stage_from;
+        }
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());
         options.auth = self.token.clone();
@@ -285,7 +292,7 @@ impl World {
         let Some(&id) = dice.pick(&tabs) else {
             return;
         };
-        match dice.roll(12) {
+        match dice.roll(14) {
             0 => {
                 self.grant_a_lock(|count| dice.roll(count as u64) as usize);
             }
@@ -307,6 +314,9 @@ impl World {
             }
             8 => {
                 self.connect(id);
+            }
+            9..=10 => {
+                self.with_tab(id, Tab::work_one);
             }
             _ => {
                 let wires: Vec<ConnectionId> = self.wires.keys().copied().collect();

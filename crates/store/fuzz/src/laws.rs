@@ -3,8 +3,8 @@
 
 use super::seeds;
 use landfall_store::{
-    MemoryStore, Open, Repair, ServerState, StartGroup, StoreFailure, StoreName, StoreOp,
-    StoreReply, StoreRequest, plan_fold,
+    MemoryStore, Open, Repair, ServerState, StartGroup, StateReader, StoreFailure, StoreName,
+    StoreOp, StoreReply, StoreRequest, plan_fold,
 };
 use landfall_zql::Schema;
 use std::sync::{Arc, OnceLock};
@@ -94,7 +94,18 @@ fn rows(store: &MemoryStore) -> Result<ServerState, StoreFailure> {
         now: 9.0,
     });
     match ask(store, open)? {
-        StoreReply::Opened { loaded, .. } => Ok(loaded.into_server_state()),
+        StoreReply::Opened { loaded, .. } => {
+            let mut in_steps = (*loaded).clone();
+            let at_once = loaded.read()?.into_server_state();
+            let mut tables = vec![Vec::new(); at_once.tables.len()];
+            let mut reader = StateReader::new(&mut in_steps)?;
+            while reader
+                .step(&mut |table, row| tables[table.0 as usize].push(row))?
+                .is_some()
+            {}
+            assert_eq!(at_once.tables, tables, "read in steps");
+            Ok(at_once)
+        }
         other => panic!("opening answered {other:?}"),
     }
 }
@@ -118,6 +129,7 @@ fn check_fold(store: &MemoryStore, state: &ServerState) {
     let Ok(StoreReply::Loaded(loaded)) = ask(store, StoreOp::Load { schema }) else {
         return;
     };
+    let Ok(loaded) = loaded.read() else { return };
     let plan = plan_fold(&loaded);
     if let Ok(StoreReply::Folded(_)) = ask(store, StoreOp::Fold(plan)) {
         assert_eq!(rows(store).as_ref(), Ok(state), "folded");

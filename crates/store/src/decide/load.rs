@@ -4,8 +4,8 @@ use super::{Results, corrupt, put_head};
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;
-use crate::loaded::Loaded;
-use crate::page::{Page, QuerySets};
+use crate::loaded::Unread;
+use crate::page::QuerySets;
 use crate::patch::LogRecord;
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::{Decision, Open, Read, StoreName, StoreReply};
@@ -96,7 +96,7 @@ pub(super) fn open_queue(
     let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
     let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
-    let loaded = Loaded {
+    let loaded = Unread {
         queue: super::mutations::pending(&head, queue, &clients),
         outcomes,
         clients,
@@ -133,7 +133,7 @@ pub(super) fn read_earlier(
     let head = head.map_err(corrupt(StoreName::Head))?;
     let stored = results.maybe(StoreName::Head, stored_schema::decode)?;
     let stored = Arc::new(stored.ok_or(StoreFailure::OtherSchema)?);
-    let loaded = read_all(head, &stored, results)?;
+    let loaded = read_all(head, &stored, results)?.read()?;
     let seen = loaded.clients.iter().map(|client| client.seen);
     let seen = seen.fold(0.0, f64::max);
     let rows = EarlierRows {
@@ -166,8 +166,8 @@ pub(super) fn read_log(
     })
 }
 
-fn empty(head: Head, schema: &Arc<Schema>) -> Loaded {
-    Loaded {
+fn empty(head: Head, schema: &Arc<Schema>) -> Unread {
+    Unread {
         head,
         queue: Vec::new(),
         outcomes: Vec::new(),
@@ -175,7 +175,6 @@ fn empty(head: Head, schema: &Arc<Schema>) -> Loaded {
         schema: Arc::clone(schema),
         pages: Vec::new(),
         log: Vec::new(),
-        log_bytes: 0,
         queries: QuerySets::default(),
     }
 }
@@ -184,7 +183,7 @@ fn read_same_schema(
     head: Head,
     schema: &Arc<Schema>,
     mut results: Results,
-) -> Result<Loaded, StoreFailure> {
+) -> Result<Unread, StoreFailure> {
     let stored = results.maybe(StoreName::Head, stored_schema::decode)?;
     if stored.as_ref() != Some(&**schema) {
         return Err(StoreFailure::OtherSchema);
@@ -197,42 +196,34 @@ fn read_all(
     head: Head,
     schema: &Arc<Schema>,
     mut results: Results,
-) -> Result<Loaded, StoreFailure> {
+) -> Result<Unread, StoreFailure> {
     let queries = results
         .maybe(StoreName::Pages, QuerySets::decode)?
         .unwrap_or_default();
-    let pages = results.decoded(StoreName::Pages, |bytes| Page::decode(bytes, schema))?;
-    let pages = Page::sort(pages, schema).map_err(corrupt(StoreName::Pages))?;
-    let counted = usize::try_from(head.pages) == Ok(pages.len());
-    // A page that is written must not take the place of one that stays.
-    if !counted || pages.iter().any(|page| page.number >= head.next_page) {
+    let pages = results.values()?;
+    if usize::try_from(head.pages) != Ok(pages.len()) {
         return Err(corrupt(StoreName::Pages)(FormatError::PageCount));
     }
-    let log_values = results.values()?;
-    let log_bytes = log_values.iter().map(|value| value.len() as u64).sum();
-    let log: Vec<LogRecord> = log_values
-        .iter()
-        .map(|bytes| LogRecord::decode(bytes, schema))
-        .collect::<Result<_, _>>()
-        .map_err(corrupt(StoreName::Log))?;
-    check_log(&log, head.log_first, head.log_next)?;
+    let log = results.values()?;
+    if usize::try_from(head.log_next - head.log_first) != Ok(log.len()) {
+        return Err(corrupt(StoreName::Log)(FormatError::LogRange));
+    }
     let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
     let outcomes = results.decoded(StoreName::Outcomes, StoredOutcome::decode)?;
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
     let queue = super::mutations::pending(&head, queue, &clients);
-    Ok(Loaded {
+    Ok(Unread {
         queue,
         outcomes,
         clients,
         pages,
         log,
-        log_bytes,
         queries,
         ..empty(head, schema)
     })
 }
 
-fn check_log(records: &[LogRecord], from: u64, until: u64) -> Result<(), StoreFailure> {
+pub(crate) fn check_log(records: &[LogRecord], from: u64, until: u64) -> Result<(), StoreFailure> {
     let expected = from.min(until)..until;
     match records.iter().map(|record| record.number).eq(expected) {
         true => Ok(()),

@@ -71,16 +71,35 @@ pub fn open_as(client_id: &str) -> StoreRequest {
 
 pub fn opened(store: &MemoryStore, client_id: &str) -> Loaded {
     match store.execute(&open_as(client_id)) {
-        Ok(StoreReply::Opened { loaded, .. }) => *loaded,
+        Ok(StoreReply::Opened { loaded, .. }) => read(*loaded),
         other => panic!("{other:?}"),
     }
 }
 
 pub fn loaded(store: &MemoryStore) -> Loaded {
     match store.execute(&request(StoreOp::Load { schema: schema() })) {
-        Ok(StoreReply::Loaded(loaded)) => *loaded,
+        Ok(StoreReply::Loaded(loaded)) => read(*loaded),
         other => panic!("{other:?}"),
     }
+}
+
+/// Everything, which is the same whether it is read at once or in steps.
+fn read(unread: Unread) -> Loaded {
+    let at_once = unread.clone().read().expect("an undamaged store");
+    let in_steps = read_in_steps(unread).expect("an undamaged store");
+    assert_eq!(at_once.clone().into_server_state(), in_steps);
+    at_once
+}
+
+pub fn read_in_steps(mut unread: Unread) -> Result<ServerState, StoreFailure> {
+    let mut reader = StateReader::new(&mut unread)?;
+    let mut tables = vec![Vec::new(); schema().tables.len()];
+    while reader
+        .step(&mut |table, row| tables[table.0 as usize].push(row))?
+        .is_some()
+    {}
+    let queries = reader.into_queries();
+    Ok(ServerState { tables, queries })
 }
 
 pub fn poke(base: Option<&str>, cookie: &str, patch: Patch) -> AppendPoke {

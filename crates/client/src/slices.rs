@@ -1,0 +1,97 @@
+//! Work in slices, so that the page never waits for long: each call does a bounded number of steps, and asks to be
+//! called again if there is more to do.
+//!
+//! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
+//! more than one slice of them, in their order with the end of their socket.
+
+use crate::client::Client;
+use crate::effect::Effect;
+use crate::event::Event;
+use landfall_ivm::Steps;
+use std::collections::VecDeque;
+
+/// So many bytes of a server's text count as one step.
+const BYTES_PER_STEP: usize = 32;
+
+/// The steps of the present call, and what waits for the next one.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    allowed: usize,
+    pub(crate) steps: Steps,
+    asked: bool,
+    /// Texts of the server and ends of sockets.
+    inbox: VecDeque<Event>,
+}
+
+impl Slices {
+    pub(crate) fn new(allowed: usize) -> Self {
+        let allowed = allowed.max(1);
+        Slices {
+            allowed,
+            steps: Steps::new(allowed),
+            asked: false,
+            inbox: VecDeque::new(),
+        }
+    }
+
+    /// A call from outside begins.
+    pub(crate) fn begin(&mut self) {
+        self.steps = Steps::new(self.allowed);
+    }
+}
+
+impl Client {
+    /// Goes on with what [`Effect::MoreWork`] asked for.
+    pub fn work(&mut self, now_ms: f64) {
+        self.slices.asked = false;
+        self.slices.begin();
+        while !self.slices.steps.are_spent()
+            && let Some(event) = self.slices.inbox.pop_front()
+        {
+            self.slices.steps.spend_many(cost(&event));
+            self.take_event(now_ms, event);
+        }
+        self.settle_down(now_ms);
+    }
+
+    /// Puts an event in line if others of its kind wait; gives it back if it is its turn.
+    pub(crate) fn defer(&mut self, now: f64, event: Event) -> Option<Event> {
+        let of_server = matches!(
+            event,
+            Event::SocketText { .. } | Event::SocketBinary { .. } | Event::SocketClosed { .. }
+        );
+        if !of_server {
+            return Some(event);
+        }
+        // Several texts may come without a pause between them.
+        let is_small = cost(&event) <= self.slices.allowed / 8;
+        if self.slices.inbox.is_empty() && is_small {
+            return Some(event);
+        }
+        if !matches!(event, Event::SocketClosed { .. }) {
+            self.link.connection.heard(now, false);
+        }
+        self.slices.inbox.push_back(event);
+        None
+    }
+
+    /// Whether a call of [`Client::work`] would get on with something.
+    fn has_work(&self) -> bool {
+        let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
+        rows || self.is_reading_on() || !self.slices.inbox.is_empty()
+    }
+
+    pub(crate) fn ask_for_more(&mut self) {
+        if !self.slices.asked && self.has_work() {
+            self.slices.asked = true;
+            self.effects.push(Effect::MoreWork);
+        }
+    }
+}
+
+fn cost(event: &Event) -> usize {
+    match event {
+        Event::SocketText { text, .. } => text.len() / BYTES_PER_STEP,
+        _ => 0,
+    }
+}

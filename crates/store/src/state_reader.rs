@@ -1,0 +1,174 @@
+//! The server's state as stored, row by row: the log first, then the pages with the log's changes among their rows.
+//!
+//! A page is let go of when it has been read, so that rows and pages are not in memory twice.
+
+use crate::decide::corrupt;
+use crate::error::{FormatError, StoreFailure};
+use crate::loaded::{Overlay, Unread};
+use crate::page::{PageRows, QuerySets, compare};
+use crate::patch::LogRecord;
+use crate::request::StoreName;
+use landfall_zql::sort::sort_by;
+use landfall_zql::{Key, Row, Schema, TableId};
+use std::cmp::Ordering;
+use std::collections::btree_map;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+/// Most rows of a page that one step reads.
+const STEP_ROWS: usize = 64;
+
+type Changes = btree_map::IntoIter<(TableId, Key), Option<Row>>;
+
+/// Reads the server's state from what came out of storage.
+#[derive(Debug)]
+pub struct StateReader {
+    schema: Arc<Schema>,
+    log: std::vec::IntoIter<Vec<u8>>,
+    log_next: u64,
+    log_end: u64,
+    next_page: u32,
+    /// The last one is the next one.
+    pages: Vec<PageRows>,
+    overlay: Overlay,
+    /// What the log says, once all of it is read.
+    changes: Option<Peekable<Changes>>,
+    queries: QuerySets,
+    /// The last row that a page held.
+    last: Option<(TableId, Row)>,
+}
+
+impl StateReader {
+    /// Reads what pages and log are; the rest stays behind in `unread`.
+    ///
+    /// # Errors
+    /// A page cannot be read at all.
+    pub fn new(unread: &mut Unread) -> Result<StateReader, StoreFailure> {
+        let schema = Arc::clone(&unread.schema);
+        let pages = pages_in_order(std::mem::take(&mut unread.pages), &schema)
+            .map_err(corrupt(StoreName::Pages))?;
+        Ok(StateReader {
+            log: std::mem::take(&mut unread.log).into_iter(),
+            log_next: unread.head.log_first,
+            log_end: unread.head.log_next,
+            next_page: unread.head.next_page,
+            pages,
+            overlay: Overlay::default(),
+            changes: None,
+            queries: std::mem::take(&mut unread.queries),
+            last: None,
+            schema,
+        })
+    }
+
+    /// Reads on for a moment and gives rows, in the order of tables and keys. How much work it was, in rows; `None` when
+    /// everything was read before.
+    ///
+    /// # Errors
+    /// What is stored is damaged; the rows given so far are of no use.
+    pub fn step(
+        &mut self,
+        give: &mut dyn FnMut(TableId, Row),
+    ) -> Result<Option<usize>, StoreFailure> {
+        if let Some(bytes) = self.log.next() {
+            return self
+                .read_record(&bytes)
+                .map(Some)
+                .map_err(corrupt(StoreName::Log));
+        }
+        if self.changes.is_none() {
+            if self.log_next != self.log_end {
+                return Err(corrupt(StoreName::Log)(FormatError::LogRange));
+            }
+            let overlay = std::mem::take(&mut self.overlay);
+            if overlay.clear {
+                self.pages.clear();
+            }
+            self.changes = Some(overlay.rows.into_iter().peekable());
+        }
+        self.read_rows(give).map_err(corrupt(StoreName::Pages))
+    }
+
+    /// Which queries are wanted and got; after the last step.
+    pub fn into_queries(self) -> QuerySets {
+        self.queries
+    }
+
+    fn read_record(&mut self, bytes: &[u8]) -> Result<usize, FormatError> {
+        let record = LogRecord::decode(bytes, &self.schema)?;
+        if record.number != self.log_next || self.log_next == self.log_end {
+            return Err(FormatError::LogRange);
+        }
+        self.log_next += 1;
+        let patch = &record.patch;
+        self.overlay.apply(patch, &self.schema);
+        self.queries.apply(patch.clear, &patch.desired, &patch.got);
+        Ok(patch.rows.len() + 1)
+    }
+
+    fn read_rows(
+        &mut self,
+        give: &mut dyn FnMut(TableId, Row),
+    ) -> Result<Option<usize>, FormatError> {
+        let Some(changes) = &mut self.changes else {
+            return Ok(None);
+        };
+        let Some(page) = self.pages.last_mut() else {
+            let mut count = 0;
+            for ((table, _), row) in changes.by_ref().take(STEP_ROWS) {
+                count += 1;
+                if let Some(row) = row {
+                    give(table, row);
+                }
+            }
+            return Ok((count > 0).then_some(count));
+        };
+        let mut count = 0;
+        while count < STEP_ROWS {
+            let Some((table, row)) = page.next(&self.schema)? else {
+                self.pages.pop();
+                return Ok(Some(count + 1));
+            };
+            count += 1;
+            // A page that is written must not take the place of one that stays.
+            if page.number >= self.next_page {
+                return Err(FormatError::PageCount);
+            }
+            let place = (table, row);
+            if let Some(last) = &self.last
+                && compare(&self.schema, last, &place) != Ordering::Less
+            {
+                return Err(FormatError::Order);
+            }
+            self.last = Some(place.clone());
+            let (table, row) = place;
+            // Most rows have no change: a key is made only while changes are left.
+            let mut replaced = false;
+            if changes.peek().is_some() {
+                let key = (table, self.schema.tables[table.0 as usize].key_of(&row));
+                while let Some((change, value)) = changes.next_if(|(change, _)| *change <= key) {
+                    replaced |= change == key;
+                    count += 1;
+                    if let Some(value) = value {
+                        give(change.0, value);
+                    }
+                }
+            }
+            if !replaced {
+                give(table, row);
+            }
+        }
+        Ok(Some(count))
+    }
+}
+
+/// The pages, the first one last.
+fn pages_in_order(pages: Vec<Vec<u8>>, schema: &Schema) -> Result<Vec<PageRows>, FormatError> {
+    let mut firsts = Vec::with_capacity(pages.len());
+    for bytes in pages {
+        let (page, first) = PageRows::new(bytes, schema)?;
+        firsts.push((first, page));
+    }
+    sort_by(&mut firsts, |(a, _), (b, _)| compare(schema, b, a));
+    Ok(firsts.into_iter().map(|(_, page)| page).collect())
+}
