@@ -115,9 +115,14 @@ impl<'a> Reader<'a> {
     /// For a look at the beginning of a value that is read later; its end is not told from the checksum.
     pub(crate) fn unchecked(kind: Kind, bytes: &'a [u8]) -> Result<Self, FormatError> {
         match bytes {
-            [first, FORMAT_VERSION | WITHOUT_CHECKSUM, rest @ ..] if *first == kind as u8 => {
-                Ok(Self(rest))
-            }
+            [
+                first,
+                version @ (FORMAT_VERSION | WITHOUT_CHECKSUM),
+                rest @ ..,
+            ] if *first == kind as u8 => Ok(Self {
+                bytes: rest,
+                version: *version,
+            }),
             _ => Self::new(kind, bytes),
         }
     }
@@ -140,14 +145,17 @@ impl<'a> Reader<'a> {
         self.version
     }
 
-    /// Goes on in the middle of a value.
+    /// Goes on in the middle of a value, where nothing depends on the version.
     pub(crate) fn inside(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self {
+            bytes,
+            version: FORMAT_VERSION,
+        }
     }
 
     /// How many bytes are not read yet.
     pub(crate) fn left(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
