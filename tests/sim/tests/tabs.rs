@@ -171,7 +171,12 @@ fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_s
     assert_eq!(world.server.executed.len(), 1);
     let acknowledged = "ackMutationResponses".to_owned();
     assert!(world.server.received.contains(&acknowledged));
-    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    // It hears from the server before storage answers.
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    tab.frozen = false;
+    tab.storage_stalled = true;
+    world.pass(20_000.0);
+    world.tabs.get_mut(&a).expect("it lives").storage_stalled = false;
     world.pass(60_000.0);
     let end = world.tabs[&a].ends.get(&call);
     assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
