@@ -52,3 +52,30 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
     await chromium.close();
   }
 });
+
+test('after a deploy, without a server, the rows of the earlier store are shown, and again, until there are new ones', async () => {
+  const chromium = await new Chromium().start();
+  try {
+    const old = await open(chromium, '&store=kept');
+    await old.evaluate(() => {
+      const { zero, mutators } = window.app;
+      return zero.mutate(mutators.task.create({ id: 'kept', title: 'kept', rank: 1 })).server;
+    });
+    await old.waitForSelector('#kept');
+    await old.waitForSelector('main[data-state=complete]');
+    await old.close();
+    await mode.server.kill();
+    for (const _ of ['first', 'again']) {
+      const next = await open(chromium, '&store=kept&next');
+      await next.waitForSelector('#kept');
+      expect(await next.locator('main').getAttribute('data-state')).toBe('unknown');
+      await next.close();
+    }
+    await mode.server.start();
+    const next = await open(chromium, '&store=kept&next');
+    await next.waitForSelector('main[data-state=complete]');
+    await next.waitForSelector('#kept');
+  } finally {
+    await chromium.close();
+  }
+});
