@@ -354,7 +354,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn built_and_filled_indexes_are_sorted_lists(
             values in prop::collection::vec((prop::option::of("[a\u{0}b]{0,16}"), -600..600i32), 0..1500),

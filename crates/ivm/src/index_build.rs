@@ -340,7 +340,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn an_index_made_in_steps_while_rows_change_has_what_the_table_has(
             values in prop::collection::vec((0..4u8, text()), 0..40 * CHUNK),
