@@ -29,6 +29,11 @@ const MEASURES = {
     ['… values put', it => it.hundred.puts],
     ['… longest task (ms)', it => it.persisting.longest, () => noTask],
   ],
+  rebase: [
+    ['poke of 10 rows over 100 pending writes, six queries live, median (ms)', it => it.rebase],
+    ['… slowest (ms)', it => it.rebaseWorst],
+    ['… longest task (ms)', it => it.rebasing.longest, () => noTask],
+  ],
   memory: [['memory, no view (MB, heap and WebAssembly)', it => (it.heap + it.wasm) / 1e6, rows => (rows === 100_000 ? part(1 / 2) : undefined)]],
   raw: [['reading what is stored and nothing else (ms)', it => it.ms]],
 };

@@ -25,7 +25,7 @@ const END = '<!-- figures of bench:client: end -->';
 const HELP = `npm run bench:client -- [options]
   --clients a,b   of ${CLIENTS.join(', ')}; both unless given
   --rows a,b      rows that a client holds (10000,100000,180000)
-  --visits a,b    of fill, cold, writes, memory, raw; all unless given, fill is always first
+  --visits a,b    of fill, cold, writes, rebase, memory, raw; all unless given, fill is always first
   --throttle a,b  how many times slower the CPU is made (1,4)
   --rounds n      cold starts of each (3)
   --binary path   a landfall-server that is built already
@@ -38,7 +38,7 @@ function options() {
   const text = fallback => ({ type: 'string', default: fallback });
   const { values } = parseArgs({
     options: {
-      clients: text(CLIENTS.join()), rows: text('10000,100000,180000'), visits: text('fill,cold,writes,memory,raw'), throttle: text('1,4'),
+      clients: text(CLIENTS.join()), rows: text('10000,100000,180000'), visits: text('fill,cold,writes,rebase,memory,raw'), throttle: text('1,4'),
       rounds: text('3'), binary: { type: 'string' }, json: text(join(out, 'client.json')), 'no-build': { type: 'boolean' },
       profile: { type: 'boolean' }, write: { type: 'boolean' }, help: { type: 'boolean' },
     },
@@ -78,8 +78,9 @@ async function bundle(wasm) {
 }
 
 /** One visit in a fresh page, on a CPU that is made slower. */
-async function visit(browser, name, its, throttle, profile) {
+async function visit(browser, name, its, throttle, profile, touch) {
   return browser.visit(async (page, session) => {
+    await page.exposeFunction('benchTouch', touch);
     await page.waitForFunction(() => globalThis.benchVisits);
     if (throttle > 1) await session.send('Emulation.setCPUThrottlingRate', { rate: throttle });
     if (profile) {
@@ -98,11 +99,11 @@ async function visit(browser, name, its, throttle, profile) {
 }
 
 /** All visits of one client with one number of rows. */
-async function measure(browser, server, client, rows, request, note) {
+async function measure(browser, server, touch, client, rows, request, note) {
   const its = { client, server: server.url.replace('ws:', 'http:'), rows, user: `${client}${rows}` };
   const go = async (name, throttle, user = its.user) => {
     try {
-      const answer = await visit(browser, name, { ...its, user }, throttle, request.profile && client === 'landfall');
+      const answer = await visit(browser, name, { ...its, user }, throttle, request.profile && client === 'landfall', touch);
       console.log(`  ${client}, ${rows} rows, ${name}${throttle > 1 ? `, CPU / ${throttle}` : ''}: ${JSON.stringify(answer)}`);
       note({ client, rows, visit: name, throttle, answer });
     } catch (error) {
@@ -116,6 +117,8 @@ async function measure(browser, server, client, rows, request, note) {
     if (throttle > 1 && wants('fill')) await go('fill', throttle, `${its.user}slow${throttle}`);
     for (let round = 0; wants('cold') && round < request.rounds; round++) await go('cold', throttle);
     if (wants('writes')) await go('writes', throttle);
+    // Of a store of its own, in which the writes stay.
+    if (wants('rebase')) await go('rebase', throttle, `${its.user}pending${throttle}`);
   }
   if (wants('memory')) await go('memory', 1);
   if (wants('raw')) await go('raw', 1);
@@ -149,8 +152,13 @@ await command(async () => {
     say('making the rows');
     const client = new pg.Client({ connectionString: postgres.url });
     await client.connect();
+    ending.unshift(() => client.end());
     await client.query(api.tables(Math.max(...request.rows) / 4));
-    await client.end();
+    const touch = async (title, modified) => {
+      await client.query(
+        'UPDATE issue SET title = $1, modified = $2 - priority - substr(id, 7)::int WHERE id <= $3', [title, modified, '0000009'],
+      );
+    };
     const endpoint = await api.startApi(postgres.url);
     ending.unshift(() => endpoint.stop());
     const server = await makeServer('landfall', {
@@ -164,7 +172,7 @@ await command(async () => {
     for (const rows of request.rows) {
       for (const name of request.clients) {
         say(`${name}, ${rows.toLocaleString('en')} rows`);
-        await measure(browser, server, name, rows, request, it => figures.push(it));
+        await measure(browser, server, touch, name, rows, request, it => figures.push(it));
       }
     }
     writeFileSync(request.json, `${JSON.stringify({ request, chromium: browser.version, figures }, null, 1)}\n`);

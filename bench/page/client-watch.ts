@@ -8,11 +8,13 @@ export interface Received {
   characters: number;
   /** Time that the client has spent in its listeners of messages before the latest end of a poke. */
   handling: number;
+  /** While it is set, the client's writes do not reach the server. */
+  holdsWrites: boolean;
 }
 
 /** Follows what the sockets of the page receive from now on. */
 export function watchSockets(): Received {
-  const received: Received = {first: 0, last: 0, characters: 0, handling: 0};
+  const received: Received = {first: 0, last: 0, characters: 0, handling: 0, holdsWrites: false};
   let handled = 0;
   const note = (data: unknown) => {
     const text = typeof data === 'string' ? data : '';
@@ -41,6 +43,12 @@ export function watchSockets(): Received {
       const start = performance.now();
       listener?.call(this, event);
       handled += performance.now() - start;
+    }
+
+    override send(data: Parameters<WebSocket['send']>[0]): void {
+      if (!(received.holdsWrites && typeof data === 'string' && data.startsWith('["push"'))) {
+        super.send(data);
+      }
     }
 
     override set onmessage(listener: Listener | null) {

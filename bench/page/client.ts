@@ -150,6 +150,32 @@ const visits = {
     return {update: list[list.length >> 1], updateWorst: list.at(-1), updates, one, hundred, persisting: await tasks()};
   },
 
+  /** With six queries open and 100 writes that the server does not get: changes of others arrive. */
+  async rebase(visit: Visit) {
+    const {zero, its} = open(visit);
+    const complete = preload(zero, its, visit.rows);
+    const views = six(its.queries).map(query => zero.materialize(query));
+    await shows(views[0]!, fifty);
+    await complete;
+    received.holdsWrites = true;
+    const made = Array.from({length: 100}, (_, n) =>
+      zero.mutate(its.mutators.update({id: views[2]!.data[n % 50].id, description: `pending ${n}`} as never)));
+    await Promise.all(made.map(it => it.client));
+    await quiet(stored, 1500);
+    await tasks();
+    const list: number[] = [];
+    for (let n = 0; n < 10; n++) {
+      const title = `touched ${n} ${Math.random()}`;
+      const done = shows(views[2]!, data => data[0]?.title === title);
+      await benchTouch(title, Date.now());
+      await done;
+      list.push(now() - received.last);
+      await pause(50);
+    }
+    list.sort((a, b) => a - b);
+    return {rebase: list[list.length >> 1], rebaseWorst: list.at(-1), rebasing: await tasks()};
+  },
+
   /** Rows in memory and no view. The heap is asked from outside. */
   async memory(visit: Visit) {
     const before = await benchHeap();
@@ -189,6 +215,8 @@ export type Visits = typeof visits;
 export type {Tasks};
 
 declare global {
+  /** Somebody else changes ten issues, the first of which becomes the newest, with the title. */
+  function benchTouch(title: string, modified: number): Promise<void>;
   var benchVisits: Visits;
 }
 globalThis.benchVisits = visits;

@@ -22,11 +22,18 @@ pub struct Fanout {
     groups: usize,
     /// Distinct queries among the groups. All contain the rows that change.
     queries: usize,
+    /// Rows of each query; only with 100 do the writes reach all groups.
+    #[serde(default = "hundred")]
+    rows: usize,
     writes: u64,
     /// Milliseconds from write to write.
     pace: u64,
     /// Seconds for connecting, and again from the first write to the last arrival.
     limit: u64,
+}
+
+fn hundred() -> usize {
+    100
 }
 
 /// What all groups have seen.
@@ -62,7 +69,7 @@ impl Fanout {
         let mut writer = target.writer().await?;
         let processes = target.processes();
         let queries: Vec<Query> = (0..self.queries)
-            .map(|variant| Query::nth(100, 7, variant))
+            .map(|variant| Query::nth(self.rows, 7, variant))
             .collect::<Result<_, _>>()?;
         let mut warm = Group::connect(target, &fresh_name(0), None, &queries).await?;
         for _ in 0..queries.len() {
