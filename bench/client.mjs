@@ -100,8 +100,10 @@ async function visit(browser, name, its, throttle, profile, touch) {
 
 /** All visits of one client with one number of rows. */
 async function measure(browser, server, touch, client, rows, request, note) {
-  const its = { client, server: server.url.replace('ws:', 'http:'), rows, user: `${client}${rows}` };
-  const go = async (name, throttle, user = its.user) => {
+  const its = { client, server: server.url.replace('ws:', 'http:'), rows, user: `${client}-${rows}-` };
+  // Names that contain no other, as storage is found by them.
+  const go = async (name, throttle, store = 'kept') => {
+    const user = its.user + store;
     try {
       const answer = await visit(browser, name, { ...its, user }, throttle, request.profile && client === 'landfall', touch);
       console.log(`  ${client}, ${rows} rows, ${name}${throttle > 1 ? `, CPU / ${throttle}` : ''}: ${JSON.stringify(answer)}`);
@@ -114,11 +116,11 @@ async function measure(browser, server, touch, client, rows, request, note) {
   const wants = name => request.visits.includes(name);
   await go('fill', 1);
   for (const throttle of request.throttle) {
-    if (throttle > 1 && wants('fill')) await go('fill', throttle, `${its.user}slow${throttle}`);
+    if (throttle > 1 && wants('fill')) await go('fill', throttle, `slow${throttle}`);
     for (let round = 0; wants('cold') && round < request.rounds; round++) await go('cold', throttle);
     if (wants('writes')) await go('writes', throttle);
     // Of a store of its own, in which the writes stay.
-    if (wants('rebase')) await go('rebase', throttle, `${its.user}pending${throttle}`);
+    if (wants('rebase')) await go('rebase', throttle, `pending${throttle}`);
   }
   if (wants('memory')) await go('memory', 1);
   if (wants('raw')) await go('raw', 1);
@@ -156,7 +158,7 @@ await command(async () => {
     await client.query(api.tables(Math.max(...request.rows) / 4));
     const touch = async (title, modified) => {
       await client.query(
-        'UPDATE issue SET title = $1, modified = $2 - priority - substr(id, 7)::int WHERE id <= $3', [title, modified, '0000009'],
+        'UPDATE issue SET title = $1, modified = $2::float8 - priority - substr(id, 7)::int WHERE id <= $3', [title, modified, '0000009'],
       );
     };
     const endpoint = await api.startApi(postgres.url);
