@@ -11,6 +11,7 @@ mod clock;
 pub mod config;
 pub mod cvr;
 pub mod http;
+pub mod inspect;
 pub mod push;
 pub mod queries;
 pub mod replica;

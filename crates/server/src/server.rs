@@ -17,15 +17,18 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::{Policy, PolicyError, TokenVerifier};
-use crate::config::{Config, CvrAddress, UpstreamAddress};
+use crate::config::{Config, CvrAddress, Limits, UpstreamAddress};
 use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
-use crate::http::{self, HttpContext};
+use crate::http::{self, Admission, HttpContext};
+use crate::inspect::Inspector;
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
 use crate::queries::{PoolError, PoolHandle, PreparedQuery};
 use crate::replica::Replica;
-use crate::session::{ConnectionContext, Registry, Rules, SessionContext};
-use crate::upstream::{Started, State, Status, Upstream, UpstreamError, embedded, postgres};
+use crate::session::{ConnectionContext, QueryLimits, Registry, Rules, SessionContext};
+use crate::upstream::{
+    CommitTimes, Started, State, Status, Upstream, UpstreamError, embedded, postgres,
+};
 
 /// How long the server takes to stop, at most.
 const GRACE: Duration = Duration::from_secs(12);
@@ -137,7 +140,11 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     {
         embedded::exec(file, sql)?;
     }
-    let Started { replica, upstream } = start_upstream(&config).await?;
+    let Started {
+        replica,
+        upstream,
+        commits,
+    } = start_upstream(&config).await?;
     let cvr = open_cvr(&config)?;
     let declared = policy.clone();
     let on_permissions = Box::new(move |text: Option<&str>| {
@@ -164,16 +171,26 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     });
     let rules = Arc::new(ServerRules {
         pool: pool.clone(),
-        replica,
+        replica: replica.clone(),
         policy: policy.clone(),
         endpoints: endpoints.clone(),
+        limits: config.limits,
+        commits,
     });
+    let inspector = Arc::new(Inspector::new(
+        rules.clone(),
+        endpoints.clone(),
+        replica,
+        config.admin_password.clone(),
+        config.dev,
+    ));
     let session = SessionContext {
         rules,
         cvr: cvr.clone(),
         pool: pool.clone(),
         endpoints,
         pusher: pusher.clone(),
+        inspector,
     };
     let (stopping, stopped) = watch::channel(false);
     let registry = Registry::new(Arc::new(session));
@@ -190,6 +207,8 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         admin_password: config.admin_password.clone(),
         metrics,
         stopping: stopped,
+        admission: Admission::new(config.limits),
+        messages_per_second: config.limits.messages_per_second,
         connections: AtomicU64::new(0),
     };
     let serving = tokio::spawn(http::serve(listener, Arc::new(context)));
@@ -358,6 +377,8 @@ struct ServerRules {
     replica: Replica,
     policy: Arc<Policy>,
     endpoints: Arc<AppEndpoints>,
+    limits: Limits,
+    commits: Arc<CommitTimes>,
 }
 
 impl Rules for ServerRules {
@@ -428,6 +449,19 @@ impl Rules for ServerRules {
 
     fn validates(&self, context: &ConnectionContext) -> bool {
         self.endpoints.validates(context)
+    }
+
+    fn query_limits(&self) -> QueryLimits {
+        QueryLimits {
+            per_group: self.limits.queries_per_group,
+            per_client: self.limits.queries_per_client,
+        }
+    }
+
+    fn told(&self, before: StateVersion, version: StateVersion) {
+        if let Some(age) = self.commits.age(before, version) {
+            metrics::histogram!("landfall_end_to_end_lag_seconds").record(age.as_secs_f64());
+        }
     }
 }
 

@@ -161,6 +161,24 @@ pub struct Flags {
     /// Time that changes may take in one query; beyond, it is read anew while others go on [default: 1000]
     #[arg(long, value_name = "MS")]
     query_advance_limit_ms: Option<String>,
+    /// Connections that the server takes [default: 50000]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<String>,
+    /// Connections of one client group [default: 200]
+    #[arg(long, value_name = "N")]
+    max_connections_per_group: Option<String>,
+    /// Connections of one user who is logged in [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_connections_per_user: Option<String>,
+    /// Messages that a connection may send in a second; more are read later [default: 500]
+    #[arg(long, value_name = "N")]
+    max_messages_per_second: Option<String>,
+    /// Queries that a client may want at a time [default: 2000]
+    #[arg(long, value_name = "N")]
+    max_queries_per_client: Option<String>,
+    /// Queries that a client group may have [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_queries_per_group: Option<String>,
     /// Log filter: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
@@ -249,6 +267,12 @@ impl Flags {
             ("query-max-bytes", &self.query_max_bytes),
             ("query-hydration-limit-ms", &self.query_hydration_limit_ms),
             ("query-advance-limit-ms", &self.query_advance_limit_ms),
+            ("max-connections", &self.max_connections),
+            ("max-connections-per-group", &self.max_connections_per_group),
+            ("max-connections-per-user", &self.max_connections_per_user),
+            ("max-messages-per-second", &self.max_messages_per_second),
+            ("max-queries-per-client", &self.max_queries_per_client),
+            ("max-queries-per-group", &self.max_queries_per_group),
             ("log-level", &self.log_level),
             ("log-format", &self.log_format),
         ];

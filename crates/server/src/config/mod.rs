@@ -31,6 +31,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether a given text is the secret; does not tell by its duration where the difference is.
+    pub fn is(&self, given: &str) -> bool {
+        let (a, b) = (self.0.as_bytes(), given.as_bytes());
+        a.len() == b.len() && a.iter().zip(b).fold(0u8, |diff, (x, y)| diff | (x ^ y)) == 0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -94,6 +100,23 @@ pub enum JwtKey {
     JwksUrl(String),
 }
 
+/// How much one client, group or user may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of the whole server.
+    pub connections: usize,
+    /// Connections of a client group.
+    pub connections_per_group: usize,
+    /// Connections of a user who is logged in.
+    pub connections_per_user: usize,
+    /// Messages that a connection may send in a second; more are read later.
+    pub messages_per_second: u32,
+    /// Queries that a client may want at a time.
+    pub queries_per_client: usize,
+    /// Queries that a client group may have.
+    pub queries_per_group: usize,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -138,6 +161,8 @@ pub struct Config {
     pub enable_crud: bool,
     /// Mutations that a client group may send within a time.
     pub mutation_limit: Option<(usize, Duration)>,
+    /// How much one client, group or user may ask for.
+    pub limits: Limits,
     /// Largest message accepted from a client.
     pub max_payload_bytes: usize,
     /// Bytes that may wait for one slow connection before it lags.
@@ -214,6 +239,12 @@ const OURS_ONLY: &[&str] = &[
     "query-max-bytes",
     "query-hydration-limit-ms",
     "query-advance-limit-ms",
+    "max-connections",
+    "max-connections-per-group",
+    "max-connections-per-user",
+    "max-messages-per-second",
+    "max-queries-per-client",
+    "max-queries-per-group",
 ];
 
 struct Lookup<'a> {
@@ -328,6 +359,7 @@ impl Lookup<'_> {
             dev: self.switch("dev", false),
             enable_crud: self.switch("enable-crud-mutations", true),
             mutation_limit: self.mutation_limit(),
+            limits: self.limits(),
             max_payload_bytes: self.parsed(
                 "websocket-max-payload-bytes",
                 10 << 20,
@@ -340,6 +372,24 @@ impl Lookup<'_> {
             upstream: upstream?,
         };
         Some(config)
+    }
+
+    fn limits(&mut self) -> Limits {
+        let connections = "a number of connections";
+        let queries = "a number of queries";
+        let limits = Limits {
+            connections: self.parsed("max-connections", 50_000, connections),
+            connections_per_group: self.parsed("max-connections-per-group", 200, connections),
+            connections_per_user: self.parsed("max-connections-per-user", 1_000, connections),
+            messages_per_second: self.parsed("max-messages-per-second", 500, "a number"),
+            queries_per_client: self.parsed("max-queries-per-client", 2_000, queries),
+            queries_per_group: self.parsed("max-queries-per-group", 10_000, queries),
+        };
+        if limits.messages_per_second == 0 {
+            self.problems
+                .push("max-messages-per-second: expected at least 1".into());
+        }
+        limits
     }
 
     fn mutation_limit(&mut self) -> Option<(usize, Duration)> {

@@ -17,6 +17,7 @@ use landfall_protocol::{
 use tokio::sync::oneshot;
 
 use super::HttpContext;
+use super::admission::Ticket;
 use super::socket::{self, Session};
 use super::stall::Progress;
 use crate::clock;
@@ -90,7 +91,7 @@ async fn connected(
     };
     match accept(&context, &request, &connect, protocol.auth_token.as_deref()).await {
         Err(body) => refuse(&mut socket, body).await,
-        Ok(connection) => {
+        Ok((connection, ticket)) => {
             let (out, drain) = outbound(context.max_buffered_bytes);
             let joined = join(
                 &context,
@@ -115,6 +116,7 @@ async fn connected(
                 group,
                 out,
                 progress,
+                _ticket: ticket,
             };
             if let Err(body) = check_version(connect.version) {
                 session.out.text(Downstream::Error(body).encode());
@@ -171,12 +173,15 @@ async fn accept(
     request: &Request,
     connect: &ConnectRequest,
     token: Option<&str>,
-) -> Result<ConnectionContext, ErrorBody> {
+) -> Result<(ConnectionContext, Ticket), ErrorBody> {
     let params = &connect.params;
     let auth = context
         .tokens
         .resolve(params.user_id.as_deref(), token)
         .await?;
+    let ticket = context
+        .admission
+        .admit(&params.client_group_id, params.user_id.as_deref())?;
     let readable = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
     };
@@ -188,7 +193,7 @@ async fn accept(
         );
     }
     metrics::counter!("landfall_connections_total").increment(1);
-    Ok(ConnectionContext {
+    let connection = ConnectionContext {
         id,
         client_id: params.client_id.clone(),
         group_id: params.client_group_id.clone(),
@@ -199,7 +204,8 @@ async fn accept(
         landfall: params.landfall.is_some(),
         headers: request.headers.iter().filter_map(readable).collect(),
         ..ConnectionContext::default()
-    })
+    };
+    Ok((connection, ticket))
 }
 
 /// Says what is wrong; authentication failures have a close code of their own.

@@ -2,7 +2,9 @@
 //!
 //! Knows sockets and frames; what a message means is for `session`.
 
+mod admission;
 mod handshake;
+mod pace;
 mod socket;
 mod stall;
 
@@ -26,6 +28,7 @@ use crate::config::Secret;
 use crate::queries::PoolHandle;
 use crate::session::Registry;
 use crate::upstream::{self, Upstream};
+pub use admission::Admission;
 use stall::CountingListener;
 
 /// What the routes work with.
@@ -54,6 +57,10 @@ pub struct HttpContext {
     pub metrics: Option<PrometheusHandle>,
     /// Becomes true when the server stops.
     pub stopping: watch::Receiver<bool>,
+    /// Who is connected.
+    pub admission: Arc<Admission>,
+    /// Messages that a connection may send in a second.
+    pub messages_per_second: u32,
     pub(crate) connections: AtomicU64,
 }
 
@@ -118,12 +125,7 @@ fn is_admin(context: &HttpContext, headers: &HeaderMap) -> bool {
         .as_deref()
         .and_then(|text| text.split_once(':'))
         .map(|(_, password)| password);
-    given.is_some_and(|given| same_secret(given.as_bytes(), password.expose().as_bytes()))
-}
-
-/// Compares without telling by its duration where the difference is.
-fn same_secret(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0u8, |diff, (x, y)| diff | (x ^ y)) == 0
+    given.is_some_and(|given| password.is(given))
 }
 
 /// Whether clients should be sent here: changes arrive, and the server is not about to stop.
@@ -159,6 +161,7 @@ async fn render_metrics(State(context): State<Arc<HttpContext>>, headers: Header
     if context.admin_password.is_some() && !is_admin(&context, &headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    metrics::gauge!("landfall_connections").set(context.admission.connected() as f64);
     metrics::gauge!("landfall_groups").set(context.registry.len() as f64);
     let stats = context.pool.stats();
     metrics::gauge!("landfall_pipelines").set(stats.instances as f64);

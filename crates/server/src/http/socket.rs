@@ -10,6 +10,8 @@ use futures::{SinkExt as _, StreamExt as _};
 use landfall_protocol::{Downstream, ErrorBody, ErrorKind, Upstream, close, decode_upstream};
 
 use super::HttpContext;
+use super::admission::Ticket;
+use super::pace::Pace;
 use super::stall::Progress;
 use crate::session::{ConnectionContext, Drain, Frame, GroupEvent, GroupHandle, Outbound};
 
@@ -34,6 +36,8 @@ pub(super) struct Session {
     pub(super) group: GroupHandle,
     pub(super) out: Outbound,
     pub(super) progress: Progress,
+    /// Its place among the connections that are allowed.
+    pub(super) _ticket: Ticket,
 }
 
 impl Session {
@@ -129,7 +133,9 @@ fn spread_ms(context: &HttpContext) -> u64 {
 }
 
 async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
+    let mut pace = Pace::new(session.context.messages_per_second);
     while let Some(message) = stream.next().await {
+        pace.wait().await;
         let go_on = match message {
             Ok(Message::Text(text)) => session.text(&text).await,
             Ok(Message::Binary(_)) => {

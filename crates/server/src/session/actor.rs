@@ -203,6 +203,10 @@ impl Actor {
                 Effect::CleanResults(context, client, up_to) => {
                     self.pushes.clean_results(context, client, up_to)
                 }
+                Effect::Inspect(asked) => {
+                    let inspector = self.context.inspector.clone();
+                    tokio::spawn(async move { inspector.answer(*asked).await });
+                }
                 Effect::CleanClients(context, clients) => {
                     self.pushes.clean_clients(context, clients)
                 }

@@ -16,9 +16,6 @@ use crate::cvr::{CvrVersion, Desire, GroupWrite};
 const DEFAULT_TTL_MS: u64 = 300_000;
 /// The longest that it stays.
 const MAX_TTL_MS: u64 = 600_000;
-/// Queries that a group may have.
-const MAX_QUERIES: usize = 10_000;
-
 /// Changes of the wanted queries, by client.
 pub(super) type DesiredPatches = BTreeMap<String, Vec<DownQueryOp>>;
 
@@ -89,10 +86,17 @@ impl Group {
         version: CvrVersion,
         patches: &mut DesiredPatches,
     ) {
+        let limits = self.rules.query_limits();
+        let is_wanted = |hash: &str| {
+            let key = (client.to_owned(), hash.to_owned());
+            self.record.desires.get(&key).is_some_and(|d| d.active)
+        };
+        if !is_wanted(hash) && self.wanted_by(client).len() >= limits.per_client {
+            return self.refuse_query(client, hash, "the client has too many queries");
+        }
         if !self.record.queries.contains_key(hash) {
-            if self.record.queries.len() >= MAX_QUERIES {
-                let message = "the client group has too many queries".to_owned();
-                return self.query_failed(errored(hash, "", message));
+            if self.record.queries.len() >= limits.per_group {
+                return self.refuse_query(client, hash, "the client group has too many queries");
             }
             self.write(GroupWrite::Query(hash.to_owned(), definition));
         }
@@ -121,6 +125,22 @@ impl Group {
             .entry(client.to_owned())
             .or_default()
             .push(Group::down(hash, true));
+    }
+
+    /// Tells a client that it does not get a query. Nothing is remembered of it.
+    fn refuse_query(&mut self, client: &str, hash: &str, message: &str) {
+        metrics::counter!("landfall_queries_refused_total").increment(1);
+        let error = Downstream::TransformError(vec![errored(hash, "", message.to_owned())]);
+        let of_client = |c: &super::connection::Connection| c.context.client_id == client;
+        let told: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| of_client(c))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in told {
+            self.send_message(id, &error);
+        }
     }
 
     fn let_go(

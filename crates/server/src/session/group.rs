@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_protocol::{
-    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, InspectReply,
-    Json as ProtocolJson, Push, Upstream,
+    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, Push, Upstream,
 };
 use landfall_zql::ast::Ast;
 use serde_json::Value as Json;
@@ -19,7 +18,17 @@ use super::outbound::{Frame, Outbound};
 use super::poke::Extras;
 use super::prepare::{NamedQuery, Prepare, Transformed, errored};
 use crate::cvr::{CvrVersion, GroupRecord, GroupWrite, InstanceId, StateVersion};
+use crate::inspect::Asked;
 use crate::queries::{CatchUpRequest, PoolEvent, PreparedQuery};
+
+/// How many queries there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// In a group, those included that wait for the end of their time.
+    pub per_group: usize,
+    /// That one client wants.
+    pub per_client: usize,
+}
 
 /// The server's rules, as far as a group needs them.
 pub trait Rules: Send + Sync {
@@ -41,6 +50,10 @@ pub trait Rules: Send + Sync {
     fn has_query_endpoint(&self) -> bool;
     /// Whether every connection is checked with the query endpoint.
     fn validates(&self, context: &ConnectionContext) -> bool;
+    /// Queries that a group may have, and that one of its clients may want at a time.
+    fn query_limits(&self) -> QueryLimits;
+    /// The group's connections are told of what happened after `before` up to `version`.
+    fn told(&self, before: StateVersion, version: StateVersion);
 }
 
 /// What can happen to a group.
@@ -104,6 +117,8 @@ pub enum Effect {
     Push(Arc<ConnectionContext>, Box<Push>),
     /// Results of a client up to an id were received.
     CleanResults(Arc<ConnectionContext>, String, u64),
+    /// Answer an inspector.
+    Inspect(Box<Asked>),
     /// Clients are gone for good.
     CleanClients(Arc<ConnectionContext>, Vec<String>),
 }
@@ -119,6 +134,10 @@ pub(super) struct Query {
     pub(super) failed: Option<ErroredQuery>,
     /// Whether the query endpoint has been asked and has not answered.
     pub(super) pending: bool,
+    /// When the pool was asked for it, by the host's clock.
+    pub(super) asked_ms: Option<u64>,
+    /// How long the pool took.
+    pub(super) hydration_ms: Option<u64>,
 }
 
 /// The request that is under way.
@@ -421,20 +440,7 @@ impl Group {
                 self.prepare_queries(&context, Prepare::Missing);
             }
             Upstream::DeleteClients(delete) if !waiting => self.delete_clients(id, delete),
-            Upstream::Inspect(inspect) if !waiting => {
-                // The inspector is not served yet: every question is answered as to somebody without the password.
-                match ProtocolJson::of(&false) {
-                    Ok(value) => {
-                        let reply = InspectReply {
-                            op: "authenticated".to_owned(),
-                            id: inspect.id,
-                            value,
-                        };
-                        self.send_message(id, &Downstream::Inspect(reply));
-                    }
-                    Err(error) => tracing::error!(%error, "an answer could not be written"),
-                }
-            }
+            Upstream::Inspect(question) if !waiting => self.inspect(id, context, question),
             // Without a registered client these have no meaning.
             Upstream::ChangeDesiredQueries(_)
             | Upstream::DeleteClients(_)

@@ -8,6 +8,7 @@ mod connect;
 mod connection;
 mod desires;
 mod group;
+mod inspect;
 mod outbound;
 mod poke;
 mod prepare;
@@ -16,7 +17,7 @@ mod sync;
 
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
-pub use group::{Effect, Group, GroupEvent, Rules};
+pub use group::{Effect, Group, GroupEvent, QueryLimits, Rules};
 pub use outbound::{Drain, Form, Frame, Outbound, outbound};
 pub use prepare::{NamedQuery, Transformed, TransformedQueries};
 pub use registry::{Registry, SessionContext};

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::actor;
 use super::group::{GroupEvent, Rules};
 use crate::cvr::CvrStore;
+use crate::inspect::Inspector;
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
 use crate::queries::PoolHandle;
@@ -28,6 +29,8 @@ pub struct SessionContext {
     pub endpoints: Arc<AppEndpoints>,
     /// Carries out mutations.
     pub pusher: Arc<Pusher>,
+    /// Answers inspectors.
+    pub inspector: Arc<Inspector>,
 }
 
 /// A way to a running group.

@@ -66,6 +66,13 @@ impl Group {
             .iter()
             .map(|(h, p)| (h.clone(), p.clone()))
             .collect();
+        for hash in queries.keys() {
+            if let Some(query) = self.queries.get_mut(hash)
+                && query.joined.is_none()
+            {
+                query.asked_ms.get_or_insert(self.now_ms);
+            }
+        }
         self.in_flight = Some(SyncInFlight { queries });
         self.flush_writes();
         let for_current = self
@@ -220,7 +227,11 @@ impl Group {
             match outcome {
                 Ok(instance) => {
                     served.insert(hash.clone());
-                    self.queries.entry(hash.clone()).or_default().joined = Some(prepared.clone());
+                    let query = self.queries.entry(hash.clone()).or_default();
+                    query.joined = Some(prepared.clone());
+                    if let Some(asked) = query.asked_ms.take() {
+                        query.hydration_ms = Some(self.now_ms.saturating_sub(asked));
+                    }
                     if old != Some(*instance) {
                         changes.push((old.map(|_| hash.clone()), Some((hash.clone(), *instance))));
                     }
@@ -394,6 +405,7 @@ impl Group {
         if !self.attached || version <= self.version {
             return;
         }
+        self.rules.told(self.version.state, version.state);
         let mut results = Vec::new();
         for (client, id, result) in event.results {
             let key = (client, id);

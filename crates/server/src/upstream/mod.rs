@@ -3,6 +3,7 @@
 //! Two implementations of one trait: `postgres` (logical replication) and `embedded` (a SQLite file).
 //! Leaves to others: who may write what (the [`Judge`] is given), and what changes mean to clients.
 
+mod commit_times;
 pub mod embedded;
 mod error;
 mod judge;
@@ -17,6 +18,7 @@ use futures::future::BoxFuture;
 
 use crate::replica::Replica;
 
+pub use commit_times::CommitTimes;
 pub use error::UpstreamError;
 pub use judge::{AllowAll, Judge, Verdict, Write};
 pub use mutation::{Mutation, MutationTransaction, Refusal, TransactionError};
@@ -53,6 +55,8 @@ pub struct Started {
     pub replica: Replica,
     /// The upstream.
     pub upstream: Arc<dyn Upstream>,
+    /// When recent versions were committed.
+    pub commits: Arc<CommitTimes>,
 }
 
 /// The source of truth.

@@ -74,7 +74,10 @@ impl ClientBuilder {
             .iter()
             .map(|(n, v)| format!("{n}={}", utf8_percent_encode(v, NON_ALPHANUMERIC)))
             .collect();
-        let mut header = json!({"initConnectionMessage": ["initConnection", self.init]});
+        let mut header = match &self.init {
+            Json::Null => json!({}),
+            init => json!({"initConnectionMessage": ["initConnection", init]}),
+        };
         if let Some(token) = &self.token {
             header["authToken"] = json!(token);
         }

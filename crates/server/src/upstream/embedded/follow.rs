@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use landfall_zql::{Row, RowBuilder};
 use rusqlite::types::Value as Cell;
@@ -15,7 +15,7 @@ use crate::replica::{
     Advance, Layout, LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset,
     StateVersion, StepBuilder, TableDraft, carried, read_row, select_by_key,
 };
-use crate::upstream::UpstreamError;
+use crate::upstream::{CommitTimes, UpstreamError};
 
 /// Frames of SQLite's log (about 16 MB) after which all snapshots of this thread are given up to let it be reset.
 const LOG_FRAMES: i64 = 4_000;
@@ -78,6 +78,8 @@ pub struct Follower {
     new: Connection,
     version: StateVersion,
     left_out: LeftOut,
+    /// When versions were noticed: SQLite does not tell when they were committed, but is asked often.
+    commits: Arc<CommitTimes>,
 }
 
 impl Follower {
@@ -104,7 +106,13 @@ impl Follower {
             new,
             version,
             left_out: LeftOut::default(),
+            commits: Arc::default(),
         })
+    }
+
+    /// When recent versions were committed.
+    pub fn commits(&self) -> &Arc<CommitTimes> {
+        &self.commits
     }
 
     /// The replica.
@@ -193,6 +201,7 @@ impl Follower {
 
     fn hand_out(&mut self, advance: Advance, schema: Option<Arc<ReplicaSchema>>) {
         self.version = advance.to;
+        self.commits.note(advance.to, SystemTime::now());
         self.replica.enter(advance, schema);
         self.replica.announce();
         std::mem::swap(&mut self.old, &mut self.new);

@@ -58,6 +58,7 @@ pub async fn start(settings: EmbeddedSettings) -> Result<Started, UpstreamError>
     let opened = tokio::task::spawn_blocking(move || open(&settings.path)).await;
     let (writer, follower) = opened.map_err(|_| UpstreamError::Stopped)??;
     let replica = follower.replica().clone();
+    let commits = follower.commits().clone();
     let status = Arc::new(Mutex::new(Status {
         state: State::Connected,
         lag: None,
@@ -82,6 +83,7 @@ pub async fn start(settings: EmbeddedSettings) -> Result<Started, UpstreamError>
     Ok(Started {
         replica,
         upstream: Arc::new(EmbeddedUpstream { jobs, status }),
+        commits,
     })
 }
 

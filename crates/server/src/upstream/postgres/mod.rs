@@ -33,7 +33,7 @@ use pgwire_replication::ReplicationClient;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::{Started, State, Status, UpstreamError};
+use super::{CommitTimes, Started, State, Status, UpstreamError};
 use crate::replica::{Layout, Replica, ReplicaError, ReplicaSchema, ReplicaState, ReplicaWriter};
 
 use catalog::PublishedTable;
@@ -84,6 +84,7 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
         lag: None,
     }));
     let tables = Arc::new(RwLock::new(Arc::new(WritableTables::default())));
+    let commits = Arc::new(CommitTimes::default());
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let (done, is_done) = watch::channel(false);
@@ -93,6 +94,7 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
         settings,
         status: status.clone(),
         tables: tables.clone(),
+        commits: commits.clone(),
         stop: stopped,
         ready: None,
     };
@@ -116,6 +118,7 @@ pub async fn start(settings: PostgresSettings) -> Result<Started, UpstreamError>
     Ok(Started {
         replica,
         upstream: Arc::new(upstream),
+        commits,
     })
 }
 
@@ -129,6 +132,7 @@ struct Follower {
     settings: PostgresSettings,
     status: Arc<Mutex<Status>>,
     tables: Arc<RwLock<Arc<WritableTables>>>,
+    commits: Arc<CommitTimes>,
     stop: watch::Receiver<bool>,
     /// Whoever waits for a replica that can be read.
     ready: Option<Ready>,
@@ -276,6 +280,7 @@ impl Follower {
             &self.names,
             state.version,
             state.confirmed,
+            &self.commits,
         );
         if let Some(crossing) = crossing {
             let tables = crossing.tables.clone();

@@ -13,7 +13,7 @@ use super::pgoutput::{self, Message, Relation};
 use super::plan::{self, Plan, Target};
 use super::setup::Names;
 use crate::replica::{Replica, ReplicaWriter};
-use crate::upstream::UpstreamError;
+use crate::upstream::{CommitTimes, UpstreamError};
 
 /// Row changes after which a batch of transactions is committed even if more are waiting.
 const BATCH_CHANGES: usize = 2_000;
@@ -45,6 +45,7 @@ pub struct Applier<'a> {
     transaction: Option<Transaction>,
     batch: Option<Batch>,
     lag: Option<Duration>,
+    commits: &'a CommitTimes,
 }
 
 /// The upstream transaction whose changes arrive.
@@ -70,6 +71,7 @@ impl<'a> Applier<'a> {
         names: &'a Names,
         version: u64,
         applied: u64,
+        commits: &'a CommitTimes,
     ) -> Self {
         Applier {
             writer,
@@ -86,6 +88,7 @@ impl<'a> Applier<'a> {
             transaction: None,
             batch: None,
             lag: None,
+            commits,
         }
     }
 
@@ -206,15 +209,19 @@ impl<'a> Applier<'a> {
                 end_lsn,
                 commit_time_micros,
             } => {
+                let committed = time(commit_time_micros);
                 let transaction = self.transaction.take();
                 if transaction.is_some_and(|t| !t.known) {
                     self.version = lsn.as_u64();
+                    if let Some(committed) = committed {
+                        self.commits.note(self.version, committed);
+                    }
                     if let Some(batch) = &mut self.batch {
                         batch.version = lsn.as_u64();
                     }
                 }
                 self.applied = self.applied.max(end_lsn.as_u64());
-                self.lag = age(commit_time_micros);
+                self.lag = committed.and_then(|at| SystemTime::now().duration_since(at).ok());
             }
             ReplicationEvent::KeepAlive { wal_end, .. } if self.transaction.is_none() => {
                 // Everything before it has been sent, so an idle database need not keep its log.
@@ -389,8 +396,7 @@ fn ended() -> UpstreamError {
     ))
 }
 
-fn age(commit_time_micros: i64) -> Option<Duration> {
+fn time(commit_time_micros: i64) -> Option<SystemTime> {
     let since_epoch = Duration::from_micros(u64::try_from(commit_time_micros).ok()?);
-    let committed = UNIX_EPOCH + Duration::from_secs(POSTGRES_EPOCH) + since_epoch;
-    SystemTime::now().duration_since(committed).ok()
+    Some(UNIX_EPOCH + Duration::from_secs(POSTGRES_EPOCH) + since_epoch)
 }
