@@ -1,7 +1,9 @@
 // A throw-away Postgres cluster with logical replication, for tests and measurements.
 // Shared by `with-postgres.mjs` and the browser tests; nothing of it outlives the caller.
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync, chownSync, closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -39,8 +41,34 @@ function unprivilegedUser() {
 }
 
 /**
- * Starts a cluster and resolves to `{ url, port, stop, crash, restart }`.
- * `url` names the superuser `dev` and its database `postgres`; connections are on loopback, trusted.
+ * Makes a certificate for the name `localhost`, the authority that signed it, and one that did not.
+ * Undefined without `openssl`; then nothing that needs TLS is tested.
+ */
+function certificates(folder) {
+  const file = name => join(folder, name);
+  const openssl = (...args) => execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+  const key = name => ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', file(name)];
+  try {
+    for (const name of ['ca', 'other-ca']) {
+      openssl('req', '-x509', ...key(`${name}.key`), '-out', file(`${name}.crt`), '-subj', `/CN=${name}`, '-days', '30');
+    }
+    openssl('req', ...key('server.key'), '-out', file('server.csr'), '-subj', '/CN=localhost');
+    writeFileSync(file('names'), 'subjectAltName=DNS:localhost');
+    openssl(
+      'x509', '-req', '-in', file('server.csr'), '-CA', file('ca.crt'), '-CAkey', file('ca.key'), '-CAcreateserial',
+      '-out', file('server.crt'), '-days', '30', '-extfile', file('names'),
+    );
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+  return { ca: file('ca.crt'), certificate: file('server.crt'), key: file('server.key') };
+}
+
+/**
+ * Starts a cluster and resolves to `{ url, port, ca, stop, crash, restart }`.
+ * `url` names the superuser `dev` and its database `postgres`; connections are on loopback, trusted, but for those of
+ * a role `landfall_scram`, which needs its password. `ca` is the file of the authority behind its certificate.
  */
 export async function startPostgres() {
   const bin = findPostgres();
@@ -54,7 +82,13 @@ export async function startPostgres() {
   execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'dev', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
     ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'],
   });
+  const access = join(data, 'pg_hba.conf');
+  writeFileSync(access, `host all landfall_scram 127.0.0.1/32 scram-sha-256\n${readFileSync(access, 'utf8')}`);
+  const tls = certificates(folder);
+  if (tls && user) for (const file of [tls.certificate, tls.key]) chownSync(file, user.uid, user.gid);
+  if (tls) chmodSync(tls.key, 0o600);
   const settings = {
+    ...(tls && { ssl: 'on', ssl_cert_file: tls.certificate, ssl_key_file: tls.key }),
     port, listen_addresses: '127.0.0.1', unix_socket_directories: folder,
     wal_level: 'logical', max_replication_slots: 64, max_wal_senders: 64, max_connections: 200,
     wal_sender_timeout: '10s', fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', timezone: 'UTC',
@@ -89,6 +123,7 @@ export async function startPostgres() {
   await start();
   return {
     port,
+    ca: tls?.ca,
     url: `postgres://dev@127.0.0.1:${port}/postgres`,
     /** Stops the server and removes its files. */
     stop: async () => { await end('SIGINT'); remove(); },

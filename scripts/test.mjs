@@ -26,7 +26,11 @@ async function step(name, work) {
 await command(async () => {
   setUpToTest();
   const postgres = await startPostgres();
-  const env = { ...process.env, LANDFALL_TEST_POSTGRES_URL: postgres.url };
+  const env = {
+    ...process.env,
+    LANDFALL_TEST_POSTGRES_URL: postgres.url,
+    ...(postgres.ca && { LANDFALL_TEST_POSTGRES_CA: postgres.ca }),
+  };
   try {
     await step('architecture', () => run('node', ['scripts/architecture.mjs']));
     await step('licences', () => run('node', ['scripts/licences.mjs']));

@@ -13,7 +13,11 @@ const given = process.env.LANDFALL_TEST_POSTGRES_URL;
 const postgres = given ? undefined : await startPostgres();
 const child = spawn(command, args, {
   stdio: 'inherit',
-  env: { ...process.env, LANDFALL_TEST_POSTGRES_URL: given ?? postgres.url },
+  env: {
+    ...process.env,
+    LANDFALL_TEST_POSTGRES_URL: given ?? postgres.url,
+    ...(postgres?.ca && { LANDFALL_TEST_POSTGRES_CA: postgres.ca }),
+  },
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 const code = await new Promise(resolve => {

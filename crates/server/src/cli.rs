@@ -1,6 +1,6 @@
 //! The command line of `landfall-server`, also for programs that bring an app with them.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +19,11 @@ pub fn main(app: App) -> ExitCode {
     install_tls();
     let done = match Flags::from_process() {
         Command::Exec { db } => exec(&db),
+        Command::Export {
+            db,
+            app_id,
+            shard_num,
+        } => export(&db, &app_id, shard_num),
         Command::Analyze { db, query, json } => analyze(&db, query.as_deref(), json),
         Command::Check(flags) => check(&flags),
         Command::Serve(flags) => serve(&flags, app),
@@ -41,6 +46,13 @@ fn exec(db: &Path) -> anyhow::Result<()> {
         println!("{rows}");
     }
     Ok(())
+}
+
+fn export(db: &Path, app_id: &str, shard_num: u32) -> anyhow::Result<()> {
+    let (own_tables, shard) = upstream::postgres::own_tables(app_id, shard_num)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    upstream::embedded::export(db, &own_tables, &shard, &mut out)?;
+    out.flush().context("the SQL cannot be written")
 }
 
 fn analyze(db: &Path, query: Option<&Path>, json: bool) -> anyhow::Result<()> {

@@ -33,6 +33,18 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         db: PathBuf,
     },
+    /// Print an embedded database file as SQL for Postgres: tables, rows, and which mutations were applied.
+    Export {
+        /// The SQLite file.
+        #[arg(long, value_name = "FILE")]
+        db: PathBuf,
+        /// Prefix of the upstream schemas, as the server on Postgres will have it.
+        #[arg(long, value_name = "NAME", default_value = "zero")]
+        app_id: String,
+        /// Number of the shard.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        shard_num: u32,
+    },
     /// Run a query once and say how it is read: table by table, what was chosen, expected and read.
     Analyze {
         /// The SQLite file: an embedded database, or the replica of a Postgres.
@@ -198,7 +210,9 @@ impl Flags {
         let words = std::iter::once("landfall-server").chain(words.iter().copied());
         match Self::command(CommandLine::try_parse_from(words)?) {
             Command::Serve(flags) | Command::Check(flags) => Ok(*flags),
-            Command::Exec { .. } | Command::Analyze { .. } => Ok(Flags::default()),
+            Command::Exec { .. } | Command::Export { .. } | Command::Analyze { .. } => {
+                Ok(Flags::default())
+            }
         }
     }
 

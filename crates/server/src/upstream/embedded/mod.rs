@@ -6,6 +6,7 @@
 mod by_hand;
 mod change_log;
 mod exec;
+mod export;
 mod follow;
 mod mutate;
 mod tables;
@@ -33,6 +34,7 @@ use witness::Witness;
 
 pub use by_hand::ByHand;
 pub use exec::exec;
+pub use export::{ExportError, export};
 
 /// How often commits of other processes are looked for.
 const POLL: Duration = Duration::from_millis(15);

@@ -57,6 +57,15 @@ const MAX_FAILED_CHANGES: u32 = 3;
 /// Longest pause between attempts to reconnect.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
+/// SQL that makes our own tables in a database, and the name of the schema that is the shard's.
+///
+/// # Errors
+/// The app's name is no plain identifier.
+pub fn own_tables(app_id: &str, shard_num: u32) -> Result<(String, String), UpstreamError> {
+    let names = Names::new(app_id, shard_num)?;
+    Ok((setup::tables(&names), names.shard))
+}
+
 /// What is needed to follow a Postgres.
 #[derive(Clone)]
 pub struct PostgresSettings {

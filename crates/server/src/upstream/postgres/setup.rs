@@ -121,7 +121,8 @@ async fn is_prepared(client: &Client, names: &Names) -> Result<bool, UpstreamErr
     Ok(row.get(0))
 }
 
-fn tables(names: &Names) -> String {
+/// SQL that makes our own tables where they are missing.
+pub fn tables(names: &Names) -> String {
     let (app, shard) = (quote(&names.app), quote(&names.shard));
     format!(
         "
