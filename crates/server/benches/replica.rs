@@ -275,6 +275,9 @@ impl Output for Counter<'_> {
     }
 }
 
+/// How long the application's commit, following it, and the pushes took.
+type Parts = [Duration; 3];
+
 /// Live queries over a file.
 struct Live<'a> {
     schema: &'a Schema,
@@ -294,10 +297,14 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Commits the changes and brings the queries there. Gives how long the second took.
-    fn apply(&mut self, changes: &[SourceChange]) -> Duration {
+    /// Commits the changes and brings the queries there. Gives how long the parts took.
+    fn apply(&mut self, changes: &[SourceChange]) -> Parts {
+        let begun = Instant::now();
         self.file.write(self.schema, changes);
+        let write = begun.elapsed();
+        let begun = Instant::now();
         let advances = self.file.step();
+        let follow = begun.elapsed();
         let begun = Instant::now();
         let mut source = Rewound::new(&self.file.reader, &advances);
         for change in advances.iter().flat_map(|advance| &advance.changes) {
@@ -311,15 +318,19 @@ impl<'a> Live<'a> {
             }
             source.reveal(change);
         }
-        begun.elapsed()
+        [write, follow, begun.elapsed()]
     }
 
     /// Does the transactions and undoes them, so that the data stays as it is.
-    fn there_and_back(&mut self, transactions: &[&[SourceChange]]) -> Duration {
+    fn there_and_back(&mut self, transactions: &[&[SourceChange]]) -> Parts {
         let there = transactions.iter().map(|changes| changes.to_vec());
         let again = transactions.iter().rev().map(|changes| back(changes));
         let all: Vec<_> = there.chain(again).collect();
-        all.iter().map(|changes| self.apply(changes)).sum()
+        let none = [Duration::ZERO; 3];
+        all.iter().fold(none, |sum, changes| {
+            let parts = self.apply(changes);
+            std::array::from_fn(|part| sum[part] + parts[part])
+        })
     }
 
     /// Measures transactions there and back: a figure is for both.
@@ -339,9 +350,17 @@ impl<'a> Live<'a> {
         group.bench_function(BenchmarkId::new("commit to rows", id), |b| {
             b.iter(|| self.there_and_back(transactions));
         });
-        group.bench_function(BenchmarkId::new("push alone", id), |b| {
-            b.iter_custom(|times| (0..times).map(|_| self.there_and_back(transactions)).sum());
-        });
+        for (part, name) in ["the commit", "following it", "the pushes"]
+            .into_iter()
+            .enumerate()
+        {
+            group.bench_function(BenchmarkId::new(name, id), |b| {
+                b.iter_custom(|times| {
+                    let one = |_| self.there_and_back(transactions)[part];
+                    (0..times).map(one).sum()
+                });
+            });
+        }
         for (ast, query) in &self.queries {
             let fresh = Query::open(&self.file.reader, ast);
             assert!(

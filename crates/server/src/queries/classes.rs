@@ -187,31 +187,38 @@ impl Groups {
     }
 
     /// Sends out what a point means.
-    pub(super) fn tell(&self, mut events: Events) {
-        let version = events.version;
+    pub(super) fn tell(&self, events: Events) {
+        let Events {
+            version,
+            rows,
+            mut own,
+        } = events;
         let event = |rows, own: Own| {
-            PoolEvent::Point(PointEvent {
+            Arc::new(PointEvent {
                 version,
                 rows,
                 lmids: own.lmids,
                 results: own.results,
             })
         };
-        for (class, rows) in &events.rows {
-            let Some(hearers) = self.classes.get(class) else {
-                continue;
-            };
-            for (group, hearer) in hearers {
-                let own = match events.own.is_empty() {
+        for (class, rows) in rows {
+            // Most groups hear just the same.
+            let common = event(Some(rows.clone()), Own::default());
+            for (group, hearer) in self.classes.get(&class).into_iter().flatten() {
+                let own = match own.is_empty() {
                     true => None,
-                    false => events.own.remove(group),
+                    false => own.remove(group),
+                };
+                let event = match own {
+                    None => common.clone(),
+                    Some(own) => event(Some(rows.clone()), own),
                 };
                 // A group that has ended says so itself.
-                let _ = hearer.send(event(Some(rows.clone()), own.unwrap_or_default()));
+                let _ = hearer.send(PoolEvent::Point(event));
             }
         }
-        for (group, own) in events.own {
-            self.tell_one(&group, event(None, own));
+        for (group, own) in own {
+            self.tell_one(&group, PoolEvent::Point(event(None, own)));
         }
     }
 
@@ -234,6 +241,7 @@ impl Groups {
 
     /// Tells the groups that have an instance that it cannot be served any more.
     pub(super) fn tell_failed(&self, id: InstanceId, message: &str) {
+        let message: Arc<str> = message.into();
         for class in self.by_instance.get(&id).into_iter().flatten() {
             for hearer in self
                 .classes
@@ -244,7 +252,7 @@ impl Groups {
                 // A group that has ended says so itself.
                 let _ = hearer.send(PoolEvent::Broken {
                     instance: id,
-                    message: message.to_owned(),
+                    message: message.clone(),
                 });
             }
         }

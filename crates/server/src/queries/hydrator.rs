@@ -185,3 +185,57 @@ impl Hydrator {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use landfall_zql::ast::Ast;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::cvr::InstanceId;
+    use crate::queries::PreparedQuery;
+    use crate::upstream::embedded::ByHand;
+
+    #[test]
+    fn a_query_waits_until_its_indexes_are_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let conn = Connection::open(&path).expect("opens");
+        conn.execute_batch(
+            "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL);
+             WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 2000)
+             INSERT INTO t SELECT 'k' || i, (i * 7919) % 2000 FROM r",
+        )
+        .expect("SQL");
+        let mut file = ByHand::open(&path).expect("is followed");
+        let (orders, received) = channel();
+        let (reports, reported) = channel();
+        let report = Box::new(move |report| drop(reports.send(report)));
+        let limits = QueryLimits::default();
+        let mut hydrator = Hydrator::new(file.replica(), received, report, limits).expect("starts");
+        let query = r#"{"table":"t","orderBy":[["n","desc"]],"limit":5}"#;
+        let query = Arc::new(PreparedQuery::new(&Ast::from_json(query).expect("a query")));
+        let instance = InstanceId(1);
+        let ticket = Ticket { instance, life: 1 };
+        orders
+            .send(Assignment::Hydrate(ticket, query))
+            .expect("is taken");
+        assert_eq!(hydrator.turn(), Turn::Busy);
+        assert_eq!(hydrator.turn(), Turn::Paused);
+        assert_eq!(hydrator.turn(), Turn::Paused);
+        file.step().expect("makes the index");
+        while hydrator.turn() == Turn::Busy {}
+        match reported.try_recv() {
+            Ok(Report::Hydrated(read)) => assert_eq!(read.counted.len(), 5),
+            _ => panic!("the query was not read"),
+        }
+        assert_eq!(
+            file.replica().scans(),
+            0,
+            "nothing was read without an index"
+        );
+    }
+}

@@ -79,17 +79,17 @@ impl Coordinator {
         left.into_iter().for_each(|id| self.release(id));
         if let Some(event) = missed {
             // The group may have ended meanwhile; then it says so itself.
-            let _ = request.events.send(PoolEvent::Point(event));
+            let _ = request.events.send(PoolEvent::Point(Arc::new(event)));
         }
         let (lmids, results) = told;
-        let synced = SyncedEvent {
+        let synced = Box::new(SyncedEvent {
             version: point,
             queries,
             rows,
             catch_ups,
             lmids,
             results,
-        };
+        });
         // As above.
         let _ = request.events.send(PoolEvent::Synced(synced));
     }
@@ -141,7 +141,7 @@ impl Coordinator {
             let rows = self.rows_since(since, &class, &class);
             for group in self.groups.release(&class) {
                 match self.missed(&group, since, rows.clone()) {
-                    Ok(Some(event)) => self.groups.tell_one(&group, PoolEvent::Point(event)),
+                    Ok(Some(event)) => self.tell_missed(&group, event),
                     Ok(None) => {}
                     Err(error) => {
                         tracing::error!(%error, "a group cannot go on");
@@ -153,6 +153,11 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    fn tell_missed(&self, group: &str, event: PointEvent) {
+        let event = PoolEvent::Point(Arc::new(event));
+        self.groups.tell_one(group, event);
     }
 
     /// What a group that stands at an earlier point has missed, unless that is nothing.

@@ -328,7 +328,7 @@ impl World {
             while let Ok(event) = self.groups[at].events.try_recv() {
                 match event {
                     PoolEvent::Point(point) => self.point(at, &point),
-                    PoolEvent::Synced(synced) => self.synced(at, synced),
+                    PoolEvent::Synced(synced) => self.synced(at, *synced),
                     PoolEvent::SchemaChanged => {}
                     other => panic!("{other:?}"),
                 }

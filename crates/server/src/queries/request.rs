@@ -38,13 +38,13 @@ pub struct CatchUpRequest {
     pub recorded: bool,
 }
 
-/// What the pool tells a group.
+/// What the pool tells a group. Small: channels keep room for many of them.
 #[derive(Debug)]
 pub enum PoolEvent {
     /// A new version changed something for the group.
-    Point(PointEvent),
+    Point(Arc<PointEvent>),
     /// A sync request is done.
-    Synced(SyncedEvent),
+    Synced(Box<SyncedEvent>),
     /// The pool has begun anew: the group ends, its clients reconnect and catch up.
     Restarted,
     /// Another node serves the group now: it ends, its clients reconnect.
@@ -54,7 +54,7 @@ pub enum PoolEvent {
         /// The instance.
         instance: InstanceId,
         /// Why.
-        message: String,
+        message: Arc<str>,
     },
     /// Tables were changed: clients whose schema no longer fits are to be told.
     SchemaChanged,
@@ -63,7 +63,7 @@ pub enum PoolEvent {
 }
 
 /// The changes of one point for one group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PointEvent {
     /// The point.
     pub version: StateVersion,

@@ -573,8 +573,8 @@ impl Group {
 
     fn pool_event(&mut self, event: PoolEvent) {
         match event {
-            PoolEvent::Point(point) => self.point(point),
-            PoolEvent::Synced(synced) => self.synced(synced),
+            PoolEvent::Point(point) => self.point(Arc::unwrap_or_clone(point)),
+            PoolEvent::Synced(synced) => self.synced(*synced),
             PoolEvent::PermissionsChanged => {
                 let context = self
                     .connections
@@ -596,7 +596,7 @@ impl Group {
                     .map(|s| s.hash.clone())
                     .collect();
                 for hash in hashes {
-                    self.query_failed(errored(&hash, "", message.clone()));
+                    self.query_failed(errored(&hash, "", message.to_string()));
                 }
             }
             PoolEvent::SchemaChanged => self.check_stored_schema(),
