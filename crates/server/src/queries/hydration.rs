@@ -8,22 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_ivm::{Choice, Pipeline, Progress, Source, SourceError, Steps};
-use landfall_zql::TableId;
+use landfall_zql::{Schema, TableId};
 
 use super::accounting::{Counter, Deltas};
 use super::instance::{InstanceError, guarded, source_change};
 use super::limits::QueryLimits;
 use super::messages::{Hydrated, Ticket};
 use super::prepare::PreparedQuery;
-use super::rewound::Rewound;
+use super::rewound::Undo;
 use super::standing::without;
 use crate::cvr::StateVersion;
 use crate::replica::{Advance, RowChange};
 
 /// How long a slice may take.
 const SLICE: Duration = Duration::from_millis(8);
-/// Steps of the engine between two looks at the clock.
+/// Steps of a push between two looks at the clock.
 const STEPS: usize = 512;
+/// Rows that are visited without being given before a reading looks at the clock. Each look opens the statement anew.
+const ROWS: usize = 20_000;
 /// Changes that may wait until the query is read before that starts anew.
 pub(super) const MAX_PENDING: usize = 20_000;
 /// How often it may start anew for that reason.
@@ -49,8 +51,9 @@ struct Reading {
     is_read: bool,
     counted: Deltas,
     bytes: usize,
-    /// Steps since it began, not pushed yet.
+    /// Steps since it began, not pushed yet, and what shows the state before them.
     pending: VecDeque<Arc<Advance>>,
+    undo: Undo,
     waiting: usize,
     /// How many changes of the first pending step are pushed.
     pushed: usize,
@@ -96,6 +99,7 @@ impl Hydration {
     /// Takes in what happened to the source, before anything of it is read.
     pub(super) fn note(
         &mut self,
+        schema: &Schema,
         steps: &[Arc<Advance>],
         reset: &BTreeSet<TableId>,
     ) -> Result<(), InstanceError> {
@@ -105,6 +109,9 @@ impl Hydration {
         if reset.iter().any(|table| pipeline.reads(*table)) {
             self.restart();
             return Ok(());
+        }
+        for table in reset {
+            self.state.undo.forget(*table);
         }
         for pending in &mut self.state.pending {
             // Of tables that the pipeline does not read: they may have another shape than their rows now.
@@ -118,6 +125,9 @@ impl Hydration {
                 ..=MAX_RESTARTS => Ok(()),
                 _ => Err(InstanceError::Overrun),
             };
+        }
+        for change in steps.iter().flat_map(|step| &step.changes) {
+            self.state.undo.add(schema, change);
         }
         let changed = steps.iter().filter(|step| !step.changes.is_empty());
         self.state.pending.extend(changed.cloned());
@@ -138,8 +148,8 @@ impl Hydration {
         let begun = Instant::now();
         let state = &mut self.state;
         let done = guarded(|| match state.is_read {
-            false => state.read(newest, limits, begun).map(|()| Slice::More),
-            true => state.catch_up(newest, begun),
+            false => state.read(newest, limits).map(|()| Slice::More),
+            true => state.catch_up(newest),
         });
         self.spent += begun.elapsed();
         match done {
@@ -161,19 +171,10 @@ impl Hydration {
 }
 
 impl Reading {
-    /// The source as it was when the reading began, but for what was pushed since.
-    fn source<'a>(&self, newest: &'a dyn Source) -> Rewound<'a> {
-        let changes = self.pending.iter().flat_map(|step| &step.changes);
-        Rewound::before(newest, changes.skip(self.pushed))
-    }
-
-    fn read(
-        &mut self,
-        newest: &dyn Source,
-        limits: &QueryLimits,
-        begun: Instant,
-    ) -> Result<(), InstanceError> {
-        let source = self.source(newest);
+    fn read(&mut self, newest: &dyn Source, limits: &QueryLimits) -> Result<(), InstanceError> {
+        let source = self.undo.over(newest);
+        // From the first row on: whatever it takes to find that one, a slice gets on.
+        let mut begun = None;
         let Some(pipeline) = &self.pipeline else {
             return Err(InstanceError::Fault);
         };
@@ -181,9 +182,10 @@ impl Reading {
         let before = self.bytes;
         let mut over = None;
         loop {
-            let progress = pipeline.hydrate(&source, &Steps::new(STEPS), &mut |reader, node| {
+            let progress = pipeline.hydrate(&source, &Steps::new(ROWS), &mut |reader, node| {
                 counter.enter(reader, &node)?;
                 over = limits.exceeded(counter.rows(), before + counter.bytes());
+                let begun = *begun.get_or_insert_with(Instant::now);
                 Ok(match over.is_some() || begun.elapsed() > SLICE {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
@@ -193,6 +195,7 @@ impl Reading {
                 return Err(error);
             }
             self.is_read = progress == Progress::Done;
+            let begun = *begun.get_or_insert_with(Instant::now);
             if self.is_read || begun.elapsed() > SLICE {
                 break;
             }
@@ -201,8 +204,8 @@ impl Reading {
         Ok(())
     }
 
-    fn catch_up(&mut self, newest: &dyn Source, begun: Instant) -> Result<Slice, InstanceError> {
-        let mut source = self.source(newest);
+    fn catch_up(&mut self, newest: &dyn Source) -> Result<Slice, InstanceError> {
+        let begun = Instant::now();
         let Some(pipeline) = &self.pipeline else {
             return Err(InstanceError::Fault);
         };
@@ -213,6 +216,7 @@ impl Reading {
                     pipeline.begin(&source_change(change));
                 }
                 loop {
+                    let source = self.undo.over(newest);
                     let steps = Steps::new(STEPS);
                     if pipeline.advance(&source, &steps, &mut counter)? == Progress::Done {
                         break;
@@ -223,7 +227,7 @@ impl Reading {
                 }
                 self.is_pushing = false;
                 self.pushed += 1;
-                source.reveal(change);
+                self.undo.reveal(newest.schema(), change);
                 if begun.elapsed() > SLICE {
                     return Ok(Slice::More);
                 }
@@ -273,7 +277,7 @@ mod tests {
     use crate::replica::Reset;
     use landfall_ivm::MemorySource;
     use landfall_zql::ast::Ast;
-    use landfall_zql::{Row, Schema, ValueRef};
+    use landfall_zql::{Row, ValueRef};
 
     const SCHEMA: &str = r#"{"tables": {"t": {"name": "t", "columns": {"id": {"type": "string"}}, "primaryKey": ["id"]}}}"#;
 
@@ -335,7 +339,7 @@ mod tests {
         let mut hydration = hydration(&source);
         let none = BTreeSet::new();
         hydration
-            .note(&[insert(0..rows)], &none)
+            .note(source.schema(), &[insert(0..rows)], &none)
             .expect("begins anew");
         read(&mut hydration, &source, &QueryLimits::default()).expect("reads");
         let hydrated = hydration.finish(2).expect("is read");
@@ -359,7 +363,9 @@ mod tests {
         let failed = (0..=MAX_RESTARTS).find_map(|_| {
             hydration.pipeline(&source).expect("builds");
             let flood = std::slice::from_ref(&flood);
-            hydration.note(flood, &BTreeSet::new()).err()
+            hydration
+                .note(source.schema(), flood, &BTreeSet::new())
+                .err()
         });
         assert!(matches!(failed, Some(InstanceError::Overrun)));
     }
@@ -373,7 +379,9 @@ mod tests {
         for n in 5_000..5_100 {
             let step = insert(n..n + 1);
             source.apply(&source_change(&step.changes[0]));
-            hydration.note(&[step], &BTreeSet::new()).expect("waits");
+            hydration
+                .note(source.schema(), &[step], &BTreeSet::new())
+                .expect("waits");
             hydration.slice(&source, &limits).expect("reads");
         }
         read(&mut hydration, &source, &limits).expect("reads");

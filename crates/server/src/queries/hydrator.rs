@@ -174,8 +174,9 @@ impl Hydrator {
         };
         self.standing.position = last.to;
         let report = &self.report;
+        let schema = &self.standing.reader.schema().zql;
         self.hydrations
-            .retain_mut(|hydration| match hydration.note(&steps, &reset) {
+            .retain_mut(|hydration| match hydration.note(schema, &steps, &reset) {
                 Ok(()) => true,
                 Err(error) => {
                     report(Report::Failed(hydration.ticket, error));
