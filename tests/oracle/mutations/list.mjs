@@ -369,16 +369,11 @@ export const mutations = [
     to: 'let node = gone.filter(is_gone).filter(|_| false).cloned();',
   },
   {
-    name: 'junction take: an edit that leaves the window is an edit',
-    file: ivm('junction_take'),
-    from: 'let stays = was_shown && place.is_ok_and(|at| at < self.limit);',
-    to: 'let stays = was_shown && place.is_ok();',
-  },
-  {
     name: 'junction take: an edit of a junction row is kept from those that are hidden',
     file: ivm('junction_take'),
     from: 'for list in [&mut partition.all, &mut partition.shown] {\n                for junction',
     to: 'for list in [&mut partition.shown] {\n                for junction',
+    rare: true,
   },
   {
     name: 'junction take: children of destinations outside the window are passed on',

@@ -4,7 +4,7 @@
 //
 // Works in a copy of HEAD, so the tree may be dirty, but only what is committed is broken. Builds into a folder of its
 // own in the target directory: cargo takes two copies of one workspace for the same.
-// Runs as many programs as the tests' default times are enough for on an idle machine.
+// Runs as many programs as the tests' default times are enough for on an idle machine; more for what is `rare`.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,7 +50,7 @@ function test(args, programs) {
 
 let missed = 0;
 try {
-  for (const { name, file, from, to, edits = [[from, to]], database, library: inLibrary } of chosen) {
+  for (const { name, file, from, to, edits = [[from, to]], database, library: inLibrary, rare } of chosen) {
     const path = join(copy, file);
     const before = readFileSync(path, 'utf8');
     const lost = edits.find(([from]) => before.split(from).length !== 2);
@@ -61,7 +61,7 @@ try {
     }
     writeFileSync(path, edits.reduce((text, [from, to]) => text.replace(from, () => to), before));
     const found = [];
-    for (const [suite, args, programs = '1500'] of database ? databases : inLibrary ? [library] : suites) {
+    for (const [suite, args, programs = rare ? '6000' : '1500'] of database ? databases : inLibrary ? [library] : suites) {
       const { verdict, seconds, output } = test(args, programs);
       const seed = /LANDFALL_TEST_SEED=(\d+)/.exec(output)?.[1];
       if (verdict === 'does not build') throw new Error(`${name} does not build:\n${output}`);
