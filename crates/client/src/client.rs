@@ -449,6 +449,7 @@ impl Client {
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);
+            self.write_on();
             self.go_on_draining(now);
         }
         self.flush();
@@ -701,6 +702,7 @@ impl Client {
         self.group_id = Some(group.clone());
         self.cookie = None;
         self.persistence.log_next = 0;
+        self.abandon_snapshot();
         self.stale_rows = true;
         self.queries.forget_server();
         self.pokes.reset();

@@ -30,6 +30,7 @@ mod row_columns;
 mod row_handles;
 mod server_link;
 mod slices;
+mod snapshot_writing;
 mod stage;
 mod storage_faults;
 mod stored_forms;

@@ -74,6 +74,8 @@ pub struct Limits {
     pub slice_steps: usize,
     /// A poke with more rows than this is applied on a copy, in slices.
     pub stage_from: usize,
+    /// A poke with more rows than this is stored with all others, as pages.
+    pub snapshot_from: usize,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             idle_rows: 32_768,
             slice_steps: 2_000,
             stage_from: 250,
+            snapshot_from: 10_000,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::log_following::Following;
 use crate::mutations::{Mutation, MutationKey, Mutations, Settled};
 use crate::options::Role;
 use crate::pokes::Poke;
+use crate::snapshot_writing::SnapshotWriting;
 use crate::storage_faults::Faults;
 use crate::stored_forms::{
     from_outcome, from_queue, named_ends, remembered, server_mode, to_outcome, to_patch,
@@ -18,8 +19,8 @@ use crate::stored_forms::{
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, Head, Open, PageWriter, QuerySets, StateReader, StoreFailure, StoreOp, StoreReply,
-    StoreRequest, StoredOutcome, Unread, WriteSnapshot, plan_fold,
+    AppendPoke, Head, Open, StateReader, StoreFailure, StoreOp, StoreReply, StoreRequest,
+    StoredOutcome, Unread, plan_fold,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -74,7 +75,7 @@ pub(crate) struct Persistence {
     open: SortedMap<StoreRequestId, Purpose>,
     pub(crate) to_write: VecDeque<MutationKey>,
     pub(crate) is_writing: bool,
-    is_folding: bool,
+    pub(crate) is_folding: bool,
     pub(crate) retry_at: Option<f64>,
     /// When the queue is to be read again, because reading it failed.
     pub(crate) reread_at: Option<f64>,
@@ -89,6 +90,8 @@ pub(crate) struct Persistence {
     pub(crate) told: SortedSet<MutationKey>,
     /// There is no storage: everything lives in memory.
     pub(crate) disabled: bool,
+    /// All rows on their way into storage.
+    pub(crate) snapshot: Option<Box<SnapshotWriting>>,
     /// Rows that are being read at the start.
     loading: Option<Box<StateReader>>,
     /// A new group is being begun: nothing is written meanwhile.
@@ -381,6 +384,10 @@ impl Client {
         if self.role == Role::Draining {
             return self.store_confirmation(poke.confirmed, acks, outcomes);
         }
+        // As a record of the log it would be one piece, and soon be moved into pages.
+        if poke.applied.len() > self.limits.snapshot_from {
+            return self.store_snapshot(acks, outcomes);
+        }
         let patch = to_patch(&mut poke);
         let op = StoreOp::AppendPoke(AppendPoke {
             base: poke.base,
@@ -389,7 +396,7 @@ impl Client {
             last_mutation_ids: poke.confirmed,
             outcomes: outcomes.clone(),
         });
-        self.ask_store(Purpose::Poke { acks, outcomes }, op);
+        self.store_in_order(Purpose::Poke { acks, outcomes }, op);
     }
 
     /// Failures of mutations that only the tab that made them knows, because it could not store them. It may learn from
@@ -406,10 +413,12 @@ impl Client {
 
     /// Whether a poke is on its way into storage.
     pub(crate) fn poke_store_in_flight(&self) -> bool {
-        self.persistence
+        let is_open = self
+            .persistence
             .open
             .values()
-            .any(|purpose| matches!(purpose, Purpose::Poke { .. }))
+            .any(|purpose| matches!(purpose, Purpose::Poke { .. }));
+        is_open || self.is_writing_snapshot()
     }
 
     fn on_poke_stored(
@@ -444,32 +453,11 @@ impl Client {
 
     /// Storage has lost what this client builds on: it gets everything.
     fn store_snapshot(&mut self, acks: SortedMap<String, u64>, outcomes: Vec<StoredOutcome>) {
-        let Some(cookie) = self.cookie.clone() else {
-            return;
+        let purpose = Purpose::Poke {
+            acks,
+            outcomes: outcomes.clone(),
         };
-        let snapshot = self.snapshot(cookie, outcomes.clone());
-        self.ask_store(
-            Purpose::Poke { acks, outcomes },
-            StoreOp::WriteSnapshot(snapshot),
-        );
-    }
-
-    /// All rows, as this client knows them from the server.
-    fn snapshot(&self, cookie: String, outcomes: Vec<StoredOutcome>) -> WriteSnapshot {
-        let mut pages = PageWriter::default();
-        for (table, row) in self.server_rows() {
-            pages.push(table, &row);
-        }
-        WriteSnapshot {
-            cookie,
-            last_mutation_ids: self.mutations.confirmed().clone(),
-            pages: pages.finish(),
-            queries: QuerySets {
-                got: self.queries.got().clone(),
-                ..QuerySets::default()
-            },
-            outcomes,
-        }
+        self.begin_snapshot(purpose, outcomes);
     }
 
     fn fold_if_needed(&mut self, head: &Head) {
@@ -479,11 +467,8 @@ impl Client {
         self.persistence.is_folding = true;
         match &self.cookie {
             // What is stored is here: nothing has to be read for it.
-            Some(cookie)
-                if head.cookie == self.cookie && head.is_mostly_log() && !self.stale_rows =>
-            {
-                let snapshot = self.snapshot(cookie.clone(), Vec::new());
-                self.ask_store(Purpose::Fold, StoreOp::WriteSnapshot(snapshot));
+            Some(_) if head.cookie == self.cookie && head.is_mostly_log() && !self.stale_rows => {
+                self.begin_snapshot(Purpose::Fold, Vec::new());
             }
             _ => self.ask_store(
                 Purpose::LoadForFold,

@@ -272,6 +272,11 @@ impl Rebase {
             .collect()
     }
 
+    /// The visible rows by table and key, and the server's where they are others.
+    pub(crate) fn server_parts(&self, rows: &impl VisibleRows) -> (Vec<(TableId, Row)>, Layer) {
+        (rows.all(), self.shadow.clone())
+    }
+
     /// The application calls a mutator.
     pub(crate) fn call(&mut self, call: CallId, name: &str, args_json: &str, now: f64) {
         self.waiting.push_back(Call {

@@ -78,7 +78,7 @@ impl Client {
     /// Whether a call of [`Client::work`] would get on with something.
     fn has_work(&self) -> bool {
         let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
-        rows || self.is_reading_on() || !self.slices.inbox.is_empty()
+        rows || self.is_reading_on() || self.is_writing_snapshot() || !self.slices.inbox.is_empty()
     }
 
     pub(crate) fn ask_for_more(&mut self) {

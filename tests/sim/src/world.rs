@@ -130,6 +130,7 @@ impl World {
         if let Some((slice_steps, stage_from)) = self.slices {
             options.limits.slice_steps = slice_steps;
             options.limits.stage_from = stage_from;
+            options.limits.snapshot_from = stage_from * 2;
         }
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());
