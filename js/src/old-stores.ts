@@ -130,7 +130,7 @@ export class OldStores {
 /** The databases of earlier schemas and formats beside this one. */
 export async function oldStorageNames(storageName: string): Promise<string[]> {
   // Some browsers do not list their databases; there a page with the old code has to send what is left.
-  const known = (await indexedDB.databases?.()) ?? [];
+  const known = (await globalThis.indexedDB?.databases?.()) ?? [];
   return known.map(({name}) => name ?? '').filter(name => isEarlierStore(name, storageName));
 }
 

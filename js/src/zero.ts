@@ -549,8 +549,10 @@ export class Zero<
     if (this.#options.kvStore === 'mem') {
       return false;
     }
-    if (typeof indexedDB === 'undefined' || indexedDB === null) {
-      this.#log('warn', 'IndexedDB is not available: data is kept in memory and is lost with the page.');
+    // A page without it is told so by its client, and no write is called durable; elsewhere nobody expects it.
+    const hasIndexedDB = typeof indexedDB !== 'undefined' && indexedDB !== null;
+    if (!hasIndexedDB && !isPage()) {
+      this.#log('warn', 'IndexedDB is not available: data is kept in memory and is lost with the process.');
       return false;
     }
     return true;
@@ -565,6 +567,10 @@ export type Landfall<
   MD extends AnyMutatorRegistry | undefined = undefined,
   C = DefaultContext,
 > = Zero<S, MD, C>;
+
+function isPage(): boolean {
+  return typeof document !== 'undefined' || 'WorkerGlobalScope' in globalThis;
+}
 
 function queryURL(options: CommonOptions): string | undefined {
   return options.queryURL ?? options.getQueriesURL;

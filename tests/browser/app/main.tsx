@@ -10,6 +10,7 @@ import { nextSchema, schema as presentSchema, zql } from './schema.ts';
 const parameters = new URLSearchParams(location.search);
 // The page after a deploy; for what it does here the two schemas are alike.
 const schema = parameters.has('next') ? nextSchema as unknown as typeof presentSchema : presentSchema;
+const problems: string[] = [];
 const zero = new Landfall({
   schema,
   mutators,
@@ -17,6 +18,7 @@ const zero = new Landfall({
   cacheURL: parameters.get('cache'),
   storageKey: parameters.get('store') ?? undefined,
   logLevel: 'info',
+  onStorageProblem: (_, kind) => { problems.push(kind); },
 } satisfies ZeroOptions<typeof schema>);
 
 // What a mutator reads has to be here: in embedded mode nobody reads it again for us.
@@ -34,10 +36,10 @@ function Tasks() {
 
 declare global {
   interface Window {
-    app: { zero: typeof zero; queries: typeof queries; mutators: typeof mutators; zql: typeof zql };
+    app: { zero: typeof zero; queries: typeof queries; mutators: typeof mutators; zql: typeof zql; problems: string[] };
   }
 }
-window.app = { zero, queries, mutators, zql };
+window.app = { zero, queries, mutators, zql, problems };
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,

@@ -1,0 +1,91 @@
+// Storage that fails in a real browser: what the application is told, and that its writes arrive all the same.
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { type Mode, modes } from './modes.ts';
+import { Chromium, serveFolder, until } from './world.ts';
+
+let site: Awaited<ReturnType<typeof serveFolder>>;
+let mode: Mode;
+let chromium: Chromium;
+beforeAll(async () => {
+  site = await serveFolder(inject('page'));
+  mode = await modes.embedded();
+});
+afterAll(async () => {
+  await mode?.close();
+  await site?.close();
+});
+beforeEach(async () => { chromium = await new Chromium().start(); });
+afterEach(() => chromium.close());
+
+async function open(before?: (page: Page) => Promise<void>): Promise<Page> {
+  const page = await chromium.page('about:blank');
+  await before?.(page);
+  await page.goto(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
+  await page.waitForFunction(() => 'app' in window);
+  await page.waitForSelector('main[data-state=complete]', { state: 'attached' });
+  return page;
+}
+
+/** Whether the write was stored. */
+const write = (page: Page, id: string) => page.evaluate(async id => {
+  const { zero, mutators } = window.app;
+  const { type } = await zero.mutate(mutators.task.create({ id, title: id, rank: 1 })).durable;
+  return type === 'success';
+}, id);
+
+const told = (page: Page, kind: string) => until(`${kind} is told`, async () => {
+  const problems = await page.evaluate(() => window.app.problems);
+  return problems.includes(kind);
+});
+const arrives = (id: string) => until(`${id} arrives`, async () => (await mode.tasks()).some(task => task.id === id));
+
+/** How many records and pages are stored; one bit of each is changed if `damaged`. */
+const given = (page: Page, damaged: boolean) => page.evaluate(async damaged => {
+  const asked = <T>(request: IDBRequest<T>) => new Promise<T>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await asked(indexedDB.open(window.app.zero.idbName));
+  let count = 0;
+  for (const name of ['log', 'pages']) {
+    const store = database.transaction(name, 'readwrite').objectStore(name);
+    const keys = await asked(store.getAllKeys());
+    for (const [place, value] of (await asked(store.getAll()) as Uint8Array[]).entries()) {
+      value[value.length >> 1]! ^= 4;
+      if (damaged) await asked(store.put(value, keys[place]));
+      count += 1;
+    }
+  }
+  database.close();
+  return count;
+}, damaged);
+
+
+test('a damaged value is noticed, the rows come again, and waiting writes are kept', async () => {
+  const first = await open();
+  await write(first, 'damaged-1');
+  await arrives('damaged-1');
+  await until('what the server gave is stored', async () => await given(first, false) > 0);
+  await mode.server.kill();
+  expect(await write(first, 'damaged-2')).toBe(true);
+  // One bit of everything that the server has given.
+  expect(await given(first, true)).toBeGreaterThan(0);
+  await first.close();
+  await mode.server.start();
+  const second = await open();
+  await told(second, 'damaged');
+  await arrives('damaged-2');
+  for (const id of ['damaged-1', 'damaged-2']) await second.waitForSelector(`#${id}`);
+}, 120_000);
+
+test('without IndexedDB, as in some private windows, everything lives in memory', async () => {
+  const page = await open(async page => {
+    await page.addInitScript(() => Object.defineProperty(window, 'indexedDB', { value: undefined }));
+  });
+  const stored = await write(page, 'private-1');
+  expect(stored).toBe(false);
+  await told(page, 'unavailable');
+  await arrives('private-1');
+  await page.waitForSelector('#private-1');
+});
