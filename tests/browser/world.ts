@@ -165,8 +165,10 @@ export class Chromium {
     return this;
   }
 
-  async page(url: string): Promise<Page> {
+  /** Opens a page; `prepare` is called before it loads anything. */
+  async page(url: string, prepare?: (page: Page) => Promise<void>): Promise<Page> {
     const page = await this.#context!.newPage();
+    await prepare?.(page);
     page.on('pageerror', error => this.problems.push(String(error)));
     page.on('console', message => {
       if (message.type() === 'error') this.problems.push(message.text());

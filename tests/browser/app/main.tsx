@@ -41,6 +41,8 @@ declare global {
 }
 window.app = { zero, queries, mutators, zql, problems };
 
-createRoot(document.getElementById('root')!).render(
-  <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,
-);
+if (!parameters.has('bare')) {
+  createRoot(document.getElementById('root')!).render(
+    <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,
+  );
+}
