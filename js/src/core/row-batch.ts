@@ -48,6 +48,8 @@ export function decodeRowBatch(
 }
 
 type Value = ReadonlyJSONValue;
+// Numbers without nulls are taken where they lie.
+type Column = ArrayLike<Value>;
 
 function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: (Row | undefined)[]): void {
   reader.align();
@@ -59,7 +61,7 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
     throw new RangeError('A row batch names a table or a number of columns that the schema does not have.');
   }
   const handles = reader.u32s(count);
-  const columns: Value[][] = [];
+  const columns: Column[] = [];
   const names: string[] = [];
   for (let c = 0; c < columnCount; c++) {
     columns.push(decodeColumn(reader, count));
@@ -80,21 +82,21 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
   }
 }
 
-function decodeColumn(reader: BatchReader, count: number): Value[] {
+function decodeColumn(reader: BatchReader, count: number): Column {
   const columnKind = reader.u32();
   const nulls = reader.u32() === 1 ? reader.u32s((count + 31) >>> 5) : undefined;
-  const values = decodeValues(reader, columnKind, count, nulls);
-  if (nulls !== undefined) {
-    for (let i = 0; i < count; i++) {
-      if (isSet(nulls, i)) {
-        values[i] = null;
-      }
-    }
+  const column = decodeValues(reader, columnKind, count, nulls);
+  if (nulls === undefined) {
+    return column;
+  }
+  const values = new Array<Value>(count);
+  for (let i = 0; i < count; i++) {
+    values[i] = isSet(nulls, i) ? null : column[i]!;
   }
   return values;
 }
 
-function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: number[] | undefined): Value[] {
+function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: Numbers | undefined): Column {
   switch (columnKind) {
     case kind.allNull:
       return new Array<null>(count).fill(null);
@@ -115,10 +117,10 @@ function decodeValues(reader: BatchReader, columnKind: number, count: number, nu
   }
 }
 
-function decodeBooleans(bits: readonly number[], count: number): boolean[] {
-  const values: boolean[] = [];
+function decodeBooleans(bits: Numbers, count: number): boolean[] {
+  const values = new Array<boolean>(count);
   for (let i = 0; i < count; i++) {
-    values.push(isSet(bits, i));
+    values[i] = isSet(bits, i);
   }
   return values;
 }
@@ -126,14 +128,14 @@ function decodeBooleans(bits: readonly number[], count: number): boolean[] {
 function decodeDictionary(reader: BatchReader, count: number): string[] {
   const entries = reader.strings(reader.u32());
   const indices = reader.u32s(count);
-  const values: string[] = [];
+  const values = new Array<string>(count);
   for (let i = 0; i < count; i++) {
-    values.push(entries[indices[i]!]!);
+    values[i] = entries[indices[i]!]!;
   }
   return values;
 }
 
-function isSet(bits: readonly number[], i: number): boolean {
+function isSet(bits: Numbers, i: number): boolean {
   return ((bits[i >>> 5]! >>> (i & 31)) & 1) === 1;
 }
 
@@ -151,8 +153,20 @@ function deepFreeze(value: ReadonlyJSONValue): ReadonlyJSONValue {
   return value;
 }
 
-// Plain arrays all the way: a typed array over a part of memory costs more to make than a few rows to read, and code
-// that always sees the same kinds of arrays is fast before it is optimised.
+type Numbers = ArrayLike<number>;
+
+// A typed array over a part of memory costs more to make than a few numbers to copy.
+function part(all: Uint32Array | Int32Array | Float64Array, start: number, count: number): Numbers {
+  if (count > 16) {
+    return all.subarray(start, start + count);
+  }
+  const values: number[] = [];
+  for (let i = start; i < start + count; i++) {
+    values.push(all[i]!);
+  }
+  return values;
+}
+
 class BatchReader {
   readonly #memory: Memory;
   readonly #end: number;
@@ -194,35 +208,17 @@ class BatchReader {
     return start;
   }
 
-  u32s(count: number): number[] {
-    const start = this.skip(count);
-    const {words} = this.#memory;
-    const values: number[] = [];
-    for (let i = start; i < start + count; i++) {
-      values.push(words[i]!);
-    }
-    return values;
+  u32s(count: number): Numbers {
+    return part(this.#memory.words, this.skip(count), count);
   }
 
-  numbers(count: number): number[] {
+  numbers(count: number): Numbers {
     this.align();
-    const start = this.skip(2 * count) >>> 1;
-    const {doubles} = this.#memory;
-    const values: number[] = [];
-    for (let i = start; i < start + count; i++) {
-      values.push(doubles[i]!);
-    }
-    return values;
+    return part(this.#memory.doubles, this.skip(2 * count) >>> 1, count);
   }
 
-  integers(count: number): number[] {
-    const start = this.skip(count);
-    const {integers} = this.#memory;
-    const values: number[] = [];
-    for (let i = start; i < start + count; i++) {
-      values.push(integers[i]!);
-    }
-    return values;
+  integers(count: number): Numbers {
+    return part(this.#memory.integers, this.skip(count), count);
   }
 
   /** The length of the strings in bytes, `count` lengths, and as many strings out of the text. */
@@ -231,7 +227,7 @@ class BatchReader {
     const lengths = this.u32s(count);
     const start = this.#text;
     this.#text += bytes;
-    const values: string[] = [];
+    const values = new Array<string>(count);
     if (this.#decoded !== undefined) {
       this.#decodedPosition = cut(this.#decoded, this.#decodedPosition, lengths, 0, count, values);
     } else {
@@ -260,17 +256,17 @@ function decodeShort(bytes: Uint8Array, start: number, length: number): string {
 }
 
 // Cuts strings out of a text; returns where the last one ends.
-function cut(text: string, start: number, lengths: readonly number[], from: number, to: number, values: string[]): number {
+function cut(text: string, start: number, lengths: Numbers, from: number, to: number, values: string[]): number {
   let position = start;
   for (let i = from; i < to; i++) {
     const end = position + lengths[i]!;
-    values.push(text.substring(position, end));
+    values[i] = text.substring(position, end);
     position = end;
   }
   return position;
 }
 
-function decodeInPieces(text: Uint8Array, lengths: readonly number[], values: string[]): void {
+function decodeInPieces(text: Uint8Array, lengths: Numbers, values: string[]): void {
   const count = lengths.length;
   let units = 0;
   for (let i = 0; i < count; i++) {
