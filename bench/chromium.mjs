@@ -47,7 +47,8 @@ function executable() {
 export async function openPage(files) {
   const executablePath = executable();
   const site = await serve(files);
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const temporary = mkdtempSync(join(tmpdir(), 'landfall-bench-'));
+  const browser = await chromium.launch({ executablePath, args: FLAGS, env: { ...process.env, TMPDIR: temporary } });
   const page = await browser.newPage();
   return {
     page,
@@ -56,6 +57,7 @@ export async function openPage(files) {
     async close() {
       await browser.close();
       await site.stop();
+      rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }
@@ -65,7 +67,8 @@ export async function openProfile(files) {
   const executablePath = executable();
   const site = await serve(files);
   const folder = mkdtempSync(join(tmpdir(), 'landfall-bench-chromium-'));
-  const context = await chromium.launchPersistentContext(folder, { executablePath, args: FLAGS });
+  const env = { ...process.env, TMPDIR: folder };
+  const context = await chromium.launchPersistentContext(folder, { executablePath, args: FLAGS, env });
   return {
     version: context.browser()?.version() ?? '',
     async visit(work) {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildPackage, buildServer, buildTracker } from './build.mjs';
 import { startPostgres } from './postgres.mjs';
-import { command, Refusal, root, run, say, setUpToTest, which } from './tools.mjs';
+import { command, Refusal, root, run, say, setUpToTest, which, withTemporaryFolder } from './tools.mjs';
 
 const CORES = ['landfall-zql', 'landfall-ivm', 'landfall-protocol', 'landfall-store', 'landfall-client'];
 
@@ -40,9 +40,9 @@ await command(async () => {
     await step('wasm32 cores', () => run('cargo', [
       'check', '--locked', '--target', 'wasm32-unknown-unknown', '--lib', ...CORES.flatMap(name => ['-p', name]),
     ]));
-    await step('web', () => run('wasm-pack', ['test', '--headless', '--chrome', '--mode', 'no-install', 'crates/web'], {
-      env: { ...process.env, CHROMEDRIVER: which('chromedriver'), WASM_BINDGEN_TEST_TIMEOUT: '120' },
-    }));
+    await step('web', () => withTemporaryFolder(TMPDIR => run('wasm-pack', ['test', '--headless', '--chrome', '--mode', 'no-install', 'crates/web'], {
+      env: { ...process.env, TMPDIR, CHROMEDRIVER: which('chromedriver'), WASM_BINDGEN_TEST_TIMEOUT: '120' },
+    })));
     await step('package', () => {
       buildPackage();
       run('npm', ['test', '--silent', '-w', 'js'], { env });

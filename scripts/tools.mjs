@@ -1,6 +1,7 @@
 // What the commands need on the machine: finds it, installs it where that is possible, and says in one line what to do where it is not.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findPostgres } from './postgres.mjs';
@@ -42,6 +43,16 @@ export function run(program, args, options = {}) {
 function output(program, args) {
   const done = spawnSync(program, args, { cwd: root, encoding: 'utf8' });
   return done.status === 0 ? done.stdout.trim() : undefined;
+}
+
+/** Runs `work` with a folder for temporary files, which goes with all that is left in it: browsers that are killed leave some. */
+export function withTemporaryFolder(work) {
+  const folder = mkdtempSync(join(tmpdir(), 'landfall-'));
+  try {
+    return work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
 }
 
 /** Full path of a program on PATH, or undefined. */

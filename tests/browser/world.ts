@@ -154,7 +154,8 @@ export class Chromium {
     if (!binary) throw new Error('Chromium was not found: run `npm run setup`');
     // A process group of its own: a kill takes the renderers along, as a crash of the machine would.
     this.#process = spawn(binary, [...CHROMIUM_FLAGS, '--remote-debugging-port=0', `--user-data-dir=${this.profile}`, 'about:blank'], {
-      stdio: 'ignore', detached: true,
+      // What it leaves behind when it is killed goes with the profile.
+      stdio: 'ignore', detached: true, env: { ...process.env, TMPDIR: this.profile },
     });
     const port = await until('Chromium listens', () => {
       if (this.#process?.exitCode != null) throw new Error(`Chromium stopped with ${this.#process.exitCode}`);

@@ -210,8 +210,7 @@ impl Client {
         self.slices.begin();
         let ast: Ast =
             json::from_str(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
-        let server_ast = map_ast(&ast, &self.schema, To::Server)
-            .map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast = Arc::new(ast);
         let wanted = match request.source {
             QuerySource::Local => None,
             QuerySource::Ast => Some((hash_of_ast(&ast), None)),
@@ -227,13 +226,13 @@ impl Client {
         let view = ViewId(self.next_view);
         if request.materialize {
             self.visible.open(view, &ast, &self.slices.steps)?;
+        } else {
+            map_ast(&ast, &self.schema, To::Server)
+                .map_err(|e| ClientError::Query(e.to_string()))?;
         }
         self.next_view += 1;
         if let Some((hash, named)) = wanted {
-            let text = QueryText {
-                named,
-                server_ast: Box::new(server_ast),
-            };
+            let text = QueryText { named, ast };
             let due = now_ms + self.limits.query_throttle_ms;
             let status = self.queries.want(view, &hash, text, request.ttl_ms, due);
             if status != Status::Unknown {

@@ -8,14 +8,15 @@ use crate::effect::ViewId;
 use landfall_protocol::Json;
 use landfall_zql::ast::Ast;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use std::sync::Arc;
 
 /// How a query is named to the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct QueryText {
     /// Name and arguments, for named queries.
     pub(crate) named: Option<(String, Vec<Json>)>,
-    /// The AST with server names.
-    pub(crate) server_ast: Box<Ast>,
+    /// The AST with client names: only a server that wants ASTs needs it in its own.
+    pub(crate) ast: Arc<Ast>,
 }
 
 /// What a view shows about its query.
@@ -345,10 +346,10 @@ mod tests {
     use super::*;
 
     fn text(name: &str) -> QueryText {
-        let server_ast = serde_json::from_str(r#"{"table":"t"}"#).expect("an AST");
+        let ast = serde_json::from_str(r#"{"table":"t"}"#).expect("an AST");
         QueryText {
             named: Some((name.into(), Vec::new())),
-            server_ast,
+            ast: Arc::new(ast),
         }
     }
 

@@ -17,6 +17,7 @@ use landfall_protocol::{
     UpdateAuth, Upstream, close_reaction, decode_downstream, reaction,
 };
 use landfall_zql::sorted_map::SortedMap;
+use landfall_zql::{To, map_ast};
 
 /// Most mutations in one message.
 const PUSH_BATCH: usize = 100;
@@ -226,27 +227,40 @@ impl Client {
         }
     }
 
-    fn query_ops(&self, ops: Vec<QueryOp>) -> Vec<UpQueryOp> {
+    fn query_ops(&mut self, ops: Vec<QueryOp>) -> Vec<UpQueryOp> {
         let asts = self.link.sends_asts();
-        ops.into_iter()
-            .map(|op| match op {
+        let mut refused = Vec::new();
+        let ops = ops
+            .into_iter()
+            .filter_map(|op| match op {
                 QueryOp::Put { hash, ttl, text } => {
                     let query = match &text.named {
                         Some((name, args)) if !asts => WireQueryText::Named {
                             name: name.clone(),
                             args: args.clone(),
                         },
-                        _ => WireQueryText::Ast(text.server_ast.clone()),
+                        _ => match map_ast(&text.ast, &self.schema, To::Server) {
+                            Ok(ast) => WireQueryText::Ast(Box::new(ast)),
+                            Err(error) => {
+                                refused.push(error);
+                                return None;
+                            }
+                        },
                     };
-                    UpQueryOp::Put(PutQuery {
+                    Some(UpQueryOp::Put(PutQuery {
                         hash,
                         ttl: Some(number(ttl)),
                         query,
-                    })
+                    }))
                 }
-                QueryOp::Del { hash } => UpQueryOp::Del { hash },
+                QueryOp::Del { hash } => Some(UpQueryOp::Del { hash }),
             })
-            .collect()
+            .collect();
+        for error in refused {
+            let message = format!("a query cannot be told to the server: {error}");
+            self.log(LogLevel::Error, &message);
+        }
+        ops
     }
 
     /// Sends a message if there is a socket.

@@ -21,7 +21,7 @@ const BULK_FROM: usize = 100;
 
 /// A view; its query is filled here or, if that takes long, on a stage.
 pub(crate) struct OpenView {
-    pub(crate) ast: Ast,
+    pub(crate) ast: Arc<Ast>,
     pub(crate) query: LiveQuery,
     pub(crate) shape: TableShape,
     /// What is to be told with its first rows.
@@ -95,7 +95,7 @@ impl Visible {
     pub(crate) fn open(
         &mut self,
         view: ViewId,
-        ast: &Ast,
+        ast: &Arc<Ast>,
         steps: &Steps,
     ) -> Result<(), ClientError> {
         let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
