@@ -62,6 +62,21 @@ const given = (page: Page, damaged: boolean) => page.evaluate(async damaged => {
 }, damaged);
 
 
+test('storage that the browser empties is filled again', async () => {
+  const page = await open();
+  expect(await write(page, 'evicted-1')).toBe(true);
+  await page.evaluate(() => new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(window.app.zero.idbName);
+    request.onsuccess = resolve;
+    request.onerror = () => reject(request.error);
+  }));
+  await write(page, 'evicted-2');
+  await told(page, 'evicted');
+  await arrives('evicted-2');
+  await until('writes are stored again', () => write(page, `evicted-${Math.random()}`));
+  expect(await mode.tasks()).toEqual(expect.arrayContaining([expect.objectContaining({ id: 'evicted-1' })]));
+});
+
 test('a damaged value is noticed, the rows come again, and waiting writes are kept', async () => {
   const first = await open();
   await write(first, 'damaged-1');
