@@ -140,7 +140,9 @@ impl Group {
     /// Drops a query's rows and tells the connections why.
     pub(super) fn query_failed(&mut self, error: ErroredQuery) {
         let hash = error.id.clone();
-        tracing::info!(group = %self.id, query = %hash, reason = error.message.as_deref(), "query failed");
+        // What the app says about a query by name may hold values of the user's; what this server says holds none.
+        let reason = error.message.as_deref().filter(|_| error.name.is_empty());
+        tracing::info!(group = %self.id, query = %hash, name = error.name, reason, "query failed");
         let query = self.queries.entry(hash.clone()).or_default();
         query.prepared = None;
         query.pending = false;
