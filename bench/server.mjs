@@ -27,6 +27,7 @@ const HELP = `npm run bench:server -- [options]
   --binary path    a landfall-server that is built already
   --perf           profiles ours with perf during each measure, into bench/dist/*.perf
   --soak minutes   only ours, mixed load for so long
+  --with file      takes the figures of servers that are not run from a file that --json has written
   --write          puts the table into bench/README.md
   --json file      where the figures go (bench/dist/server.json)`;
 
@@ -35,7 +36,7 @@ function options() {
   const { values } = parseArgs({
     options: {
       ...text('servers'), ...text('only'), ...text('rounds', '1'), ...text('rows', '500000'), ...text('groups', '100,1000,10000'),
-      ...text('writes', '100'), ...text('burst', '20000'), ...text('limit', '120'), ...text('binary'), ...text('json'), ...text('soak'),
+      ...text('writes', '100'), ...text('burst', '20000'), ...text('limit', '120'), ...text('binary'), ...text('json'), ...text('soak'), ...text('with'),
       perf: { type: 'boolean' }, write: { type: 'boolean' }, help: { type: 'boolean' },
     },
   });
@@ -56,6 +57,7 @@ function options() {
     servers, only: list(values.only) ?? [], rounds: number(values.rounds), rows: number(values.rows, 100_000),
     groups: list(values.groups).map(it => number(it)), writes: number(values.writes), burst: number(values.burst), limit: number(values.limit),
     binary: values.binary, perf: values.perf ?? false, write: values.write ?? false, soak: values.soak && number(values.soak),
+    earlier: values.with ? JSON.parse(readFileSync(values.with, 'utf8')).figures : {},
     json: values.json ?? join(here, 'dist/server.json'),
   };
 }
@@ -175,7 +177,7 @@ function writeReadme(figures, request) {
   const { version } = JSON.parse(readFileSync(join(here, 'node_modules/@rocicorp/zero/package.json'), 'utf8'));
   writeFileSync(path, `${head}${BEGIN}
 Measured on a machine with ${cpus().length} cores, ${platform()}, Node ${process.versions.node}; @rocicorp/zero ${version}; ${request.rows.toLocaleString('en')} issues, rounds: ${request.rounds}.
-
+${Object.keys(request.earlier).length ? `Those of ${request.servers.join(', ')} are new, the others are of an earlier run on the same machine.\n` : ''}
 ${markdown(figures)}
 ${END}${tail}`);
   say('bench/README.md is written');
@@ -190,7 +192,7 @@ await command(async () => {
   mkdirSync(join(here, 'dist'), { recursive: true });
   const postgres = await startPostgres();
   const endpoint = await startEndpoint();
-  const figures = {};
+  const figures = Object.fromEntries(Object.entries(request.earlier).filter(([name]) => !request.servers.includes(name)));
   const session = async (name, work) => {
     const database = await copy();
     const server = await makeServer(name, { database: database.url, endpoint: endpoint.url, binary });
