@@ -93,7 +93,7 @@ function program(module: Module) {
 
 type Program = ReturnType<typeof program>;
 type AnyZero = {
-  materialize(query: any): {readonly data: unknown; addListener(listener: () => void): () => void; destroy(): void};
+  materialize(query: any): {readonly data: unknown; addListener(listener: (data: unknown, type?: string) => void): () => void; destroy(): void};
   mutate(request: any): {readonly client: Promise<unknown>};
   close(): Promise<unknown>;
 };
@@ -123,13 +123,14 @@ class ZeroSession implements Session {
     await this.settle();
   }
 
-  open(query: QueryName): Live {
+  open(query: QueryName): Live | Promise<Live> {
     const live: ZeroLive = new ZeroLive(this.#zero.materialize(this.#program.queries[query]()), async () => {
       this.#open.delete(live);
       await pause(this.#lingerMs);
     });
     this.#open.add(live);
-    return live;
+    // A view that takes long to fill is filled in slices.
+    return live.isFilled ? live : until('the view is filled', () => live.isFilled).then(() => live);
   }
 
   prepare(transactions: readonly Changes[]): void {
@@ -179,17 +180,23 @@ class ZeroLive implements Live {
   readonly #view: ReturnType<AnyZero['materialize']>;
   readonly #closed: () => Promise<void>;
   changes = 0;
+  #isComplete = false;
 
   constructor(view: ReturnType<AnyZero['materialize']>, closed: () => Promise<void>) {
     this.#view = view;
     this.#closed = closed;
-    view.addListener(() => {
+    view.addListener((_: unknown, type?: string) => {
       this.changes++;
+      this.#isComplete = type === 'complete';
     });
   }
 
   result(): Result {
     return this.#view.data as Result;
+  }
+
+  get isFilled(): boolean {
+    return this.#isComplete || this.result().length > 0;
   }
 
   async close(): Promise<void> {
