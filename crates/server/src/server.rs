@@ -436,11 +436,11 @@ impl Rules for ServerRules {
         claims: Option<&Json>,
     ) -> Result<PreparedQuery, String> {
         let ast = self.policy.read(ast, claims).map_err(|e| e.to_string())?;
-        Ok(PreparedQuery::new(&ast))
+        Ok(self.pool.share(PreparedQuery::new(&ast)))
     }
 
     fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String> {
-        Ok(PreparedQuery::new(ast))
+        Ok(self.pool.share(PreparedQuery::new(ast)))
     }
 
     fn has_query_endpoint(&self) -> bool {

@@ -16,6 +16,7 @@ use super::crew::Crew;
 use super::hydrator::{Hydrator, Turn};
 use super::limits::PoolSettings;
 use super::messages::Report;
+use super::prepare::{PreparedQuery, Shared};
 use super::request::SyncRequest;
 use super::worker::Worker;
 use crate::cvr::{CvrStore, StateVersion};
@@ -63,6 +64,7 @@ pub(super) struct Gauges {
 pub struct PoolHandle {
     mail: Sender<Mail>,
     gauges: Arc<Gauges>,
+    queries: Arc<Shared>,
 }
 
 /// Takes over permissions that the upstream declares.
@@ -81,6 +83,7 @@ impl PoolHandle {
         let handle = PoolHandle {
             mail: mail.clone(),
             gauges: gauges.clone(),
+            queries: Arc::default(),
         };
         let crew = start_crew(replica, &mail, settings)?;
         let coordinator = Coordinator::new(
@@ -115,6 +118,11 @@ impl PoolHandle {
         let mut ended = self.gauges.ended.subscribe();
         // An error says that the pool is gone, which is what is wanted.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// The same query, in the copy that other groups hold.
+    pub fn share(&self, query: PreparedQuery) -> PreparedQuery {
+        self.queries.share(query)
     }
 
     /// The newest version that is published.

@@ -1,9 +1,11 @@
 //! A query as the pool takes it: permissions put in, in one canonical form.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use landfall_zql::ast::Ast;
 use landfall_zql::normalize::{canonical_bytes, normalize};
+use parking_lot::Mutex;
 
 /// A query that is ready to be run.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,5 +26,63 @@ impl PreparedQuery {
             key,
             ast: Arc::new(normalize(ast)),
         }
+    }
+}
+
+/// Queries that somebody holds: thousands of groups that ask the same share one copy.
+#[derive(Default)]
+pub(super) struct Shared {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    queries: BTreeMap<Arc<[u8]>, Weak<Ast>>,
+    /// How many there may be before it is looked for those that nobody holds any more.
+    room: usize,
+}
+
+impl Shared {
+    /// The same query, in the copy that others hold.
+    pub(super) fn share(&self, query: PreparedQuery) -> PreparedQuery {
+        let mut known = self.known.lock();
+        if let Some((key, ast)) = known.queries.get_key_value(&query.key)
+            && let Some(ast) = ast.upgrade()
+        {
+            let key = key.clone();
+            return PreparedQuery { key, ast };
+        }
+        if known.queries.len() >= known.room {
+            known.queries.retain(|_, ast| ast.strong_count() > 0);
+            known.room = 64 + 2 * known.queries.len();
+        }
+        let ast = Arc::downgrade(&query.ast);
+        known.queries.insert(query.key.clone(), ast);
+        query
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_queries_are_one_copy_as_long_as_somebody_holds_it() {
+        let shared = Shared::default();
+        let query = |table: &str| {
+            let table = table.into();
+            shared.share(PreparedQuery::new(&Ast {
+                table,
+                ..Ast::default()
+            }))
+        };
+        let first = query("t");
+        assert!(Arc::ptr_eq(&first.ast, &query("t").ast));
+        assert!(!Arc::ptr_eq(&first.ast, &query("u").ast));
+        for n in 0..1_000 {
+            query(&format!("t{n}"));
+        }
+        assert!(shared.known.lock().queries.len() < 100);
+        assert!(Arc::ptr_eq(&first.ast, &query("t").ast));
     }
 }
