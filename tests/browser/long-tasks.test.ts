@@ -9,7 +9,7 @@ import { Chromium, serveFolder } from './world.ts';
 
 const rows = Number(process.env.LANDFALL_LONG_TASK_ROWS ?? 0);
 const limit = Number(process.env.LANDFALL_LONG_TASK_MS ?? 50);
-const slowdown = 4;
+const slowdown = Number(process.env.LANDFALL_SLOWDOWN ?? 4);
 
 let site: Awaited<ReturnType<typeof serveFolder>>;
 let mode: Mode;
@@ -73,8 +73,8 @@ const firstRows = (page: Page) => page.evaluate(() => new Promise<number>(resolv
 test.skipIf(rows === 0)('no task is long: first poke, storing, queries, rebase, cold start', async () => {
   let page = await open();
   await watched('first poke', page, () => page.evaluate(async () => {
-    const { zero, zql } = window.app;
-    await zero.preload(zql.city.related('country')).complete;
+    const { zero, queries } = window.app;
+    await zero.preload(queries.cities.all()).complete;
   }));
   await watched('storing', page, () => page.waitForTimeout(8_000));
   await watched('six queries', page, () => page.evaluate(async () => {

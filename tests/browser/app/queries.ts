@@ -9,6 +9,7 @@ export const queries = defineQueries({
   },
   counters: defineQuery(() => zql.counter.orderBy('id', 'asc')),
   cities: {
+    all: defineQuery(() => zql.city.related('country')),
     byPrefix: defineQuery(z.object({ prefix: z.string(), limit: z.number() }), ({ args }) =>
       zql.city.where('name', 'LIKE', `${escapeLike(args.prefix)}%`).orderBy('name', 'asc').limit(args.limit)),
     largest: defineQuery(z.object({ limit: z.number() }), ({ args }) =>
