@@ -1,6 +1,6 @@
 //! Builds the parts of a poke, on the server, without building the messages first.
 //!
-//! A part is closed after 100 changes or once its row changes reach 1 MiB, so that a client can read while the next
+//! A part is closed after 100 changes or once its row changes reach 8 KiB, so that a client can read while the next
 //! part is made and no message meets a size limit.
 //! Start and end are messages of their own: one encoded body serves all connections that stand at the same version.
 
@@ -12,8 +12,9 @@ use std::fmt::Write;
 
 /// A part is closed after this many changes.
 pub const PART_CHANGES: usize = 100;
-/// A part is closed once its row changes reach this many bytes.
-pub const PART_BYTES: usize = 1 << 20;
+/// A part is closed once its row changes reach this many bytes: sockets keep room for the largest message that they
+/// have ever sent.
+pub const PART_BYTES: usize = 8 << 10;
 
 /// Collects changes and gives out bodies of `pokePart` messages.
 #[derive(Debug)]

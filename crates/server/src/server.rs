@@ -11,12 +11,13 @@ use landfall_zql::ColumnType;
 use landfall_zql::ast::Ast;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value as Json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::{Policy, PolicyError, TokenVerifier};
+use crate::clock;
 use crate::config::{Config, CvrAddress, Limits, UpstreamAddress};
 use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
 use crate::http::{self, Admission, HttpContext};
@@ -30,6 +31,10 @@ use crate::upstream::{
     CommitTimes, Started, State, Status, Upstream, UpstreamError, embedded, postgres,
 };
 
+/// Groups that read or write their records at the same time.
+const STORAGE_THREADS: usize = 8;
+/// How far the two clocks may drift apart within an hour.
+const CLOCK_SLACK_MS: u64 = 10 * 60 * 1000;
 /// How long the server takes to stop, at most.
 const GRACE: Duration = Duration::from_secs(12);
 /// The part of it that connections have to take what waits for them.
@@ -187,6 +192,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     let session = SessionContext {
         rules,
         cvr: cvr.clone(),
+        storage: Semaphore::new(STORAGE_THREADS),
         pool: pool.clone(),
         endpoints,
         pusher: pusher.clone(),
@@ -354,12 +360,22 @@ fn install_metrics() -> Option<PrometheusHandle> {
 
 async fn purge(cvr: Arc<dyn CvrStore>, mut stopping: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(Duration::from_secs(3600));
+    let mut seen = clock::now();
     loop {
         tokio::select! {
             _ = due.tick() => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        let before = crate::clock::now_ms() as i64 - GROUP_LIFE_MS;
+        let now = clock::now();
+        let by_wall = now.wall_ms.abs_diff(seen.wall_ms);
+        let jumped = by_wall.abs_diff(now.steady_ms - seen.steady_ms) > CLOCK_SLACK_MS;
+        seen = now;
+        if jumped {
+            // Groups that are in use have not stored yet that they are, by the new time.
+            tracing::warn!("the clock was set; old records are looked for later");
+            continue;
+        }
+        let before = now.wall_ms as i64 - GROUP_LIFE_MS;
         let store = cvr.clone();
         match tokio::task::spawn_blocking(move || store.purge_groups(before)).await {
             Ok(Ok(0)) => {}

@@ -40,7 +40,7 @@ async fn drop_slots(world: &World) {
 }
 
 /// So many rows that a copy takes a while.
-const MANY: &str = "INSERT INTO comment SELECT 'n' || n, 'none', repeat('x', 200) FROM generate_series(1, 150000) n";
+const MANY: &str = "INSERT INTO comment SELECT 'n' || n, 'none', repeat('x', 200) FROM generate_series(1, 80000) n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_slot_is_made_good_behind_the_served_state() {

@@ -21,7 +21,7 @@ use super::admission::Ticket;
 use super::socket::{self, Session};
 use super::stall::Progress;
 use crate::clock;
-use crate::session::{ConnectionContext, GroupEvent, GroupHandle, Outbound, outbound};
+use crate::session::{ConnectionContext, Drain, GroupEvent, GroupHandle, Outbound, outbound};
 
 /// The version of our extension to the protocol.
 const EXTENSION: u32 = 1;
@@ -51,7 +51,8 @@ pub(super) async fn upgrade(
     };
     upgrade
         .read_buffer_size(4096)
-        .write_buffer_size(0)
+        // The frames of a poke go out together; what does not fit goes out as it comes.
+        .write_buffer_size(4096)
         .max_message_size(context.max_payload_bytes)
         .max_frame_size(context.max_payload_bytes)
         .on_upgrade(move |socket| async move {
@@ -82,54 +83,66 @@ async fn connected(
     mut socket: WebSocket,
     progress: Progress,
 ) {
+    // What the request holds is let go before the connection begins its long life.
+    let greeted = Box::pin(greet(context, request, &mut socket, progress)).await;
+    if let Some((session, drain)) = greeted {
+        socket::run(session, socket, drain).await;
+    }
+}
+
+/// Decides about a request, and takes its first message in. `None` if the socket has been told why it ends.
+async fn greet(
+    context: Arc<HttpContext>,
+    request: Request,
+    socket: &mut WebSocket,
+    progress: Progress,
+) -> Option<(Session, Drain)> {
     let (connect, protocol) = match parse(&request) {
         Ok(parsed) => parsed,
         Err(error) => {
             tracing::info!(%error, "handshake refused");
-            return end(&mut socket, close::HANDSHAKE, &error.to_string()).await;
+            end(socket, close::HANDSHAKE, &error.to_string()).await;
+            return None;
         }
     };
-    match accept(&context, &request, &connect, protocol.auth_token.as_deref()).await {
-        Err(body) => refuse(&mut socket, body).await,
+    let accepted = accept(&context, &request, &connect, protocol.auth_token.as_deref()).await;
+    let joined = match accepted {
+        Err(body) => Err(body),
         Ok((connection, ticket)) => {
             let (out, drain) = outbound(context.max_buffered_bytes);
-            let joined = join(
-                &context,
-                &connection,
-                &out,
-                connect.params.base_cookie.as_ref(),
-            )
-            .await;
-            let (group, verdict) = match joined {
-                Some(joined) => joined,
-                None => {
-                    return refuse(&mut socket, ErrorBody::rehome("the client group is moving"))
-                        .await;
-                }
-            };
-            if let Err(body) = verdict {
-                return refuse(&mut socket, body).await;
+            let cookie = connect.params.base_cookie.as_ref();
+            match join(&context, &connection, &out, cookie).await {
+                None => Err(ErrorBody::rehome("the client group is moving")),
+                Some((_, Err(body))) => Err(body),
+                Some((group, Ok(()))) => Ok((connection, ticket, group, out, drain)),
             }
-            let mut session = Session {
-                context,
-                connection,
-                group,
-                out,
-                progress,
-                _ticket: ticket,
-            };
-            if let Err(body) = check_version(connect.version) {
-                session.out.text(Downstream::Error(body).encode());
-                session.out.close(None);
-            } else {
-                session.out.text(greeting(&session).encode());
-                if let Some(message) = protocol.first_message {
-                    session.text(&message).await;
-                }
-            }
-            socket::run(session, socket, drain).await;
+        }
+    };
+    let (connection, ticket, group, out, drain) = match joined {
+        Ok(joined) => joined,
+        Err(body) => {
+            refuse(socket, body).await;
+            return None;
+        }
+    };
+    let mut session = Session {
+        context,
+        connection,
+        group,
+        out,
+        progress,
+        _ticket: ticket,
+    };
+    if let Err(body) = check_version(connect.version) {
+        session.out.text(Downstream::Error(body).encode());
+        session.out.close(None);
+    } else {
+        session.out.text(greeting(&session).encode());
+        if let Some(message) = protocol.first_message {
+            session.text(&message).await;
         }
     }
+    Some((session, drain))
 }
 
 /// Hands the connection to its group. A group that ends just then is replaced by a new one.
@@ -183,7 +196,10 @@ async fn accept(
         .admission
         .admit(&params.client_group_id, params.user_id.as_deref())?;
     let readable = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        // Large, and of no use to an app.
+        let handshake = name.as_str().starts_with("sec-websocket-");
+        let value = value.to_str().ok().filter(|_| !handshake)?;
+        Some((name.as_str().to_owned(), value.to_owned()))
     };
     let id = context.next_connection();
     if context.policy.is_open() {

@@ -31,6 +31,9 @@ use crate::upstream::{self, Upstream};
 pub use admission::Admission;
 use stall::CountingListener;
 
+/// Bytes that the kernel holds for a connection.
+const SEND_BUFFER: u32 = 256 << 10;
+
 /// What the routes work with.
 pub struct HttpContext {
     /// The client groups.
@@ -101,6 +104,8 @@ pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, Sock
     // A restart takes the port over from its predecessor's closing connections.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    // Inherited by every connection: more would only be minutes of a slow line that nobody can take back.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     let listener = socket.listen(1024)?;
     let address = listener.local_addr()?;

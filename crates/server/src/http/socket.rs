@@ -19,8 +19,13 @@ use crate::session::{ConnectionContext, Drain, Frame, GroupEvent, GroupHandle, O
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Silence after which a `pong` is sent unasked.
 const SILENCE: Duration = Duration::from_secs(6);
-/// A connection none of whose bytes move for so long is given up.
-const STALL: Duration = Duration::from_secs(10);
+/// Bytes that are handed to a socket together.
+const AT_ONCE: usize = 64 << 10;
+/// A connection of which the kernel takes nothing for so long is given up. A kernel takes more when a good part of what
+/// it has is gone: with a reader of 2 KB a second that was 15 seconds.
+const STALL: Duration = Duration::from_secs(30);
+/// How long a connection that ends has to take what waits for it.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Groups that may come back to another server within a millisecond.
 const GROUPS_PER_MS: u64 = 2;
@@ -69,7 +74,10 @@ impl Session {
             Ok(Some(auth)) => {
                 self.connection.auth = auth.clone();
                 self.group
-                    .send(GroupEvent::Reauthenticated(self.connection.id, auth))
+                    .send(GroupEvent::Reauthenticated(
+                        self.connection.id,
+                        Box::new(auth),
+                    ))
                     .await
             }
             Err(error) => {
@@ -120,7 +128,7 @@ pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
     };
     group.send(GroupEvent::Disconnected(id)).await;
     drop(session);
-    if !written && tokio::time::timeout(STALL, &mut writer).await.is_err() {
+    if !written && tokio::time::timeout(FAREWELL, &mut writer).await.is_err() {
         writer.abort();
     }
 }
@@ -181,13 +189,9 @@ impl Writer {
         let mut last = tokio::time::Instant::now();
         loop {
             tokio::select! {
-                frame = self.drain.next() => {
-                    let Some(frame) = frame else { return };
-                    let closing = matches!(frame, Frame::Close(_));
-                    let length = Drain::len_of(&frame);
-                    if !self.write_frame(frame).await || closing {
-                        return;
-                    }
+                frames = self.drain.next() => {
+                    let Some(frames) = frames else { return };
+                    let Some(length) = self.write_all(frames).await else { return };
                     last = tokio::time::Instant::now();
                     if self.drain.written(length) && !self.group.send(GroupEvent::Drained(self.id)).await {
                         return;
@@ -195,7 +199,8 @@ impl Writer {
                 }
                 _ = beat.tick() => {
                     if last.elapsed() > SILENCE {
-                        if !self.write(Message::Text(Downstream::Pong.encode().into())).await {
+                        let pong = Message::Text(Downstream::Pong.encode().into());
+                        if !(self.feed(pong).await && self.flush().await) {
                             return;
                         }
                         last = tokio::time::Instant::now();
@@ -203,6 +208,34 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Writes frames, and what waits behind them, at once. Gives back their length; `None` if that was the end.
+    async fn write_all(&mut self, mut frames: Vec<Frame>) -> Option<usize> {
+        let mut length = 0;
+        loop {
+            for frame in frames {
+                let closing = matches!(frame, Frame::Close(_));
+                length += Drain::len_of(&frame);
+                if !self.write_frame(frame).await {
+                    return None;
+                }
+                if closing {
+                    self.flush().await;
+                    return None;
+                }
+            }
+            match self.drain.try_next() {
+                Some(more) if length < AT_ONCE => frames = more,
+                Some(more) => {
+                    // Those that were written need not wait for it to be counted.
+                    self.drain.written(length);
+                    (frames, length) = (more, 0);
+                }
+                None => break,
+            }
+        }
+        self.flush().await.then_some(length)
     }
 
     async fn write_frame(&mut self, frame: Frame) -> bool {
@@ -215,7 +248,7 @@ impl Writer {
         match messages {
             Ok(messages) => {
                 for message in messages {
-                    if !self.write(message).await {
+                    if !self.feed(message).await {
                         return false;
                     }
                 }
@@ -229,20 +262,32 @@ impl Writer {
         }
     }
 
-    /// Writes one message, however long that takes, as long as bytes move.
-    async fn write(&mut self, message: Message) -> bool {
-        let mut sending = self.sink.send(message);
-        let mut before = self.progress.bytes();
-        loop {
-            match tokio::time::timeout(STALL, &mut sending).await {
-                Ok(result) => return result.is_ok(),
-                Err(_) if self.progress.bytes() == before => {
-                    tracing::info!(connection = self.id, "connection given up: no byte moves");
-                    metrics::counter!("landfall_connections_stalled_total").increment(1);
-                    return false;
-                }
-                Err(_) => before = self.progress.bytes(),
+    async fn feed(&mut self, message: Message) -> bool {
+        moving(self.id, &self.progress, self.sink.feed(message)).await
+    }
+
+    async fn flush(&mut self) -> bool {
+        moving(self.id, &self.progress, self.sink.flush()).await
+    }
+}
+
+/// Waits for a write, however long it takes, as long as bytes move.
+async fn moving(
+    id: u64,
+    progress: &Progress,
+    writing: impl Future<Output = Result<(), SocketError>>,
+) -> bool {
+    let mut writing = std::pin::pin!(writing);
+    let mut before = progress.bytes();
+    loop {
+        match tokio::time::timeout(STALL, &mut writing).await {
+            Ok(result) => return result.is_ok(),
+            Err(_) if progress.bytes() == before => {
+                tracing::info!(connection = id, "connection given up: no byte moves");
+                metrics::counter!("landfall_connections_stalled_total").increment(1);
+                return false;
             }
+            Err(_) => before = progress.bytes(),
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn run(
         };
         let outcome = match outcome {
             Ok(()) => {
-                let effects = group.handle(clock::now_ms(), event);
+                let effects = group.handle(clock::now(), event);
                 actor.carry_out(effects).await
             }
             Err(error) => Err(error),
@@ -102,12 +102,16 @@ async fn load(
     context: &Arc<SessionContext>,
 ) -> Result<Option<GroupRecord>, CvrError> {
     let (id, cvr) = (id.clone(), context.cvr.clone());
-    blocking(move || cvr.load_group(&id)).await
+    blocking(context, move || cvr.load_group(&id)).await
 }
 
+/// Works with the records where waiting harms nobody, with few others at a time: more threads would only wait for
+/// each other.
 async fn blocking<T: Send + 'static>(
+    context: &SessionContext,
     work: impl FnOnce() -> Result<T, CvrError> + Send + 'static,
 ) -> Result<T, CvrError> {
+    let _turn = context.storage.acquire().await;
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(CvrError::Damaged(format!(
@@ -134,7 +138,7 @@ impl Actor {
             return Ok(());
         }
         let (id, cvr) = (self.id.clone(), self.context.cvr.clone());
-        match blocking(move || cvr.serves(&id)).await? {
+        match blocking(&self.context, move || cvr.serves(&id)).await? {
             true => Ok(()),
             false => Err(CvrError::Moved),
         }
@@ -152,7 +156,7 @@ impl Actor {
         };
         for effect in effects {
             if let Effect::Send(outbound, frames) = effect {
-                frames.into_iter().for_each(|frame| outbound.send(frame));
+                outbound.send_all(frames);
             }
         }
     }
@@ -162,11 +166,9 @@ impl Actor {
             match effect {
                 Effect::Store(writes) => {
                     let (id, cvr) = (self.id.clone(), self.context.cvr.clone());
-                    blocking(move || cvr.write_group(&id, &writes)).await?;
+                    blocking(&self.context, move || cvr.write_group(&id, &writes)).await?;
                 }
-                Effect::Send(outbound, frames) => {
-                    frames.into_iter().for_each(|frame| outbound.send(frame))
-                }
+                Effect::Send(outbound, frames) => outbound.send_all(frames),
                 Effect::Sync {
                     queries,
                     catch_ups,

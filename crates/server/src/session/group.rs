@@ -17,6 +17,7 @@ use super::connection::{Connection, ConnectionContext, ConnectionId, Progress};
 use super::outbound::{Frame, Outbound};
 use super::poke::Extras;
 use super::prepare::{NamedQuery, Prepare, Transformed, errored};
+use crate::clock::Now;
 use crate::cvr::{CvrVersion, GroupRecord, GroupWrite, InstanceId, StateVersion};
 use crate::inspect::Asked;
 use crate::queries::{CatchUpRequest, PoolEvent, PreparedQuery};
@@ -72,7 +73,7 @@ pub enum GroupEvent {
     /// A message came.
     Message(ConnectionId, Box<Upstream>),
     /// A connection has another token.
-    Reauthenticated(ConnectionId, super::ConnectionAuth),
+    Reauthenticated(ConnectionId, Box<super::ConnectionAuth>),
     /// A socket ended.
     Disconnected(ConnectionId),
     /// A congested socket drained.
@@ -163,9 +164,12 @@ pub struct Group {
     pub(super) results: BTreeMap<(String, u64), String>,
     /// Since when the pool is behind the versions that clients of this group have.
     pub(super) behind_since: Option<u64>,
-    /// Since when the group's clock runs, by the host's clock.
+    /// Since when the group's clock runs, by the steady clock.
     pub(super) running_since: Option<u64>,
+    /// The steady clock.
     pub(super) now_ms: u64,
+    /// The wall clock, for what comes from outside or outlives the process.
+    wall_ms: u64,
     pub(super) clock_stored_at: u64,
     pub(super) transformed_at: u64,
     /// What queries are bound to.
@@ -217,6 +221,7 @@ impl Group {
             behind_since: None,
             running_since: None,
             now_ms: 0,
+            wall_ms: 0,
             clock_stored_at: 0,
             transformed_at: 0,
             claims: None,
@@ -244,9 +249,10 @@ impl Group {
         self.ended
     }
 
-    /// Takes an event in. `now_ms` never goes back.
-    pub fn handle(&mut self, now_ms: u64, event: GroupEvent) -> Vec<Effect> {
-        self.now_ms = now_ms.max(self.now_ms);
+    /// Takes an event in.
+    pub fn handle(&mut self, now: Now, event: GroupEvent) -> Vec<Effect> {
+        self.now_ms = now.steady_ms.max(self.now_ms);
+        self.wall_ms = now.wall_ms;
         match event {
             GroupEvent::Attach {
                 context,
@@ -259,7 +265,9 @@ impl Group {
                 let _ = reply.send(verdict);
             }
             GroupEvent::Message(connection, message) => self.message(connection, *message),
-            GroupEvent::Reauthenticated(connection, auth) => self.reauthenticated(connection, auth),
+            GroupEvent::Reauthenticated(connection, auth) => {
+                self.reauthenticated(connection, *auth)
+            }
             GroupEvent::Disconnected(connection) => self.disconnected(connection),
             GroupEvent::Drained(connection) => self.drained(connection),
             GroupEvent::Pool(event) => self.pool_event(event),
@@ -501,7 +509,7 @@ impl Group {
         let ttl_clock_ms = self.clock_ms();
         self.writes.push(GroupWrite::Clock {
             ttl_clock_ms,
-            now_ms: self.now_ms as i64,
+            now_ms: self.wall_ms as i64,
         });
         self.clock_stored_at = self.now_ms;
     }
@@ -537,7 +545,7 @@ impl Group {
     }
 
     fn end_expired_tokens(&mut self) {
-        let now = self.now_ms as f64 / 1000.0;
+        let now = self.wall_ms as f64 / 1000.0;
         let over = |c: &Connection| {
             let expiry = c
                 .context

@@ -14,6 +14,8 @@ mod poke;
 mod prepare;
 mod registry;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};

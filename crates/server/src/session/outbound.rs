@@ -91,13 +91,13 @@ impl Frame {
 /// The sending side of a connection. Clones send to the same socket.
 #[derive(Clone)]
 pub struct Outbound {
-    queue: mpsc::UnboundedSender<Frame>,
+    queue: mpsc::UnboundedSender<Vec<Frame>>,
     gauge: Arc<Gauge>,
 }
 
 /// The receiving side, held by the task that writes the socket.
 pub struct Drain {
-    queue: mpsc::UnboundedReceiver<Frame>,
+    queue: mpsc::UnboundedReceiver<Vec<Frame>>,
     gauge: Arc<Gauge>,
 }
 
@@ -130,8 +130,14 @@ pub fn outbound(limit: usize) -> (Outbound, Drain) {
 impl Outbound {
     /// Queues a frame. A socket that is gone takes it silently: its end is reported elsewhere.
     pub fn send(&self, frame: Frame) {
-        self.gauge.bytes.fetch_add(frame.len(), Ordering::AcqRel);
-        let _ = self.queue.send(frame);
+        self.send_all(vec![frame]);
+    }
+
+    /// Queues frames that belong together.
+    pub fn send_all(&self, frames: Vec<Frame>) {
+        let length = frames.iter().map(Frame::len).sum();
+        self.gauge.bytes.fetch_add(length, Ordering::AcqRel);
+        let _ = self.queue.send(frames);
     }
 
     /// Queues a text message.
@@ -157,15 +163,20 @@ impl Outbound {
 }
 
 impl Drain {
-    /// The next frame; `None` when no sender is left.
-    pub async fn next(&mut self) -> Option<Frame> {
+    /// The next frames; `None` when no sender is left.
+    pub async fn next(&mut self) -> Option<Vec<Frame>> {
         self.queue.recv().await
     }
 
-    /// Tells that a frame has been written. True if somebody waits for the queue to be empty and it now is.
-    pub fn written(&self, frame_len: usize) -> bool {
-        let before = self.gauge.bytes.fetch_sub(frame_len, Ordering::AcqRel);
-        before == frame_len && self.gauge.watched.swap(false, Ordering::AcqRel)
+    /// The next frames, if there are any yet.
+    pub fn try_next(&mut self) -> Option<Vec<Frame>> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Tells that frames of a length have been written. True if somebody waits for the queue to be empty and it now is.
+    pub fn written(&self, length: usize) -> bool {
+        let before = self.gauge.bytes.fetch_sub(length, Ordering::AcqRel);
+        before == length && length > 0 && self.gauge.watched.swap(false, Ordering::AcqRel)
     }
 
     /// The length that `written` wants back.
@@ -186,9 +197,9 @@ mod tests {
         out.text("5");
         assert!(out.congested());
         let first = drain.next().await.expect("first");
-        assert!(!drain.written(Drain::len_of(&first)));
-        let second = drain.next().await.expect("second");
-        assert!(drain.written(Drain::len_of(&second)));
-        assert!(!out.congested());
+        assert!(!drain.written(Drain::len_of(&first[0])));
+        let second = drain.try_next().expect("second");
+        assert!(drain.written(Drain::len_of(&second[0])));
+        assert!(!out.congested() && drain.try_next().is_none());
     }
 }

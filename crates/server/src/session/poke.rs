@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::extract::ws::Utf8Bytes;
 use landfall_protocol::{
     Cookie, DownQueryOp, Downstream, MutationOp, PokeBuilder, PokeEnd, PokeStart, StateVersion,
     chunk_frames, part_message,
@@ -71,18 +72,21 @@ pub(super) fn frames(
     rows: Option<&Arc<PokeBody>>,
     protocol: u32,
 ) -> Vec<Frame> {
-    let cookie_text = cookie(to).as_str().to_owned();
-    let poke_id = rows.map_or_else(|| cookie_text.clone(), |r| r.poke_id.clone());
-    let base_cookie = extras.base.or(base).map(|b| cookie(b).as_str().to_owned());
-    let start = PokeStart {
-        poke_id: poke_id.clone(),
-        base_cookie,
-        schema_versions: None,
-        timestamp: None,
+    let base = extras.base.or(base);
+    let (start, end, own) = match rows {
+        Some(body) if extras.is_empty() => {
+            let (start, end) = body.ends(base, to, || ends(base, to, &body.poke_id));
+            (start, end, Vec::new())
+        }
+        _ => {
+            let poke_id =
+                rows.map_or_else(|| cookie(to).as_str().to_owned(), |r| r.poke_id.clone());
+            let (start, end) = ends(base, to, &poke_id);
+            (start, end, extras.bodies(&poke_id))
+        }
     };
-    let own = extras.bodies(&poke_id);
-
-    let mut frames = vec![Frame::Text(Downstream::PokeStart(start).encode().into())];
+    let mut frames = Vec::with_capacity(2 + own.len() + rows.map_or(1, |body| body.parts.len()));
+    frames.push(Frame::Text(start));
     if protocol >= BINARY_SINCE {
         binary_parts(&own, rows, &mut frames);
     } else {
@@ -97,9 +101,23 @@ pub(super) fn frames(
             });
         }
     }
-    let end = PokeEnd::new(poke_id, cookie_text);
-    frames.push(Frame::Text(Downstream::PokeEnd(end).encode().into()));
+    frames.push(Frame::Text(end));
     frames
+}
+
+/// The messages around the parts.
+fn ends(base: Option<CvrVersion>, to: CvrVersion, poke_id: &str) -> (Utf8Bytes, Utf8Bytes) {
+    let start = PokeStart {
+        poke_id: poke_id.to_owned(),
+        base_cookie: base.map(|b| cookie(b).as_str().to_owned()),
+        schema_versions: None,
+        timestamp: None,
+    };
+    let end = PokeEnd::new(poke_id.to_owned(), cookie(to).as_str().to_owned());
+    (
+        Downstream::PokeStart(start).encode().into(),
+        Downstream::PokeEnd(end).encode().into(),
+    )
 }
 
 fn stored(rows: Option<&Arc<PokeBody>>, part: usize, form: Form) -> Frame {

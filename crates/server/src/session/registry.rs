@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::actor;
 use super::group::{GroupEvent, Rules};
@@ -23,6 +23,8 @@ pub struct SessionContext {
     pub rules: Arc<dyn Rules>,
     /// The records.
     pub cvr: Arc<dyn CvrStore>,
+    /// Turns at them.
+    pub storage: Semaphore,
     /// The query pool.
     pub pool: PoolHandle,
     /// The app's endpoints.

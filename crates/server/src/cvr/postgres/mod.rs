@@ -300,11 +300,15 @@ impl CvrStore for PostgresCvr {
     }
 
     fn purge_groups(&self, before_ms: i64) -> Result<usize, CvrError> {
+        // Those that another living node serves are its business: its clock may be another.
+        let node = self.node.load(Ordering::Acquire);
         self.link.run(move |mut client| {
             Box::pin(async move {
                 let tx = client.transaction().await?;
-                let sql = "UPDATE groups SET node = NULL, reached = 0 WHERE last_active < $1 AND NOT purged RETURNING id";
-                let rows = query(&tx, sql, &[&before_ms]).await?;
+                let sql = "UPDATE groups g SET node = NULL, reached = 0 WHERE last_active < $1 AND NOT purged
+                    AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = g.node AND NOT n.ended AND n.id <> $2)
+                    RETURNING id";
+                let rows = query(&tx, sql, &[&before_ms, &node]).await?;
                 for row in &rows {
                     clear_group(&tx, row.get(0)).await?;
                 }
