@@ -240,6 +240,8 @@ mod tests {
             builder.row_put("t", |out| out.push_str("{}"));
         }
         assert_eq!(builder.take_bodies().len(), 2);
+        assert_eq!(builder.finish().len(), 1);
+        let mut builder = PokeBuilder::new("1");
         let big = format!(r#"{{"a":"{}"}}"#, "x".repeat(PART_BYTES / 4));
         for _ in 0..4 {
             builder.row_put("t", |out| out.push_str(&big));
