@@ -36,7 +36,7 @@ await command(async () => {
     await step('licences', () => run('node', ['scripts/licences.mjs']));
     await step('format', () => run('cargo', ['fmt', '--all', '--check']));
     await step('lint', () => run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings']));
-    await step('rust', () => run('cargo', ['test', '--locked', '--workspace', '--quiet'], { env }));
+    await step('rust', () => run('cargo', ['test', '--locked', '--workspace', '--quiet', '--no-fail-fast'], { env }));
     await step('wasm32 cores', () => run('cargo', [
       'check', '--locked', '--target', 'wasm32-unknown-unknown', '--lib', ...CORES.flatMap(name => ['-p', name]),
     ]));

@@ -625,6 +625,7 @@ impl Client {
         let mut doubtful = Vec::new();
         for end in settled {
             self.mutations_changed = true;
+            self.spare_queue(&end.mutation);
             if !self.persistence.disabled && self.is_doubtful(end, poke) {
                 doubtful.push(end.clone());
             } else {

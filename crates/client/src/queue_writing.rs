@@ -4,7 +4,7 @@
 
 use crate::client::Client;
 use crate::effect::{CallId, Effect};
-use crate::mutations::{MutationKey, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::{Purpose, RETRY_MS};
 use crate::server_link::PushGate;
 use crate::stored_forms::ops_json;
@@ -82,6 +82,19 @@ impl Client {
             now,
         };
         self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
+    }
+
+    /// The server has taken a mutation: if it still waits to be stored, nothing is left to store.
+    pub(crate) fn spare_queue(&mut self, mutation: &Mutation) {
+        let key = mutation.key();
+        let mut waiting = self.persistence.to_write.iter();
+        let Some(place) = waiting.position(|other| *other == key) else {
+            return;
+        };
+        self.persistence.to_write.remove(place);
+        if !self.persistence.told.remove(&key) {
+            self.tell_durable(mutation.call, Ok(()));
+        }
     }
 
     /// The last chance: also behind a write that is under way. If that one fails, storage refuses this one as well,

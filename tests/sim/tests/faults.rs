@@ -254,3 +254,22 @@ fn without_storage_everything_works_in_memory() {
     );
     arrives(&mut world, 1, &["a"]);
 }
+
+#[test]
+fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
+    let (mut world, id) = world();
+    world.network_up();
+    world.pass(60_000.0);
+    arrives(&mut world, 1, &["a", "b"]);
+    let tab = tab(&mut world, id);
+    tab.next_fault = DiskFault::Fails(BackendFailure::Other);
+    let refused = tab.mutate("upsert", &note("c"));
+    // Storage is tried again a while later, with both.
+    let waiting = tab.mutate("upsert", &note("d"));
+    assert!(matches!(tab.durable.get(&refused), Some(Err(_))));
+    assert_eq!(tab.durable.get(&waiting), None);
+    world.settle();
+    let tab = &world.tabs[&id];
+    assert_eq!(tab.durable.get(&waiting), Some(&Ok(())));
+    assert!(matches!(tab.durable.get(&refused), Some(Err(_))));
+}
