@@ -15,8 +15,8 @@ use crate::drive::{Drive, Driver};
 use crate::error::BuildError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
-use crate::needs::Needs;
-use crate::pipeline::{Downstream, JoinId, OpId, Operator, PARENTS, Pipeline, RELATED};
+use crate::needs::{Below, Lookup, Needs};
+use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline, RELATED};
 use crate::plan::{Choice, Decision, Estimate, Planner, Shape, Subquery, has_subquery};
 use crate::range::Range;
 use crate::skip::Skip;
@@ -44,7 +44,8 @@ impl Pipeline {
             operators: Vec::new(),
             downstream: Vec::new(),
             indexes: Vec::new(),
-            needs: <[Needs; 3]>::default(),
+            needs: <[Needs; 2]>::default(),
+            lookups: Vec::new(),
             related: 0,
             estimates: Vec::new(),
         };
@@ -60,6 +61,7 @@ impl Pipeline {
             relationships: level.relationships,
             indexes: builder.indexes,
             needs: builder.needs,
+            lookups: builder.lookups,
             waiting: RefCell::new(None),
             hydrated: RefCell::new(None),
             tasks: RefCell::new(Vec::new()),
@@ -74,7 +76,8 @@ struct Builder<'a> {
     operators: Vec<Operator>,
     downstream: Vec<Downstream>,
     indexes: Vec<(TableId, IndexSpec)>,
-    needs: [Needs; 3],
+    needs: [Needs; 2],
+    lookups: Vec<Lookup>,
     /// How many relationships of the result the level is below.
     related: usize,
     /// By the connection of the level.
@@ -307,13 +310,11 @@ impl Builder<'_> {
         }
         let is_related = usize::from(role != Role::Exists);
         self.related += is_related;
+        let first = self.operators.len();
         let level = self.level(subquery, Some(&child_columns), role)?;
         self.related -= is_related;
-        self.plan_read(
-            self.connection_below(draft.output),
-            &parent_columns,
-            PARENTS,
-        );
+        let below = first..self.operators.len();
+        self.plan_lookup(self.connection_below(draft.output), &parent_columns, below);
         let join = Join::new(
             draft.output,
             level.output,
@@ -492,11 +493,20 @@ impl Builder<'_> {
 
     /// The index for reads of a connection's rows that are part of a hydration.
     fn plan_fetch(&mut self, connection: OpId, columns: &[usize]) {
-        self.plan_read(connection, columns, self.related.min(RELATED));
+        if let Some((table, spec)) = self.plan_read(connection, columns) {
+            self.needs[self.related.min(RELATED)].add(table, spec);
+        }
+    }
+
+    /// The index for reads of parents when rows of the levels below them change.
+    fn plan_lookup(&mut self, connection: OpId, columns: &[usize], below: Below) {
+        if let Some((table, spec)) = self.plan_read(connection, columns) {
+            self.lookups.push(Lookup::new(below, table, spec));
+        }
     }
 
     /// The index for reads of a connection's rows that these columns constrain.
-    fn plan_read(&mut self, connection: OpId, columns: &[usize], when: usize) {
+    fn plan_read(&mut self, connection: OpId, columns: &[usize]) -> Option<(TableId, IndexSpec)> {
         let Operator::Connection(connection) = &self.operators[connection] else {
             unreachable!("a level begins with its connection");
         };
@@ -510,11 +520,12 @@ impl Builder<'_> {
             .iter()
             .all(|column| columns.contains(column))
         {
-            return;
+            return None;
         }
         let spec = IndexSpec::new(columns.into_iter(), &connection.order);
-        self.needs[when].add(connection.table, spec.clone());
-        self.indexes.push((connection.table, spec));
+        let table = connection.table;
+        self.indexes.push((table, spec.clone()));
+        Some((table, spec))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The indexes that a pipeline's reads need, made before they read.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use landfall_zql::TableId;
 
 use crate::error::SourceError;
-use crate::pipeline::Reader;
+use crate::pipeline::{OpId, Reader};
 use crate::source::IndexSpec;
 use crate::steps::Progress;
 
@@ -37,5 +38,29 @@ impl Needs {
             self.made.set(self.made.get() + 1);
         }
         Ok(Progress::Done)
+    }
+}
+
+/// The operators of a level and of all levels below it.
+pub(crate) type Below = Range<OpId>;
+
+/// An index by which the parents of changed children are looked up: only changes at or below the children need it.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    /// Of the children.
+    below: Below,
+    need: Needs,
+}
+
+impl Lookup {
+    pub fn new(below: Below, table: TableId, index: IndexSpec) -> Lookup {
+        let mut need = Needs::default();
+        need.add(table, index);
+        Lookup { below, need }
+    }
+
+    /// The index, if it is still to be made for a change that the connections among these operators may see.
+    pub fn missing(&self, sees: impl FnOnce(Below) -> bool) -> Option<&Needs> {
+        (!self.need.are_met() && sees(self.below.clone())).then_some(&self.need)
     }
 }

@@ -13,7 +13,7 @@ use crate::drive::Drive;
 use crate::error::SourceError;
 use crate::join::Join;
 use crate::junction_take::JunctionTake;
-use crate::needs::Needs;
+use crate::needs::{Lookup, Needs};
 use crate::plan::Estimate;
 use crate::push::Task;
 use crate::skip::Skip;
@@ -89,8 +89,6 @@ pub(crate) enum Downstream {
 const ROOT: usize = 0;
 /// Reads of what is related to a root row.
 pub(crate) const RELATED: usize = 1;
-/// Reads of the parents of a child that changes.
-pub(crate) const PARENTS: usize = 2;
 
 /// A query that can be hydrated and kept current.
 ///
@@ -105,7 +103,9 @@ pub struct Pipeline {
     pub(crate) relationships: Vec<Relationship>,
     pub(crate) indexes: Vec<(TableId, IndexSpec)>,
     /// What reads need, by when they happen.
-    pub(crate) needs: [Needs; 3],
+    pub(crate) needs: [Needs; 2],
+    /// What reads of the parents of changed children need.
+    pub(crate) lookups: Vec<Lookup>,
     /// A root node that waits for the indexes that its relationships are read by.
     pub(crate) waiting: RefCell<Option<Node>>,
     /// Where hydration has got to.

@@ -7,15 +7,16 @@ use landfall_zql::{Row, TableId};
 
 use crate::change::{Change, Output};
 use crate::error::SourceError;
-use crate::pipeline::{Downstream, JoinId, OpId, Operator, PARENTS, Pipeline, Reader};
+use crate::needs::{Below, Needs};
+use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline, Reader};
 use crate::source::{Sink, Source, SourceChange, same_in};
 use crate::steps::{Progress, Steps};
 
 /// What is left to do; the top of the stack comes first.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// The indexes to look parents up by are made.
-    Prepare,
+    /// The indexes are made to look parents up by when this table changes.
+    Prepare(TableId),
     /// The connections of a table see a change, from this operator on.
     Connect {
         table: TableId,
@@ -43,10 +44,19 @@ impl Pipeline {
         let (old, new) = (change.old.as_ref(), change.new.as_ref());
         let mut tasks = self.tasks.borrow_mut();
         self.connect(old, new, change.table, &mut tasks);
-        // The first connection is that of the root.
-        if !self.needs[PARENTS].are_met() && self.connection_from(1, change.table).is_some() {
-            tasks.push(Task::Prepare);
+        if self.missing_lookup(change.table).is_some() {
+            tasks.push(Task::Prepare(change.table));
         }
+    }
+
+    /// An index to be made before a change of this table is pushed.
+    fn missing_lookup(&self, table: TableId) -> Option<&Needs> {
+        let sees = |below: Below| {
+            let connection = self.connection_from(below.start, table);
+            connection.is_some_and(|(connection, _)| connection < below.end)
+        };
+        let mut lookups = self.lookups.iter();
+        lookups.find_map(|lookup| lookup.missing(sees))
     }
 
     fn connect(&self, old: Option<&Row>, new: Option<&Row>, table: TableId, tasks: &mut Vec<Task>) {
@@ -118,9 +128,10 @@ impl Reader<'_> {
         output: &mut dyn Output,
     ) -> Result<(), SourceError> {
         let (from, change) = match task {
-            Task::Prepare => {
-                if self.pipeline().needs[PARENTS].prepare(self)? == Progress::More {
-                    tasks.push(Task::Prepare);
+            Task::Prepare(table) => {
+                if let Some(need) = self.pipeline().missing_lookup(table) {
+                    need.prepare(self)?;
+                    tasks.push(Task::Prepare(table));
                 }
                 return Ok(());
             }
