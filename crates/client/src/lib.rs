@@ -26,6 +26,7 @@ mod queue_writing;
 mod random;
 mod rebase;
 mod request;
+mod round;
 mod row_columns;
 mod row_handles;
 mod server_link;

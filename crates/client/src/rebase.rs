@@ -10,13 +10,12 @@
 use crate::effect::{CallId, ErrorSource, MutationError, RunReason, TxId};
 use crate::mutations::{Mutation, MutationKey, Mutations};
 use crate::pokes::Poke;
+use crate::round::{Replay, Round, Staging, Trial, differences, new_server_rows};
 use landfall_ivm::{Branch, Layer, Progress, Steps};
 use landfall_protocol::CrudOp;
-use landfall_store::RowChange;
 use landfall_zql::sorted_map::SortedSet;
 use landfall_zql::{Key, Row, TableId};
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Bound;
 
 /// Names a row in all tables.
 pub(crate) type RowKey = (TableId, Key);
@@ -94,55 +93,8 @@ struct FirstRun {
     deadline: f64,
 }
 
-#[derive(Debug)]
-struct Replay {
-    tx: TxId,
-    key: MutationKey,
-    ops: Vec<CrudOp>,
-    deadline: f64,
-}
-
 /// The replay of a mutation counts as so many steps, besides what it reads.
 const REPLAY_STEPS: usize = 100;
-
-/// A changed row of a copy counts as so many steps.
-const CHANGE_STEPS: usize = 4;
-
-#[derive(Debug)]
-struct Round {
-    poke: Option<Poke>,
-    /// For a round that changes so much that it is made on a copy of the rows, in slices.
-    staging: Option<Staging>,
-    /// `None` until something is replayed or waited for: most pokes meet no pending mutation.
-    trial: Option<Trial>,
-    replayed: SortedSet<MutationKey>,
-    /// Revision of the queue, and the place before which everything is replayed as long as it holds.
-    cursor: (u64, usize),
-    running: Option<Replay>,
-    /// New first runs wait: the list is exhausted and the swap is near.
-    gate: bool,
-}
-
-/// How far the copy is: first it becomes the new server state, then it takes what was replayed on it.
-#[derive(Debug, Default)]
-struct Staging {
-    /// The copy was made, and emptied if the poke voids everything.
-    has_begun: bool,
-    /// Keys of the shadow up to this one have the server's value in the copy.
-    restored: Option<RowKey>,
-    is_restored: bool,
-    /// What the shadow becomes.
-    shadow: Layer,
-}
-
-/// The new server state with the pending mutations on top, as far as they are replayed; over the visible rows, or over
-/// the copy.
-#[derive(Debug)]
-struct Trial {
-    branch: Branch,
-    /// Every key whose visible value may differ from the branch's.
-    touched: BTreeSet<RowKey>,
-}
 
 /// Who the runs belong to and how long they may take.
 #[derive(Clone, Debug)]
@@ -655,154 +607,6 @@ impl Rebase {
             call: first.call.call,
             key,
         });
-    }
-}
-
-/// The server's rows wherever they may differ from the visible ones, once a poke is taken.
-fn new_server_rows(shadow: &Layer, rows: &impl VisibleRows, poke: Option<&Poke>) -> Layer {
-    let mut server = shadow.clone();
-    if let Some(poke) = poke {
-        if poke.cleared {
-            server.values_mut().for_each(|row| *row = None);
-            server.extend(rows.keys().into_iter().map(|key| (key, None)));
-        }
-        let changed = poke.rows.iter();
-        server.extend(changed.map(|(key, row)| (key.clone(), row.clone())));
-    }
-    server
-}
-
-/// What of a layer is not visible already.
-fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey, Option<Row>)> {
-    let differs = |(key, new): &(&RowKey, &Option<Row>)| rows.row(key) != **new;
-    let news = layer.iter().filter(differs);
-    news.map(|(key, new)| (key.clone(), new.clone())).collect()
-}
-
-fn applied((table, key): &RowKey, row: Option<&Row>) -> RowChange {
-    let table = *table;
-    match row {
-        Some(row) => RowChange::Put {
-            table,
-            row: row.clone(),
-        },
-        None => RowChange::Del {
-            table,
-            key: key.clone(),
-        },
-    }
-}
-
-impl Trial {
-    fn new(server: Layer) -> Trial {
-        Trial {
-            touched: server.keys().cloned().collect(),
-            branch: Branch::new(server),
-        }
-    }
-}
-
-impl Round {
-    /// The first mutation that is neither replayed nor confirmed; it counts as replayed from now on.
-    fn next<'a>(&mut self, mutations: &'a Mutations) -> Option<&'a Mutation> {
-        if self.cursor.0 != mutations.revision() {
-            self.cursor = (mutations.revision(), 0);
-        }
-        while let Some(mutation) = mutations.pending().get(self.cursor.1) {
-            self.cursor.1 += 1;
-            if !self.confirms(mutation) && self.replayed.insert(mutation.key()) {
-                return Some(mutation);
-            }
-        }
-        None
-    }
-
-    /// Makes the new server state on the copy, if there is one.
-    fn restore_server(
-        &mut self,
-        shadow: &Layer,
-        rows: &mut impl VisibleRows,
-        allowed: &Steps,
-    ) -> Progress {
-        let Some(staging) = &mut self.staging else {
-            return Progress::Done;
-        };
-        if !staging.has_begun {
-            staging.has_begun = true;
-            rows.stage();
-            if self.poke.as_ref().is_some_and(|poke| poke.cleared) {
-                rows.clear_stage();
-                staging.is_restored = true;
-            }
-        }
-        if !staging.is_restored {
-            let from = match &staging.restored {
-                Some(key) => Bound::Excluded(key),
-                None => Bound::Unbounded,
-            };
-            for (key, row) in shadow.range::<RowKey, _>((from, Bound::Unbounded)) {
-                rows.change_stage(key.clone(), row.clone());
-                allowed.spend_many(CHANGE_STEPS);
-                if allowed.are_spent() {
-                    staging.restored = Some(key.clone());
-                    return Progress::More;
-                }
-            }
-            staging.is_restored = true;
-        }
-        let Some(poke) = &mut self.poke else {
-            return Progress::Done;
-        };
-        while let Some((key, row)) = poke.rows.pop_first() {
-            poke.applied.push(applied(&key, row.as_ref()));
-            rows.change_stage(key, row);
-            allowed.spend_many(CHANGE_STEPS);
-            if allowed.are_spent() {
-                return Progress::More;
-            }
-        }
-        Progress::Done
-    }
-
-    /// What was replayed goes into the copy, and what is shown with the copy is made.
-    fn prepare(
-        &mut self,
-        shadow: &Layer,
-        rows: &mut impl VisibleRows,
-        allowed: &Steps,
-    ) -> Progress {
-        let Some(staging) = &mut self.staging else {
-            return Progress::Done;
-        };
-        // Mutations that were taken back on the copy may have written anywhere in the shadow.
-        let mut tables = SortedSet::new();
-        let mut last = None;
-        for (table, _) in shadow.keys() {
-            if last.replace(*table) != Some(*table) {
-                tables.insert(*table);
-            }
-        }
-        if !rows.stage_is_still() && rows.prepare_stage(&tables, allowed) == Progress::More {
-            return Progress::More;
-        }
-        if let Some(trial) = self.trial.take() {
-            for key in trial.branch.layers().iter().flat_map(Layer::keys) {
-                let server = || rows.staged_row(key);
-                staging.shadow.entry(key.clone()).or_insert_with(server);
-            }
-            for (key, row) in trial.branch.writes() {
-                rows.change_stage(key.clone(), row.cloned());
-            }
-        }
-        rows.prepare_stage(&tables, allowed)
-    }
-
-    /// Whether the poke of this round says that the server has this mutation.
-    fn confirms(&self, mutation: &Mutation) -> bool {
-        self.poke
-            .as_ref()
-            .and_then(|poke| poke.confirmed.get(&mutation.client_id))
-            .is_some_and(|last| *last >= mutation.id)
     }
 }
 

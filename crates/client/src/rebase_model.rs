@@ -6,6 +6,7 @@
 use super::*;
 use crate::random::Random;
 use landfall_protocol::{CrudKind, Json};
+use landfall_store::RowChange;
 use landfall_zql::ValueRef;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
