@@ -13,6 +13,9 @@ use crate::stored_forms::{from_outcome, from_queue, named_ends};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
 use landfall_zql::sorted_map::SortedMap;
 
+/// Within this time of a fresh start, another one does not reconnect at once.
+const ANEW_PAUSE_MS: f64 = 60_000.0;
+
 /// How often storage is asked before the tab goes on in memory.
 const ATTEMPTS: u32 = 3;
 
@@ -277,5 +280,35 @@ impl Client {
             .map(Mutation::key)
             .collect();
         self.begin_group(now, new_group, new_client);
+    }
+
+    /// A new group has begun, in storage if there is one: the writes are kept, the rest starts from nothing.
+    pub(crate) fn begin_group(&mut self, now: f64, group: String, client: String) {
+        let old_client = std::mem::replace(&mut self.client_id, client.clone());
+        self.release_lock_of(&old_client);
+        self.rebase.set_client_id(client.clone());
+        self.group_id = Some(group.clone());
+        self.cookie = None;
+        self.persistence.log_next = 0;
+        self.abandon_snapshot();
+        self.stale_rows = true;
+        self.queries.forget_server();
+        self.pokes.reset();
+        self.tabs.forget_dead();
+        self.mutations_changed = true;
+        self.rebase.abandon_round(&mut self.visible);
+        self.rebase.request_round();
+        self.say_hello();
+        self.effects.push(Effect::ClientStateNotFound {
+            client_id: client,
+            client_group_id: group,
+        });
+        // Once in a while at once; a server that forgets every new group at once is left to the usual pauses.
+        let quiet = self.last_anew.is_none_or(|at| now - at > ANEW_PAUSE_MS);
+        self.last_anew = Some(now);
+        if quiet {
+            let actions = self.link.connection.resume(now, &mut self.random);
+            self.act(now, actions);
+        }
     }
 }

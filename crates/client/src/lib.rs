@@ -36,6 +36,7 @@ mod stage;
 mod storage_faults;
 mod stored_forms;
 mod tabs;
+mod turn;
 mod view_ops;
 mod visible;
 mod writes;
