@@ -22,6 +22,7 @@ mod init_connection;
 mod inspect;
 mod json;
 pub mod lexi;
+mod message_pieces;
 mod mutation;
 mod number;
 mod percent;
@@ -56,6 +57,7 @@ pub use error_body::{
 pub use init_connection::InitConnection;
 pub use inspect::{AnalyzeOptions, AnalyzeQuery, Inspect, InspectOp, InspectReply};
 pub use json::{Json, MAX_DEPTH};
+pub use message_pieces::PieceReader;
 pub use mutation::{
     CRUD_NAME, CrudKind, CrudMutation, CrudOp, CustomMutation, Mutation, MutationId, MutationOp,
     MutationOutcome, MutationRef, MutationResult,

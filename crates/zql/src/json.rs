@@ -370,8 +370,8 @@ enum Number {
     Float(f64),
 }
 
-/// The next place, from `at` on, of a quote, a backslash or a control character; or the end.
-fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
+/// The next place, from `at` on, of a quote, a backslash or a control character; or the end. Behind the end it is `at`.
+pub fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     while let Some(word) = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*word);

@@ -4,16 +4,18 @@
 use landfall_protocol::endpoint::{mutate::MutateResponse, query};
 use landfall_protocol::permissions::Permissions;
 use landfall_protocol::{
-    ChunkAssembler, Cookie, ReceivedProtocol, decode_downstream, decode_upstream, parse_connect,
+    ChunkAssembler, Cookie, Downstream, PieceReader, ProtocolError, ReceivedProtocol, RowOp,
+    decode_downstream, decode_upstream, parse_connect,
 };
 
 /// A law, with its name.
 pub type Law = (&'static str, fn(&[u8]));
 
 /// The laws, by the names of the fuzzers.
-pub const LAWS: [Law; 5] = [
+pub const LAWS: [Law; 6] = [
     ("upstream", upstream),
     ("downstream", downstream),
+    ("pieces", pieces),
     ("poke_chunk", poke_chunk),
     ("endpoint", endpoint),
     ("handshake", handshake),
@@ -40,6 +42,41 @@ pub fn downstream(bytes: &[u8]) {
     let written = message.encode();
     let again = decode_downstream(&written).expect("what was written can be read");
     assert_eq!(again.encode(), written, "written, read and written");
+}
+
+/// A message of a server in pieces, whose sizes the first two bytes say: it is what it is as a whole.
+pub fn pieces(bytes: &[u8]) {
+    let Some((sizes, bytes)) = bytes.split_first_chunk::<2>() else {
+        return;
+    };
+    let Some(text) = text(bytes) else { return };
+    let whole = decode_downstream(text).map(|message| message.encode());
+    let in_pieces = read_in_pieces(text, sizes.map(|size| usize::from(size) + 1));
+    assert_eq!(in_pieces.ok(), whole.ok(), "in pieces and whole");
+}
+
+fn read_in_pieces(text: &str, sizes: [usize; 2]) -> Result<String, ProtocolError> {
+    let mut reader = PieceReader::default();
+    let mut operations = Vec::new();
+    let mut rest = text.as_bytes();
+    for size in sizes.into_iter().cycle() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        reader.push(piece, &mut |text| {
+            RowOp::decode(text)?;
+            operations.push(text.to_owned());
+            Ok::<_, ProtocolError>(())
+        })?;
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let mut message = reader.finish()?;
+    if let Downstream::PokePart(part) = &mut message {
+        let rows = operations.iter().map(|text| RowOp::decode(text));
+        part.rows_patch = rows.collect::<Result<_, _>>()?;
+    }
+    Ok(message.encode())
 }
 
 /// The binary frames of a large poke: each is preceded by a byte that says how long it is.

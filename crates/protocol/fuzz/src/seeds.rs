@@ -25,6 +25,9 @@ pub fn of(law: &str) -> Vec<Vec<u8>> {
         "endpoint" => bytes(ENDPOINT),
         "handshake" => bytes(HANDSHAKE),
         "poke_chunk" => chunks(),
+        "pieces" => messages()
+            .map(|text| ["09", text].concat().into_bytes())
+            .collect(),
         _ => messages().map(|text| text.as_bytes().to_vec()).collect(),
     }
 }
