@@ -18,7 +18,15 @@ export type {
 } from './default-types.js';
 export {dropAllDatabases, dropDatabase} from './drop-database.js';
 export type {JSONObject, JSONValue, ReadonlyJSONObject, ReadonlyJSONValue} from './json.js';
-export {LandfallError, type LandfallErrorCode} from './landfall-error.js';
+export type {
+  AnalyzeQueryOptions,
+  AnalyzeQueryResult,
+  InspectorMetrics,
+  InspectorQuery,
+} from './inspector/answers.js';
+export type {Digest} from './inspector/digest.js';
+export type {Inspector, InspectorClient, InspectorClientGroup} from './inspector/inspector.js';
+export {LandfallError, type LandfallErrorCode, TransactionClosedError} from './landfall-error.js';
 export type {
   CRUDKind,
   DeleteID,
@@ -172,5 +180,12 @@ export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
 export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
-export type {LogLevel, LogSink, StorageProblemKind, UpdateNeededReason, ZeroOptions} from './zero-options.js';
+export {
+  type LogLevel,
+  type LogSink,
+  type StorageProblemKind,
+  type UpdateNeededReason,
+  UpdateNeededReasonType,
+  type ZeroOptions,
+} from './zero-options.js';
 export {Landfall, Zero} from './zero.js';

@@ -12,6 +12,8 @@ export type LandfallErrorCode =
   | 'write'
   /** A transaction was used after its mutator had settled. */
   | 'transaction-closed'
+  /** The server did not answer a question of the inspector. */
+  | 'inspector'
   /** An option or argument that makes no sense. */
   | 'argument';
 
@@ -23,5 +25,12 @@ export class LandfallError extends Error {
   constructor(code: LandfallErrorCode, message: string, options?: {readonly cause?: unknown}) {
     super(message, options);
     this.code = code;
+  }
+}
+
+/** A transaction was used after its mutator had settled. */
+export class TransactionClosedError extends LandfallError {
+  constructor(message: string, options?: {readonly cause?: unknown}) {
+    super('transaction-closed', message, options);
   }
 }

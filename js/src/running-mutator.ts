@@ -5,6 +5,7 @@ import {type CRUDOp, makeCRUD} from './mutate/crud.js';
 import {type AnyMutator, type AnyMutatorRegistry, getMutator} from './mutate/mutator-registry.js';
 import {errorToMutatorResult} from './mutate/mutator-result.js';
 import type {AnyTransaction} from './mutate/transaction.js';
+import {builderFor} from './query/create-builder.js';
 import {asQueryInternals} from './query/internals.js';
 import {type AnyQueryOrRequest, toQuery} from './query/query-registry.js';
 import type {RunOptions} from './query/run-options.js';
@@ -88,6 +89,7 @@ function transaction(core: Core, surroundings: MutatorSurroundings, request: Run
     const {astJSON, shape} = asQueryInternals(toQuery(query, context));
     return core.read(tx, astJSON, shape);
   };
+  let query: object | undefined;
   return {
     location: 'client',
     reason,
@@ -96,6 +98,9 @@ function transaction(core: Core, surroundings: MutatorSurroundings, request: Run
     token: auth,
     mutate: makeCRUD(schema, write),
     run,
+    get query() {
+      return schema.enableLegacyQueries ? (query ??= builderFor(schema, {schema, system: 'client', runner: {run}})) : undefined;
+    },
   } as unknown as AnyTransaction;
 }
 

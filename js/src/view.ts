@@ -81,6 +81,11 @@ export class Views {
     return view;
   }
 
+  /** The queries of all open views. */
+  queries(): QueryInternals[] {
+    return [...this.#open].map(view => view.query);
+  }
+
   /** The client is closed: all views keep their data and say why nothing more comes. */
   end(reason: QueryErrorDetails): void {
     this.#ended = reason;
@@ -98,7 +103,7 @@ interface Registration {
 /** One query's live answer, shared by everyone who asks it. */
 export class SharedView implements ViewStore<Snapshot>, ViewListener {
   readonly #owner: ViewOwner;
-  readonly #query: QueryInternals;
+  readonly query: QueryInternals;
   readonly #registration: Registration;
   readonly #listeners = new Set<() => void>();
   #ttlMs: number;
@@ -110,7 +115,7 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
 
   constructor(owner: ViewOwner, query: QueryInternals, ttlMs: number, registration: Registration) {
     this.#owner = owner;
-    this.#query = query;
+    this.query = query;
     this.#ttlMs = ttlMs;
     this.#registration = registration;
     this.#answer = [query.format.singular ? undefined : emptyList, unknown];
@@ -167,7 +172,7 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   publish(data: Snapshot, status: ViewStatus, failure: QueryErrorDetails | undefined): void {
     const [oldData, oldDetails] = this.#answer;
     const details = this.#detailsOf(status, failure, oldDetails);
-    const newData = data ?? (this.#query.format.singular ? undefined : emptyList);
+    const newData = data ?? (this.query.format.singular ? undefined : emptyList);
     if (newData !== oldData || details !== oldDetails) {
       this.#answer = [newData, details];
     }
@@ -191,9 +196,9 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   }
 
   #openIn(core: Core): void {
-    const {astJSON, shape} = this.#query;
+    const {astJSON, shape} = this.query;
     try {
-      this.#core = core.openView({astJSON, shape, source: this.#owner.sourceOf(this.#query), ttlMs: this.#ttlMs}, this);
+      this.#core = core.openView({astJSON, shape, source: this.#owner.sourceOf(this.query), ttlMs: this.#ttlMs}, this);
     } catch (error) {
       this.end({type: 'app', message: error instanceof Error ? error.message : String(error)});
     }

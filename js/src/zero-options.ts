@@ -17,6 +17,14 @@ export type UpdateNeededReason =
   | {readonly type: 'VersionNotSupported'; readonly message?: string}
   | {readonly type: 'SchemaVersionNotSupported'; readonly message?: string};
 
+/** The types of {@link UpdateNeededReason}. */
+export const UpdateNeededReasonType = {
+  NewClientGroup: 'NewClientGroup',
+  VersionNotSupported: 'VersionNotSupported',
+  SchemaVersionNotSupported: 'SchemaVersionNotSupported',
+} as const;
+export type UpdateNeededReasonType = (typeof UpdateNeededReasonType)[keyof typeof UpdateNeededReasonType];
+
 /**
  * What is wrong with storage: no space is left (`quota`), there is none or no permission (`unavailable`), its connection
  * was lost and is opened again (`closed`), what was stored is damaged and is loaded anew (`damaged`), the browser has
@@ -54,6 +62,8 @@ export interface CommonOptions {
   readonly onUpdateNeeded?: ((reason: UpdateNeededReason) => void) | undefined;
   /** The server has forgotten this client. The client starts anew by itself; pending writes are kept. */
   readonly onClientStateNotFound?: (() => void) | undefined;
+  /** @deprecated Use `connection.state`. */
+  readonly onOnlineChange?: ((online: boolean) => void) | undefined;
   /** Storage failed or is missing: work goes on in memory, and what is not stored would be lost with the page. */
   readonly onStorageProblem?: ((message: string, kind: StorageProblemKind) => void) | undefined;
   /** How long a hidden page keeps its connection, in ms; five minutes unless set. */
@@ -68,6 +78,10 @@ export interface CommonOptions {
   readonly queryChangeThrottleMs?: number | undefined;
   /** Called around the listeners of one change; must call `apply` before it returns. */
   readonly batchViewUpdates?: ((apply: () => void) => void) | undefined;
+  /** Taken for programs written for Zero; nothing is warned about. */
+  readonly slowMaterializeThreshold?: number | undefined;
+  /** @deprecated Taken for programs written for Zero; use the TTL of a query. */
+  readonly maxRecentQueries?: number | undefined;
   /** Where the WebAssembly module comes from, for programs that load it themselves. */
   readonly wasm?: WasmSource | undefined;
 }

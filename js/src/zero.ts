@@ -5,6 +5,8 @@ import {ClientConnection} from './client-connection.js';
 import type {Connection} from './connection.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
 import {dropDatabase} from './drop-database.js';
+import {type Inspector, inspectorOf} from './inspector/inspector.js';
+import {Questions} from './inspector/questions.js';
 import type {ReadonlyJSONValue} from './json.js';
 import {LandfallError} from './landfall-error.js';
 import {logger, type Logger} from './logger.js';
@@ -19,7 +21,8 @@ import type {MutatorResult} from './mutate/mutator-result.js';
 import {MutationCall, MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
 import type {PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
-import type {AnyQuery, HumanReadable, Query} from './query/query.js';
+import {builderFor} from './query/create-builder.js';
+import type {AnyQuery, ConditionalSchemaQuery, HumanReadable, Query} from './query/query.js';
 import {asQueryInternals, type QueryInternals} from './query/internals.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
 import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
@@ -90,6 +93,9 @@ export class Zero<
   #core: Core | undefined;
   #auth: string | undefined;
   readonly #oldStores: OldStores;
+  #query: object | undefined;
+  #inspector: Inspector | undefined;
+  #questions: Questions | undefined;
   #closed = false;
   #clientID: string;
   #clientGroupID: Promise<string>;
@@ -151,6 +157,9 @@ export class Zero<
       whenCore: use => this.#whenCore(use),
       sourceOf: query => this.#sourceOf(query),
     });
+    if (given.onOnlineChange !== undefined) {
+      this.onOnline(given.onOnlineChange);
+    }
     this.mutate = (request => this.#mutate(request as unknown as AnyMutateRequest)) as ZeroMutate<C>;
     void this.#start();
   }
@@ -179,6 +188,44 @@ export class Zero<
     const internals = this.#internals(query);
     const answer = options?.type === 'complete' ? this.#runComplete(internals, options.ttl) : this.#runLocal(internals);
     return answer as Promise<HumanReadable<TReturn>>;
+  }
+
+  /** @deprecated Use `createBuilder` and `run`; there only if the schema enables legacy queries. */
+  get query(): ConditionalSchemaQuery<S> {
+    if (this.schema.enableLegacyQueries !== true) {
+      return undefined as ConditionalSchemaQuery<S>;
+    }
+    this.#query ??= builderFor(this.schema, {
+      schema: this.schema,
+      system: 'client',
+      runner: {
+        run: (query, options) => this.run(query, options),
+        preload: (query, options) => this.preload(query, options),
+        materialize: (query, options) => this.materialize(query, options) as TypedView<unknown>,
+      },
+    });
+    return this.#query as ConditionalSchemaQuery<S>;
+  }
+
+  /** @deprecated Use `connection.state`. */
+  get online(): boolean {
+    return this.connection.state.current.name === 'connected';
+  }
+
+  /** @deprecated Use `connection.state.subscribe`. Calls back when the server is reached or lost. */
+  readonly onOnline = (listener: (online: boolean) => void): (() => void) => {
+    let last = this.online;
+    return this.connection.state.subscribe(() => {
+      if (this.online !== last) {
+        last = this.online;
+        listener(last);
+      }
+    });
+  };
+
+  /** For developers: what the server knows of this client's queries, and what they cost. */
+  get inspector(): Inspector {
+    return (this.#inspector ??= this.#newInspector());
   }
 
   /** Runs a query on the local data and tells how: what was chosen to be read, and how many rows that were. */
@@ -402,6 +449,8 @@ export class Zero<
       case 'storageProblem':
         this.#log('error', `Storage failed (${effect.kind}): ${effect.message}`);
         return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
+      case 'inspected':
+        return this.#questions?.answered(effect.id, effect.op, effect.valueJSON);
       case 'log':
         return this.#log(effect.level, effect.message);
       case 'earlierUnneeded':
@@ -448,6 +497,21 @@ export class Zero<
           refused(messageOf(error));
         }
       });
+    });
+  }
+
+  #newInspector(): Inspector {
+    const client = this;
+    const questions = new Questions(this.connection.state, json => this.#core?.inspect(json));
+    this.#questions = questions;
+    return inspectorOf({
+      get clientID() { return client.clientID; },
+      get clientGroupID() { return client.clientGroupID; },
+      schema: this.schema,
+      ask: question => questions.ask(question),
+      exportJSON: () => this.exportJSON(),
+      astOf: id => this.#views.queries().find(query => query.hash() === id)?.ast,
+      clientAST: query => this.#internals(query).ast,
     });
   }
 

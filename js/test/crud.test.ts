@@ -40,3 +40,15 @@ test.each(refused)('refused: %s', async (message, write) => {
   });
   await expect(write(mutate)).rejects.toThrow(new TypeError(message));
 });
+
+test('the tables can be listed, and nothing else is there', () => {
+  const mutate = makeCRUD(schema, async () => {});
+  expect(Object.keys(mutate)).toEqual(Object.keys(schema.tables));
+  expect('user' in mutate && !('nope' in mutate) && !('toString' in mutate)).toBe(true);
+  expect((mutate as {nope?: unknown}).nope).toBeUndefined();
+  expect(mutate.user).toBe(mutate.user);
+  expect({...mutate}.user).toBe(mutate.user);
+  const {insert} = mutate.user;
+  expect(insert).toBeTypeOf('function');
+  expect(() => Object.assign(mutate, {user: 1})).toThrow(TypeError);
+});

@@ -414,7 +414,7 @@ impl Client {
         self.effects.push(Effect::Closed);
     }
 
-    fn check_open(&self) -> Result<(), ClientError> {
+    pub(crate) fn check_open(&self) -> Result<(), ClientError> {
         if self.closed {
             Err(ClientError::Closed)
         } else {

@@ -286,6 +286,15 @@ pub enum Effect {
         /// Its name.
         name: String,
     },
+    /// The server has answered a question of [`crate::Client::inspect`].
+    Inspected {
+        /// The kind of the answer.
+        op: String,
+        /// From the question.
+        id: String,
+        /// JSON text of the answer.
+        value_json: String,
+    },
     /// A line for the log.
     Log {
         /// How serious.

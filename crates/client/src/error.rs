@@ -46,6 +46,9 @@ pub enum ClientError {
     /// The server's URL cannot be used.
     #[error("cacheURL {0}")]
     CacheUrl(String),
+    /// What was asked for needs the server, and there is no connection.
+    #[error("there is no connection to the server")]
+    NotConnected,
     /// The client is closed.
     #[error("the client is closed")]
     Closed,
@@ -67,6 +70,7 @@ impl ClientError {
             ClientError::TransactionClosed(_) => "transaction-closed",
             ClientError::NoSuchView(_) => "no-such-view",
             ClientError::CacheUrl(_) => "cache-url",
+            ClientError::NotConnected => "not-connected",
             ClientError::Closed => "closed",
             ClientError::Argument(_) => "argument",
         }

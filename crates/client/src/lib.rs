@@ -16,6 +16,7 @@ mod event;
 mod export;
 mod flush;
 mod group_restart;
+mod inspection;
 mod log_following;
 mod mutations;
 mod options;

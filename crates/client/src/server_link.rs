@@ -333,7 +333,11 @@ impl Client {
                 self.on_transform_errors(errors);
                 Ok(())
             }
-            Downstream::Inspect(_) | Downstream::Pull(_) | Downstream::PushResponse(_) => {
+            Downstream::Inspect(reply) => {
+                self.on_inspect_reply(reply);
+                Ok(())
+            }
+            Downstream::Pull(_) | Downstream::PushResponse(_) => {
                 self.log(
                     LogLevel::Debug,
                     "a message of a kind that this client does not ask for was ignored",

@@ -110,6 +110,11 @@ impl Core {
         self.call(|client, _| client.analyze(ast))
     }
 
+    /// Sends the server a question of the inspector; an effect brings the answer.
+    pub fn inspect(&self, question: &str) -> Result<(), Error> {
+        self.call(|client, now| client.inspect(now, question))
+    }
+
     /// Calls a mutator; the effects tell when to run it.
     pub fn mutate(&self, name: &str, args: &str) -> Result<u32, Error> {
         self.call(|client, now| client.mutate(now, name, args))

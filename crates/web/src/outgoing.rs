@@ -99,6 +99,13 @@ pub(crate) enum Outgoing {
         kind: StorageProblemKind,
         message: String,
     },
+    /// An answer to a question of the inspector.
+    Inspected {
+        op: String,
+        id: String,
+        #[serde(rename = "valueJSON")]
+        value_json: String,
+    },
     Log {
         #[cfg_attr(test, ts(type = "'error' | 'warn' | 'info' | 'debug'"))]
         level: LogLevel,
@@ -317,6 +324,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         Effect::StorageProblem { kind, message } => Outgoing::StorageProblem { kind, message },
         Effect::Drained => Outgoing::Drained,
         Effect::EarlierUnneeded => Outgoing::EarlierUnneeded,
+        Effect::Inspected { op, id, value_json } => Outgoing::Inspected { op, id, value_json },
         Effect::Log { level, message } => Outgoing::Log { level, message },
         Effect::MutationLocal { .. }
         | Effect::MutationDurable { .. }

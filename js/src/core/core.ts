@@ -5,7 +5,7 @@
  * what the application does meanwhile adds to the queue.
  */
 import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
-import {LandfallError, type LandfallErrorCode} from '../landfall-error.js';
+import {LandfallError, type LandfallErrorCode, TransactionClosedError} from '../landfall-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
 import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
@@ -164,6 +164,11 @@ export class Core {
   /** Runs a query on what is visible now, and tells how. */
   analyze(astJSON: string): QueryPlan {
     return JSON.parse(this.#call(raw => raw.analyze(astJSON))) as QueryPlan;
+  }
+
+  /** Asks the server a question of the inspector; the effect `inspected` brings the answer. */
+  inspect(questionJSON: string): void {
+    this.#run(raw => raw.inspect(questionJSON));
   }
 
   /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */
@@ -490,7 +495,7 @@ const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {
   'unknown-table': 'write',
   'unknown-column': 'write',
   value: 'write',
-  'transaction-closed': 'transaction-closed',
+  'not-connected': 'inspector',
 };
 
 // WebAssembly throws an Error whose `name` is the code.
@@ -499,7 +504,9 @@ function landfallError(error: unknown): LandfallError {
     return error;
   }
   const {name, message} = error instanceof Error ? error : new Error(String(error));
-  return new LandfallError(codes[name] ?? 'fault', message, {cause: error});
+  return name === 'transaction-closed'
+    ? new TransactionClosedError(message, {cause: error})
+    : new LandfallError(codes[name] ?? 'fault', message, {cause: error});
 }
 
 export function closedError(): LandfallError {

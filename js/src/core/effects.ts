@@ -13,6 +13,7 @@ export type HostEffect = { "type": "runMutator", tx: number, reason: 'optimistic
   | { "type": "updateNeeded", reason: 'NewClientGroup' | 'VersionNotSupported' | 'SchemaVersionNotSupported', message: string, }
   | { "type": "clientStateNotFound", clientID: string, clientGroupID: string, }
   | { "type": "storageProblem", kind: 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other', message: string, }
+  | { "type": "inspected", op: string, id: string, valueJSON: string, }
   | { "type": "log", level: 'error' | 'warn' | 'info' | 'debug', message: string, }
   | { "type": "drained" }
   | { "type": "earlierUnneeded" }

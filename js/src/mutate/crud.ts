@@ -66,36 +66,33 @@ type Write = (op: CRUDOp) => Promise<void>;
 
 /** Builds `tx.mutate`: checks each write against the schema and hands it on. */
 export function makeCRUD<S extends Schema>(schema: S, write: Write): SchemaCRUD<S> {
-  let prototype = prototypes.get(schema);
-  if (prototype === undefined) {
-    prototypes.set(schema, (prototype = crudPrototype(schema)));
-  }
-  return Object.create(prototype, {[writeTag]: {value: write}, [madeTag]: {value: {}}}) as SchemaCRUD<S>;
+  return new Proxy<CRUD>({tables: schema.tables, write, made: {}}, crudHandler) as unknown as SchemaCRUD<S>;
 }
 
-const writeTag: unique symbol = Symbol('write');
-const madeTag: unique symbol = Symbol('made');
-
-// A transaction writes to one or two tables of many: the others cost nothing.
 interface CRUD {
-  readonly [writeTag]: Write;
-  readonly [madeTag]: {[table: string]: object};
+  readonly tables: Schema['tables'];
+  readonly write: Write;
+  readonly made: {[table: string]: object};
 }
 
-const prototypes = new WeakMap<Schema, object>();
-
-function crudPrototype(schema: Schema): object {
-  const prototype = Object.create(null) as object;
-  for (const table of Object.values(schema.tables)) {
-    Object.defineProperty(prototype, table.name, {
-      enumerable: true,
-      get(this: CRUD) {
-        return (this[madeTag][table.name] ??= tableMutator(table, this[writeTag]));
-      },
-    });
-  }
-  return Object.freeze(prototype);
-}
+// A transaction writes to one or two tables of many: the others cost nothing until somebody looks.
+const crudHandler: ProxyHandler<CRUD> = {
+  get({tables, write, made}, name) {
+    if (typeof name !== 'string' || !Object.hasOwn(tables, name)) {
+      return undefined;
+    }
+    return (made[name] ??= tableMutator(tables[name]!, write));
+  },
+  has: ({tables}, name) => Object.hasOwn(tables, name),
+  ownKeys: ({tables}) => Object.keys(tables),
+  getOwnPropertyDescriptor: (crud, name) =>
+    Object.hasOwn(crud.tables, name)
+      ? {value: crudHandler.get!(crud, name, crud), enumerable: true, configurable: true, writable: false}
+      : undefined,
+  set: () => false,
+  defineProperty: () => false,
+  deleteProperty: () => false,
+};
 
 function tableMutator(table: TableSchema, write: Write): object {
   const mutator: {[kind: string]: unknown} = {};
