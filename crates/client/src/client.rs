@@ -132,7 +132,6 @@ impl Client {
             random,
             limits,
         };
-        client.pokes.without_rows = client.role == Role::Draining;
         client.hold_lock_of(&client.client_id.clone());
         client.load(now_ms);
         Ok(client)
@@ -172,7 +171,11 @@ impl Client {
             } if self.link.socket == Some(socket) => {
                 self.on_socket_closed(now_ms, code, &reason);
             }
-            Event::SocketText { .. } | Event::SocketBinary { .. } | Event::SocketClosed { .. } => {}
+            // Of a socket that is gone; pieces are taken from the line.
+            Event::SocketText { .. }
+            | Event::SocketPieces { .. }
+            | Event::SocketBinary { .. }
+            | Event::SocketClosed { .. } => {}
             // The host's timer is used up, so the next one is asked for even if it is for the same time.
             Event::Wake => self.wake_at = None,
             Event::Visibility { visible } => {

@@ -5,13 +5,26 @@
 
 use crate::effect::SocketId;
 use landfall_store::{StoreFailure, StoreReply};
+use std::fmt;
+
+/// A text that stays where it is, outside of the client's memory, and is handed over in pieces.
+pub trait TextPieces {
+    /// The next piece, of at most so many bytes or a few more; `None` when all of the text was given.
+    fn next_piece(&mut self, bytes: usize) -> Option<String>;
+}
+
+impl fmt::Debug for dyn TextPieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TextPieces")
+    }
+}
 
 /// Names one storage request; the answer carries the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreRequestId(pub u32);
 
 /// Something that happened outside.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
     /// The answer to one [`crate::Effect::Store`].
     /// Every request is answered exactly once, in the order in which the requests were given out.
@@ -38,6 +51,14 @@ pub enum Event {
         socket: SocketId,
         /// The frame as it came.
         text: String,
+    },
+    /// A long text frame arrived. The client takes its pieces when it comes to them, each in a slice of its work;
+    /// what comes after it waits.
+    SocketPieces {
+        /// Which socket.
+        socket: SocketId,
+        /// The frame.
+        text: Box<dyn TextPieces>,
     },
     /// A binary frame arrived (poke chunks of protocol 52).
     SocketBinary {

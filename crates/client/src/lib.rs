@@ -49,7 +49,7 @@ pub use effect::{
     SocketId, StorageProblemKind, TxId, UpdateReason, ViewId,
 };
 pub use error::ClientError;
-pub use event::{Event, StoreRequestId};
+pub use event::{Event, StoreRequestId, TextPieces};
 pub use flush::{Flush, RowBatch};
 pub use options::{Headers, Limits, Options, Role};
 pub use request::{QuerySource, ViewRequest, WriteOp};

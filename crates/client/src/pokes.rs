@@ -1,6 +1,6 @@
 //! Pokes: from parts on the wire to one patch for the rebase.
 //!
-//! A poke is assembled from its start, parts and end; finished ones wait in a buffer and are merged, oldest first,
+//! A message is read in pieces or at once; its rows are packed as they come. A poke is assembled from its start, parts and end; finished ones wait in a buffer and are merged, oldest first,
 //! into one patch. The rules about overlaps and cookies are here; what a patch does to the rows is the rebase's.
 
 use crate::effect::{ErrorSource, MutationError, Outcome};
@@ -9,7 +9,8 @@ use crate::queries::QueryChange;
 use crate::rebase::RowKey;
 use landfall_ivm::Layer;
 use landfall_protocol::{
-    DownQueryOp, MutationOp, MutationResult, PokeEnd, PokePart, PokeStart, RowOp,
+    DownQueryOp, Downstream, MutationOp, MutationResult, PieceReader, PokeEnd, PokePart, PokeStart,
+    ProtocolError, RowOp,
 };
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -109,6 +110,49 @@ pub(crate) enum PokeError {
     },
 }
 
+/// Why a message cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Message(#[from] ProtocolError),
+    #[error(transparent)]
+    Poke(#[from] PokeError),
+}
+
+/// What the row operations of a part come to.
+#[derive(Debug, Default)]
+pub(crate) struct PartRows {
+    rows: Layer,
+    /// One of them voids everything.
+    clears: bool,
+}
+
+/// A message of the server that is being read.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    reader: PieceReader,
+    rows: PartRows,
+}
+
+impl Reading {
+    /// Takes the next piece of the text. Without a schema rows are nobody's business.
+    pub(crate) fn take(&mut self, piece: &str, schema: Option<&Schema>) -> Result<(), Refusal> {
+        let rows = &mut self.rows;
+        self.reader.push(piece.as_bytes(), &mut |text| {
+            Ok(rows.apply(RowOp::decode(text)?, schema)?)
+        })
+    }
+
+    pub(crate) fn take_rows(&mut self) -> PartRows {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// The message but for its rows, at the end of the text.
+    pub(crate) fn message(&self) -> Result<Downstream<'_>, ProtocolError> {
+        self.reader.finish()
+    }
+}
+
 /// Pokes are merged as long as they hold no more rows than this together.
 const MERGED_ROWS: usize = 500;
 
@@ -121,8 +165,6 @@ struct Open {
 /// The pokes of the present connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pokes {
-    /// Rows are of another schema, and nobody's business.
-    pub(crate) without_rows: bool,
     open: Option<Open>,
     finished: Vec<Poke>,
 }
@@ -155,7 +197,7 @@ impl Pokes {
     pub(crate) fn part(
         &mut self,
         part: PokePart<'_>,
-        schema: &Schema,
+        rows: PartRows,
         client: &str,
     ) -> Result<(), PokeError> {
         let open = match &mut self.open {
@@ -165,13 +207,13 @@ impl Pokes {
         let poke = &mut open.poke;
         poke.confirmed.extend(part.last_mutation_id_changes);
         // Any clear voids everything, and stands before what its part says besides.
-        let clears = part.got_queries_patch.contains(&DownQueryOp::Clear)
+        let clears = rows.clears
+            || part.got_queries_patch.contains(&DownQueryOp::Clear)
             || part
                 .desired_queries_patches
                 .values()
                 .flatten()
-                .any(|op| *op == DownQueryOp::Clear)
-            || part.rows_patch.iter().any(|op| matches!(op, RowOp::Clear));
+                .any(|op| *op == DownQueryOp::Clear);
         if clears {
             poke.clear();
         }
@@ -180,13 +222,9 @@ impl Pokes {
         }
         poke.got
             .extend(part.got_queries_patch.iter().filter_map(query_change));
-        let rows = if self.without_rows {
-            Vec::new()
-        } else {
-            part.rows_patch
-        };
-        for op in rows {
-            apply_row_op(&mut poke.rows, op, schema)?;
+        match poke.rows.is_empty() {
+            true => poke.rows = rows.rows,
+            false => poke.rows.extend(rows.rows),
         }
         for op in part.mutations_patch {
             apply_mutation_op(poke, op);
@@ -310,32 +348,43 @@ fn query_change(op: &DownQueryOp) -> Option<QueryChange> {
     }
 }
 
-fn apply_row_op(rows: &mut Layer, op: RowOp<'_>, schema: &Schema) -> Result<(), PokeError> {
-    match op {
-        RowOp::Put { table, value } => {
-            // A table that this client's schema lacks is none of its business.
-            let Some(id) = schema.table_by_server_name(&table) else {
+impl PartRows {
+    fn apply(&mut self, op: RowOp<'_>, schema: Option<&Schema>) -> Result<(), PokeError> {
+        let schema = match (&op, schema) {
+            (RowOp::Clear, _) => {
+                self.clears = true;
+                self.rows.clear();
                 return Ok(());
-            };
-            let table = &schema[id];
-            let row = table
-                .row_from_json(value.get(), Names::Server)
-                .map_err(|error| PokeError::Row(error.to_string()))?;
-            rows.insert((id, table.key_of(&row)), Some(row));
+            }
+            (_, None) => return Ok(()),
+            (_, Some(schema)) => schema,
+        };
+        match op {
+            RowOp::Put { table, value } => {
+                // A table that this client's schema lacks is none of its business.
+                let Some(id) = schema.table_by_server_name(&table) else {
+                    return Ok(());
+                };
+                let table = &schema[id];
+                let row = table
+                    .row_from_json(value.get(), Names::Server)
+                    .map_err(|error| PokeError::Row(error.to_string()))?;
+                self.rows.insert((id, table.key_of(&row)), Some(row));
+            }
+            RowOp::Del { table, id: key } => {
+                let Some(id) = schema.table_by_server_name(&table) else {
+                    return Ok(());
+                };
+                let key = schema[id]
+                    .key_from_json(key.get(), Names::Server)
+                    .map_err(|error| PokeError::Row(error.to_string()))?;
+                self.rows.insert((id, key), None);
+            }
+            RowOp::Update { .. } => return Err(PokeError::RowUpdate),
+            RowOp::Clear => {}
         }
-        RowOp::Del { table, id: key } => {
-            let Some(id) = schema.table_by_server_name(&table) else {
-                return Ok(());
-            };
-            let key = schema[id]
-                .key_from_json(key.get(), Names::Server)
-                .map_err(|error| PokeError::Row(error.to_string()))?;
-            rows.insert((id, key), None);
-        }
-        RowOp::Update { .. } => return Err(PokeError::RowUpdate),
-        RowOp::Clear => rows.clear(),
+        Ok(())
     }
-    Ok(())
 }
 
 fn apply_mutation_op(poke: &mut Poke, op: MutationOp) {
@@ -383,7 +432,6 @@ fn outcome_of(result: MutationResult) -> Option<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_protocol::{Downstream, decode_downstream};
 
     fn schema() -> Schema {
         Schema::from_json(
@@ -402,14 +450,23 @@ mod tests {
 
     impl World {
         fn hear(&mut self, text: &str) -> &mut Self {
-            let result = match decode_downstream(text).expect("a good message") {
+            self.error = self.read(text).err();
+            self
+        }
+
+        fn read(&mut self, text: &str) -> Result<(), PokeError> {
+            let mut reading = Reading::default();
+            match reading.take(text, Some(&schema())) {
+                Err(Refusal::Poke(error)) => return Err(error),
+                other => other.expect("a good message"),
+            }
+            let rows = reading.take_rows();
+            match reading.message().expect("a good message") {
                 Downstream::PokeStart(start) => self.pokes.start(start),
-                Downstream::PokePart(part) => self.pokes.part(part, &schema(), "me"),
+                Downstream::PokePart(part) => self.pokes.part(part, rows, "me"),
                 Downstream::PokeEnd(end) => self.pokes.end(end),
                 other => panic!("{other:?}"),
-            };
-            self.error = result.err();
-            self
+            }
         }
 
         fn poke(&mut self, base: &str, cookie: &str, part: &str) -> &mut Self {

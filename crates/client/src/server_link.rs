@@ -6,7 +6,8 @@ use crate::client::Client;
 use crate::connection::{Action, AuthReason, Connection, PauseBounds};
 use crate::effect::{Effect, LogLevel, SocketId, UpdateReason};
 use crate::mutations::MutationKey;
-use crate::pokes::PokeError;
+use crate::options::Role;
+use crate::pokes::{PokeError, Reading, Refusal};
 use crate::queries::QueryOp;
 use landfall_protocol::{
     AckMutationResponses, Action as ErrorAction, AuthRefusal, ChangeDesiredQueries, ClientSchema,
@@ -14,10 +15,10 @@ use landfall_protocol::{
     Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber, Json,
     LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION, Push,
     PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
-    UpdateAuth, Upstream, close_reaction, decode_downstream, reaction,
+    UpdateAuth, Upstream, close_reaction, reaction,
 };
 use landfall_zql::sorted_map::SortedMap;
-use landfall_zql::{To, map_ast};
+use landfall_zql::{Schema, To, map_ast};
 
 /// Most mutations in one message.
 const PUSH_BATCH: usize = 100;
@@ -301,7 +302,30 @@ impl Client {
 
     /// A text frame of the present socket.
     pub(crate) fn on_text(&mut self, now: f64, text: &str) {
-        let message = match decode_downstream(text) {
+        let mut reading = Reading::default();
+        match reading.take(text, self.row_schema()) {
+            Ok(()) => self.on_read(now, reading),
+            Err(refusal) => self.on_refusal(now, &refusal),
+        }
+    }
+
+    /// What rows of the server are read with; those of another schema are not.
+    pub(crate) fn row_schema(&self) -> Option<&Schema> {
+        (self.role != Role::Draining).then_some(&*self.schema)
+    }
+
+    /// A message that cannot be used.
+    pub(crate) fn on_refusal(&mut self, now: f64, refusal: &Refusal) {
+        match refusal {
+            Refusal::Message(error) => self.on_fault(now, format!("InvalidMessage: {error}")),
+            Refusal::Poke(error) => self.on_poke_error(now, error),
+        }
+    }
+
+    /// A message has been read to its end.
+    pub(crate) fn on_read(&mut self, now: f64, mut reading: Reading) {
+        let rows = reading.take_rows();
+        let message = match reading.message() {
             Ok(message) => message,
             Err(error) => return self.on_fault(now, format!("InvalidMessage: {error}")),
         };
@@ -319,7 +343,7 @@ impl Client {
             }
             Downstream::PokePart(part) => {
                 self.link.connection.heard(now, false);
-                self.pokes.part(part, &self.schema, &self.client_id)
+                self.pokes.part(part, rows, &self.client_id)
             }
             Downstream::PokeEnd(end) => {
                 self.link.connection.heard(now, false);

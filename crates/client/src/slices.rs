@@ -2,16 +2,21 @@
 //! called again if there is more to do.
 //!
 //! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
-//! more than one slice of them, in their order with the end of their socket.
+//! more than one slice of them, in their order with the end of their socket; a long one stays outside and is read in
+//! pieces.
 
 use crate::client::Client;
-use crate::effect::Effect;
-use crate::event::Event;
+use crate::effect::{Effect, SocketId};
+use crate::event::{Event, TextPieces};
+use crate::pokes::Reading;
 use landfall_ivm::Steps;
 use std::collections::VecDeque;
 
 /// So many bytes of a server's text count as one step.
 const BYTES_PER_STEP: usize = 32;
+
+/// A piece of a long text has so many bytes.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// The steps of the present call, and what waits for the next one.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct Slices {
     asked: bool,
     /// Texts of the server and ends of sockets.
     inbox: VecDeque<Event>,
+    /// How far the text at the front is read, if it is one that comes in pieces and was begun.
+    reading: Option<Reading>,
 }
 
 impl Slices {
@@ -31,6 +38,7 @@ impl Slices {
             steps: Steps::new(allowed),
             asked: false,
             inbox: VecDeque::new(),
+            reading: None,
         }
     }
 
@@ -48,17 +56,46 @@ impl Client {
         while !self.slices.steps.are_spent()
             && let Some(event) = self.slices.inbox.pop_front()
         {
+            if let Event::SocketPieces { socket, text } = event {
+                self.take_piece(now_ms, socket, text);
+                continue;
+            }
             self.slices.steps.spend_many(cost(&event));
             self.take_event(now_ms, event);
         }
         self.settle_down(now_ms);
     }
 
+    /// Reads one piece of the text at the front, which goes back there; at its end the message is taken.
+    fn take_piece(&mut self, now: f64, socket: SocketId, mut text: Box<dyn TextPieces>) {
+        let mut reading = self.slices.reading.take().unwrap_or_default();
+        if self.link.socket != Some(socket) {
+            // What was read of it goes with it.
+            return;
+        }
+        let Some(piece) = text.next_piece(PIECE_BYTES) else {
+            return self.on_read(now, reading);
+        };
+        let cost = piece.len() / BYTES_PER_STEP;
+        self.slices.steps.spend_many(cost.max(1));
+        match reading.take(&piece, self.row_schema()) {
+            Ok(()) => {
+                self.slices.reading = Some(reading);
+                let rest = Event::SocketPieces { socket, text };
+                self.slices.inbox.push_front(rest);
+            }
+            Err(refusal) => self.on_refusal(now, &refusal),
+        }
+    }
+
     /// Puts an event in line if others of its kind wait; gives it back if it is its turn.
     pub(crate) fn defer(&mut self, now: f64, event: Event) -> Option<Event> {
         let of_server = matches!(
             event,
-            Event::SocketText { .. } | Event::SocketBinary { .. } | Event::SocketClosed { .. }
+            Event::SocketText { .. }
+                | Event::SocketPieces { .. }
+                | Event::SocketBinary { .. }
+                | Event::SocketClosed { .. }
         );
         if !of_server {
             return Some(event);
@@ -92,6 +129,8 @@ impl Client {
 fn cost(event: &Event) -> usize {
     match event {
         Event::SocketText { text, .. } => text.len() / BYTES_PER_STEP,
+        // Always in line.
+        Event::SocketPieces { .. } => usize::MAX,
         _ => 0,
     }
 }

@@ -232,6 +232,10 @@ impl Host {
         let opened = Socket::open(url, protocol, move |event| match event {
             SocketEvent::Opened => tell(&weak, Event::SocketOpened { socket }),
             SocketEvent::Text(text) => tell(&weak, Event::SocketText { socket, text }),
+            SocketEvent::LongText(text) => {
+                let text = Box::new(text);
+                tell(&weak, Event::SocketPieces { socket, text });
+            }
             SocketEvent::Binary(bytes) => tell(&weak, Event::SocketBinary { socket, bytes }),
             SocketEvent::Closed { code, reason } => {
                 if let Some(host) = weak.upgrade() {

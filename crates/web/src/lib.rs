@@ -39,5 +39,5 @@ mod timer;
 pub use database::Database;
 pub use exports::Core;
 pub use page::{Page, PageEvent};
-pub use socket::{Socket, SocketEvent};
+pub use socket::{LongText, Socket, SocketEvent};
 pub use tabs::{Channel, Locks};

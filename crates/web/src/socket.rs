@@ -1,19 +1,25 @@
 //! One WebSocket: frames and ends become calls of a listener.
 
 use crate::panic::{Held, guarded, hold};
-use js_sys::{ArrayBuffer, Uint8Array};
+use js_sys::{ArrayBuffer, JsString, Uint8Array};
+use landfall_client::TextPieces;
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
+/// From so many UTF-16 units on a text stays with JavaScript and is read in pieces: the module's memory never shrinks.
+const LONG_TEXT: u32 = 16 << 10;
+
 /// What a socket reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SocketEvent {
     /// The server accepted the upgrade.
     Opened,
     /// A text frame.
     Text(String),
+    /// A long text frame.
+    LongText(LongText),
     /// A binary frame.
     Binary(Vec<u8>),
     /// The end, whoever caused it; nothing follows.
@@ -23,6 +29,40 @@ pub enum SocketEvent {
         /// The reason given by the server.
         reason: String,
     },
+}
+
+/// A text that stays with JavaScript.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongText {
+    text: JsString,
+    at: u32,
+}
+
+impl LongText {
+    /// All of this text.
+    pub fn new(text: JsString) -> LongText {
+        LongText { text, at: 0 }
+    }
+}
+
+impl TextPieces for LongText {
+    fn next_piece(&mut self, bytes: usize) -> Option<String> {
+        let length = self.text.length();
+        if self.at == length {
+            return None;
+        }
+        // A unit takes one byte mostly, and three at most.
+        let units = u32::try_from(bytes).unwrap_or(LONG_TEXT).max(2);
+        let mut end = length.min(self.at.saturating_add(units));
+        // The halves of a character stay together.
+        let is_half = |unit: f64| (0xd800..0xdc00).contains(&(unit as u32));
+        if end < length && is_half(self.text.char_code_at(end - 1)) {
+            end -= 1;
+        }
+        let piece = self.text.slice(self.at, end);
+        self.at = end;
+        Some(String::from(piece))
+    }
 }
 
 /// An open or opening WebSocket. Dropping it closes it without a code, and nothing is reported any more.
@@ -106,8 +146,11 @@ impl Drop for Socket {
 }
 
 fn frame(data: &JsValue) -> Option<SocketEvent> {
-    if let Some(text) = data.as_string() {
-        return Some(SocketEvent::Text(text));
+    if let Some(text) = data.dyn_ref::<JsString>() {
+        return Some(match text.length() > LONG_TEXT {
+            true => SocketEvent::LongText(LongText::new(text.clone())),
+            false => SocketEvent::Text(String::from(text)),
+        });
     }
     let buffer = data.dyn_ref::<ArrayBuffer>()?;
     Some(SocketEvent::Binary(Uint8Array::new(buffer).to_vec()))

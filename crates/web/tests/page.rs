@@ -4,7 +4,8 @@
 #![cfg(target_arch = "wasm32")]
 
 use js_sys::Promise;
-use landfall_web::{Channel, Locks, Socket, SocketEvent};
+use landfall_client::TextPieces;
+use landfall_web::{Channel, Locks, LongText, Socket, SocketEvent};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -71,6 +72,17 @@ async fn a_dropped_socket_reports_nothing() {
     drop(Socket::open("ws://127.0.0.1:9/sync", "e30%3D", listener).unwrap());
     sleep(100.0).await;
     assert_eq!(*heard.0.borrow(), []);
+}
+
+#[wasm_bindgen_test]
+fn a_long_text_comes_whole_in_pieces() {
+    let text = "a🦀é\u{ffff}".repeat(50);
+    for bytes in 1..20 {
+        let mut long = LongText::new(js_sys::JsString::from(text.as_str()));
+        let pieces = std::iter::from_fn(|| long.next_piece(bytes));
+        assert_eq!(pieces.collect::<String>(), text, "{bytes} bytes");
+    }
+    assert_eq!(LongText::new("".into()).next_piece(10), None);
 }
 
 // The client lets go of a socket when it hears of its end, from within the socket's own callback.

@@ -6,7 +6,7 @@ use crate::decoder::Decoder;
 use crate::disk::{Disk, DiskFault};
 use landfall_client::{
     CallId, Client, ConnectionState, Effect, ErrorSource, Event, MutationError, Options, Outcome,
-    QuerySource, RunReason, SocketId, StoreRequestId, TxId, ViewId, ViewRequest,
+    QuerySource, RunReason, SocketId, StoreRequestId, TextPieces, TxId, ViewId, ViewRequest,
 };
 use landfall_store::{BackendFailure, StoreFailure, StoreReply, StoreRequest};
 use serde_json::Value;
@@ -49,6 +49,27 @@ pub struct Socket {
     pub url: String,
     /// The handshake value.
     pub protocol: String,
+}
+
+/// A text that stays with the host, and how many bytes each of its pieces has, in turn.
+struct Cut {
+    text: String,
+    at: usize,
+    sizes: Vec<usize>,
+}
+
+impl TextPieces for Cut {
+    fn next_piece(&mut self, bytes: usize) -> Option<String> {
+        if self.at == self.text.len() {
+            return None;
+        }
+        self.sizes.rotate_left(1);
+        let size = self.sizes.last().map_or(bytes, |size| bytes.min(*size));
+        let end = self.text.ceil_char_boundary(self.at + size.max(1));
+        let piece = self.text[self.at..end].to_owned();
+        self.at = end;
+        Some(piece)
+    }
 }
 
 /// A tab.
@@ -97,6 +118,8 @@ pub struct Tab {
     pub manual_work: bool,
     /// The client has more to do.
     pub wants_work: bool,
+    /// Texts of the server come in pieces of these sizes in turn; whole if there are none.
+    pub piece_sizes: Vec<usize>,
     /// What happens to the next request.
     pub next_fault: DiskFault,
     /// The page does not run.
@@ -145,6 +168,7 @@ impl Tab {
             manual_storage: false,
             manual_work: false,
             wants_work: false,
+            piece_sizes: Vec::new(),
             next_fault: DiskFault::None,
             frozen: false,
             answers: VecDeque::new(),
@@ -395,7 +419,12 @@ impl Tab {
 
     /// Tells the client something.
     pub fn event(&mut self, event: Event) -> &mut Self {
-        if self.trace && !matches!(event, Event::SocketText { .. } | Event::Announced { .. }) {
+        if self.trace
+            && !matches!(
+                event,
+                Event::SocketText { .. } | Event::SocketPieces { .. } | Event::Announced { .. }
+            )
+        {
             eprintln!("{} > {event:?}", self.client.client_id());
         }
         self.client.handle(self.now, event);
@@ -408,10 +437,13 @@ impl Tab {
             eprintln!("{} > {text}", self.client.client_id());
         }
         let socket = self.socket.as_ref().expect("there is a socket").id;
-        self.event(Event::SocketText {
-            socket,
-            text: text.to_owned(),
-        })
+        let text = text.to_owned();
+        if self.piece_sizes.is_empty() {
+            return self.event(Event::SocketText { socket, text });
+        }
+        let sizes = self.piece_sizes.clone();
+        let text = Box::new(Cut { text, at: 0, sizes });
+        self.event(Event::SocketPieces { socket, text })
     }
 
     /// The connection breaks.

@@ -151,11 +151,22 @@ impl Run {
             Release::Next => self.open_next(browser, skew),
         };
         self.views.insert(id, Vec::new());
+        let pieces = self.some_piece_sizes();
         if let Some(tab) = self.world.tabs.get_mut(&id) {
+            tab.piece_sizes = pieces;
             tab.manual_storage = true;
             tab.manual_work = true;
         }
         id
+    }
+
+    /// Whole texts, tiny pieces, or some of any size.
+    fn some_piece_sizes(&mut self) -> Vec<usize> {
+        match self.dice.roll(6) {
+            0..=2 => Vec::new(),
+            3 => vec![1],
+            _ => (0..4).map(|_| 1 + self.dice.roll(400) as usize).collect(),
+        }
     }
 
     /// A clock that is right, hours off, or a month.

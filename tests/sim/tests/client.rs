@@ -29,6 +29,63 @@ fn a_poke_becomes_a_view() {
 }
 
 #[test]
+fn a_text_in_pieces_shows_nothing_before_its_end_and_is_void_without_it() {
+    let mut world = world();
+    world.slices = Some((1, 0));
+    let tab = world.open_tab();
+    let view = world.tabs.get_mut(&tab).expect("open");
+    let view = view.view(ISSUES, named("all"));
+    world.settle();
+    let before = titles(&world, tab, view);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    (t.piece_sizes, t.manual_work) = (vec![3, 1, 4], true);
+    world.server.commit(|rows| {
+        rows.put("issues", json!({"id": "2", "title": "zwo 🦀"}));
+        rows.put("issues", json!({"id": "3", "title": "drei"}));
+    });
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    let mut slices = 0;
+    while slices < 100 && t.work_one() {
+        t.pump();
+        slices += 1;
+    }
+    assert_eq!(slices, 100, "there is more to read");
+    assert_eq!(titles(&world, tab, view), before);
+    // What follows is behind it, and so is the end of the connection.
+    world.server.commit(|rows| rows.remove("issues", "1"));
+    world.settle();
+    world.network_down();
+    world.settle();
+    assert_eq!(titles(&world, tab, view), before);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_work = false;
+    t.pump();
+    // The end came before the second poke was applied; it comes again.
+    assert_eq!(titles(&world, tab, view), ["one", "zwo 🦀", "drei"]);
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(titles(&world, tab, view), ["zwo 🦀", "drei"]);
+
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_work = true;
+    // A connection that the client itself gives up takes the rest of the text with it.
+    world
+        .server
+        .commit(|rows| rows.put("issues", json!({"id": "4", "title": "vier"})));
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    assert!(t.work_one());
+    t.pass(20_000.0);
+    assert_ne!(t.connection, Some(ConnectionState::Connected));
+    t.manual_work = false;
+    t.pump();
+    assert_eq!(titles(&world, tab, view), ["zwo 🦀", "drei"]);
+    world.pass(60_000.0);
+    assert_eq!(titles(&world, tab, view), ["zwo 🦀", "drei", "vier"]);
+}
+
+#[test]
 fn a_change_at_the_server_arrives_with_its_relations() {
     let mut world = world();
     let tab = world.open_tab();
