@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
 import pg from 'pg';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { type BrowserContext, type CDPSession, chromium, type Page } from 'playwright-core';
 import { findChromium, root } from '../../scripts/tools.mjs';
 
 const serverBinary = process.env.LANDFALL_SERVER_BINARY ?? join(root, 'target/debug/landfall-server');
@@ -180,6 +180,26 @@ export class Chromium {
 
   /** No network at all for the pages of this browser; connections that are open stay open. */
   setOffline(offline: boolean): Promise<void> { return this.#context!.setOffline(offline); }
+
+  /** A session of the developer tools with one page. */
+  devtools(page: Page): Promise<CDPSession> { return this.#context!.newCDPSession(page); }
+
+  /** The page's process ends as if it had crashed; nothing in it runs again. */
+  async crash(page: Page): Promise<void> {
+    const gone = new Promise(resolve => page.once('crash', resolve));
+    // It is not answered.
+    void this.devtools(page).then(session => session.send('Page.crash')).catch(() => {});
+    await gone;
+  }
+
+  /** As browsers do with tabs that were hidden for long: nothing in the page runs until it is thawed. */
+  async freeze(page: Page): Promise<void> {
+    await (await this.devtools(page)).send('Page.setWebLifecycleState', { state: 'frozen' });
+  }
+
+  async thaw(page: Page): Promise<void> {
+    await (await this.devtools(page)).send('Page.setWebLifecycleState', { state: 'active' });
+  }
 
   /** SIGKILL to the browser and all of its processes. */
   async kill(): Promise<void> {

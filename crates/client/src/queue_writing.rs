@@ -13,6 +13,7 @@ use landfall_store::{
     BackendFailure, FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply,
     WriteQueue,
 };
+use landfall_zql::sort::sort_by_key;
 use landfall_zql::sorted_map::SortedMap;
 
 /// How often marking the queue is tried before it is sent without.
@@ -79,6 +80,7 @@ impl Client {
             client_id: self.client_id.clone(),
             mutations,
             attempted,
+            confirmed: self.mutations.confirmed_of(&self.client_id),
             now,
         };
         self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
@@ -135,6 +137,7 @@ impl Client {
                     }
                 }
             }
+            Err(StoreFailure::Gap { expected, .. }) if self.fill_gap(expected, &keys) => {}
             Err(failure) => {
                 for (key, call) in keys.into_iter().rev() {
                     if self.persistence.told.insert(key.clone()) {
@@ -156,6 +159,28 @@ impl Client {
                 self.persistence.retry_at = Some(now + RETRY_MS);
             }
         }
+    }
+
+    /// Storage has lost mutations of this page, or has seen their end and forgotten it: they are stored again, before
+    /// those that could not be. Returns whether there are any.
+    fn fill_gap(&mut self, expected: u64, keys: &[(MutationKey, Option<CallId>)]) -> bool {
+        let own = |m: &&Mutation| m.client_id == self.client_id && m.id >= expected;
+        let lost = |m: &&Mutation| own(m) && matches!(m.stored, Stored::At(_));
+        let pending = self.mutations.pending().iter();
+        let mut waiting: Vec<MutationKey> = pending.filter(lost).map(Mutation::key).collect();
+        if waiting.is_empty() {
+            return false;
+        }
+        for key in &waiting {
+            if let Some(mutation) = self.mutations.get_mut(key) {
+                mutation.stored = Stored::Pending;
+            }
+        }
+        waiting.extend(keys.iter().map(|(key, _)| key.clone()));
+        waiting.extend(self.persistence.to_write.drain(..));
+        sort_by_key(&mut waiting, |key| key.1);
+        self.persistence.to_write.extend(waiting);
+        true
     }
 
     fn on_mutations_stored(&mut self, stored: &[(MutationKey, u64)]) {

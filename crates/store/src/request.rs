@@ -170,6 +170,8 @@ pub struct WriteQueue {
     pub mutations: Vec<NewMutation>,
     /// Whether they may be sent before this request is answered.
     pub attempted: bool,
+    /// The last mutation id of the client, as far as it knows: storage may have forgotten it.
+    pub confirmed: u64,
     /// Now, in epoch milliseconds.
     pub now: f64,
 }

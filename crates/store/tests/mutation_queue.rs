@@ -209,16 +209,40 @@ fn a_tab_that_slept_goes_on_where_it_was() {
         }))
         .expect("touches");
     assert_eq!(
-        sequences(store.execute(&queue("c1", &[3, 4], false))),
+        sequences(store.execute(&queue_above("c1", 2, &[3, 4], false))),
         [(3, 2), (4, 3)]
     );
     assert!(matches!(
-        store.execute(&queue("c1", &[6], false)),
+        store.execute(&queue_above("c1", 2, &[6], false)),
         Err(StoreFailure::Gap {
             expected: 5,
             found: 6
         })
     ));
+    // Whoever sends these knows where they begin.
+    assert_eq!(loaded(&store).head.last_mutation_id("c1"), 2);
+}
+
+#[test]
+fn a_tab_that_storage_forgot_stores_all_that_waits() {
+    let store = store_with(&["c2"]);
+    // Its mutation 2 was stored before the browser emptied storage.
+    assert!(matches!(
+        store.execute(&queue_above("c1", 1, &[3], false)),
+        Err(StoreFailure::Gap {
+            expected: 2,
+            found: 3
+        })
+    ));
+    assert_eq!(
+        sequences(store.execute(&queue_above("c1", 1, &[2, 3], false))),
+        [(2, 0), (3, 1)]
+    );
+    assert_eq!(
+        pending(&store),
+        named(&[("c1", 2, false), ("c1", 3, false)])
+    );
+    assert_eq!(loaded(&store).head.last_mutation_id("c1"), 1);
 }
 
 #[test]

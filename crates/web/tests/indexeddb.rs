@@ -120,6 +120,7 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
             })
             .collect(),
         attempted: false,
+        confirmed: 0,
         now: 2.0,
     }))
 }

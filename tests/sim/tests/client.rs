@@ -341,6 +341,36 @@ fn rows_are_released_when_nothing_shows_them() {
     world.settle();
 }
 
+#[test]
+fn rows_prepared_for_a_view_that_was_closed_are_let_go_of_with_the_preparation() {
+    let mut world = world();
+    world.server.commit(|rows| {
+        for i in 0..20 {
+            rows.put("issues", json!({"id": format!("x{i}"), "title": "x"}));
+        }
+    });
+    world.slices = Some((1, 0));
+    let tab = world.open_tab();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    let view = t.view(ISSUES, named("all"));
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    assert_eq!(t.decoder.rows.len(), 22);
+    t.drop_view(view);
+    assert_eq!(t.decoder.rows.len(), IDLE_ROWS);
+    t.manual_work = true;
+    let view = t.view(ISSUES, QuerySource::Local);
+    while t.decoder.rows.len() < 2 * IDLE_ROWS {
+        assert!(t.work_one(), "rows are handed over in slices");
+        t.pump();
+    }
+    assert!(!t.client.is_filled(view));
+    t.drop_view(view);
+    t.manual_work = false;
+    t.pump();
+    assert_eq!(t.decoder.rows.len(), IDLE_ROWS);
+}
+
 /// All column kinds, long enough for dictionaries and for more than one word of bits.
 #[test]
 fn every_kind_of_column_crosses_the_boundary() {

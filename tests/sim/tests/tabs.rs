@@ -109,6 +109,80 @@ fn without_locks_a_client_that_was_silent_for_a_day_is_forgotten() {
 }
 
 #[test]
+fn what_a_tab_stores_after_the_others_forgot_it_is_sent_when_it_has_died() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let (sleeper, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    world
+        .tabs
+        .get_mut(&sleeper)
+        .expect("it lives")
+        .mutate("upsert", &note("a"));
+    world.settle();
+    assert_eq!(world.server.applied().len(), 1);
+    world.tabs.get_mut(&sleeper).expect("it lives").frozen = true;
+    *world.skews.entry(other).or_default() += 90_000_000.0;
+    world.pass(200_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+    // Storage knows nothing of its first write any more, and the server says nothing more about it.
+    world.network_down();
+    let tab = world.tabs.get_mut(&sleeper).expect("it lives");
+    tab.frozen = false;
+    let call = tab.mutate("upsert", &note("b"));
+    world.settle();
+    assert_eq!(world.tabs[&sleeper].durable.get(&call), Some(&Ok(())));
+    world.kill_tab(sleeper);
+    world.kill_tab(other);
+    let heir = open_with_view(&mut world);
+    world.network_up();
+    world.pass(90_000.0);
+    assert_eq!(world.server.applied().len(), 2);
+    assert!(world.tabs[&heir].client.mutations().is_empty());
+    check(&mut world, heir, &["a", "b"]);
+}
+
+#[test]
+fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
+    let mut world = world();
+    let (first, second) = (open_with_view(&mut world), open_with_view(&mut world));
+    world
+        .tabs
+        .get_mut(&first)
+        .expect("it lives")
+        .mutate("upsert", &note("a"));
+    world.settle();
+    world.network_down();
+    let tab = world.tabs.get_mut(&first).expect("it lives");
+    let waiting = tab.mutate("upsert", &note("b"));
+    world.settle();
+    world.browsers[0].disk.evict();
+    // The second tab makes the group again; the first one finds its own writes gone when it stores the next.
+    world
+        .tabs
+        .get_mut(&second)
+        .expect("it lives")
+        .mutate("upsert", &note("c"));
+    world.settle();
+    world.pass(10_000.0);
+    let tab = world.tabs.get_mut(&first).expect("it lives");
+    let next = tab.mutate("upsert", &note("d"));
+    world.settle();
+    let tab = &world.tabs[&first];
+    assert_eq!(tab.durable.get(&waiting), Some(&Ok(())));
+    assert_eq!(tab.durable.get(&next), Some(&Ok(())));
+    let queue = world.browsers[0].disk.store().values(StoreName::Queue);
+    assert_eq!(queue.len(), 3);
+    world.kill_tab(first);
+    world.kill_tab(second);
+    let heir = open_with_view(&mut world);
+    world.network_up();
+    world.pass(90_000.0);
+    assert_eq!(world.server.applied().len(), 4);
+    assert!(world.tabs[&heir].client.mutations().is_empty());
+    check(&mut world, heir, &["a", "b", "c", "d"]);
+}
+
+#[test]
 fn a_tab_without_a_connection_follows_what_another_stores() {
     let mut world = world();
     let (online, offline) = (open_with_view(&mut world), open_with_view(&mut world));

@@ -67,13 +67,15 @@ pub(super) fn write_queue(
         .into_iter()
         .map(|mutation| (mutation.id, mutation.sequence))
         .collect();
-    let confirmed = head.last_mutation_id(&write.client_id);
-    let mut stored = known
-        .as_ref()
-        .map_or(confirmed, |record| record.last_queued.max(confirmed));
-    // A tab that slept while others forgot it goes on where it was: nobody here knows its last id any more.
-    let mut forgotten = known.is_none() && confirmed == 0;
+    let known_here = head.last_mutation_id(&write.client_id);
     let mut record = known.unwrap_or_else(|| ClientRecord::new(write.client_id.clone(), write.now));
+    if known_here == 0 && record.last_queued == 0 && write.confirmed > 0 {
+        // Others have forgotten this client while it slept, or storage was emptied. Whoever sends what it stores must
+        // know where that begins, and the server tells an id only when it changes.
+        let id = write.client_id.clone();
+        *head.last_mutation_ids.get_or_default(id) = write.confirmed;
+    }
+    let mut stored = record.last_queued.max(known_here).max(write.confirmed);
     let mut writes = Vec::new();
     let mut sequences = Vec::new();
     for mutation in &write.mutations {
@@ -82,13 +84,12 @@ pub(super) fn write_queue(
             sequences.push((mutation.id, before.get(&mutation.id).copied().unwrap_or(0)));
             continue;
         }
-        if mutation.id != stored + 1 && !forgotten {
+        if mutation.id != stored + 1 {
             return Err(StoreFailure::Gap {
                 expected: stored + 1,
                 found: mutation.id,
             });
         }
-        forgotten = false;
         stored = mutation.id;
         let sequence = head.next_sequence;
         head.next_sequence += 1;

@@ -145,10 +145,16 @@ pub fn mutation(id: u64) -> NewMutation {
 }
 
 pub fn queue(client_id: &str, ids: &[u64], attempted: bool) -> StoreRequest {
+    queue_above(client_id, 0, ids, attempted)
+}
+
+/// Of a client that knows of this last mutation id.
+pub fn queue_above(client_id: &str, confirmed: u64, ids: &[u64], attempted: bool) -> StoreRequest {
     request(StoreOp::WriteQueue(WriteQueue {
         client_id: client_id.into(),
         mutations: ids.iter().map(|&id| mutation(id)).collect(),
         attempted,
+        confirmed,
         now: 2.0,
     }))
 }

@@ -1,0 +1,131 @@
+// Tabs of one browser: opened and closed at random they agree, and what a dead or frozen one has stored is sent by another.
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { type Mode, modes } from './modes.ts';
+import { Chromium, serveFolder, until } from './world.ts';
+
+const PATIENCE_MS = 120_000;
+
+let site: Awaited<ReturnType<typeof serveFolder>>;
+let mode: Mode;
+beforeAll(async () => {
+  site = await serveFolder(inject('page'));
+  mode = await modes.embedded();
+});
+afterAll(async () => {
+  await mode?.close();
+  await site?.close();
+});
+
+async function withChromium(run: (chromium: Chromium) => Promise<void>): Promise<void> {
+  const chromium = await new Chromium().start();
+  try {
+    await run(chromium);
+  } catch (error) {
+    throw new Error(`the pages said: ${chromium.problems.join('; ')}`, { cause: error });
+  } finally {
+    await chromium.close();
+  }
+}
+
+async function open(chromium: Chromium, store: string): Promise<Page> {
+  const page = await chromium.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}&store=${store}`);
+  await page.waitForFunction(() => 'app' in window);
+  return page;
+}
+
+/** Resolves when the write is stored. */
+const write = (page: Page, id: string) => page.evaluate(async id => {
+  const { zero, mutators } = window.app;
+  const { type } = await zero.mutate(mutators.task.create({ id, title: id, rank: 1 })).durable;
+  if (type !== 'success') throw new Error(`${id} was not stored`);
+}, id);
+
+/** What the page shows of the rows with this prefix, and how many of its writes wait. */
+const state = (page: Page, prefix: string) => page.evaluate(prefix => ({
+  shown: [...document.querySelectorAll('li')].map(({ id }) => id).filter(id => id.startsWith(prefix)).sort(),
+  waiting: window.app.zero.pending.current.length,
+}), prefix);
+
+const arrived = async (prefix: string) =>
+  (await mode.tasks()).map(({ id }) => id).filter(id => id.startsWith(prefix)).sort();
+
+/** Numbers that look random and are the same in each run. */
+function dice(seed: number): (sides: number) => number {
+  let state = seed;
+  return sides => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor(state / 2 ** 32 * sides);
+  };
+}
+
+test('ten tabs that are opened, closed and killed at random show the same in the end, and all their writes arrive', async () => {
+  await withChromium(async chromium => {
+    const roll = dice(Number(process.env.LANDFALL_SEED ?? 7));
+    const tabs: Page[] = [];
+    const durable: string[] = [];
+    for (let n = 0; n < 3; n++) tabs.push(await open(chromium, 'ten'));
+    for (let step = 0; step < 40; step++) {
+      const tab = tabs[roll(tabs.length)]!;
+      const what = roll(8);
+      if (tabs.length < 10 && what < 3) {
+        tabs.push(await open(chromium, 'ten'));
+      } else if (tabs.length > 3 && what === 3) {
+        tabs.splice(tabs.indexOf(tab), 1);
+        await (roll(2) ? chromium.crash(tab) : tab.close());
+      } else if (what === 4 && step < 30) {
+        await mode.server.kill();
+        await mode.server.start();
+      } else {
+        const id = `ten-${step}`;
+        await write(tab, id);
+        durable.push(id);
+      }
+    }
+    while (tabs.length < 10) tabs.push(await open(chromium, 'ten'));
+    durable.sort();
+    await until('everything arrives', async () => (await arrived('ten-')).length === durable.length, PATIENCE_MS);
+    expect(await arrived('ten-')).toEqual(durable);
+    for (const tab of tabs) {
+      await until('a tab shows it', async () => {
+        const { shown, waiting } = await state(tab, 'ten-');
+        return waiting === 0 && shown.length === durable.length;
+      }, PATIENCE_MS);
+      expect((await state(tab, 'ten-')).shown).toEqual(durable);
+    }
+  });
+}, 600_000);
+
+// The first tab writes without a server and falls silent; the second one is there, or comes later, and sends it.
+const silences = {
+  'crashes': (chromium: Chromium, page: Page) => chromium.crash(page),
+  'is closed': (_: Chromium, page: Page) => page.close(),
+  'is frozen': (chromium: Chromium, page: Page) => chromium.freeze(page),
+} as const;
+
+for (const [name, silence] of Object.entries(silences)) {
+  test(`what a tab has stored is sent by another when it ${name}`, async () => {
+    const store = name.replaceAll(' ', '-');
+    await withChromium(async chromium => {
+      const first = await open(chromium, store);
+      await first.waitForSelector('main[data-state=complete]', { state: 'attached' });
+      const second = await open(chromium, store);
+      await second.waitForSelector('main[data-state=complete]', { state: 'attached' });
+      await mode.server.kill();
+      await write(first, `${store}-1`);
+      await write(first, `${store}-2`);
+      // Also in the other tab, though there is no server.
+      await second.waitForSelector(`#${store}-2`);
+      await silence(chromium, first);
+      await mode.server.start();
+      await until('the writes arrive', async () => (await arrived(store)).length === 2, PATIENCE_MS);
+      await until('nothing waits', async () => (await state(second, store)).waiting === 0, PATIENCE_MS);
+      if (name !== 'is frozen') return;
+      await chromium.thaw(first);
+      await until('the first tab knows', async () => (await state(first, store)).waiting === 0, PATIENCE_MS);
+      await write(first, `${store}-3`);
+      await until('its next write arrives', async () => (await arrived(store)).length === 3, PATIENCE_MS);
+      await second.waitForSelector(`#${store}-3`);
+    });
+  }, 300_000);
+}
