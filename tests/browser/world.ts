@@ -192,13 +192,17 @@ export class Chromium {
     await gone;
   }
 
-  /** As browsers do with tabs that were hidden for long: nothing in the page runs until it is thawed. */
-  async freeze(page: Page): Promise<void> {
-    await (await this.devtools(page)).send('Page.setWebLifecycleState', { state: 'frozen' });
-  }
-
-  async thaw(page: Page): Promise<void> {
-    await (await this.devtools(page)).send('Page.setWebLifecycleState', { state: 'active' });
+  /** Nothing in the page runs until the function that is returned is called; something has to run to be stopped. */
+  async freeze(page: Page): Promise<() => Promise<void>> {
+    const session = await this.devtools(page);
+    await session.send('Debugger.enable');
+    const paused = new Promise(resolve => session.once('Debugger.paused', resolve));
+    await session.send('Debugger.pause');
+    await paused;
+    return async () => {
+      await session.send('Debugger.resume');
+      await session.send('Debugger.disable');
+    };
   }
 
   /** SIGKILL to the browser and all of its processes. */
