@@ -28,11 +28,11 @@ async function open(before?: (page: Page) => Promise<void>): Promise<Page> {
 }
 
 /** Whether the write was stored. */
-const write = (page: Page, id: string) => page.evaluate(async id => {
+const write = (page: Page, id: string, title = id) => page.evaluate(async ({ id, title }) => {
   const { zero, mutators } = window.app;
-  const { type } = await zero.mutate(mutators.task.create({ id, title: id, rank: 1 })).durable;
+  const { type } = await zero.mutate(mutators.task.create({ id, title, rank: 1 })).durable;
   return type === 'success';
-}, id);
+}, { id, title });
 
 const told = (page: Page, kind: string) => until(`${kind} is told`, async () => {
   const problems = await page.evaluate(() => window.app.problems);
@@ -103,4 +103,55 @@ test('without IndexedDB, as in some private windows, everything lives in memory'
   await told(page, 'unavailable');
   await arrives('private-1');
   await page.waitForSelector('#private-1');
+});
+
+test('a full disk is told, nothing that was made is lost, and there is room again later', async () => {
+  const origin = site.url;
+  // Before there is a database, since browsers remember for a while how much room there was.
+  const page = await open(async page => {
+    await (await chromium.devtools(page)).send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 400_000 });
+  });
+  expect(await write(page, 'full-1')).toBe(true);
+  let last = '';
+  await until('there is no room', async () => {
+    last = `full-${Math.random()}`;
+    return !await write(page, last, 'long '.repeat(20_000));
+  });
+  await told(page, 'quota');
+  // Not durable, and said so; it goes to the server all the same, and is shown.
+  await arrives(last);
+  await page.waitForFunction(id => document.getElementById(id), last);
+  await (await chromium.devtools(page)).send('Storage.overrideQuotaForOrigin', { origin });
+  await until('writes are stored again', () => write(page, `full-${Math.random()}`), 120_000);
+}, 180_000);
+
+test('a database that the browser closes by force is opened again, and what the page holds is stored', async () => {
+  const page = await open();
+  await mode.server.kill();
+  expect(await write(page, 'forced-1')).toBe(true);
+  const devtools = await chromium.devtools(page);
+  await devtools.send('Storage.clearDataForOrigin', { origin: site.url, storageTypes: 'indexeddb' });
+  await until('the loss is told', async () => {
+    await write(page, `forced-${Math.random()}`);
+    const problems = await page.evaluate(() => window.app.problems);
+    return problems.some(kind => kind === 'evicted' || kind === 'closed');
+  });
+  await until('writes are stored again', () => write(page, 'forced-2'));
+  // What was durable before is so again, without a server: another page sends it.
+  await page.close();
+  await mode.server.start();
+  await open();
+  await arrives('forced-1');
+  await arrives('forced-2');
+});
+
+test('in a private window everything works while it is open', async () => {
+  const page = await chromium.privatePage('about:blank');
+  await page.goto(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
+  await page.waitForSelector('main[data-state=complete]', { state: 'attached' });
+  expect(await write(page, 'window-1')).toBe(true);
+  await page.reload();
+  await page.waitForSelector('#window-1');
+  await arrives('window-1');
+  expect(await page.evaluate(() => window.app.problems)).toEqual([]);
 });

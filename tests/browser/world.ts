@@ -14,7 +14,7 @@ import { findChromium, root } from '../../scripts/tools.mjs';
 const serverBinary = process.env.LANDFALL_SERVER_BINARY ?? join(root, 'target/debug/landfall-server');
 
 /** Waits until `check` gives something true; a test's time-out is the limit. */
-export async function until<T>(what: string, check: () => Promise<T> | T, limitMs = 20_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, check: () => Promise<T> | T, limitMs = 60_000): Promise<NonNullable<T>> {
   const end = Date.now() + limitMs;
   for (;;) {
     const value = await check();
@@ -174,6 +174,14 @@ export class Chromium {
     page.on('console', message => {
       if (message.type() === 'error') this.problems.push(message.text());
     });
+    await page.goto(url);
+    return page;
+  }
+
+  /** Opens a page in a private window of its own. */
+  async privatePage(url: string): Promise<Page> {
+    const context = await this.#context!.browser()!.newContext();
+    const page = await context.newPage();
     await page.goto(url);
     return page;
   }
