@@ -7,6 +7,7 @@ export {
   type NeedsAuthReason,
   type Source,
 } from './connection.js';
+export type {ClientGroupID, ClientID} from './client-id.js';
 export type {WasmSource} from './core/load.js';
 export type {
   BaseDefaultContext,
@@ -36,6 +37,15 @@ export type {
   UpdateValue,
   UpsertValue,
 } from './mutate/crud.js';
+export type {
+  AnyMutators,
+  BatchMutator,
+  CustomMutatorDefs,
+  CustomMutatorImpl,
+  DBMutator,
+  MakeCustomMutatorInterface,
+  MakeCustomMutatorInterfaces,
+} from './mutate/legacy-mutators.js';
 export {
   type AnyMutateRequest,
   type AnyMutator,

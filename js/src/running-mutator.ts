@@ -2,7 +2,8 @@
 import type {Core, SettleError} from './core/core.js';
 import type {ReadonlyJSONValue} from './json.js';
 import {type CRUDOp, makeCRUD} from './mutate/crud.js';
-import {type AnyMutator, type AnyMutatorRegistry, getMutator} from './mutate/mutator-registry.js';
+import type {KnownMutators} from './mutate/legacy-mutators.js';
+import type {AnyMutator} from './mutate/mutator-registry.js';
 import {errorToMutatorResult} from './mutate/mutator-result.js';
 import type {AnyTransaction} from './mutate/transaction.js';
 import {builderFor} from './query/create-builder.js';
@@ -14,7 +15,7 @@ import type {Schema} from './schema/schema.js';
 /** What all mutators of a client run with. */
 export interface MutatorSurroundings {
   readonly schema: Schema;
-  readonly mutators: AnyMutatorRegistry | undefined;
+  readonly mutators: KnownMutators;
   readonly context: unknown;
   readonly auth: string | undefined;
 }
@@ -48,8 +49,7 @@ export function runStoredMutator(
   surroundings: MutatorSurroundings,
   run: Run & {readonly name: string; readonly argsJSON: string},
 ): void {
-  const {mutators} = surroundings;
-  const mutator = mutators && getMutator(mutators, run.name);
+  const mutator = surroundings.mutators.find(run.name);
   if (mutator === undefined) {
     settle(core, run.tx, {type: 'zero', message: `Mutator not found: ${run.name}`, detailsJSON: undefined});
   } else {

@@ -1,6 +1,6 @@
 import type {WasmSource} from './core/load.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
-import type {AnyMutatorRegistry} from './mutate/mutator-registry.js';
+import type {AnyMutators} from './mutate/legacy-mutators.js';
 import type {Schema} from './schema/schema.js';
 
 /** How much is logged. */
@@ -89,10 +89,10 @@ export interface CommonOptions {
 /** What `new Zero` takes. */
 export type ZeroOptions<
   S extends Schema = DefaultSchema,
-  MD extends AnyMutatorRegistry | undefined = undefined,
+  MD extends AnyMutators | undefined = undefined,
   C = DefaultContext,
 > = CommonOptions & {
   readonly schema: S;
   /** The mutators that `zero.mutate` may run. */
-  readonly mutators?: MD | AnyMutatorRegistry | undefined;
+  readonly mutators?: MD | AnyMutators | undefined;
 } & (unknown extends C ? {readonly context?: C | undefined} : {readonly context: C});

@@ -5,6 +5,7 @@ import {ClientConnection} from './client-connection.js';
 import type {Connection} from './connection.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
 import {dropDatabase} from './drop-database.js';
+import {hideGlobally, showGlobally} from './inspector/global.js';
 import {type Inspector, inspectorOf} from './inspector/inspector.js';
 import {Questions} from './inspector/questions.js';
 import type {ReadonlyJSONValue} from './json.js';
@@ -12,11 +13,20 @@ import {LandfallError} from './landfall-error.js';
 import {logger, type Logger} from './logger.js';
 import {
   type AnyMutateRequest,
-  type AnyMutatorRegistry,
-  isRegisteredMutator,
+  type AnyMutator,
   mutatorNotRegisteredMessage,
   type ZeroMutate,
 } from './mutate/mutator-registry.js';
+import {
+  type AnyMutators,
+  batch,
+  type BatchMutator,
+  type DBMutator,
+  type KnownMutators,
+  knownMutators,
+  type MakeCustomMutatorInterfaces,
+  withLegacyMembers,
+} from './mutate/legacy-mutators.js';
 import type {MutatorResult} from './mutate/mutator-result.js';
 import {MutationCall, MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
 import type {PendingMutations} from './pending-mutation.js';
@@ -41,9 +51,11 @@ import {checkOptions, serverURL} from './check-options.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
 type Args = ReadonlyJSONValue | undefined;
+// A registry's mutators are called through `mutate` itself.
+type LegacyInterface<MD> = MD extends {readonly '~': unknown} | undefined ? unknown : MakeCustomMutatorInterfaces<MD>;
 type AnyOptions = CommonOptions & {
   readonly schema: Schema;
-  readonly mutators?: AnyMutatorRegistry | undefined;
+  readonly mutators?: AnyMutators | undefined;
   readonly context?: unknown;
 };
 
@@ -59,7 +71,7 @@ type AnyOptions = CommonOptions & {
  */
 export class Zero<
   S extends Schema = DefaultSchema,
-  MD extends AnyMutatorRegistry | undefined = undefined,
+  MD extends AnyMutators | undefined = undefined,
   C = DefaultContext,
 > {
   /** The registry that `mutate` accepts requests of; there at type level only. */
@@ -79,9 +91,12 @@ export class Zero<
   /** The mutations that the server has not confirmed. */
   readonly pending: PendingMutations;
   /** Runs a mutator: here at once, then at the server. */
-  readonly mutate: ZeroMutate<C>;
+  readonly mutate: ZeroMutate<C> & DBMutator<S> & LegacyInterface<MD>;
+  /** @deprecated Write several rows in one mutator; there only if the schema enables legacy mutators. */
+  readonly mutateBatch: BatchMutator<S>;
 
   readonly #options: AnyOptions;
+  readonly #mutators: KnownMutators;
   readonly #log: Logger;
   readonly #connection: ClientConnection;
   readonly #pending: PendingMutationList;
@@ -160,7 +175,14 @@ export class Zero<
     if (given.onOnlineChange !== undefined) {
       this.onOnline(given.onOnlineChange);
     }
-    this.mutate = (request => this.#mutate(request as unknown as AnyMutateRequest)) as ZeroMutate<C>;
+    this.#mutators = knownMutators(given.mutators);
+    const call = (mutator: AnyMutator, args: Args) => this.#call(mutator, args);
+    const mutate = (request: AnyMutateRequest) => this.#mutate(request);
+    this.mutate = withLegacyMembers(mutate, this.schema, given.mutators, this.#mutators, call) as never;
+    this.mutateBatch = (
+      this.schema.enableLegacyMutators === true ? (write: (mutate: any) => unknown) => batch(this.schema, call, write) : undefined
+    ) as BatchMutator<S>;
+    showGlobally(this);
     void this.#start();
   }
 
@@ -476,13 +498,17 @@ export class Zero<
   }
 
   #surroundings(): MutatorSurroundings {
-    return {schema: this.schema, context: this.context, mutators: this.#options.mutators, auth: this.#auth};
+    return {schema: this.schema, context: this.context, mutators: this.#mutators, auth: this.#auth};
   }
 
   #mutate({mutator, args}: AnyMutateRequest): MutatorResult {
-    if (!isRegisteredMutator(this.#options.mutators, mutator)) {
+    if (!this.#mutators.has(mutator)) {
       throw new Error(mutatorNotRegisteredMessage(mutator.mutatorName));
     }
+    return this.#call(mutator, args);
+  }
+
+  #call(mutator: AnyMutator, args: Args): MutatorResult {
     if (this.#closed) {
       return refusedMutation('The client is closed.');
     }
@@ -588,6 +614,7 @@ export class Zero<
       return;
     }
     this.#closed = true;
+    hideGlobally(this);
     this.#waiting = [];
     this.#isNotReady(closedError());
     this.#hasNoGroup(closedError());
@@ -628,7 +655,7 @@ export const Landfall: typeof Zero = Zero;
 /** Another name of {@link Zero}. */
 export type Landfall<
   S extends Schema = DefaultSchema,
-  MD extends AnyMutatorRegistry | undefined = undefined,
+  MD extends AnyMutators | undefined = undefined,
   C = DefaultContext,
 > = Zero<S, MD, C>;
 

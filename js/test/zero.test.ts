@@ -310,3 +310,80 @@ function fakeQuery(ast: object): object {
     [queryInternalsTag]: queryInternals(ast as AST, format, undefined),
   };
 }
+
+describe('the deprecated ways', () => {
+  const legacySchema = {...schema, enableLegacyQueries: true, enableLegacyMutators: true} as const;
+  const user = {id: 'u1', name: 'Ann'};
+
+  test('a schema with legacy queries has them on the client and in transactions', async () => {
+    const seen: unknown[] = [];
+    const looking = defineMutators({
+      look: defineMutator(async ({tx}: {tx: any}) => void seen.push(await tx.query.user.where('id', 'u1').one().run())),
+    });
+    const zero = start({schema: legacySchema, mutators: looking}) as unknown as Zero<typeof legacySchema, any, unknown>;
+    await zero.mutate.user.insert(user);
+    expect(await zero.query.user.run()).toEqual([{...user, manager: null}]);
+    const view = zero.query.user.where('name', 'LIKE', 'A%').one().materialize();
+    expect(view.data).toMatchObject(user);
+    view.destroy();
+    zero.query.user.preload().cleanup();
+    await ran(zero.mutate(looking.look() as never));
+    expect(seen).toMatchObject([user]);
+    expect(Object.keys(zero.mutate)).toEqual(Object.keys(schema.tables));
+    await expect(zero.mutate.user.insert({id: 'u2', name: 3} as never)).rejects.toThrow('Column "name"');
+    expect(start().query).toBeUndefined();
+    expect(start().mutateBatch).toBeUndefined();
+  });
+
+  test('a batch is one mutation', async () => {
+    const zero = start({schema: legacySchema}) as unknown as Zero<typeof legacySchema, any, unknown>;
+    const before = zero.pending.current.length;
+    const answer = await zero.mutateBatch(async mutate => {
+      await mutate.user.insert(user);
+      await mutate.user.update({id: 'u1', name: 'Bea'});
+      return 'done';
+    });
+    expect(answer).toBe('done');
+    expect(await zero.query.user.run()).toEqual([{id: 'u1', name: 'Bea', manager: null}]);
+    expect(zero.pending.current.length - before).toBe(1);
+    expect(zero.pending.current.at(-1)).toMatchObject({name: '_zero_crud'});
+  });
+
+  test('mutators may be a tree of functions', async () => {
+    const mutators = {
+      people: {
+        add: async (tx: any, args: {id: string; name: string}) => {
+          await tx.mutate.user.insert(args);
+        },
+        refuse: async () => {
+          throw new Error('no');
+        },
+      },
+      clear: async (tx: any) => {
+        await tx.mutate.user.delete({id: 'u1'});
+      },
+    };
+    const zero = new Zero({schema, mutators, userID: 'u1', logLevel: 'error'} as never) as unknown as Zero<TestSchema, typeof mutators, unknown>;
+    open.push(zero);
+    await ran(zero.mutate.people.add(user));
+    expect(await zero.run(zql.user)).toEqual([{...user, manager: null}]);
+    expect(zero.pending.current.map(({name}) => name)).toEqual(['people|add']);
+    expect(await zero.mutate.people.refuse().client).toMatchObject({type: 'error', error: {message: 'no'}});
+    await ran(zero.mutate.clear());
+    expect(await zero.run(zql.user)).toEqual([]);
+    expect(() => new Zero({schema, mutators: {'a.b': async () => {}}} as never)).toThrow('must not contain');
+  });
+});
+
+test('the clients of a page are found by its tools', async () => {
+  const shown = () => (globalThis as {__zero?: unknown}).__zero;
+  expect(shown()).toBeUndefined();
+  const one = start();
+  expect(shown()).toBe(one);
+  const two = start({storageKey: 'two'});
+  expect(shown()).toEqual(new Map([[one.clientID, one], [two.clientID, two]]));
+  await one.close();
+  expect(shown()).toBe(two);
+  await two.close();
+  expect(shown()).toBeUndefined();
+});

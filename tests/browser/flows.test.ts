@@ -75,6 +75,38 @@ describe.each(Object.entries(modes))('%s', (_name, start) => {
     await until('the edit is at the source', async () => (await mode.tasks()).some(task => task.title === 'renamed at once'));
   });
 
+  test('the inspector tells what the server knows, to whoever has the password', async () => {
+    const page = await open(await browser());
+    await complete(page);
+    const told = await page.evaluate(async () => {
+      const { zero, zql } = window.app;
+      const { inspector } = zero;
+      const wrong = await inspector.authenticate('sesam');
+      globalThis.prompt = () => 'sesame';
+      const version = await inspector.serverVersion();
+      const all = await inspector.client.queries();
+      const tasks = all.find(query => query.serverZQL?.startsWith('task'));
+      const analysis = await inspector.analyzeQuery(zql.task.where('id', 'a'), { syncedRows: true }).catch(String);
+      const own = (await inspector.clients()).map(({ id }) => id);
+      const rows = await inspector.client.rows('task');
+      const group = await inspector.clientGroup.id;
+      return {
+        wrong, version, tasks, analysis, own: own.includes(zero.clientID), rows: rows.map(({ id }) => id),
+        group: group === await zero.clientGroupID,
+      };
+    });
+    expect(told).toMatchObject({ wrong: false, version: expect.stringMatching(/^\d/), own: true, group: true });
+    expect(told.rows).toContain('a');
+    expect(told.tasks).toMatchObject({ got: true, deleted: false, clientZQL: "task.orderBy('rank', 'asc')" });
+    expect(told.tasks!.rowCount).toBeGreaterThan(0);
+    if (_name === 'embedded') {
+      expect(told.analysis).toMatchObject({ syncedRowCount: 1, syncedRows: { task: [{ id: 'a' }] } });
+    } else {
+      // Without declared permissions nobody reads by a query of their own, an inspector neither.
+      expect(JSON.stringify(told.analysis)).not.toContain('alpha');
+    }
+  });
+
   test('two browsers converge', async () => {
     const [one, two] = [await open(await browser()), await open(await browser())];
     await complete(one);

@@ -52,6 +52,7 @@ async function postgresMode(prepare?: Prepare): Promise<Mode> {
   const files = folder();
   const server = await new LandfallServer({
     LANDFALL_UPSTREAM_DB: database.url,
+    LANDFALL_ADMIN_PASSWORD: 'sesame',
     LANDFALL_REPLICA_FILE: join(files, 'replica.sqlite'),
     LANDFALL_QUERY_URL: `${api.url}/query`,
     LANDFALL_MUTATE_URL: `${api.url}/mutate`,
@@ -82,6 +83,7 @@ async function embeddedMode(prepare?: Prepare): Promise<Mode> {
   writeFileSync(permissionsFile, JSON.stringify(await permissions));
   const server = await new LandfallServer({
     LANDFALL_UPSTREAM_DB: database,
+    LANDFALL_ADMIN_PASSWORD: 'sesame',
     LANDFALL_PERMISSIONS: permissionsFile,
   }).start();
   return {

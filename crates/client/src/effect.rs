@@ -1,7 +1,8 @@
 //! What the client asks of its host: [`Effect`], drained with [`crate::Client::take_effects`] after every call.
 //!
 //! Effects are carried out in order.
-//! The host carries them all out before it calls the client again, except that replies may come later as events.
+//! What is for the page goes first, and calls of the page may come before the rest is carried out; replies come later
+//! as events.
 
 use crate::connection::ConnectionState;
 use crate::event::StoreRequestId;

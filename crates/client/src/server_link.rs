@@ -27,6 +27,9 @@ const PUSH_BYTES: usize = 1 << 20;
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
 
+/// The mutation that carries writes of the deprecated `zero.mutate.<table>`: no server has a mutator of this name.
+const PLAIN_WRITES: &str = "_zero_crud";
+
 /// Longest wait for signs that the first push of a connection may go.
 const PUSH_WAIT_MS: f64 = 5_000.0;
 
@@ -530,8 +533,9 @@ impl Client {
 
     /// The mutation as it is sent. From here on it never changes.
     fn wire_mutation(&mut self, key: &MutationKey) -> Option<(WireMutation, usize)> {
-        let crud = self.link.sends_crud();
+        let sends_crud = self.link.sends_crud();
         let mutation = self.mutations.get_mut(key)?;
+        let crud = sends_crud || mutation.name == PLAIN_WRITES;
         mutation.freeze(crud);
         let timestamp = number(mutation.created_ms.floor());
         let (id, client_id) = (mutation.id, mutation.client_id.clone());

@@ -44,7 +44,13 @@ impl Core {
 
     /// The address of a letter with all effects that wait, or 0; its form is told in `outgoing.rs`.
     pub fn take(&self) -> u32 {
-        self.host.outbox().take()
+        let has_outward = self.host.has_outward();
+        self.host.outbox().take(has_outward)
+    }
+
+    /// Sends and stores what waits for the page to be shown a change first: to be called after a letter that says so.
+    pub fn carry_outward(&self) {
+        self.host.carry_outward();
     }
 
     /// The effects of the letter that are texts, as JSON text of a list.

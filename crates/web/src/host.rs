@@ -1,6 +1,8 @@
 //! [`Host`]: turns what the browser says into events of the client, and carries out the client's effects.
 //!
 //! Nothing is decided here. Effects that concern the application wait in the outbox until JavaScript takes them.
+//! What goes out (to storage, the server, other tabs) waits behind them: the page is shown a change first, and JavaScript
+//! calls [`Host::carry_outward`] when it has done so. If the page is not concerned, it goes out at once.
 
 use crate::clock::now_ms;
 use crate::outgoing::{Outbox, Outgoing};
@@ -36,6 +38,7 @@ pub(crate) struct Host {
     wants_work: Cell<bool>,
     working: Cell<bool>,
     outbox: RefCell<Outbox>,
+    outward: RefCell<VecDeque<Effect>>,
     notify: Function,
     storage: Rc<Storage>,
     has_private_storage: bool,
@@ -67,6 +70,7 @@ impl Host {
             wants_work: Cell::new(false),
             working: Cell::new(false),
             outbox: RefCell::default(),
+            outward: RefCell::default(),
             notify,
             storage: Storage::new(startup.storage, &startup.storage_name, {
                 let weak = weak.clone();
@@ -82,6 +86,7 @@ impl Host {
         host.carrying.set(true);
         host.page.replace(Some(host.connect_to_page()));
         host.carry_out();
+        host.carry_outward();
         Ok(host)
     }
 
@@ -115,13 +120,16 @@ impl Host {
         }
     }
 
-    /// A call of JavaScript that changes the client; the effects are carried out before it returns.
+    /// A call of JavaScript that changes the client; it takes what is in the outbox afterwards.
     pub(crate) fn enter<T>(
         &self,
         call: impl FnOnce(&mut Client, f64) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let result = call(&mut self.client.borrow_mut(), now_ms());
         self.carry_out();
+        if self.outbox.borrow().is_empty() {
+            self.carry_outward();
+        }
         result
     }
 
@@ -151,6 +159,14 @@ impl Host {
             return;
         }
         self.carry_out();
+        self.end_turn();
+    }
+
+    // JavaScript did not call, so it has to be told.
+    fn end_turn(&self) {
+        if self.outbox.borrow().is_empty() {
+            self.carry_outward();
+        }
         if !self.outbox.borrow().is_empty() {
             queue_microtask(&self.notify);
         }
@@ -173,9 +189,7 @@ impl Host {
             true => page.soon.ask(),
             false => page.soon.rest(),
         });
-        if !self.outbox.borrow().is_empty() {
-            queue_microtask(&self.notify);
-        }
+        self.end_turn();
     }
 
     fn ask_for_work(&self) {
@@ -190,7 +204,7 @@ impl Host {
         loop {
             let effects = self.client.borrow_mut().take_effects();
             for effect in effects {
-                self.carry_out_one(effect);
+                self.sort(effect);
             }
             let Some(event) = self.arrived.borrow_mut().pop_front() else {
                 break;
@@ -200,7 +214,52 @@ impl Host {
         self.carrying.set(false);
     }
 
-    fn carry_out_one(&self, effect: Effect) {
+    fn sort(&self, effect: Effect) {
+        match effect {
+            Effect::Flush(flush) => self.outbox.borrow_mut().push_flush(flush),
+            Effect::MoreWork => self.ask_for_work(),
+            Effect::Store { .. }
+            | Effect::OpenSocket { .. }
+            | Effect::SendText { .. }
+            | Effect::CloseSocket { .. }
+            | Effect::WakeAt { .. }
+            | Effect::Announce { .. }
+            | Effect::RequestLock { .. }
+            | Effect::ReleaseLock { .. }
+            | Effect::Closed => self.outward.borrow_mut().push_back(effect),
+            other => self.outbox.borrow_mut().push_effect(other),
+        }
+    }
+
+    /// Whether something waits to go out.
+    pub(crate) fn has_outward(&self) -> bool {
+        !self.outward.borrow().is_empty()
+    }
+
+    /// Carries out what waits to go out, and what comes of it.
+    pub(crate) fn carry_outward(&self) {
+        loop {
+            self.carrying.set(true);
+            while let Some(effect) = self.next_outward() {
+                self.carry_outward_one(effect);
+            }
+            self.carrying.set(false);
+            if self.arrived.borrow().is_empty() {
+                return;
+            }
+            let event = self.arrived.borrow_mut().pop_front();
+            if let Some(event) = event {
+                self.client.borrow_mut().handle(now_ms(), event);
+            }
+            self.carry_out();
+        }
+    }
+
+    fn next_outward(&self) -> Option<Effect> {
+        self.outward.borrow_mut().pop_front()
+    }
+
+    fn carry_outward_one(&self, effect: Effect) {
         match effect {
             Effect::Store { request, op } => self.storage.submit(request, op),
             Effect::OpenSocket {
@@ -217,13 +276,11 @@ impl Host {
             Effect::WakeAt { at_ms } => {
                 self.with_page(|page| page.timer.set(at_ms));
             }
-            Effect::MoreWork => self.ask_for_work(),
             Effect::Announce { text } => self.announce(&text),
             Effect::RequestLock { name } => self.request_lock(name),
             Effect::ReleaseLock { name } => self.release_lock(&name),
-            Effect::Flush(flush) => self.outbox.borrow_mut().push_flush(flush),
             Effect::Closed => self.finish(),
-            other => self.outbox.borrow_mut().push_effect(other),
+            other => self.sort(other),
         }
     }
 

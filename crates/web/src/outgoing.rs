@@ -1,8 +1,8 @@
 //! Effects that TypeScript carries out: the frequent ones as numbers, which it reads where they lie in memory, the others
 //! as JSON text.
 //!
-//! A *letter* is a list of words: how many follow; 1 if there are texts, else 0; then one effect after another, each a
-//! code with its operands.
+//! A *letter* is a list of words: how many follow; what else there is (1 for texts, 2 for something that goes out when
+//! the page has been shown the letter); then one effect after another, each a code with its operands.
 //!
 //! | code | effect | operands |
 //! |---|---|---|
@@ -130,7 +130,7 @@ mod code {
     pub(super) const TEXT: u32 = 6;
 }
 
-/// Where the number of words stands, and whether there are texts.
+/// Where the number of words stands, and what else there is.
 const HEADER: [u32; 2] = [0; 2];
 
 /// What waits for TypeScript, and what it is reading.
@@ -210,14 +210,14 @@ impl Outbox {
     }
 
     /// The address of a letter with all that waits, or 0.
-    pub(crate) fn take(&mut self) -> u32 {
+    pub(crate) fn take(&mut self, has_outward: bool) -> u32 {
         self.taken = std::mem::take(&mut self.waiting);
-        let has_texts = u32::from(!self.taken.texts.is_empty());
+        let has_texts = !self.taken.texts.is_empty();
         match self.taken.words.as_mut_slice() {
             [] => 0,
             words => {
                 words[0] = words.len() as u32 - 1;
-                words[1] = has_texts;
+                words[1] = u32::from(has_texts) | u32::from(has_outward) << 1;
                 address(words)
             }
         }

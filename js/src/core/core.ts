@@ -122,6 +122,8 @@ export class Core {
   #delivering = false;
   // Something has been asked of the core since it was last asked what waits.
   #mayWait = false;
+  // What goes to storage and to the server waits until the page has been shown what changed.
+  #hasOutward = false;
   #fault: LandfallError | undefined;
 
   constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost) {
@@ -297,7 +299,18 @@ export class Core {
     } finally {
       this.#delivering = false;
     }
+    if (this.#hasOutward) {
+      this.#hasOutward = false;
+      // Behind whatever the listeners have made of the change in this turn.
+      queueMicrotask(this.#carryOutward);
+    }
   }
+
+  readonly #carryOutward = (): void => {
+    if (this.#fault === undefined) {
+      this.#run(carryOutward);
+    }
+  };
 
   // Takes what waits, if anything: flushes are applied at once, everything else is queued.
   #fetch(): void {
@@ -310,9 +323,10 @@ export class Core {
       return;
     }
     this.#memory.refresh();
-    const hasTexts = this.#memory.words[(letter >>> 2) + 1] === 1;
+    const more = this.#memory.words[(letter >>> 2) + 1]!;
+    this.#hasOutward ||= (more & 2) !== 0;
     try {
-      const effects = hasTexts ? (JSON.parse(this.#raw.texts()) as HostEffect[]) : [];
+      const effects = (more & 1) !== 0 ? (JSON.parse(this.#raw.texts()) as HostEffect[]) : [];
       this.#memory.refresh();
       this.#open(letter >>> 2, effects);
     } catch (error) {
@@ -483,6 +497,7 @@ function publishView(view: OpenView): void {
 }
 
 const take = (raw: RawCore) => raw.take();
+const carryOutward = (raw: RawCore) => raw.carry_outward();
 
 const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {
   closed: 'closed',

@@ -245,11 +245,6 @@ export function mustGetMutator(registry: AnyMutatorRegistry, name: string): AnyM
   return found;
 }
 
-/** Whether this very mutator is in the registry; one of the same name from elsewhere is not. */
-export function isRegisteredMutator(registry: AnyMutatorRegistry | undefined, candidate: AnyMutator): boolean {
-  return registry !== undefined && getMutator(registry, candidate.mutatorName) === candidate;
-}
-
 /** The message for a mutator that is not in the client's registry. */
 export function mutatorNotRegisteredMessage(name: string): string {
   return `Mutator "${name}" is not registered. Mutators must be registered with the Zero constructor before use.`;

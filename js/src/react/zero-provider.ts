@@ -2,14 +2,14 @@
 
 import {createElement, type ReactElement, type ReactNode, useEffect, useRef, useState} from 'react';
 import type {DefaultContext, DefaultSchema} from '../default-types.js';
-import type {AnyMutatorRegistry} from '../mutate/mutator-registry.js';
+import type {AnyMutators} from '../mutate/legacy-mutators.js';
 import type {Schema} from '../schema/schema.js';
 import type {ZeroOptions} from '../zero-options.js';
 import {Zero} from '../zero.js';
 import {type AnyZero, ZeroContext} from './zero-context.js';
 
 /** What `ZeroProvider` takes: the options of an instance that it makes and closes, or an instance of yours. */
-export type ZeroProviderProps<S extends Schema = DefaultSchema, MD extends AnyMutatorRegistry | undefined = any, C = DefaultContext> = {
+export type ZeroProviderProps<S extends Schema = DefaultSchema, MD extends AnyMutators | undefined = any, C = DefaultContext> = {
   readonly children?: ReactNode;
 } & (
   | (ZeroOptions<S, MD, C> & {
@@ -26,7 +26,7 @@ export type ZeroProviderProps<S extends Schema = DefaultSchema, MD extends AnyMu
  * The instance is made in an effect, so nothing inside is rendered on a server or before it is there.
  * A change of any option but `auth` makes a new instance: keep objects and functions that you pass in place between renders.
  */
-export function ZeroProvider<S extends Schema = DefaultSchema, MD extends AnyMutatorRegistry | undefined = any, C = DefaultContext>(
+export function ZeroProvider<S extends Schema = DefaultSchema, MD extends AnyMutators | undefined = any, C = DefaultContext>(
   props: ZeroProviderProps<S, MD, C>,
 ): ReactElement | null {
   const {children, ...rest} = props;

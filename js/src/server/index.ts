@@ -28,7 +28,8 @@ export {
 export type {LogLevel} from './log.js';
 export type {MutateResponse, MutationResponse, MutationResult, PushFailed, PushFailedReason} from './mutate-response.js';
 export type {MutateCallback, MutationHandler, Transact} from './mutation-runner.js';
-export {getMutation, PushProcessor, type CustomMutatorDefs, type CustomMutatorImpl} from './push-processor.js';
+export type {CustomMutatorDefs, CustomMutatorImpl} from '../mutate/legacy-mutators.js';
+export {getMutation, PushProcessor} from './push-processor.js';
 export type {CleanupResultsArgs, CustomMutation, MutationID} from './push-request.js';
 export {SchemaIncompatibleError, type ServerColumn, type ServerSchema, type ServerTable} from './server-schema.js';
 export {CRUDMutatorFactory} from './server-transaction.js';

@@ -1,4 +1,5 @@
 import {getMutator, isMutator, isMutatorRegistry, type AnyMutatorRegistry} from '../mutate/mutator-registry.js';
+import type {CustomMutatorDefs, CustomMutatorImpl} from '../mutate/legacy-mutators.js';
 import type {AnyTransaction} from '../mutate/transaction.js';
 import type {Database} from './database.js';
 import {handleMutateRequest, type QueryParams} from './handle-mutate-request.js';
@@ -6,14 +7,6 @@ import type {LogLevel} from './log.js';
 import type {MutateResponse} from './mutate-response.js';
 import type {Transact} from './mutation-runner.js';
 import {isRequest} from './web-request.js';
-
-/** Plain mutator functions in a tree; at most one level of namespaces in practice. */
-export interface CustomMutatorDefs {
-  readonly [name: string]: CustomMutatorImpl | CustomMutatorDefs;
-}
-
-/** A plain mutator function. */
-export type CustomMutatorImpl = (tx: any, args: any, ctx: any) => Promise<void>;
 
 /** Runs pushes against a set of mutators, without a handler of the application's own. */
 export class PushProcessor<TTransaction extends AnyTransaction, TContext = unknown> {

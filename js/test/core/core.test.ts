@@ -40,7 +40,16 @@ class FakeRaw {
     this.takes++;
     const words = this.waiting.flatMap(letter => letter.words);
     this.#texts = this.waiting.splice(0).flatMap(letter => letter.texts);
-    return words.length === 0 ? 0 : this.put([words.length + 1, this.#texts.length > 0 ? 1 : 0, ...words]);
+    const more = (this.#texts.length > 0 ? 1 : 0) + (this.outward.length > 0 ? 2 : 0);
+    return words.length === 0 ? 0 : this.put([words.length + 1, more, ...words]);
+  }
+  free() {
+    this.calls.push('freed');
+  }
+  /** What waits to go out. */
+  readonly outward: string[] = [];
+  carry_outward() {
+    this.calls.push(...this.outward.splice(0));
   }
   texts() {
     return JSON.stringify(this.#texts);
@@ -99,6 +108,36 @@ const request = {astJSON: '{"table":"t"}', shape: {singular: false, relationship
 const log = (message: string): HostEffect => ({type: 'log', level: 'info', message});
 
 describe('effects', () => {
+  test('what goes out waits until the page has been shown a change', async () => {
+    const {core, raw} = start();
+    const view = core.openView(request, listener({
+      notify: () => {
+        raw.calls.push('shown');
+        queueMicrotask(() => raw.calls.push('rendered'));
+      },
+    }));
+    raw.onSettle = () => {
+      raw.outward.push('stored', 'sent');
+      raw.giveFlush(0, [1, 1, 2, 1, 0]);
+    };
+    core.settle(1, undefined);
+    expect(raw.calls).toEqual(['shown']);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(raw.calls).toEqual(['shown', 'rendered', 'stored', 'sent']);
+    view.drop();
+  });
+
+  test('nothing goes out of a client that is gone', async () => {
+    const {core, raw} = start();
+    raw.outward.push('stored');
+    raw.give(log('last'));
+    core.settle(1, undefined);
+    core.free();
+    await Promise.resolve();
+    expect(raw.calls).toEqual(['freed']);
+  });
+
   test('are delivered in order, what a handler brings about comes last', () => {
     const seen: string[] = [];
     const {core, raw} = start({

@@ -51,3 +51,26 @@ export const tree = [
   // @ts-expect-error there is no client without a schema
   ZeroProvider({userID: 'u'}),
 ];
+
+// The deprecated ways, where a schema enables them.
+const legacySchema = {...schema, enableLegacyQueries: true, enableLegacyMutators: true} as const;
+export async function legacy(): Promise<(string | undefined)[]> {
+  const functions = {issue: {close: async (_tx: unknown, _args: {id: string}) => {}}, clear: async (_tx: unknown) => {}};
+  const zero = new Zero({schema: legacySchema, mutators: functions});
+  await zero.mutate.user.insert({id: 'a', name: 'Ann'});
+  await zero.mutateBatch(mutate => mutate.user.delete({id: 'a'}));
+  const result = await zero.mutate.issue.close({id: 'a'}).client;
+  await zero.mutate.clear().server;
+  // @ts-expect-error the arguments are another type
+  zero.mutate.issue.close({id: 3});
+  // @ts-expect-error no such column
+  zero.mutate.user.insert({id: 'a', name: 'Ann', nope: 1});
+  const plain = new Zero({schema, mutators});
+  // @ts-expect-error the schema has no legacy mutators
+  plain.mutate.user;
+  // @ts-expect-error nor legacy queries
+  plain.query.user;
+  const {inspector} = plain;
+  const [query] = await inspector.client.queries();
+  return [(await zero.query.user.one().run())?.name, result.type, query?.serverZQL ?? undefined];
+}
