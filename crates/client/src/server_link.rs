@@ -68,6 +68,8 @@ pub(crate) struct ServerLink {
     poke_heard: bool,
     request_part: String,
     requests: u64,
+    /// What the application was told that it needs newer code for, since the last connection.
+    update_told: Option<UpdateReason>,
 }
 
 impl ServerLink {
@@ -93,6 +95,7 @@ impl ServerLink {
             poke_heard: false,
             request_part,
             requests: 0,
+            update_told: None,
         }
     }
 
@@ -420,6 +423,7 @@ impl Client {
             self.store_mode(mode);
         }
         self.link.reconnect_params.clear();
+        self.link.update_told = None;
         self.mutations.forget_sent();
         let actions = self.link.connection.accepted(now, &mut self.random);
         if self.link.init_in_header {
@@ -609,23 +613,22 @@ impl Client {
         use ErrorAction as A;
         match reaction.action {
             A::None => {}
-            A::UpdateForVersion => {
-                self.effects.push(Effect::UpdateNeeded {
-                    reason: UpdateReason::VersionNotSupported,
-                    message: text,
-                });
-            }
+            A::UpdateForVersion => self.tell_update(UpdateReason::VersionNotSupported, text),
             A::UpdateForSchema => {
-                self.effects.push(Effect::UpdateNeeded {
-                    reason: UpdateReason::SchemaVersionNotSupported,
-                    message: text,
-                });
+                self.tell_update(UpdateReason::SchemaVersionNotSupported, text);
             }
             A::AbandonGroup | A::DropStore => self.start_anew(now),
             A::ResendMutations => {
                 self.mutations.forget_sent();
                 self.link.push_after = Some(now + RATE_LIMIT_PAUSE_MS);
             }
+        }
+    }
+
+    /// Once, whatever the attempts after that are told: what the application does about it may take a while.
+    fn tell_update(&mut self, reason: UpdateReason, message: String) {
+        if self.link.update_told.replace(reason) != Some(reason) {
+            self.effects.push(Effect::UpdateNeeded { reason, message });
         }
     }
 

@@ -66,6 +66,10 @@ pub struct Server {
     pub rate_limited: bool,
     /// The application's endpoint is down.
     pub endpoint_down: bool,
+    /// The body of the error with which every connection is refused.
+    pub refusal: Option<Value>,
+    /// How often clients have connected, or tried to.
+    pub attempts: usize,
     /// Clients of which a push was turned away: what they had sent after it comes with a gap.
     turned_away: BTreeSet<String>,
     /// All mutations that were carried out or refused, in order.
@@ -194,9 +198,24 @@ impl Server {
         }
     }
 
+    /// Every connection, now and later, is refused with this body of an error.
+    pub fn refuse_all(&mut self, body: &Value) {
+        self.refusal = Some(body.clone());
+        let known: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in known {
+            self.fail_with(connection, body);
+        }
+    }
+
     fn fail(&mut self, id: ConnectionId, kind: &str, message: &str) {
-        let error = json!(["error", {"kind": kind, "message": message, "origin": "zeroCache"}]);
-        self.say(id, &error);
+        self.fail_with(
+            id,
+            &json!({"kind": kind, "message": message, "origin": "zeroCache"}),
+        );
+    }
+
+    fn fail_with(&mut self, id: ConnectionId, body: &Value) {
+        self.say(id, &json!(["error", body]));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.closing = true;
         }
@@ -234,6 +253,10 @@ impl Server {
             out: Vec::new(),
         };
         self.connections.insert(id, connection);
+        self.attempts += 1;
+        if let Some(body) = self.refusal.clone() {
+            return self.fail_with(id, &body);
+        }
         let header = ReceivedProtocol::decode(protocol).expect("the handshake value is good");
         if self.token.is_some() && header.auth_token != self.token {
             return self.fail(id, "Unauthorized", "no");
