@@ -87,6 +87,8 @@ pub const MUTATORS: &[(&str, Mutator)] = &[
     ("bump", bump),
     ("fail", fail),
     ("refused", create),
+    // Plain writes of the page; the server has no mutator of this name.
+    ("_zero_crud", create),
 ];
 
 fn server_create(rows: &mut Rows, arg: &Value) -> Result<(), String> {

@@ -270,6 +270,23 @@ fn an_awaiting_mutator_waits_in_line_and_pokes_wait_for_no_one() {
 }
 
 #[test]
+fn plain_writes_are_sent_as_writes_to_a_server_with_mutators_too() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.mutate("rename", &issue("1", "before"));
+    t.mutate("_zero_crud", &issue("3", "three"));
+    t.mutate("rename", &issue("3", "after"));
+    world.settle();
+    let applied = world.server.applied();
+    let kinds: Vec<_> = applied.iter().map(|a| a.2).collect();
+    assert_eq!(kinds, ["rename", "crud", "rename"]);
+    let title = &world.server.rows.get("issues", "3").expect("there")["title"];
+    assert_eq!(title, &json!("after"));
+}
+
+#[test]
 fn an_ast_and_crud_server_gets_asts_and_the_writes_that_the_mutator_made() {
     let mut world = world();
     world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
