@@ -80,7 +80,7 @@ fn large_texts_take_no_long_time() {
             let took = began.elapsed();
             let start: String = text.chars().take(80).collect();
             assert!(
-                took < Duration::from_secs(10),
+                took < Duration::from_secs(60),
                 "{name} took {took:?}: {start}"
             );
         }
