@@ -10,9 +10,8 @@ use crate::persistence::Purpose;
 use crate::pokes::Poke;
 use crate::queries::QueryChange;
 use crate::stored_forms::{from_outcome, from_record};
-use landfall_ivm::Layer;
 use landfall_store::{
-    Loaded, LogRecord, StoreFailure, StoreOp, StoreReply, StoredOutcome, compare_cookies,
+    Loaded, LogRecord, RowChange, StoreFailure, StoreOp, StoreReply, StoredOutcome, compare_cookies,
 };
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
@@ -98,7 +97,7 @@ impl Client {
                 return self.read_all();
             }
             let base = at.replace(record.cookie.clone());
-            pokes.push(from_record(record, base, &self.schema));
+            pokes.push(from_record(record, base));
         }
         if let Some(last) = pokes.last_mut() {
             last.results = results(outcomes);
@@ -144,13 +143,10 @@ impl Client {
             }
         }
         let state = loaded.into_server_state();
-        let mut rows = Layer::new();
-        for ((table, schema), stored) in self.schema.iter().zip(state.tables) {
-            rows.extend(
-                stored
-                    .into_iter()
-                    .map(|row| ((table, schema.key_of(&row)), Some(row))),
-            );
+        let mut rows = Vec::new();
+        for ((table, _), stored) in self.schema.iter().zip(state.tables) {
+            let put = |row| RowChange::Put { table, row };
+            rows.extend(stored.into_iter().map(put));
         }
         let got = state.queries.got.iter().cloned().map(QueryChange::Put);
         Poke {

@@ -385,7 +385,7 @@ impl Client {
             return self.store_confirmation(poke.confirmed, acks, outcomes);
         }
         // As a record of the log it would be one piece, and soon be moved into pages.
-        if poke.applied.len() > self.limits.snapshot_from {
+        if poke.rows.len() > self.limits.snapshot_from {
             return self.store_snapshot(acks, outcomes);
         }
         let patch = to_patch(&mut poke);

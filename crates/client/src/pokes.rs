@@ -6,15 +6,13 @@
 use crate::effect::{ErrorSource, MutationError, Outcome};
 use crate::mutations::MutationKey;
 use crate::queries::QueryChange;
-use crate::rebase::RowKey;
-use landfall_ivm::Layer;
 use landfall_protocol::{
     DownQueryOp, Downstream, MutationOp, MutationResult, PieceReader, PokeEnd, PokePart, PokeStart,
     ProtocolError, RowOp,
 };
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
-use landfall_zql::{Names, Row, Schema};
+use landfall_zql::{Names, Schema};
 
 /// One poke, or several merged: what the server says happened between two cookies.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,10 +23,8 @@ pub(crate) struct Poke {
     pub(crate) cookie: String,
     /// Everything known before is void.
     pub(crate) cleared: bool,
-    /// Rows that are now like this, or absent.
-    pub(crate) rows: Layer,
-    /// The same as changes, once they are taken out of `rows` and applied.
-    pub(crate) applied: Vec<RowChange>,
+    /// Rows that are now like this, or absent; the last change of a row counts.
+    pub(crate) rows: Vec<RowChange>,
     /// Last mutation id of clients.
     pub(crate) confirmed: SortedMap<String, u64>,
     /// How mutations ended that did not simply succeed.
@@ -44,15 +40,6 @@ pub(crate) struct Poke {
 }
 
 impl Poke {
-    /// What the poke says of a row; `None` if it says nothing.
-    pub(crate) fn row(&self, key: &RowKey) -> Option<Option<Row>> {
-        match self.rows.get(key) {
-            Some(row) => Some(row.clone()),
-            None if self.cleared => Some(None),
-            None => None,
-        }
-    }
-
     /// Whether the poke leads anywhere.
     pub(crate) fn moves(&self) -> bool {
         self.base.as_deref() != Some(self.cookie.as_str())
@@ -122,7 +109,7 @@ pub(crate) enum Refusal {
 /// What the row operations of a part come to.
 #[derive(Debug, Default)]
 pub(crate) struct PartRows {
-    rows: Layer,
+    rows: Vec<RowChange>,
     /// One of them voids everything.
     clears: bool,
 }
@@ -369,16 +356,16 @@ impl PartRows {
                 let row = table
                     .row_from_json(value.get(), Names::Server)
                     .map_err(|error| PokeError::Row(error.to_string()))?;
-                self.rows.insert((id, table.key_of(&row)), Some(row));
+                self.rows.push(RowChange::Put { table: id, row });
             }
-            RowOp::Del { table, id: key } => {
-                let Some(id) = schema.table_by_server_name(&table) else {
+            RowOp::Del { table, id } => {
+                let Some(table) = schema.table_by_server_name(&table) else {
                     return Ok(());
                 };
-                let key = schema[id]
-                    .key_from_json(key.get(), Names::Server)
+                let key = schema[table]
+                    .key_from_json(id.get(), Names::Server)
                     .map_err(|error| PokeError::Row(error.to_string()))?;
-                self.rows.insert((id, key), None);
+                self.rows.push(RowChange::Del { table, key });
             }
             RowOp::Update { .. } => return Err(PokeError::RowUpdate),
             RowOp::Clear => {}
@@ -506,16 +493,16 @@ mod tests {
             text.push_str(" clear");
         }
         let schema = schema();
-        for ((table, key), row) in &poke.rows {
-            let mut key_text = String::new();
-            schema[*table].key_to_json(key, Names::Client, &mut key_text);
-            match row {
-                Some(row) => {
-                    let mut row_text = String::new();
-                    schema[*table].row_to_json(row, Names::Client, &mut row_text);
-                    text.push_str(&format!(" +{row_text}"));
+        for change in &poke.rows {
+            match change {
+                RowChange::Put { table, row } => {
+                    text.push_str(" +");
+                    schema[*table].row_to_json(row, Names::Client, &mut text);
                 }
-                None => text.push_str(&format!(" -{key_text}")),
+                RowChange::Del { table, key } => {
+                    text.push_str(" -");
+                    schema[*table].key_to_json(key, Names::Client, &mut text);
+                }
             }
         }
         for (client, id) in &poke.confirmed {
@@ -547,7 +534,7 @@ mod tests {
                 "03",
                 r#""lastMutationIDChanges":{"me":4},"gotQueriesPatch":[{"op":"put","hash":"h"}]"#,
             )
-            .check(None, r#""null"->03 -{"id":"a"} me=4 q+h"#)
+            .check(None, r#""null"->03 +{"id":"a","n":1} -{"id":"a"} me=4 q+h"#)
             .check(None, "nothing");
     }
 

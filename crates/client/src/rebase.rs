@@ -10,9 +10,10 @@
 use crate::effect::{CallId, ErrorSource, MutationError, RunReason, TxId};
 use crate::mutations::{Mutation, MutationKey, Mutations};
 use crate::pokes::Poke;
-use crate::round::{Replay, Round, Staging, Trial, differences, new_server_rows};
+use crate::round::{Replay, Round, Staging, Trial, differences, layer_of, new_server_rows};
 use landfall_ivm::{Branch, Layer, Progress, Steps};
 use landfall_protocol::CrudOp;
+use landfall_store::RowChange;
 use landfall_zql::sorted_map::SortedSet;
 use landfall_zql::{Key, Row, TableId};
 use std::collections::{BTreeSet, VecDeque};
@@ -24,6 +25,8 @@ pub(crate) type RowKey = (TableId, Key);
 pub(crate) trait VisibleRows {
     /// The row of this key, if there is one.
     fn row(&self, key: &RowKey) -> Option<Row>;
+    /// The key of a row.
+    fn key_of(&self, table: TableId, row: &Row) -> Key;
     /// All keys, in order.
     fn keys(&self) -> Vec<RowKey>;
     /// All rows, in the order of their keys.
@@ -39,6 +42,8 @@ pub(crate) trait VisibleRows {
     fn clear_stage(&mut self);
     /// Changes a row of the copy.
     fn change_stage(&mut self, key: RowKey, new: Option<Row>);
+    /// Takes a change of the server into the copy.
+    fn take_in_stage(&mut self, change: &RowChange);
     /// Whether the copy may change: nothing is half made from it.
     fn stage_is_still(&self) -> bool;
     /// Makes what is to be shown with the copy; `also_changed` are tables in which it may differ from the visible rows
@@ -224,9 +229,9 @@ impl Rebase {
             .collect()
     }
 
-    /// The visible rows by table and key, and the server's where they are others.
-    pub(crate) fn server_parts(&self, rows: &impl VisibleRows) -> (Vec<(TableId, Row)>, Layer) {
-        (rows.all(), self.shadow.clone())
+    /// The server's rows where they may be others than the visible ones.
+    pub(crate) fn shadow(&self) -> &Layer {
+        &self.shadow
     }
 
     /// The application calls a mutator.
@@ -411,7 +416,7 @@ impl Rebase {
     fn take_alone(&mut self, poke: Option<&Poke>, rows: &mut impl VisibleRows) {
         match poke {
             Some(poke) if self.shadow.is_empty() && !poke.cleared => {
-                rows.change(differences(rows, &poke.rows));
+                rows.change(differences(rows, &layer_of(&poke.rows, rows)));
             }
             _ => {
                 let server = new_server_rows(&self.shadow, rows, poke);
@@ -424,15 +429,17 @@ impl Rebase {
     fn swap_in(&mut self, mut trial: Trial, patch: Option<&Poke>, rows: &mut impl VisibleRows) {
         // First runs that were committed while the round ran have touched more keys.
         trial.touched.extend(self.shadow.keys().cloned());
+        let patch = patch.map(|poke| (poke.cleared, layer_of(&poke.rows, rows)));
+        let patched = |key: &RowKey| {
+            let (cleared, layer) = patch.as_ref()?;
+            layer.get(key).cloned().or(cleared.then_some(None))
+        };
         let mut shadow = Layer::new();
         for key in trial.branch.layers().iter().skip(1).flat_map(Layer::keys) {
             if shadow.contains_key(key) {
                 continue;
             }
-            let server = match patch.and_then(|poke| poke.row(key)) {
-                Some(row) => row,
-                None => self.server_row(rows, key),
-            };
+            let server = patched(key).unwrap_or_else(|| self.server_row(rows, key));
             shadow.insert(key.clone(), server);
         }
         trial.touched.extend(shadow.keys().cloned());

@@ -25,6 +25,9 @@ impl VisibleRows for Plain {
     fn row(&self, key: &RowKey) -> Option<Row> {
         self.rows.get(key).cloned()
     }
+    fn key_of(&self, _: TableId, row: &Row) -> Key {
+        key(number(row)).1
+    }
     fn keys(&self) -> Vec<RowKey> {
         self.rows.keys().cloned().collect()
     }
@@ -67,6 +70,14 @@ impl VisibleRows for Plain {
             Some(row) => staged.insert(key, row),
             None => staged.remove(&key),
         };
+    }
+    fn take_in_stage(&mut self, change: &RowChange) {
+        match change {
+            RowChange::Put { table, row } => {
+                self.change_stage((*table, self.key_of(*table, row)), Some(row.clone()));
+            }
+            RowChange::Del { table, key } => self.change_stage((*table, key.clone()), None),
+        }
     }
     fn stage_is_still(&self) -> bool {
         self.preparing == 3 || self.preparing == 0
@@ -303,7 +314,16 @@ impl World {
             // Sending too much is harmless.
             if old != new || (poke.cleared && new.is_some()) || self.random.next().is_multiple_of(5)
             {
-                poke.rows.insert(key(k), new.map(|v| row(k, *v)));
+                poke.rows.push(match new {
+                    Some(v) => RowChange::Put {
+                        table: TableId(0),
+                        row: row(k, *v),
+                    },
+                    None => RowChange::Del {
+                        table: TableId(0),
+                        key: key(k).1,
+                    },
+                });
             }
         }
         self.waiting.push(poke);
@@ -430,24 +450,14 @@ impl World {
     fn swapped(&mut self, poke: Option<Poke>) {
         self.swaps += 1;
         let Some(poke) = poke else { return };
-        let mut rows = poke.rows;
-        for change in poke.applied {
-            match change {
-                RowChange::Put { row: new, .. } => rows.insert(key(number(&new)), Some(new)),
-                RowChange::Del { key, .. } => rows.insert((TableId(0), key), None),
-            };
-        }
-        self.swaps_with_rows += usize::from(!rows.is_empty());
+        self.swaps_with_rows += usize::from(!poke.rows.is_empty());
         if poke.cleared {
             self.server.clear();
         }
-        for (k, new) in &rows {
-            let ValueRef::Number(k) = k.1.0.get(0) else {
-                panic!("keys are numbers")
-            };
-            match new {
-                Some(r) => self.server.insert(k as u64, value(r)),
-                None => self.server.remove(&(k as u64)),
+        for change in poke.rows {
+            match change {
+                RowChange::Put { row, .. } => self.server.insert(number(&row), value(&row)),
+                RowChange::Del { key, .. } => self.server.remove(&number(&key.0)),
             };
         }
         let settled = self.mutations.settled_by(&poke.confirmed, &poke.results);

@@ -49,6 +49,8 @@ pub(crate) struct Staging {
     /// Keys of the shadow up to this one have the server's value in the copy.
     pub(crate) restored: Option<RowKey>,
     pub(crate) is_restored: bool,
+    /// How many changes of the poke it has taken.
+    pub(crate) taken: usize,
     /// What the shadow becomes.
     pub(crate) shadow: Layer,
 }
@@ -74,10 +76,18 @@ pub(crate) fn new_server_rows(
             server.values_mut().for_each(|row| *row = None);
             server.extend(rows.keys().into_iter().map(|key| (key, None)));
         }
-        let changed = poke.rows.iter();
-        server.extend(changed.map(|(key, row)| (key.clone(), row.clone())));
+        server.extend(layer_of(&poke.rows, rows));
     }
     server
+}
+
+/// What changes come to.
+pub(crate) fn layer_of(changes: &[RowChange], rows: &impl VisibleRows) -> Layer {
+    let changes = changes.iter().map(|change| match change {
+        RowChange::Put { table, row } => ((*table, rows.key_of(*table, row)), Some(row.clone())),
+        RowChange::Del { table, key } => ((*table, key.clone()), None),
+    });
+    changes.collect()
 }
 
 /// What of a layer is not visible already.
@@ -85,20 +95,6 @@ pub(crate) fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey
     let differs = |(key, new): &(&RowKey, &Option<Row>)| rows.row(key) != **new;
     let news = layer.iter().filter(differs);
     news.map(|(key, new)| (key.clone(), new.clone())).collect()
-}
-
-fn applied((table, key): &RowKey, row: Option<&Row>) -> RowChange {
-    let table = *table;
-    match row {
-        Some(row) => RowChange::Put {
-            table,
-            row: row.clone(),
-        },
-        None => RowChange::Del {
-            table,
-            key: key.clone(),
-        },
-    }
 }
 
 impl Trial {
@@ -158,12 +154,10 @@ impl Round {
             }
             staging.is_restored = true;
         }
-        let Some(poke) = &mut self.poke else {
-            return Progress::Done;
-        };
-        while let Some((key, row)) = poke.rows.pop_first() {
-            poke.applied.push(applied(&key, row.as_ref()));
-            rows.change_stage(key, row);
+        let changes = self.poke.as_ref().map_or(&[][..], |poke| &poke.rows);
+        while let Some(change) = changes.get(staging.taken) {
+            staging.taken += 1;
+            rows.take_in_stage(change);
             allowed.spend_many(CHANGE_STEPS);
             if allowed.are_spent() {
                 return Progress::More;

@@ -5,6 +5,7 @@
 use crate::client::Client;
 use crate::persistence::Purpose;
 use crate::rebase::RowKey;
+use landfall_ivm::{Layer, MemorySource};
 use landfall_store::{PageWriter, QuerySets, StoreOp, StoredOutcome, WriteSnapshot};
 use landfall_zql::{Row, TableId};
 use std::collections::btree_map;
@@ -16,8 +17,8 @@ const WRITE_STEPS: usize = 2;
 /// Rows on their way into pages.
 pub(crate) struct SnapshotWriting {
     purpose: Purpose,
-    /// The visible rows at the beginning, by table and key.
-    rows: std::vec::IntoIter<(TableId, Row)>,
+    /// The visible rows at the beginning.
+    rows: RowCursor,
     /// The server's rows where they were others.
     shadow: Peekable<btree_map::IntoIter<RowKey, Option<Row>>>,
     pages: PageWriter,
@@ -50,12 +51,12 @@ impl Client {
             purpose = self.joined(before.purpose, purpose);
         }
         let (rows, shadow) = match self.stale_rows {
-            true => Default::default(),
-            false => self.rebase.server_parts(&self.visible),
+            true => (MemorySource::new(self.schema.clone()), Layer::new()),
+            false => (self.visible.copy_rows(), self.rebase.shadow().clone()),
         };
         self.persistence.snapshot = Some(Box::new(SnapshotWriting {
             purpose,
-            rows: rows.into_iter(),
+            rows: RowCursor::new(rows),
             shadow: shadow.into_iter().peekable(),
             pages: PageWriter::default(),
             rest: WriteSnapshot {
@@ -153,6 +154,53 @@ impl Client {
     }
 }
 
+/// Goes through rows by table and key. It shares them, and the lists they are in, with who has them too.
+struct RowCursor {
+    rows: MemorySource,
+    tables: std::vec::IntoIter<TableId>,
+    /// The table of the batch; `None` at the end.
+    table: Option<TableId>,
+    batch: std::vec::IntoIter<Row>,
+    /// The last row of the batch.
+    last: Option<Row>,
+}
+
+/// So many rows are taken at a time.
+const BATCH: usize = 64;
+
+impl RowCursor {
+    fn new(rows: MemorySource) -> RowCursor {
+        let tables: Vec<TableId> = rows.schema().iter().map(|(table, _)| table).collect();
+        let mut tables = tables.into_iter();
+        RowCursor {
+            table: tables.next(),
+            tables,
+            rows,
+            batch: Vec::new().into_iter(),
+            last: None,
+        }
+    }
+
+    fn peek(&mut self) -> Option<(TableId, &Row)> {
+        while self.batch.as_slice().is_empty() {
+            let rows = self.rows.rows_after(self.table?, self.last.as_ref());
+            let batch: Vec<Row> = rows.take(BATCH).cloned().collect();
+            self.last = batch.last().cloned();
+            if batch.is_empty() {
+                self.table = self.tables.next();
+            }
+            self.batch = batch.into_iter();
+        }
+        let row = self.batch.as_slice().first()?;
+        Some((self.table?, row))
+    }
+
+    fn next(&mut self) -> Option<(TableId, Row)> {
+        let (table, _) = self.peek()?;
+        Some((table, self.batch.next()?))
+    }
+}
+
 impl SnapshotWriting {
     fn next_row(
         &mut self,
@@ -160,9 +208,9 @@ impl SnapshotWriting {
     ) -> Option<(TableId, Row)> {
         loop {
             // A key is made only while the shadow has some left.
-            let next = match (self.rows.as_slice().first(), self.shadow.peek()) {
+            let next = match (self.rows.peek(), self.shadow.peek()) {
                 (Some((table, row)), Some((shadowed, _))) => {
-                    let key = (*table, key_of(*table, row));
+                    let key = (table, key_of(table, row));
                     key.cmp(shadowed)
                 }
                 (Some(_), None) => std::cmp::Ordering::Less,

@@ -7,11 +7,11 @@
 //! it, and views that read changed tables are filled anew there.
 
 use crate::effect::ViewId;
-use crate::rebase::RowKey;
 use crate::row_handles::RowHandles;
 use crate::view_ops::TableShape;
 use crate::visible::{OpenView, plan, retain_indexes};
 use landfall_ivm::{Entry, LiveQuery, MemorySource, Progress, SourceChange, Steps};
+use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, TableId};
 use std::collections::VecDeque;
@@ -82,12 +82,18 @@ impl Stage {
     }
 
     /// Changes a row; views that are filled already follow. None may be half filled.
-    pub(crate) fn change(&mut self, key: RowKey, new: Option<Row>) {
-        let table = key.0;
-        let old = self.source.row(table, &key.1).cloned();
+    pub(crate) fn change(&mut self, change: &RowChange, visible: &MemorySource) {
+        let (table, old, new) = match change {
+            RowChange::Put { table, row } => (*table, self.source.row_like(*table, row), Some(row)),
+            RowChange::Del { table, key } => (*table, self.source.row(*table, key), None),
+        };
         if old == new {
             return;
         }
+        // A row that is visible as it is stays the one that JavaScript knows.
+        let known = new.and_then(|new| visible.row_like(table, new));
+        let new = known.filter(|known| new == Some(known)).or(new).cloned();
+        let old = old.cloned();
         self.changed.insert(table);
         if self.source.len(table) == 0 {
             self.filling.insert(table);

@@ -4,12 +4,9 @@ use crate::effect::{ErrorSource, MutationError, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::pokes::Poke;
 use crate::queries::QueryChange;
-use landfall_ivm::Layer;
 use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
-use landfall_store::{
-    Ending, LogRecord, Patch, QueuedMutation, RememberedMode, RowChange, StoredOutcome,
-};
-use landfall_zql::{Schema, json};
+use landfall_store::{Ending, LogRecord, Patch, QueuedMutation, RememberedMode, StoredOutcome};
+use landfall_zql::json;
 
 pub(crate) fn remembered(mode: ServerMode) -> RememberedMode {
     RememberedMode {
@@ -111,18 +108,7 @@ pub(crate) fn unnamed_outcome(key: &MutationKey, outcome: &Outcome) -> Option<St
 }
 
 /// A log record as the poke that it was, from where this client stands.
-pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Schema) -> Poke {
-    let mut rows = Layer::new();
-    for change in record.patch.rows {
-        match change {
-            RowChange::Put { table, row } => {
-                rows.insert((table, schema[table].key_of(&row)), Some(row));
-            }
-            RowChange::Del { table, key } => {
-                rows.insert((table, key), None);
-            }
-        }
-    }
+pub(crate) fn from_record(record: LogRecord, base: Option<String>) -> Poke {
     let got = record.patch.got.into_iter().map(|change| match change {
         landfall_store::QueryChange::Put { hash } => QueryChange::Put(hash),
         landfall_store::QueryChange::Del { hash } => QueryChange::Del(hash),
@@ -134,7 +120,7 @@ pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Sche
         base,
         cookie: record.cookie,
         cleared,
-        rows,
+        rows: record.patch.rows,
         confirmed: record.last_mutation_ids,
         got: clear.into_iter().chain(got).collect(),
         stored: Some(record.number + 1),
@@ -143,17 +129,6 @@ pub(crate) fn from_record(record: LogRecord, base: Option<String>, schema: &Sche
 }
 
 pub(crate) fn to_patch(poke: &mut Poke) -> Patch {
-    let mut rows = std::mem::take(&mut poke.applied);
-    rows.extend(poke.rows.iter().map(|((table, key), row)| match row {
-        Some(row) => RowChange::Put {
-            table: *table,
-            row: row.clone(),
-        },
-        None => RowChange::Del {
-            table: *table,
-            key: key.clone(),
-        },
-    }));
     let got = poke
         .got
         .iter()
@@ -166,7 +141,7 @@ pub(crate) fn to_patch(poke: &mut Poke) -> Patch {
     // What this client is known to want dies with it: a client id is never used again.
     Patch {
         clear: poke.cleared,
-        rows,
+        rows: std::mem::take(&mut poke.rows),
         desired: Vec::new(),
         got,
     }

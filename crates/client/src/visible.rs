@@ -12,8 +12,9 @@ use landfall_ivm::{
     Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
     Steps, analyze, evaluate,
 };
+use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
-use landfall_zql::{Ast, Row, Schema, TableId};
+use landfall_zql::{Ast, Key, Row, Schema, TableId};
 use std::sync::Arc;
 
 /// From this many changes on a transaction may be a bulk change.
@@ -270,6 +271,11 @@ impl Visible {
         }
     }
 
+    /// The visible rows as they are now.
+    pub(crate) fn copy_rows(&self) -> MemorySource {
+        self.source.clone_rows()
+    }
+
     /// All visible rows, by table and key.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (TableId, &Row)> {
         self.schema
@@ -305,6 +311,10 @@ fn fill(query: &mut LiveQuery, source: &MemorySource, steps: &Steps) -> bool {
 impl VisibleRows for Visible {
     fn row(&self, key: &RowKey) -> Option<Row> {
         self.source.row(key.0, &key.1).cloned()
+    }
+
+    fn key_of(&self, table: TableId, row: &Row) -> Key {
+        self.schema[table].key_of(row)
     }
 
     fn keys(&self) -> Vec<RowKey> {
@@ -368,14 +378,18 @@ impl VisibleRows for Visible {
     }
 
     fn change_stage(&mut self, key: RowKey, new: Option<Row>) {
+        match new {
+            Some(row) => self.take_in_stage(&RowChange::Put { table: key.0, row }),
+            None => self.take_in_stage(&RowChange::Del {
+                table: key.0,
+                key: key.1,
+            }),
+        }
+    }
+
+    fn take_in_stage(&mut self, change: &RowChange) {
         if let Some(stage) = &mut self.stage {
-            // A row that is visible as it is stays the one that JavaScript knows.
-            let known = self.source.row(key.0, &key.1);
-            let new = known
-                .filter(|known| new.as_ref() == Some(*known))
-                .cloned()
-                .or(new);
-            stage.change(key, new);
+            stage.change(change, &self.source);
         }
     }
 

@@ -259,6 +259,29 @@ impl Index {
         self.insert(new);
     }
 
+    /// The row that is equal to this one under the order.
+    pub fn equal_to(&self, row: &Row) -> Option<&Row> {
+        let prefix = self.prefix(row);
+        let order = &self.spec.0;
+        let last = self.chunks.last()?.entries(order).last()?;
+        let by_prefix = last.prefix.cmp(&prefix);
+        // What comes in order, as most does, is only compared to the last.
+        match by_prefix.then_with(|| order.compare(&last.row, row)) {
+            Ordering::Less => None,
+            Ordering::Equal => Some(&last.row),
+            Ordering::Greater => self.find(prefix, row).ok().and_then(|at| self.get(at)),
+        }
+    }
+
+    /// The rows behind this one, or all.
+    pub fn iter_after(&self, row: Option<&Row>) -> impl Iterator<Item = &Row> {
+        let at = row.map(|row| {
+            let not_after = |other: &Row| self.spec.0.compare(other, row).is_le();
+            self.seek(self.prefix(row), &not_after)
+        });
+        self.iter_from(at.unwrap_or_default())
+    }
+
     /// Carries out a change of the table.
     pub fn put(&mut self, change: &SourceChange) {
         match (&change.old, &change.new) {
@@ -382,6 +405,13 @@ mod tests {
             }
             let left: Vec<Row> = rows.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, row)| row.clone()).collect();
             same(&built, &left);
+            for (at, row) in rows.iter().enumerate().step_by(5) {
+                prop_assert_eq!(built.equal_to(row), (at % 3 != 0).then_some(row));
+                let after = built.iter_after(Some(row)).cloned().collect::<Vec<_>>();
+                let behind = rows.iter().enumerate().skip(at + 1).filter(|(at, _)| at % 3 != 0);
+                prop_assert_eq!(after, behind.map(|(_, row)| row.clone()).collect::<Vec<_>>());
+            }
+            prop_assert_eq!(built.iter_after(None).count(), left.len());
             rows.iter().for_each(|row| built.replace(row, row.clone()));
             same(&built, &rows);
         }

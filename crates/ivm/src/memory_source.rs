@@ -160,6 +160,28 @@ impl MemorySource {
         self.tables[table.0 as usize].by_key.iter()
     }
 
+    /// The rows of a table behind this one by primary key, or all.
+    pub fn rows_after(&self, table: TableId, row: Option<&Row>) -> impl Iterator<Item = &Row> {
+        self.tables[table.0 as usize].by_key.iter_after(row)
+    }
+
+    /// The row with the primary key of this one.
+    pub fn row_like(&self, table: TableId, row: &Row) -> Option<&Row> {
+        self.tables[table.0 as usize].by_key.equal_to(row)
+    }
+
+    /// A clone without further indexes, for who only reads rows by primary key.
+    pub fn clone_rows(&self) -> MemorySource {
+        let tables = self.tables.iter().map(|table| Table {
+            by_key: table.by_key.clone(),
+            wanted: RefCell::default(),
+        });
+        MemorySource {
+            schema: self.schema.clone(),
+            tables: tables.collect(),
+        }
+    }
+
     /// The row with this primary key.
     pub fn row(&self, table: TableId, key: &Key) -> Option<&Row> {
         let by_key = &self.tables[table.0 as usize].by_key;
