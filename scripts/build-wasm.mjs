@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { command, Refusal, root, run, say, WASM_BINDGEN } from './tools.mjs';
+import { command, Refusal, root, run, say, targetFolder, WASM_BINDGEN } from './tools.mjs';
 
 const CRATE = 'landfall-web';
 const out = join(root, 'js/wasm');
@@ -64,10 +64,6 @@ function fingerprint(built, profile) {
   const content = createHash('sha256').update(readFileSync(built)).digest('hex');
   const recipe = createHash('sha256').update(readFileSync(new URL(import.meta.url))).digest('hex');
   return `${profile} ${WASM_BINDGEN} ${content} ${recipe}\n`;
-}
-
-function targetFolder() {
-  return process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 }
 
 /** Prints what the module weighs: raw, gzip, brotli. The package's build does the same for its JavaScript. */

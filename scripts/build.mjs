@@ -1,6 +1,6 @@
 // Builds what `npm start` and the browser tests run: WASM, npm package, server, example.
 import { join } from 'node:path';
-import { command, root, run, say, setUpToStart } from './tools.mjs';
+import { command, root, run, say, setUpToStart, targetFolder } from './tools.mjs';
 
 /** The WebAssembly module, then the npm package around it; prints their sizes. */
 export function buildPackage({ dev = false } = {}) {
@@ -14,7 +14,7 @@ export function buildPackage({ dev = false } = {}) {
 export function buildServer({ release = true } = {}) {
   say(`building landfall-server${release ? ' (the first time takes some minutes)' : ''}`);
   run('cargo', ['build', '--locked', '-p', 'landfall-server', ...(release ? ['--release'] : [])]);
-  return join(root, 'target', release ? 'release' : 'debug', 'landfall-server');
+  return join(targetFolder(), release ? 'release' : 'debug', 'landfall-server');
 }
 
 export function buildTracker(env = {}) {

@@ -157,4 +157,7 @@ export function cargoMetadata(...args) {
   return JSON.parse(text);
 }
 
+/** Where cargo puts what it builds: its settings may name another place than `target`. */
+export const targetFolder = () => cargoMetadata('--no-deps').target_directory;
+
 export const readJson = path => JSON.parse(readFileSync(join(root, path), 'utf8'));
