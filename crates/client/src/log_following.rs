@@ -5,7 +5,7 @@
 
 use crate::client::Client;
 use crate::effect::Outcome;
-use crate::mutations::MutationKey;
+use crate::mutations::{MutationKey, Stored};
 use crate::persistence::Purpose;
 use crate::pokes::Poke;
 use crate::queries::QueryChange;
@@ -123,10 +123,26 @@ impl Client {
             }
         };
         let own = self.cookie.as_deref();
-        if compare_cookies(own, loaded.head.cookie.as_deref()) == Ordering::Less {
+        let ahead = compare_cookies(own, loaded.head.cookie.as_deref()) == Ordering::Less;
+        if ahead && !self.is_forgotten_in(&loaded) {
             let poke = self.poke_to(loaded);
             self.pokes.follow(vec![poke]);
         }
+    }
+
+    /// Whether storage has forgotten what became of this tab's own mutations: others took it for dead, or the browser
+    /// emptied storage. Only the server can tell, and only who is still where it was before.
+    fn is_forgotten_in(&self, loaded: &Loaded) -> bool {
+        let confirmed = loaded.head.last_mutation_id(&self.client_id);
+        let is_queued = |id: u64| {
+            let mut queue = loaded.queue.iter();
+            queue.any(|m| m.id == id && m.client_id == self.client_id)
+        };
+        let mut own = self.mutations.pending().iter();
+        own.any(|m| {
+            let stored = m.client_id == self.client_id && matches!(m.stored, Stored::At(_));
+            stored && m.id > confirmed && !is_queued(m.id)
+        })
     }
 
     fn poke_to(&self, loaded: Loaded) -> Poke {

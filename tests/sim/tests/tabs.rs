@@ -142,6 +142,36 @@ fn what_a_tab_stores_after_the_others_forgot_it_is_sent_when_it_has_died() {
 }
 
 #[test]
+fn a_tab_that_the_others_forgot_learns_from_the_server_what_became_of_its_writes() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    // Everything that comes is stored as a whole.
+    world.slices = Some((300, 0));
+    let lonely = open_with_view(&mut world);
+    world.cut_off.insert(lonely);
+    world.break_tab(lonely);
+    let tab = world.tabs.get_mut(&lonely).expect("it lives");
+    tab.mutate("upsert", &note("a"));
+    world.settle();
+    let other = open_with_view(&mut world);
+    *world.skews.entry(other).or_default() += 90_000_000.0;
+    world.pass(200_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+    // Its only write is over, and storage holds more than it knows of, but not that.
+    let row = json!({"id": "b"});
+    world.server.commit(|rows| rows.put("note", row));
+    world.pass(10_000.0);
+    world.cut_off.clear();
+    world.pass(90_000.0);
+    assert_eq!(world.server.applied().len(), 1);
+    let tab = &world.tabs[&lonely];
+    let ends: Vec<&Outcome> = tab.ends.values().collect();
+    assert_eq!(ends, [&Outcome::Confirmed]);
+    assert!(tab.client.mutations().is_empty());
+    check(&mut world, lonely, &["a", "b"]);
+}
+
+#[test]
 fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
     let mut world = world();
     let (first, second) = (open_with_view(&mut world), open_with_view(&mut world));
