@@ -1,20 +1,25 @@
-//! An ordered set of rows: eight bytes of the first column, in order-preserving form, decide most comparisons.
+//! An ordered set of rows: eight bytes of the first column, in order-preserving form and without what its texts begin
+//! with, decide most comparisons.
 
 use std::cell::{OnceCell, RefCell};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use landfall_zql::Row;
-use landfall_zql::ordering::Order;
-use landfall_zql::sort::sort_by;
+use landfall_zql::ast::Direction;
+use landfall_zql::ordering::{Order, compare_by};
+use landfall_zql::sort::arrange;
+use landfall_zql::{Row, ValueRef};
 
-use crate::digits::Digits;
+use crate::digits::{Beginning, Digits, is_coarse, tells_all};
 use crate::source::{IndexSpec, SourceChange};
 
 /// Rows per chunk: an insertion moves at most this many entries.
 pub(crate) const CHUNK: usize = if cfg!(test) { 16 } else { 256 };
 /// Rows per chunk of an index that was built at once, so that the first insertions split nothing.
 pub(crate) const BUILT_CHUNK: usize = CHUNK / 4 * 3;
+
+/// Rows that are looked at for what they begin with.
+const SAMPLE: usize = 128;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -29,11 +34,65 @@ impl Entry {
     }
 }
 
-fn bring_in_order(entries: &mut [Entry], order: &Order) {
-    let compare = |a: &Entry, b: &Entry| a.compare(b, order);
-    if !entries.is_sorted_by(|a, b| compare(a, b).is_le()) {
-        sort_by(entries, compare);
+/// As many entries are brought in order by insertion.
+const RUN: usize = 8;
+
+/// Sorts entries by columns; those that are equal in them keep their order. Most are told apart without a look at the
+/// rows.
+fn bring_in_order(entries: &mut [Entry], columns: &[(usize, Direction)]) {
+    let direction = columns.first().map_or(Direction::Asc, |first| first.1);
+    let by_rows = |a: usize, b: usize, columns: &[(usize, Direction)]| {
+        compare_by(columns, &entries[a].row, &entries[b].row).is_gt()
+    };
+    type Placed = (u64, usize);
+    let is_behind = |a: &Placed, b: &Placed| match a.0.cmp(&b.0) {
+        Ordering::Equal if tells_all(a.0, direction) => match columns {
+            [] | [_] => false,
+            [_, rest @ ..] => by_rows(a.1, b.1, rest),
+        },
+        Ordering::Equal => by_rows(a.1, b.1, columns),
+        ordering => ordering.is_gt(),
+    };
+    let count = entries.len();
+    let prefixes = entries.iter().map(|entry| entry.prefix);
+    let mut placed: Vec<Placed> = prefixes.zip(0..).collect();
+    if placed.is_sorted_by(|a, b| !is_behind(a, b)) {
+        return;
     }
+    for run in placed.chunks_mut(RUN) {
+        for end in 1..run.len() {
+            let mut at = end;
+            while at > 0 && is_behind(&run[at - 1], &run[at]) {
+                run.swap(at - 1, at);
+                at -= 1;
+            }
+        }
+    }
+    let mut width = RUN;
+    let mut merged = Vec::with_capacity(count);
+    while width < count {
+        for both in placed.chunks(2 * width) {
+            let (mut left, mut right) = both.split_at(width.min(both.len()));
+            while let ([first, others @ ..], [second, rest @ ..]) = (left, right) {
+                if is_behind(first, second) {
+                    merged.push(*second);
+                    right = rest;
+                } else {
+                    merged.push(*first);
+                    left = others;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        std::mem::swap(&mut placed, &mut merged);
+        merged.clear();
+        width *= 2;
+    }
+    arrange(
+        entries,
+        placed.into_iter().map(|(_, place)| place).collect(),
+    );
 }
 
 /// Neighbours in an index, which the first one to look brings in order: most parts of most indexes are never read.
@@ -41,29 +100,41 @@ fn bring_in_order(entries: &mut [Entry], order: &Order) {
 struct Chunk {
     entries: OnceCell<Vec<Entry>>,
     unsorted: RefCell<Vec<Entry>>,
+    /// How many columns the others are to be sorted by.
+    by: usize,
 }
 
 impl Chunk {
     fn of(entries: Vec<Entry>) -> Chunk {
         Chunk {
             entries: OnceCell::from(entries),
-            unsorted: RefCell::default(),
+            ..Chunk::default()
         }
     }
 
-    fn unsorted(entries: Vec<Entry>) -> Chunk {
+    fn unsorted(entries: Vec<Entry>, by: usize) -> Chunk {
         Chunk {
-            entries: OnceCell::new(),
             unsorted: RefCell::new(entries),
+            by,
+            ..Chunk::default()
         }
     }
 
     fn entries(&self, order: &Order) -> &Vec<Entry> {
         self.entries.get_or_init(|| {
             let mut entries = self.unsorted.take();
-            bring_in_order(&mut entries, order);
+            let by = self.by.min(order.0.len());
+            bring_in_order(&mut entries, &order.0[..by]);
             entries
         })
+    }
+
+    /// The entries, in order or not.
+    fn all_mut(&mut self) -> &mut Vec<Entry> {
+        match self.entries.get_mut() {
+            Some(entries) => entries,
+            None => self.unsorted.get_mut(),
+        }
     }
 
     fn entries_mut(&mut self, order: &Order) -> &mut Vec<Entry> {
@@ -79,6 +150,8 @@ impl Chunk {
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     spec: IndexSpec,
+    /// What the texts of the first column begin with.
+    beginning: Beginning,
     /// No chunk is empty.
     chunks: Vec<Rc<Chunk>>,
     /// The first prefix of each chunk.
@@ -93,6 +166,7 @@ impl Index {
     pub fn new(spec: IndexSpec) -> Index {
         Index {
             spec,
+            beginning: Beginning::default(),
             chunks: Vec::new(),
             firsts: Vec::new(),
             len: 0,
@@ -103,14 +177,20 @@ impl Index {
     pub fn build<'a>(spec: IndexSpec, rows: impl Iterator<Item = &'a Row>) -> Index {
         let mut index = Index::new(spec);
         let entries = rows.map(|row| Entry {
-            prefix: index.prefix(row),
+            prefix: 0,
             row: row.clone(),
         });
         let mut entries: Vec<Entry> = entries.collect();
-        bring_in_order(&mut entries, &index.spec.0);
+        let every = entries.len() / SAMPLE + 1;
+        let mut sample = entries.iter().step_by(every).map(|entry| &entry.row);
+        index.expect(&mut sample);
+        for entry in &mut entries {
+            entry.prefix = index.prefix(&entry.row);
+        }
+        bring_in_order(&mut entries, &index.spec.0.0);
         let mut entries = entries.into_iter();
         while entries.len() > 0 {
-            index.push_chunk(entries.by_ref().take(BUILT_CHUNK).collect(), true);
+            index.push_chunk(entries.by_ref().take(BUILT_CHUNK).collect(), 0);
         }
         index
     }
@@ -123,12 +203,56 @@ impl Index {
         self.len
     }
 
+    /// Makes ready for rows like these, while there are none.
+    pub fn expect(&mut self, sample: &mut dyn Iterator<Item = &Row>) {
+        let (column, _) = self.first_column();
+        self.beginning = Beginning::of(sample, column);
+    }
+
+    /// The most significant column; one that no row has if rows are not told apart.
+    fn first_column(&self) -> (usize, Direction) {
+        let first = self.spec.0.0.first();
+        first.copied().unwrap_or((usize::MAX, Direction::Asc))
+    }
+
+    /// The digits of a value in the first ordered column.
+    pub fn digits<'a>(&'a self, value: ValueRef<'a>) -> Digits<'a> {
+        Digits::of(value, self.first_column().1).without(&self.beginning)
+    }
+
+    /// Whether rows with this prefix may differ in any way.
+    pub fn is_coarse(&self, prefix: u64) -> bool {
+        is_coarse(prefix, self.first_column().1)
+    }
+
     /// The prefix that rows with this row's first ordered column have.
     pub fn prefix(&self, row: &Row) -> u64 {
-        match self.spec.0.0.first() {
-            Some(&(column, direction)) => Digits::of(row.get(column), direction).first(),
-            None => 0,
+        self.digits(row.get(self.first_column().0)).first()
+    }
+
+    /// Now and then while an index grows, prefixes are made anew for what its rows begin with by then.
+    fn has_grown(&mut self) {
+        let chunks = self.chunks.len();
+        if !chunks.is_power_of_two() || !chunks.trailing_zeros().is_multiple_of(2) {
+            return;
         }
+        let (column, _) = self.first_column();
+        let beginning = Beginning::of(&mut self.spread(SAMPLE), column);
+        let is_own = |chunk: &mut Rc<Chunk>| Rc::get_mut(chunk).is_some();
+        if beginning == self.beginning || !self.chunks.iter_mut().all(is_own) {
+            return;
+        }
+        self.beginning = beginning;
+        let mut chunks = std::mem::take(&mut self.chunks);
+        for (chunk, first) in chunks.iter_mut().zip(0..) {
+            let entries = Rc::make_mut(chunk).all_mut();
+            for entry in entries.iter_mut() {
+                entry.prefix = self.prefix(&entry.row);
+            }
+            let least = entries.iter().map(|entry| entry.prefix).min();
+            self.firsts[first] = least.unwrap_or_default();
+        }
+        self.chunks = chunks;
     }
 
     fn entries(&self, chunk: usize) -> &[Entry] {
@@ -136,16 +260,16 @@ impl Index {
         chunk.map_or(&[], |chunk| chunk.entries(&self.spec.0))
     }
 
-    /// Adds a chunk behind the others; only those that are brought in order when they are read may be out of it.
-    pub fn push_chunk(&mut self, entries: Vec<Entry>, is_sorted: bool) {
+    /// Adds a chunk behind the others, which the first read sorts by so many columns; in the other ones it is in order.
+    pub fn push_chunk(&mut self, entries: Vec<Entry>, by: usize) {
         let Some(first) = entries.iter().map(|entry| entry.prefix).min() else {
             return;
         };
         self.firsts.push(first);
         self.len += entries.len();
-        self.chunks.push(Rc::new(match is_sorted {
-            true => Chunk::of(entries),
-            false => Chunk::unsorted(entries),
+        self.chunks.push(Rc::new(match by {
+            0 => Chunk::of(entries),
+            by => Chunk::unsorted(entries, by),
         }));
     }
 
@@ -188,7 +312,7 @@ impl Index {
         let prefix = self.prefix(&row);
         let found = self.find(prefix, &row);
         if self.chunks.is_empty() {
-            return self.push_chunk(vec![Entry { prefix, row }], true);
+            return self.push_chunk(vec![Entry { prefix, row }], 0);
         }
         let (chunk, at) = found.unwrap_or_else(|at| at);
         let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
@@ -209,6 +333,7 @@ impl Index {
         if let Some(upper) = upper {
             self.firsts.insert(chunk + 1, upper[0].prefix);
             self.chunks.insert(chunk + 1, Rc::new(Chunk::of(upper)));
+            self.has_grown();
         }
     }
 
@@ -232,7 +357,8 @@ impl Index {
                 return;
             }
         }
-        self.push_chunk(vec![entry], true);
+        self.push_chunk(vec![entry], 0);
+        self.has_grown();
     }
 
     /// Takes a row out, if it is there.
@@ -381,8 +507,14 @@ mod tests {
         #[test]
         fn built_and_filled_indexes_are_sorted_lists(
             values in prop::collection::vec((prop::option::of("[a\u{0}b]{0,16}"), -600..600i32), 0..1500),
+            beginning in prop::sample::select(vec!["", "issue_"]),
             descending in any::<bool>(),
         ) {
+            let begin = |(text, number)| match number {
+                -590..590 => (Option::map(text, |text: String| format!("{beginning}{text}")), number),
+                number => (text, number),
+            };
+            let values: Vec<_> = values.into_iter().map(begin).collect();
             let spec = spec(if descending { Direction::Desc } else { Direction::Asc });
             let mut rows: Vec<Row> = values.iter().map(row).collect();
             let mut filled = Index::new(spec.clone());

@@ -10,7 +10,6 @@ use landfall_zql::ast::Direction;
 use landfall_zql::ordering::Order;
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
-use crate::digits::Digits;
 use crate::error::SourceError;
 use crate::index::{Index, Position};
 use crate::index_build::IndexBuild;
@@ -398,7 +397,7 @@ fn find<'a, 'v>(index: &'a Index, value: &dyn Fn(usize, usize) -> ValueRef<'v>) 
             parts.map(|(number, (column, _))| compare(row.get(*column), value(number, *column)));
         parts.find(|part| part.is_ne()).unwrap_or(Ordering::Equal)
     };
-    let prefix = Digits::of(value(0, columns.first()?.0), Direction::Asc).first();
+    let prefix = index.digits(value(0, columns.first()?.0)).first();
     let row = index.get(index.seek(prefix, &|row| place(row).is_lt()))?;
     place(row).is_eq().then_some(row)
 }
@@ -434,7 +433,7 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
 /// backwards.
 fn begin(index: &Index, request: &FetchRequest<'_>, range: &dyn Fn(&Row) -> Ordering) -> Position {
     let prefix = match (request.constraint, request.start) {
-        ([(_, value), ..], _) => Digits::of(*value, Direction::Asc).first(),
+        ([(_, value), ..], _) => index.digits(*value).first(),
         ([], Some(start)) => index.prefix(start.row),
         ([], None) if request.reverse => return index.end(),
         ([], None) => return (0, 0),

@@ -380,12 +380,23 @@ impl<'a> Planner<'a> {
         self.statistics.as_mut()?.table(id)
     }
 
-    /// How many keys the parents and the children of a subquery have.
+    /// How many keys the parents and the children of a subquery have. Where one side's key is its primary key, the other
+    /// side refers to it and has no more of them.
     fn keys(&mut self, subquery: &Subquery, level: &Shape<'_>) -> Option<(f64, f64)> {
+        let is_key = |table: &Table, columns: &[usize]| {
+            let key = columns.len() == table.primary_key.len() && table.is_unique(columns);
+            key.then_some(table.rows.max(1.0))
+        };
         let parents = self.table(level.table)?;
+        let referred = is_key(parents, &subquery.parent_columns);
         let parents = parents.distinct(&subquery.parent_columns, parents.rows);
         let children = self.table(subquery.child_table)?;
-        Some((parents, children.distinct(&subquery.child_columns, parents)))
+        let refers = is_key(children, &subquery.child_columns);
+        let children = children.distinct(&subquery.child_columns, parents);
+        Some((
+            refers.map_or(parents, |most| parents.min(most)),
+            referred.map_or(children, |most| children.min(most)),
+        ))
     }
 
     fn estimate(&mut self, level: &Shape<'_>) -> Option<Estimate> {

@@ -23,7 +23,7 @@ pub(crate) struct Statistics<'a> {
 pub(crate) struct Table {
     pub rows: f64,
     sample: Vec<Row>,
-    primary_key: Vec<usize>,
+    pub primary_key: Vec<usize>,
     /// By columns.
     seen: RefCell<Vec<(Vec<usize>, Seen)>>,
 }
@@ -96,10 +96,15 @@ impl Table {
         (hits + 0.5) / (seen + 1.0)
     }
 
+    /// Whether no two rows have the same values in these columns.
+    pub fn is_unique(&self, columns: &[usize]) -> bool {
+        self.primary_key.iter().all(|key| columns.contains(key))
+    }
+
     /// How many different values the rows have in these columns together, NULL left out. `likely` is what the number
     /// is if a sample cannot tell: nearly all of it differs.
     pub fn distinct(&self, columns: &[usize], likely: f64) -> f64 {
-        if self.primary_key.iter().all(|key| columns.contains(key)) {
+        if self.is_unique(columns) {
             return self.rows.max(1.0);
         }
         let Seen {

@@ -17,7 +17,12 @@ pub fn sort_by_key<T, K: Ord>(list: &mut [T], key: impl Fn(&T) -> K) {
 
 /// Sorts a list by a comparison; equal elements keep their order.
 pub fn sort_by<T>(list: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
-    let mut origins = sorted_places(list.len(), &|a, b| compare(&list[a], &list[b]));
+    let origins = sorted_places(list.len(), &|a, b| compare(&list[a], &list[b]));
+    arrange(list, origins);
+}
+
+/// Puts at each place of a list the element that is now at its origin; each place is the origin of one.
+pub fn arrange<T>(list: &mut [T], mut origins: Vec<usize>) {
     // Every element moves to its place along the cycles of the permutation.
     for start in 0..list.len() {
         let mut place = start;

@@ -468,8 +468,8 @@ export const mutations = [
     file: ivm('index_build'),
     edits: [
       [
-        'if digits(self.index.spec(), row, place.column).goes_on(place.digit) {',
-        'if digits(self.index.spec(), row, place.column).goes_on(place.digit) && place.digit > 99 {',
+        'if self.digits(row, place.column).goes_on(place.digit) {',
+        'if self.digits(row, place.column).goes_on(place.digit) && place.digit > 99 {',
       ],
     ],
     library: true,
@@ -477,7 +477,35 @@ export const mutations = [
   {
     name: 'index: chunks stay as they came',
     file: ivm('index'),
-    edits: [['            bring_in_order(&mut entries, order);\n', '            let _ = order;\n']],
+    edits: [['            bring_in_order(&mut entries, &order.0[..by]);\n', '            let _ = by;\n']],
+    library: true,
+  },
+  {
+    name: 'index: a digit with more text behind it tells all',
+    file: ivm('digits'),
+    from: 'last != MORE && last != BEFORE',
+    to: 'last != BEFORE',
+    library: true,
+  },
+  {
+    name: 'index: texts before the common beginning are behind it',
+    file: ivm('digits'),
+    from: '} else if text < self.beginning {',
+    to: '} else if text > self.beginning {',
+    library: true,
+  },
+  {
+    name: 'index: prefixes stay when the common beginning changes',
+    file: ivm('index'),
+    from: 'entry.prefix = self.prefix(&entry.row);\n            }\n            let least',
+    to: '}\n            let least',
+    library: true,
+  },
+  {
+    name: 'index build: texts outside the common beginning are dealt out by it',
+    file: ivm('index_build'),
+    from: 'true if *place == FIRST && self.index.is_coarse(from) => None,',
+    to: '',
     library: true,
   },
   // View and rows
