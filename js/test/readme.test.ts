@@ -51,9 +51,17 @@ test('the programs in the README compile', async () => {
   expect(await compile(files)).toBe('');
 }, 60_000);
 
-test('the programs in the guide to queries compile', async () => {
-  const files = programs(readFileSync(join(root, '../www/guide/queries.md'), 'utf8'));
-  expect(files.map(({name}) => name)).toEqual(['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']);
+const guides: readonly (readonly [guide: string, programs: readonly string[]])[] = [
+  ['start', ['schema.ts', 'shared.ts', 'app.tsx']],
+  ['queries', ['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']],
+  ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
+  ['auth', ['signed-in.tsx', 'rules.ts']],
+  ['zero', ['vite.config.ts']],
+];
+
+test.each(guides)('the programs in the guide "%s" compile', async (guide, names) => {
+  const files = programs(readFileSync(join(root, `../www/guide/${guide}.md`), 'utf8'));
+  expect(files.map(({name}) => name)).toEqual(names);
   expect(await compile(files)).toBe('');
 }, 60_000);
 
