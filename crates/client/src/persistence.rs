@@ -19,8 +19,8 @@ use crate::stored_forms::{
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, Head, Open, StateReader, StoreFailure, StoreOp, StoreReply, StoreRequest,
-    StoredOutcome, Unread, plan_fold,
+    AppendPoke, FoldPlanning, Head, Open, StateReader, StoreFailure, StoreOp, StoreReply,
+    StoreRequest, StoredOutcome, Unread,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -92,6 +92,8 @@ pub(crate) struct Persistence {
     pub(crate) disabled: bool,
     /// All rows on their way into storage.
     pub(crate) snapshot: Option<Box<SnapshotWriting>>,
+    /// A fold that is being planned.
+    pub(crate) planning: Option<Box<FoldPlanning>>,
     /// Rows that are being read at the start.
     loading: Option<Box<StateReader>>,
     /// A new group is being begun: nothing is written meanwhile.
@@ -480,23 +482,43 @@ impl Client {
     }
 
     fn on_loaded_for_fold(&mut self, result: Result<StoreReply, StoreFailure>) {
-        let read = result.and_then(|reply| match reply {
-            StoreReply::Loaded(unread) => unread.read().map(Some),
-            _ => Ok(None),
-        });
-        match read {
-            Ok(Some(loaded)) => {
-                let plan = plan_fold(&loaded);
-                self.ask_store(Purpose::Fold, StoreOp::Fold(plan));
-            }
-            Ok(None) => self.persistence.is_folding = false,
-            Err(failure) => {
-                self.persistence.is_folding = false;
-                // What cannot be read can be written anew.
-                if matches!(failure, StoreFailure::Corrupt { .. }) {
-                    self.store_snapshot(SortedMap::new(), Vec::new());
+        match result {
+            Ok(StoreReply::Loaded(unread)) => match FoldPlanning::new(*unread) {
+                Ok(planning) => self.persistence.planning = Some(Box::new(planning)),
+                Err(failure) => self.give_up_folding(&failure),
+            },
+            Ok(_) => self.persistence.is_folding = false,
+            Err(failure) => self.give_up_folding(&failure),
+        }
+    }
+
+    /// Plans the fold as long as there are steps.
+    pub(crate) fn fold_on(&mut self) {
+        while !self.slices.steps.are_spent()
+            && let Some(planning) = &mut self.persistence.planning
+        {
+            match planning.step() {
+                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
+                Ok(None) => {
+                    if let Some(planning) = self.persistence.planning.take() {
+                        self.ask_store(Purpose::Fold, StoreOp::Fold(planning.finish()));
+                    }
                 }
+                Err(failure) => self.give_up_folding(&failure),
             }
+        }
+    }
+
+    pub(crate) fn is_planning_fold(&self) -> bool {
+        self.persistence.planning.is_some()
+    }
+
+    fn give_up_folding(&mut self, failure: &StoreFailure) {
+        self.persistence.planning = None;
+        self.persistence.is_folding = false;
+        // What cannot be read can be written anew.
+        if matches!(failure, StoreFailure::Corrupt { .. }) {
+            self.store_snapshot(SortedMap::new(), Vec::new());
         }
     }
 

@@ -115,7 +115,8 @@ impl Client {
     /// Whether a call of [`Client::work`] would get on with something.
     fn has_work(&self) -> bool {
         let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
-        rows || self.is_reading_on() || self.is_writing_snapshot() || !self.slices.inbox.is_empty()
+        let stores = self.is_reading_on() || self.is_writing_snapshot() || self.is_planning_fold();
+        rows || stores || !self.slices.inbox.is_empty()
     }
 
     pub(crate) fn ask_for_more(&mut self) {

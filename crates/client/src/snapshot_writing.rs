@@ -102,10 +102,11 @@ impl Client {
         now
     }
 
-    /// The group is over: its rows are not stored any more.
+    /// The group is over: its rows are not stored any more, nor are its pages.
     pub(crate) fn abandon_snapshot(&mut self) {
         let before = self.persistence.snapshot.take();
-        if before.is_some_and(|before| matches!(before.purpose, Purpose::Fold)) {
+        let was_planning = self.persistence.planning.take().is_some();
+        if was_planning || before.is_some_and(|before| matches!(before.purpose, Purpose::Fold)) {
             self.persistence.is_folding = false;
         }
     }

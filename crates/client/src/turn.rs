@@ -27,6 +27,7 @@ impl Client {
             self.look_after_others(now);
             self.write_queue(now);
             self.write_on();
+            self.fold_on();
             self.go_on_draining(now);
         }
         self.flush();

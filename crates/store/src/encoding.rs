@@ -31,7 +31,14 @@ pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self(vec![kind as u8, FORMAT_VERSION])
+        Self::with_room(kind, 0)
+    }
+
+    /// For a value whose size is known.
+    pub(crate) fn with_room(kind: Kind, bytes: usize) -> Self {
+        let mut value = Vec::with_capacity(bytes.max(2));
+        value.extend_from_slice(&[kind as u8, FORMAT_VERSION]);
+        Self(value)
     }
 
     pub(crate) fn u8(&mut self, value: u8) {

@@ -1,6 +1,6 @@
 //! Keys of stored values. Numbers are big-endian, so that keys order as numbers do.
 
-use crate::request::{Read, StoreName, WriteOp};
+use crate::request::{NewValue, Read, StoreName, WriteOp};
 
 pub(crate) const HEAD: &[u8] = b"head";
 pub(crate) const SCHEMA: &[u8] = b"schema";
@@ -83,6 +83,6 @@ pub(crate) fn put(store: StoreName, key: impl Into<Vec<u8>>, value: Vec<u8>) -> 
     WriteOp::Put {
         store,
         key: key.into(),
-        value,
+        value: NewValue::Bytes(value),
     }
 }

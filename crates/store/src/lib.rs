@@ -29,17 +29,17 @@ mod stored_schema;
 pub use cookie_order::compare as compare_cookies;
 pub use encoding::FORMAT_VERSION;
 pub use error::{BackendFailure, FormatError, StoreFailure};
-pub use fold::plan_fold;
+pub use fold::{FoldPlanning, plan_fold};
 pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
 pub use loaded::{Loaded, ServerState, Unread};
 pub use memory::MemoryStore;
-pub use page::{EncodedPages, PAGE_BYTES, PageWriter, QuerySets};
+pub use page::{EncodedPage, EncodedPages, PAGE_BYTES, PageWriter, QuerySets};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{
     AppendPoke, Confirm, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted,
-    Mode, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply,
-    StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
+    Mode, NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp,
+    StoreReply, StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use schema_change::EarlierRows;
 pub use state_reader::StateReader;

@@ -61,7 +61,6 @@ impl Unread {
             .map_err(corrupt(StoreName::Log))?;
         check_log(&log, self.head.log_first, self.head.log_next)?;
         Ok(Loaded {
-            log_bytes: self.log.iter().map(|value| value.len() as u64).sum(),
             head: self.head,
             queue: self.queue,
             outcomes: self.outcomes,
@@ -88,7 +87,6 @@ pub struct Loaded {
     pub(crate) schema: Arc<Schema>,
     pub(crate) pages: Vec<Page>,
     pub(crate) log: Vec<LogRecord>,
-    pub(crate) log_bytes: u64,
     pub(crate) queries: QuerySets,
 }
 

@@ -91,7 +91,7 @@ fn read_from(values: &Values, read: &Read) -> ReadResult {
 fn apply(values: &mut Values, write: WriteOp) {
     match write {
         WriteOp::Put { store, key, value } => {
-            values.get_or_default(store).insert(key, value);
+            values.get_or_default(store).insert(key, value.into_bytes());
         }
         WriteOp::Delete { store, key } => {
             values.get_or_default(store).remove(&key);

@@ -9,6 +9,7 @@ use landfall_zql::sort::sort_by;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, Schema, TableId};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// A page is closed when it has reached this size.
 pub const PAGE_BYTES: usize = 512 << 10;
@@ -17,6 +18,8 @@ pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 
 /// Kind and version, which a checked reader has behind it.
 const PAGE_HEADER: usize = 2;
+/// What a page has around its rows: kind and version, number, checksum.
+const PAGE_FRAME: usize = PAGE_HEADER + 2 * size_of::<u32>();
 
 /// A page, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +109,11 @@ impl PageRows {
         Ok(first)
     }
 
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The next row; after the last one nothing may be left over.
     pub(crate) fn next(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
         if !self.is_checked {
@@ -144,9 +152,23 @@ pub(crate) fn compare(schema: &Schema, a: &(TableId, Row), b: &(TableId, Row)) -
         })
 }
 
+/// A page ready to be stored, but for its number. Clones share the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedPage(Arc<Vec<u8>>);
+
+impl EncodedPage {
+    /// The value of the page under a number.
+    pub(crate) fn value(&self, number: u32) -> Vec<u8> {
+        let mut out = Writer::with_room(Kind::Page, self.0.len() + PAGE_FRAME);
+        out.u32(number);
+        out.encoded(&self.0);
+        out.finish()
+    }
+}
+
 /// Pages ready to be stored; the transaction gives them their numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct EncodedPages(pub(crate) Vec<Vec<u8>>);
+pub struct EncodedPages(pub(crate) Vec<EncodedPage>);
 
 impl EncodedPages {
     /// How many there are.
@@ -158,20 +180,12 @@ impl EncodedPages {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// The value of the page at `index` under its number.
-    pub(crate) fn numbered(&self, index: usize, number: u32) -> Vec<u8> {
-        let mut out = Writer::new(Kind::Page);
-        out.u32(number);
-        out.encoded(&self.0[index]);
-        out.finish()
-    }
 }
 
 /// Makes pages from sorted rows. Can be fed in slices.
 #[derive(Debug)]
 pub struct PageWriter {
-    pages: Vec<Vec<u8>>,
+    pages: Vec<EncodedPage>,
     page: Vec<u8>,
     run: Vec<u8>,
     run_table: TableId,
@@ -226,9 +240,10 @@ impl PageWriter {
     pub(crate) fn close_page(&mut self) {
         self.close_run();
         if self.page_rows > 0 {
-            let mut page = std::mem::take(&mut self.page_rows).to_le_bytes().to_vec();
+            let mut page = Vec::with_capacity(self.page.len() + size_of::<u32>());
+            page.extend_from_slice(&std::mem::take(&mut self.page_rows).to_le_bytes());
             page.append(&mut self.page);
-            self.pages.push(page);
+            self.pages.push(EncodedPage(Arc::new(page)));
         }
     }
 

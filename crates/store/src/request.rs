@@ -13,7 +13,7 @@
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
 use crate::loaded::Unread;
-use crate::page::{EncodedPages, QuerySets};
+use crate::page::{EncodedPage, EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
 use crate::schema_change::EarlierRows;
@@ -386,7 +386,7 @@ pub enum WriteOp {
         /// Its key.
         key: Vec<u8>,
         /// The value.
-        value: Vec<u8>,
+        value: NewValue,
     },
     /// Remove one value.
     Delete {
@@ -409,6 +409,31 @@ pub enum WriteOp {
         /// Where.
         store: StoreName,
     },
+}
+
+/// A value that is to be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewValue {
+    /// As it is.
+    Bytes(Vec<u8>),
+    /// A page, whose bytes are made when it is its turn. A host gives the browser a turn after each, since many of
+    /// them take long.
+    Page {
+        /// Its number.
+        number: u32,
+        /// The rest of it.
+        page: EncodedPage,
+    },
+}
+
+impl NewValue {
+    /// The bytes to store.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            NewValue::Bytes(bytes) => bytes,
+            NewValue::Page { number, page } => page.value(number),
+        }
+    }
 }
 
 /// What a transaction does after its reads.

@@ -16,9 +16,21 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 /// Most rows of a page that one step reads.
-const STEP_ROWS: usize = 64;
+pub(crate) const STEP_ROWS: usize = 64;
+
+type FirstAndPage = ((TableId, Row), PageRows);
 
 type Changes = btree_map::IntoIter<(TableId, Key), Option<Row>>;
+
+/// What is known of a page before it is read.
+pub(crate) struct NextPage {
+    pub(crate) number: u32,
+    pub(crate) bytes: usize,
+    /// The first row of the page behind it.
+    pub(crate) next: Option<(TableId, Key)>,
+    /// Whether the log changes something in it, or before the page behind it.
+    pub(crate) is_touched: bool,
+}
 
 /// Reads the server's state from what came out of storage.
 #[derive(Debug)]
@@ -28,8 +40,8 @@ pub struct StateReader {
     log_next: u64,
     log_end: u64,
     next_page: u32,
-    /// The last one is the next one.
-    pages: Vec<PageRows>,
+    /// With what may be their first rows; the last one is the next one.
+    pages: Vec<FirstAndPage>,
     overlay: Overlay,
     /// What the log says, once all of it is read.
     changes: Option<Peekable<Changes>>,
@@ -70,11 +82,17 @@ impl StateReader {
         &mut self,
         give: &mut dyn FnMut(TableId, Row),
     ) -> Result<Option<usize>, StoreFailure> {
+        match self.read_log()? {
+            Some(rows) => Ok(Some(rows)),
+            None => self.read_rows(give),
+        }
+    }
+
+    /// Reads a record of the log; `None` when all of them were read before.
+    pub(crate) fn read_log(&mut self) -> Result<Option<usize>, StoreFailure> {
         if let Some(bytes) = self.log.next() {
-            return self
-                .read_record(&bytes)
-                .map(Some)
-                .map_err(corrupt(StoreName::Log));
+            let read = self.read_record(&bytes);
+            return read.map(Some).map_err(corrupt(StoreName::Log));
         }
         if self.changes.is_none() {
             if self.log_next != self.log_end {
@@ -86,7 +104,67 @@ impl StateReader {
             }
             self.changes = Some(overlay.rows.into_iter().peekable());
         }
-        self.read_rows(give).map_err(corrupt(StoreName::Pages))
+        Ok(None)
+    }
+
+    /// Reads some rows, when the log is read; `None` when all were read before.
+    pub(crate) fn read_rows(
+        &mut self,
+        give: &mut dyn FnMut(TableId, Row),
+    ) -> Result<Option<usize>, StoreFailure> {
+        self.read_some(give).map_err(corrupt(StoreName::Pages))
+    }
+
+    /// Gives some of what the log adds before a row.
+    pub(crate) fn read_changes_before(
+        &mut self,
+        next: &(TableId, Key),
+        give: &mut dyn FnMut(TableId, Row),
+    ) -> usize {
+        let mut count = 0;
+        while count < STEP_ROWS
+            && let Some(changes) = &mut self.changes
+            && let Some(((table, _), row)) = changes.next_if(|(change, _)| change < next)
+        {
+            count += 1;
+            if let Some(row) = row {
+                give(table, row);
+            }
+        }
+        count
+    }
+
+    /// The numbers of the pages that are not read yet.
+    pub(crate) fn page_numbers(&self) -> Vec<u32> {
+        self.pages.iter().map(|(_, page)| page.number).collect()
+    }
+
+    /// How many pages are not read to their end.
+    pub(crate) fn pages_left(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// What is known of the next page without reading it.
+    pub(crate) fn next_page(&mut self) -> Option<NextPage> {
+        let [.., (_, page)] = self.pages.as_slice() else {
+            return None;
+        };
+        let next =
+            self.pages.iter().rev().nth(1).map(|((table, row), _)| {
+                (*table, self.schema.tables[table.0 as usize].key_of(row))
+            });
+        let change = self.changes.as_mut().and_then(Peekable::peek);
+        Some(NextPage {
+            number: page.number,
+            bytes: page.len(),
+            is_touched: change.is_some_and(|(key, _)| next.as_ref().is_none_or(|next| key < next)),
+            next,
+        })
+    }
+
+    /// Leaves a page out.
+    pub(crate) fn skip_page(&mut self) {
+        self.pages.pop();
     }
 
     /// Which queries are wanted and got; after the last step.
@@ -106,14 +184,14 @@ impl StateReader {
         Ok(patch.rows.len() + 1)
     }
 
-    fn read_rows(
+    fn read_some(
         &mut self,
         give: &mut dyn FnMut(TableId, Row),
     ) -> Result<Option<usize>, FormatError> {
         let Some(changes) = &mut self.changes else {
             return Ok(None);
         };
-        let Some(page) = self.pages.last_mut() else {
+        let Some((_, page)) = self.pages.last_mut() else {
             let mut count = 0;
             for ((table, _), row) in changes.by_ref().take(STEP_ROWS) {
                 count += 1;
@@ -163,12 +241,9 @@ impl StateReader {
 }
 
 /// The pages, the first one last.
-fn pages_in_order(pages: Vec<Vec<u8>>, schema: &Schema) -> Result<Vec<PageRows>, FormatError> {
-    let mut firsts = Vec::with_capacity(pages.len());
-    for bytes in pages {
-        let (page, first) = PageRows::new(bytes, schema)?;
-        firsts.push((first, page));
-    }
-    sort_by(&mut firsts, |(a, _), (b, _)| compare(schema, b, a));
-    Ok(firsts.into_iter().map(|(_, page)| page).collect())
+fn pages_in_order(pages: Vec<Vec<u8>>, schema: &Schema) -> Result<Vec<FirstAndPage>, FormatError> {
+    let read = |bytes| PageRows::new(bytes, schema).map(|(page, first)| (first, page));
+    let mut pages: Vec<FirstAndPage> = pages.into_iter().map(read).collect::<Result<_, _>>()?;
+    sort_by(&mut pages, |(a, _), (b, _)| compare(schema, b, a));
+    Ok(pages)
 }

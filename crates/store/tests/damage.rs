@@ -27,7 +27,7 @@ fn full_store() -> MemoryStore {
         clear: false,
     };
     append(&store, poke(None, "1", patch));
-    let plan = plan_fold(&loaded(&store));
+    let plan = plan_fold(unread(&store)).expect("folds");
     store.execute(&request(StoreOp::Fold(plan))).expect("folds");
     append(
         &store,
@@ -113,12 +113,13 @@ fn use_all(store: &MemoryStore) {
             store.snapshot().execute(&request)
         {
             let _ = read_in_steps((*loaded).clone());
+            if let Ok(plan) = plan_fold((*loaded).clone()) {
+                let _ = store.snapshot().execute(&StoreRequest {
+                    group_id: GROUP.into(),
+                    op: StoreOp::Fold(plan),
+                });
+            }
             let Ok(loaded) = loaded.read() else { continue };
-            let plan = plan_fold(&loaded);
-            let _ = store.snapshot().execute(&StoreRequest {
-                group_id: GROUP.into(),
-                op: StoreOp::Fold(plan),
-            });
             let _ = loaded.into_server_state();
         }
     }

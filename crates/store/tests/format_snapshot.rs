@@ -24,7 +24,7 @@ fn store() -> MemoryStore {
         ..rows(vec![put_a("x", 1.5)])
     };
     append(&store, poke(None, "1", patch));
-    let plan = plan_fold(&loaded(&store));
+    let plan = plan_fold(unread(&store)).expect("folds");
     store.execute(&request(StoreOp::Fold(plan))).expect("folds");
     append(
         &store,

@@ -260,7 +260,7 @@ fn a_forgotten_group_begins_anew_with_its_unsent_work() {
     store
         .execute(&request(StoreOp::SetServerMode(mode)))
         .expect("remembers");
-    let plan = plan_fold(&loaded(&store));
+    let plan = plan_fold(unread(&store)).expect("folds");
     let start = StartGroup {
         new_group_id: "group2".into(),
         client_id: "n1".into(),

@@ -246,7 +246,7 @@ fn a_follower_reads_the_log_from_where_it_was() {
 }
 
 fn fold(store: &MemoryStore) {
-    let plan = plan_fold(&loaded(store));
+    let plan = plan_fold(unread(store)).expect("folds");
     let reply = store.execute(&request(StoreOp::Fold(plan)));
     assert!(matches!(reply, Ok(StoreReply::Folded(_))), "{reply:?}");
 }
@@ -256,7 +256,7 @@ fn folds_do_not_lose_what_came_meanwhile_nor_undo_another() {
     let store = MemoryStore::default();
     opened(&store, "c1");
     append(&store, poke(None, "1", rows(vec![put_a("x", 1.0)])));
-    let plan = plan_fold(&loaded(&store));
+    let plan = plan_fold(unread(&store)).expect("folds");
     let late = plan.clone();
     append(
         &store,
@@ -471,7 +471,7 @@ proptest! {
                 }
                 Event::Fold => fold(&store),
                 Event::LateFold(patch) => {
-                    let plan = plan_fold(&loaded(&store));
+                    let plan = plan_fold(unread(&store)).expect("folds");
                     let poke = next(&mut model, patch, &mut step);
                     append(&store, poke);
                     let reply = store.execute(&request(StoreOp::Fold(plan)));

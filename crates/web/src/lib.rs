@@ -35,6 +35,7 @@ mod startup;
 mod storage;
 mod tabs;
 mod timer;
+mod transaction;
 
 pub use database::Database;
 pub use exports::Core;

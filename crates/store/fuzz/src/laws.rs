@@ -129,8 +129,7 @@ fn check_fold(store: &MemoryStore, state: &ServerState) {
     let Ok(StoreReply::Loaded(loaded)) = ask(store, StoreOp::Load { schema }) else {
         return;
     };
-    let Ok(loaded) = loaded.read() else { return };
-    let plan = plan_fold(&loaded);
+    let plan = plan_fold(*loaded).expect("what opens can be folded");
     if let Ok(StoreReply::Folded(_)) = ask(store, StoreOp::Fold(plan)) {
         assert_eq!(rows(store).as_ref(), Ok(state), "folded");
     }

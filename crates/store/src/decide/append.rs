@@ -9,7 +9,8 @@ use crate::page::{EncodedPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{QueuedMutation, StoredOutcome};
 use crate::request::{
-    AppendPoke, Confirm, Decision, FoldPlan, Read, StoreName, StoreReply, WriteOp, WriteSnapshot,
+    AppendPoke, Confirm, Decision, FoldPlan, NewValue, Read, StoreName, StoreReply, WriteOp,
+    WriteSnapshot,
 };
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
@@ -177,16 +178,17 @@ pub(super) fn fold(mut head: Head, plan: &FoldPlan) -> Result<Decision, StoreFai
 fn put_pages(head: &mut Head, pages: &EncodedPages, queries: &QuerySets) -> Vec<WriteOp> {
     head.pages_generation += 1;
     let mut writes = vec![key::put(StoreName::Pages, key::QUERIES, queries.encode())];
-    for index in 0..pages.len() {
+    for page in &pages.0 {
         // Numbers begin anew after four thousand million pages; by then the first ones are long gone.
         let number = head.next_page;
         head.next_page = number.wrapping_add(1);
         head.pages = head.pages.saturating_add(1);
-        writes.push(key::put(
-            StoreName::Pages,
-            key::page(number),
-            pages.numbered(index, number),
-        ));
+        let page = page.clone();
+        writes.push(WriteOp::Put {
+            store: StoreName::Pages,
+            key: key::page(number),
+            value: NewValue::Page { number, page },
+        });
     }
     writes
 }

@@ -77,8 +77,12 @@ pub fn opened(store: &MemoryStore, client_id: &str) -> Loaded {
 }
 
 pub fn loaded(store: &MemoryStore) -> Loaded {
+    read(unread(store))
+}
+
+pub fn unread(store: &MemoryStore) -> Unread {
     match store.execute(&request(StoreOp::Load { schema: schema() })) {
-        Ok(StoreReply::Loaded(loaded)) => read(*loaded),
+        Ok(StoreReply::Loaded(unread)) => *unread,
         other => panic!("{other:?}"),
     }
 }
