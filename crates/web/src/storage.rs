@@ -1,11 +1,10 @@
 //! Carries out storage requests one after another, in memory or in IndexedDB, and answers each exactly once.
 
 use crate::database::Database;
-use crate::panic::{guarded, panicked};
+use crate::panic::guarded;
 use crate::startup::StorageKind;
-use crate::timer::Soon;
 use landfall_client::StoreRequestId;
-use landfall_store::{MemoryStore, Mode, StoreFailure, StoreOp, StoreReply, StoreRequest};
+use landfall_store::{MemoryStore, StoreFailure, StoreReply, StoreRequest};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -15,7 +14,6 @@ type Answer = Result<StoreReply, StoreFailure>;
 /// The client's storage.
 pub(crate) struct Storage {
     state: RefCell<State>,
-    soon: RefCell<Soon>,
     name: String,
     answer: Box<dyn Fn(StoreRequestId, Answer)>,
     weak: Weak<Storage>,
@@ -46,18 +44,7 @@ impl Storage {
             StorageKind::Memory => Backend::Memory(MemoryStore::default()),
             StorageKind::Indexed => Backend::Indexed(None),
         };
-        Rc::new_cyclic(|weak: &Weak<Storage>| Storage {
-            soon: RefCell::new(Soon::new({
-                let weak = weak.clone();
-                move || {
-                    if let Some(storage) = weak.upgrade()
-                        && !panicked()
-                    {
-                        storage.soon.borrow_mut().rest();
-                        storage.next();
-                    }
-                }
-            })),
+        Rc::new_cyclic(|weak| Storage {
             state: RefCell::new(State {
                 backend,
                 waiting: VecDeque::new(),
@@ -70,19 +57,10 @@ impl Storage {
         })
     }
 
-    /// Takes a request; its answer comes before this returns or later. A transaction that writes begins in a task of its
-    /// own: before it the page hears of what it shows.
+    /// Takes a request; its answer comes before this returns or later.
     pub(crate) fn submit(&self, id: StoreRequestId, request: StoreRequest) {
-        let shows_rows = request.mode() == Mode::ReadOnly || matches!(request.op, StoreOp::Open(_));
-        let mut state = self.state.borrow_mut();
-        let begins_now = shows_rows || matches!(state.backend, Backend::Memory(_));
-        state.waiting.push_back((id, request));
-        let begins_later = !state.busy && !begins_now;
-        drop(state);
-        match begins_later {
-            true => self.soon.borrow_mut().ask(),
-            false => self.next(),
-        }
+        self.state.borrow_mut().waiting.push_back((id, request));
+        self.next();
     }
 
     /// Calls `done` when every request is answered and the database is closed.
