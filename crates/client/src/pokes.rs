@@ -12,7 +12,7 @@ use landfall_protocol::{
 };
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
-use landfall_zql::{Names, Schema};
+use landfall_zql::{Names, RowReader, Schema};
 
 /// One poke, or several merged: what the server says happened between two cookies.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,6 +110,7 @@ pub(crate) enum Refusal {
 #[derive(Debug, Default)]
 pub(crate) struct PartRows {
     rows: Vec<RowChange>,
+    reader: RowReader,
     /// One of them voids everything.
     clears: bool,
 }
@@ -352,10 +353,8 @@ impl PartRows {
                 let Some(id) = schema.table_by_server_name(&table) else {
                     return Ok(());
                 };
-                let table = &schema[id];
-                let row = table
-                    .row_from_json(value.get(), Names::Server)
-                    .map_err(|error| PokeError::Row(error.to_string()))?;
+                let row = self.reader.row(&schema[id], value.get(), Names::Server);
+                let row = row.map_err(|error| PokeError::Row(error.to_string()))?;
                 self.rows.push(RowChange::Put { table: id, row });
             }
             RowOp::Del { table, id } => {

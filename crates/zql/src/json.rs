@@ -141,7 +141,7 @@ pub struct JsonReader<'de> {
 
 impl<'de> JsonReader<'de> {
     /// The next byte that is no white space; 0 at the end.
-    fn peek(&mut self) -> u8 {
+    pub(crate) fn peek(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         while let Some(&byte) = bytes.get(self.at) {
             // Mostly there is no white space, and one comparison tells.
@@ -170,7 +170,7 @@ impl<'de> JsonReader<'de> {
 
     /// An error about what comes next.
     #[cold]
-    fn unexpected(&mut self, expected: &dyn Expected) -> JsonError {
+    pub(crate) fn unexpected(&mut self, expected: &dyn Expected) -> JsonError {
         let found = match self.peek() {
             0 if self.at >= self.text.len() => {
                 return JsonError::new("the text ends too early");
@@ -186,7 +186,8 @@ impl<'de> JsonReader<'de> {
         de::Error::invalid_type(found, expected)
     }
 
-    fn word(&mut self, word: &str) -> Result<(), JsonError> {
+    /// Takes a word that must begin here.
+    pub(crate) fn word(&mut self, word: &str) -> Result<(), JsonError> {
         if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
             return Ok(());
@@ -281,12 +282,38 @@ impl<'de> JsonReader<'de> {
         }
     }
 
+    /// Reads a number that begins here, as JavaScript does.
+    pub(crate) fn double(&mut self) -> Result<f64, JsonError> {
+        let (text, integer) = self.digits()?;
+        let digits = text
+            .bytes()
+            .map(|digit| f64::from(digit.wrapping_sub(b'0')));
+        // So many digits are exact all along.
+        if integer && text.len() < 16 && !text.starts_with('-') {
+            return Ok(digits.fold(0.0, |sum, digit| sum * 10.0 + digit));
+        }
+        match parse_float(text) {
+            value if value.is_finite() => Ok(value),
+            _ => Err(JsonError::new("number out of range")),
+        }
+    }
+
     /// Reads a string that begins here; borrows it unless it has escapes.
-    fn string(&mut self) -> Result<Cow<'de, str>, JsonError> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'de, str>, JsonError> {
         match self.quoted()? {
             (text, false) => Ok(Cow::Borrowed(text)),
             (text, true) => unescape(text).map(Cow::Owned),
         }
+    }
+
+    /// Reads a key and the colon behind it.
+    pub(crate) fn key(&mut self) -> Result<Cow<'de, str>, JsonError> {
+        if self.peek() != b'"' {
+            return Err(JsonError::new("key must be a string"));
+        }
+        let key = self.string()?;
+        self.colon()?;
+        Ok(key)
     }
 
     /// Goes through a key and the colon behind it.
@@ -306,7 +333,7 @@ impl<'de> JsonReader<'de> {
     }
 
     /// Goes through the next value, without recursion, and gives its text.
-    fn skip(&mut self) -> Result<&'de str, JsonError> {
+    pub(crate) fn skip(&mut self) -> Result<&'de str, JsonError> {
         let mut closing = Vec::new();
         self.peek();
         let start = self.at;
@@ -594,15 +621,15 @@ impl<'de> Deserializer<'de> for &mut JsonReader<'de> {
 }
 
 /// The elements of an array or the members of an object that is being read.
-struct Inside<'r, 'de> {
-    reader: &'r mut JsonReader<'de>,
+pub(crate) struct Inside<'r, 'de> {
+    pub(crate) reader: &'r mut JsonReader<'de>,
     closing: u8,
     first: bool,
     closed: bool,
 }
 
 impl<'r, 'de> Inside<'r, 'de> {
-    fn enter(reader: &'r mut JsonReader<'de>, closing: u8) -> Result<Self, JsonError> {
+    pub(crate) fn enter(reader: &'r mut JsonReader<'de>, closing: u8) -> Result<Self, JsonError> {
         reader.enter()?;
         Ok(Self {
             reader,
@@ -613,7 +640,7 @@ impl<'r, 'de> Inside<'r, 'de> {
     }
 
     /// Whether another element or member comes.
-    fn more(&mut self) -> Result<bool, JsonError> {
+    pub(crate) fn more(&mut self) -> Result<bool, JsonError> {
         if self.closed {
             return Ok(false);
         }

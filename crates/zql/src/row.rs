@@ -174,6 +174,50 @@ impl fmt::Debug for Row {
     }
 }
 
+/// Packs the values of a row in a buffer that is used again.
+pub(crate) fn pack<'a>(
+    values: impl ExactSizeIterator<Item = ValueRef<'a>>,
+    packed: &mut Vec<u8>,
+) -> Result<Row, RowError> {
+    let count = u16::try_from(values.len()).map_err(|_| RowError::TooLarge)?;
+    packed.clear();
+    packed.extend_from_slice(&count.to_le_bytes());
+    packed.resize(2 + 4 * usize::from(count), 0);
+    let payload = packed.len();
+    for (column, value) in values.enumerate() {
+        let present = packed.len() - payload;
+        let (tag, added) = append(value, packed);
+        let end = payload_end(present, added).ok_or(RowError::TooLarge)?;
+        let entry = tag << TAG_SHIFT | end;
+        packed[2 + 4 * column..][..4].copy_from_slice(&entry.to_le_bytes());
+    }
+    Ok(Row(ThinArc::from_header_and_slice((), packed)))
+}
+
+/// Adds the payload of a value; gives its tag and how much was added.
+fn append(value: ValueRef<'_>, payload: &mut Vec<u8>) -> (u32, usize) {
+    let before = payload.len();
+    let tag = match value {
+        ValueRef::Null | ValueRef::Json("null") => NULL,
+        ValueRef::Bool(false) => FALSE,
+        ValueRef::Bool(true) => TRUE,
+        ValueRef::Number(number) => {
+            // Adding 0 turns -0 into 0.
+            payload.extend_from_slice(&(number + 0.0).to_le_bytes());
+            NUMBER
+        }
+        ValueRef::String(text) => {
+            payload.extend_from_slice(text.as_bytes());
+            STRING
+        }
+        ValueRef::Json(text) => {
+            payload.extend_from_slice(text.as_bytes());
+            JSON
+        }
+    };
+    (tag, payload.len() - before)
+}
+
 /// Packs rows one after another, reusing its buffers.
 #[derive(Debug, Default)]
 pub struct RowBuilder {
@@ -186,26 +230,14 @@ pub struct RowBuilder {
 impl RowBuilder {
     /// Adds the next column. A row may have 65,535 columns, and 512 MB less one byte of text and numbers.
     pub fn push(&mut self, value: ValueRef<'_>) {
-        let (tag, end) = match value {
-            ValueRef::Null | ValueRef::Json("null") => (NULL, self.append(&[])),
-            ValueRef::Bool(false) => (FALSE, self.append(&[])),
-            ValueRef::Bool(true) => (TRUE, self.append(&[])),
-            // Adding 0 turns -0 into 0.
-            ValueRef::Number(number) => (NUMBER, self.append(&(number + 0.0).to_le_bytes())),
-            ValueRef::String(text) => (STRING, self.append(text.as_bytes())),
-            ValueRef::Json(text) => (JSON, self.append(text.as_bytes())),
-        };
-        self.entries.push(tag << TAG_SHIFT | end);
-    }
-
-    /// Adds payload; gives its end.
-    fn append(&mut self, bytes: &[u8]) -> u32 {
-        let Some(end) = payload_end(self.payload.len(), bytes.len()) else {
+        let present = self.payload.len();
+        let (tag, added) = append(value, &mut self.payload);
+        let end = payload_end(present, added).unwrap_or_else(|| {
             self.too_large = true;
-            return 0;
-        };
-        self.payload.extend_from_slice(bytes);
-        end
+            self.payload.truncate(present);
+            0
+        });
+        self.entries.push(tag << TAG_SHIFT | end);
     }
 
     /// The row of the columns pushed since the last call.

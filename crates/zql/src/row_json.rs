@@ -1,16 +1,13 @@
-//! Rows and keys from and to JSON objects, without a tree in between.
+//! Rows and keys from and to JSON objects, without a tree in between. Reading itself is in `row_reader.rs`.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::json::{JsonError, read_with};
-use crate::row::{Row, RowBuilder};
-use crate::schema::{ColumnType, Key, TableSchema};
+use crate::json::JsonError;
+use crate::row::Row;
+use crate::row_reader::RowReader;
+use crate::schema::{Key, TableSchema};
 use crate::value::{Value, ValueRef, write_json};
 
 /// Which names a JSON object uses for columns.
@@ -77,23 +74,7 @@ impl TableSchema {
     /// Not an object, a value of the wrong type, a column that comes twice, a key column that is missing, or a row
     /// that is too large.
     pub fn row_from_json(&self, json: &str, names: Names) -> Result<Row, RowJsonError> {
-        let cells = self.read_cells(json, names)?;
-        for &column in &self.primary_key {
-            let cell = cells.get(column).and_then(Option::as_ref);
-            if cell.is_none_or(|value| value.as_ref().is_null()) {
-                return Err(RowJsonError::MissingKey {
-                    table: self.name.clone(),
-                    column: self.columns[column].name.clone(),
-                });
-            }
-        }
-        let mut builder = RowBuilder::default();
-        for cell in &cells {
-            builder.push(cell.as_ref().map_or(ValueRef::Null, Parsed::as_ref));
-        }
-        builder.try_finish().map_err(|_| RowJsonError::TooLarge {
-            table: self.name.clone(),
-        })
+        RowReader::default().row(self, json, names)
     }
 
     /// Reads the columns that an object names, in column order; `None` where it does not name one.
@@ -105,33 +86,7 @@ impl TableSchema {
         json: &str,
         names: Names,
     ) -> Result<Vec<Option<Value>>, RowJsonError> {
-        let cells = self.read_cells(json, names)?.into_iter();
-        Ok(cells
-            .map(|cell| cell.map(|value| Value::from(value.as_ref())))
-            .collect())
-    }
-
-    fn read_cells<'de>(
-        &self,
-        json: &'de str,
-        names: Names,
-    ) -> Result<Vec<Option<Parsed<'de>>>, RowJsonError> {
-        let mut cells = Cells {
-            table: self,
-            names,
-            values: vec![None; self.columns.len()],
-            wrong: None,
-        };
-        read_with(json, |reader| cells.deserialize(reader)).map_err(|source| {
-            RowJsonError::Json {
-                table: self.name.clone(),
-                source,
-            }
-        })?;
-        match cells.wrong {
-            None => Ok(cells.values),
-            Some(wrong) => Err(wrong),
-        }
+        RowReader::default().cells(self, json, names)
     }
 
     /// Reads a primary key from an object that has at least the key columns.
@@ -188,196 +143,12 @@ fn write_object<'a>(members: impl Iterator<Item = (&'a str, ValueRef<'a>)>, out:
     out.push('}');
 }
 
-/// Collects the values of one object. What is wrong with them is kept aside, so that only what is not JSON ends in an
-/// error of the parser.
-struct Cells<'a, 'de> {
-    table: &'a TableSchema,
-    names: Names,
-    values: Vec<Option<Parsed<'de>>>,
-    wrong: Option<RowJsonError>,
-}
-
-/// A value that still lies in the JSON text where it can.
-#[derive(Clone)]
-enum Parsed<'de> {
-    Plain(ValueRef<'static>),
-    String(Cow<'de, str>),
-    Json(Cow<'de, str>),
-}
-
-impl Parsed<'_> {
-    fn as_ref(&self) -> ValueRef<'_> {
-        match self {
-            Parsed::Plain(value) => *value,
-            Parsed::String(text) => ValueRef::String(text),
-            Parsed::Json(text) => ValueRef::Json(text),
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for &mut Cells<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Cells<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of column values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut expected = 0;
-        while let Some(name) = map.next_key::<Name<'de>>()? {
-            let Some(column) = self.column(&name.0, expected) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            expected = column + 1;
-            let ty = self.table.columns[column].ty;
-            match map.next_value_seed(Cell(ty))? {
-                Ok(value) => self.set(column, value),
-                Err(found) => self.refuse_type(column, found),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Cells<'_, 'de> {
-    /// The column of a name. Objects mostly have their members in one order, so the search starts behind the column
-    /// that was found last.
-    fn column(&self, name: &str, expected: usize) -> Option<usize> {
-        let columns = &self.table.columns;
-        let count = columns.len();
-        let mut places = (expected..count).chain(0..expected.min(count));
-        places.find(|place| columns[*place].name_in(self.names) == name)
-    }
-
-    fn set(&mut self, column: usize, value: Parsed<'de>) {
-        if self.values[column].replace(value).is_some() && self.wrong.is_none() {
-            self.wrong = Some(RowJsonError::Duplicate {
-                table: self.table.name.clone(),
-                column: self.table.columns[column].name.clone(),
-            });
-        }
-    }
-
-    fn refuse_type(&mut self, column: usize, found: &'static str) {
-        if self.wrong.is_none() {
-            let column = &self.table.columns[column];
-            self.wrong = Some(RowJsonError::Type {
-                table: self.table.name.clone(),
-                column: column.name.clone(),
-                expected: column.ty.name(),
-                found,
-            });
-        }
-    }
-}
-
-/// A member's name, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Reads one value of a column of this type; or says what is there instead.
-struct Cell(ColumnType);
-
-impl<'de> DeserializeSeed<'de> for Cell {
-    type Value = Result<Parsed<'de>, &'static str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        if self.0 == ColumnType::Json {
-            let json = <&RawValue>::deserialize(deserializer)?.get();
-            return Ok(Ok(match json {
-                "null" => Parsed::Plain(ValueRef::Null),
-                json => Parsed::Json(compact(json)),
-            }));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Cell {
-    fn plain<'de, E>(
-        self,
-        value: ValueRef<'static>,
-        found: &'static str,
-    ) -> Result<Result<Parsed<'de>, &'static str>, E> {
-        let accepted = self.0.accepts(value);
-        Ok(accepted.then_some(Parsed::Plain(value)).ok_or(found))
-    }
-
-    fn text<'de, E>(self, text: Cow<'de, str>) -> Result<Result<Parsed<'de>, &'static str>, E> {
-        let accepted = self.0 == ColumnType::String;
-        Ok(accepted.then_some(Parsed::String(text)).ok_or("string"))
-    }
-}
-
-impl<'de> Visitor<'de> for Cell {
-    type Value = Result<Parsed<'de>, &'static str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of a column")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        self.plain(ValueRef::Null, "null")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        self.plain(ValueRef::Bool(value), "boolean")
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the nearest double, as JavaScript reads it"
-    )]
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        self.plain(ValueRef::Number(value as f64), "number")
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the nearest double, as JavaScript reads it"
-    )]
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        self.plain(ValueRef::Number(value as f64), "number")
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        self.plain(ValueRef::Number(value), "number")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        self.text(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        self.text(Cow::Owned(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Err("list"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Err("object"))
-    }
-}
-
 /// JSON text without the white space between its tokens.
 pub fn without_white_space(json: &str) -> String {
     compact(json).into_owned()
 }
 
-fn compact(json: &str) -> Cow<'_, str> {
+pub(crate) fn compact(json: &str) -> Cow<'_, str> {
     let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     if !json.bytes().any(is_space) {
         return Cow::Borrowed(json);
@@ -449,6 +220,11 @@ mod tests {
         for (number, written) in [
             ("-0", "0"),
             ("1e2", "100"),
+            ("0", "0"),
+            ("-5", "-5"),
+            ("999999999999999", "999999999999999"),
+            ("-999999999999999", "-999999999999999"),
+            ("1234567890123456", "1234567890123456"),
             ("9007199254740993", "9007199254740992"),
             ("18446744073709551616", "18446744073709552000"),
             ("0.1e-6", "1e-7"),

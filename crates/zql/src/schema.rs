@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::hash::{base36, h64};
 use crate::json::{self, JsonError};
-use crate::row::Row;
+use crate::row::{Row, pack};
 use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
 use crate::value::{ValueRef, compare};
@@ -102,9 +102,8 @@ impl TableSchema {
 
     /// The primary key of a row of this table.
     pub fn key_of(&self, row: &Row) -> Key {
-        Key(Row::from_values(
-            self.primary_key.iter().map(|column| row.get(*column)),
-        ))
+        let values = self.primary_key.iter().map(|column| row.get(*column));
+        Key(pack(values, &mut Vec::new()).expect("what a row holds fits into a row"))
     }
 
     /// Compares two rows of this table by primary key.
