@@ -18,19 +18,21 @@ use tokio::sync::oneshot;
 
 use super::HttpContext;
 use super::admission::Ticket;
+use super::line::{ItsLine, Line};
 use super::socket::{self, Session};
-use super::stall::Progress;
 use crate::clock;
-use crate::session::{ConnectionContext, Drain, GroupEvent, GroupHandle, Outbound, outbound};
+use crate::session::{ConnectionContext, GroupEvent, GroupHandle, Outbound};
 
 /// The version of our extension to the protocol.
 const EXTENSION: u32 = 1;
+/// What is read from a socket at a time: each connection keeps room for it.
+const READ_BUFFER: usize = 2048;
 /// How often a group may end while a connection joins it.
 const JOIN_ATTEMPTS: usize = 5;
 
 pub(super) async fn upgrade(
     State(context): State<Arc<HttpContext>>,
-    ConnectInfo(progress): ConnectInfo<Progress>,
+    ConnectInfo(ItsLine(line)): ConnectInfo<ItsLine>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -50,9 +52,8 @@ pub(super) async fn upgrade(
         None => upgrade,
     };
     upgrade
-        .read_buffer_size(4096)
-        // The frames of a poke go out together; what does not fit goes out as it comes.
-        .write_buffer_size(4096)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
         .max_message_size(context.max_payload_bytes)
         .max_frame_size(context.max_payload_bytes)
         .on_upgrade(move |socket| async move {
@@ -61,7 +62,7 @@ pub(super) async fn upgrade(
                 protocol,
                 headers,
             };
-            connected(context, request, socket, progress).await;
+            connected(context, request, socket, line).await;
         })
 }
 
@@ -81,12 +82,12 @@ async fn connected(
     context: Arc<HttpContext>,
     request: Request,
     mut socket: WebSocket,
-    progress: Progress,
+    line: Arc<Line>,
 ) {
     // What the request holds is let go before the connection begins its long life.
-    let greeted = Box::pin(greet(context, request, &mut socket, progress)).await;
-    if let Some((session, drain)) = greeted {
-        socket::run(session, socket, drain).await;
+    let greeted = Box::pin(greet(context, request, &mut socket, line)).await;
+    if let Some(session) = greeted {
+        socket::run(session, socket).await;
     }
 }
 
@@ -95,8 +96,8 @@ async fn greet(
     context: Arc<HttpContext>,
     request: Request,
     socket: &mut WebSocket,
-    progress: Progress,
-) -> Option<(Session, Drain)> {
+    line: Arc<Line>,
+) -> Option<Session> {
     let (connect, protocol) = match parse(&request) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -109,40 +110,44 @@ async fn greet(
     let joined = match accepted {
         Err(body) => Err(body),
         Ok((connection, ticket)) => {
-            let (out, drain) = outbound(context.max_buffered_bytes);
+            line.open();
+            let out = Outbound::new(line.clone());
             let cookie = connect.params.base_cookie.as_ref();
             match join(&context, &connection, &out, cookie).await {
                 None => Err(ErrorBody::rehome("the client group is moving")),
                 Some((_, Err(body))) => Err(body),
-                Some((group, Ok(()))) => Ok((connection, ticket, group, out, drain)),
+                Some((group, Ok(()))) => Ok((connection, ticket, group, out)),
             }
         }
     };
-    let (connection, ticket, group, out, drain) = match joined {
+    let (connection, ticket, group, out) = match joined {
         Ok(joined) => joined,
         Err(body) => {
             refuse(socket, body).await;
             return None;
         }
     };
+    let greeting = greeting(&context, &connection).encode();
     let mut session = Session {
         context,
-        connection,
+        id: connection.id,
+        user_id: connection.user_id,
+        auth: connection.auth,
         group,
         out,
-        progress,
+        line,
         _ticket: ticket,
     };
     if let Err(body) = check_version(connect.version) {
         session.out.text(Downstream::Error(body).encode());
         session.out.close(None);
     } else {
-        session.out.text(greeting(&session).encode());
+        session.out.text(greeting);
         if let Some(message) = protocol.first_message {
             session.text(&message).await;
         }
     }
-    Some((session, drain))
+    Some(session)
 }
 
 /// Hands the connection to its group. A group that ends just then is replaced by a new one.
@@ -168,11 +173,10 @@ async fn join(
     None
 }
 
-fn greeting(session: &Session) -> Downstream<'static> {
-    let connection = &session.connection;
+fn greeting(context: &HttpContext, connection: &ConnectionContext) -> Downstream<'static> {
     let mode = ServerMode {
         version: EXTENSION,
-        ..session.context.mode
+        ..context.mode
     };
     Downstream::Connected(Connected {
         wsid: connection.wsid.clone(),

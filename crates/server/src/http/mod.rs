@@ -3,10 +3,11 @@
 //! Knows sockets and frames; what a message means is for `session`.
 
 mod admission;
+mod frames;
 mod handshake;
+mod line;
 mod pace;
 mod socket;
-mod stall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::queries::PoolHandle;
 use crate::session::Registry;
 use crate::upstream::{self, Upstream};
 pub use admission::Admission;
-use stall::CountingListener;
+use line::{ItsLine, LineListener};
 
 /// Bytes that the kernel holds for a connection.
 const SEND_BUFFER: u32 = 256 << 10;
@@ -76,6 +77,7 @@ impl HttpContext {
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, context: Arc<HttpContext>) -> std::io::Result<()> {
     let mut stopping = context.stopping.clone();
+    let listener = LineListener::new(listener, context.max_buffered_bytes);
     let router = Router::new()
         .route("/", get(|| async { "OK" }))
         .route("/keepalive", get(|| async { "OK" }))
@@ -84,8 +86,8 @@ pub async fn serve(listener: TcpListener, context: Arc<HttpContext>) -> std::io:
         .route("/metrics", get(render_metrics))
         .fallback(get(handshake::upgrade))
         .with_state(context);
-    let service = router.into_make_service_with_connect_info::<stall::Progress>();
-    axum::serve(CountingListener::new(listener), service)
+    let service = router.into_make_service_with_connect_info::<ItsLine>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(async move {
             // An error means that nobody can ask to stop any more, which is a reason to stop.
             let _ = stopping.wait_for(|stop| *stop).await;

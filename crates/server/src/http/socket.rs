@@ -1,29 +1,25 @@
 //! One accepted socket: messages in, frames out, until either side ends it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Error as SocketError;
 use axum::extract::ws::{Message, WebSocket};
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt as _, StreamExt as _};
 use landfall_protocol::{Downstream, ErrorBody, ErrorKind, Upstream, close, decode_upstream};
 
 use super::HttpContext;
 use super::admission::Ticket;
+use super::line::{Line, Written};
 use super::pace::Pace;
-use super::stall::Progress;
-use crate::session::{ConnectionContext, Drain, Frame, GroupEvent, GroupHandle, Outbound};
+use crate::session::{
+    ConnectionAuth, ConnectionId, Frame, GroupEvent, GroupHandle, Outbound, Port as _,
+};
 
 /// How often the server looks whether a client must be told that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Silence after which a `pong` is sent unasked.
-const SILENCE: Duration = Duration::from_secs(6);
-/// Bytes that are handed to a socket together.
-const AT_ONCE: usize = 64 << 10;
-/// A connection of which the kernel takes nothing for so long is given up. A kernel takes more when a good part of what
-/// it has is gone: with a reader of 2 KB a second that was 15 seconds.
-const STALL: Duration = Duration::from_secs(30);
+/// Looks without anything sent in between after which a `pong` is sent unasked.
+const SILENCE: u32 = 2;
 /// How long a connection that ends has to take what waits for it.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -37,10 +33,12 @@ const MAX_SPREAD_MS: u64 = 15_000;
 /// A connection that its group has accepted.
 pub(super) struct Session {
     pub(super) context: Arc<HttpContext>,
-    pub(super) connection: ConnectionContext,
+    pub(super) id: ConnectionId,
+    pub(super) user_id: Option<String>,
+    pub(super) auth: ConnectionAuth,
     pub(super) group: GroupHandle,
     pub(super) out: Outbound,
-    pub(super) progress: Progress,
+    pub(super) line: Arc<Line>,
     /// Its place among the connections that are allowed.
     pub(super) _ticket: Ticket,
 }
@@ -56,28 +54,20 @@ impl Session {
             Upstream::UpdateAuth(update) => self.update_auth(&update.auth).await,
             message => {
                 self.group
-                    .send(GroupEvent::Message(self.connection.id, Box::new(message)))
+                    .send(GroupEvent::Message(self.id, Box::new(message)))
                     .await
             }
         }
     }
 
     async fn update_auth(&mut self, token: &str) -> bool {
-        let user = self.connection.user_id.as_deref();
-        match self
-            .context
-            .tokens
-            .replace(user, &self.connection.auth, token)
-            .await
-        {
+        let user = self.user_id.as_deref();
+        match self.context.tokens.replace(user, &self.auth, token).await {
             Ok(None) => true,
             Ok(Some(auth)) => {
-                self.connection.auth = auth.clone();
+                self.auth = auth.clone();
                 self.group
-                    .send(GroupEvent::Reauthenticated(
-                        self.connection.id,
-                        Box::new(auth),
-                    ))
+                    .send(GroupEvent::Reauthenticated(self.id, Box::new(auth)))
                     .await
             }
             Err(error) => {
@@ -97,7 +87,7 @@ impl Session {
         match decode_upstream(text) {
             Ok(message) => self.message(message).await,
             Err(error) => {
-                tracing::info!(connection = self.connection.id, %error, "message refused");
+                tracing::info!(connection = self.id, %error, "message refused");
                 self.fail(ErrorBody::new(ErrorKind::InvalidMessage, error.to_string()));
                 false
             }
@@ -106,30 +96,47 @@ impl Session {
 }
 
 /// Runs the connection to its end, and tells the group.
-pub(super) async fn run(mut session: Session, socket: WebSocket, drain: Drain) {
-    let (sink, mut stream) = socket.split();
-    let (id, group) = (session.connection.id, session.group.clone());
+pub(super) async fn run(mut session: Session, mut socket: WebSocket) {
+    let (id, group, line) = (session.id, session.group.clone(), session.line.clone());
     let mut stopping = session.context.stopping.clone();
-    let writer = Writer {
-        id,
-        sink,
-        drain,
-        group: session.group.clone(),
-        progress: session.progress.clone(),
-    };
-    let mut writer = tokio::spawn(writer.run());
-    let written = tokio::select! {
-        () = read(&mut session, &mut stream) => false,
+    let mut writing = pin!(write(id, &line, &group));
+    let is_written = tokio::select! {
+        () = &mut writing => true,
+        () = read(&mut session, &mut socket) => false,
+        () = beat(&line) => false,
         _ = stopping.wait_for(|stop| *stop) => {
             session.fail(ErrorBody::rehome_after("the server stops", spread_ms(&session.context)));
             false
         }
-        _ = &mut writer => true,
     };
     group.send(GroupEvent::Disconnected(id)).await;
     drop(session);
-    if !written && tokio::time::timeout(FAREWELL, &mut writer).await.is_err() {
-        writer.abort();
+    if !is_written {
+        line.finish();
+        // What is not taken by then is given up.
+        let _ = tokio::time::timeout(FAREWELL, writing).await;
+    }
+}
+
+/// Writes what the kernel does not take at once, to the end of the connection.
+async fn write(id: u64, line: &Line, group: &GroupHandle) {
+    while line.write(id).await == Written::Drained {
+        if !group.send(GroupEvent::Drained(id)).await {
+            return;
+        }
+    }
+}
+
+/// Tells a client that hears nothing that the server is alive.
+async fn beat(line: &Line) {
+    let mut beats = tokio::time::interval(HEARTBEAT);
+    let mut quiet = 0;
+    loop {
+        beats.tick().await;
+        quiet = if line.spoke() { 0 } else { quiet + 1 };
+        if quiet >= SILENCE {
+            line.send(vec![Frame::Text(Downstream::Pong.encode().into())]);
+        }
     }
 }
 
@@ -140,9 +147,9 @@ fn spread_ms(context: &HttpContext) -> u64 {
     rand::random_range(0..=spread)
 }
 
-async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
+async fn read(session: &mut Session, socket: &mut WebSocket) {
     let mut pace = Pace::new(session.context.messages_per_second);
-    while let Some(message) = stream.next().await {
+    while let Some(message) = socket.recv().await {
         pace.wait().await;
         let go_on = match message {
             Ok(Message::Text(text)) => session.text(&text).await,
@@ -154,7 +161,11 @@ async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
                 false
             }
             Ok(Message::Ping(_) | Message::Pong(_)) => true,
-            Ok(Message::Close(_)) => false,
+            Ok(Message::Close(_)) => {
+                // The library answers when it is asked for more.
+                let _ = tokio::time::timeout(HEARTBEAT, socket.recv()).await;
+                false
+            }
             Err(error) => {
                 if is_too_big(&error) {
                     let limit = session.context.max_payload_bytes;
@@ -173,121 +184,4 @@ async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) {
 fn is_too_big(error: &SocketError) -> bool {
     let text = error.to_string();
     text.contains("too long") || text.contains("too big")
-}
-
-struct Writer {
-    id: u64,
-    sink: SplitSink<WebSocket, Message>,
-    drain: Drain,
-    group: GroupHandle,
-    progress: Progress,
-}
-
-impl Writer {
-    async fn run(mut self) {
-        let mut beat = tokio::time::interval(HEARTBEAT);
-        let mut last = tokio::time::Instant::now();
-        loop {
-            tokio::select! {
-                frames = self.drain.next() => {
-                    let Some(frames) = frames else { return };
-                    let Some(length) = self.write_all(frames).await else { return };
-                    last = tokio::time::Instant::now();
-                    if self.drain.written(length) && !self.group.send(GroupEvent::Drained(self.id)).await {
-                        return;
-                    }
-                }
-                _ = beat.tick() => {
-                    if last.elapsed() > SILENCE {
-                        let pong = Message::Text(Downstream::Pong.encode().into());
-                        if !(self.feed(pong).await && self.flush().await) {
-                            return;
-                        }
-                        last = tokio::time::Instant::now();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes frames, and what waits behind them, at once. Gives back their length; `None` if that was the end.
-    async fn write_all(&mut self, mut frames: Vec<Frame>) -> Option<usize> {
-        let mut length = 0;
-        loop {
-            for frame in frames {
-                let closing = matches!(frame, Frame::Close(_));
-                length += Drain::len_of(&frame);
-                if !self.write_frame(frame).await {
-                    return None;
-                }
-                if closing {
-                    self.flush().await;
-                    return None;
-                }
-            }
-            match self.drain.try_next() {
-                Some(more) if length < AT_ONCE => frames = more,
-                Some(more) => {
-                    // Those that were written need not wait for it to be counted.
-                    self.drain.written(length);
-                    (frames, length) = (more, 0);
-                }
-                None => break,
-            }
-        }
-        self.flush().await.then_some(length)
-    }
-
-    async fn write_frame(&mut self, frame: Frame) -> bool {
-        let messages = if frame.is_at_hand() {
-            frame.messages()
-        } else {
-            let read = tokio::task::spawn_blocking(|| frame.messages()).await;
-            read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        };
-        match messages {
-            Ok(messages) => {
-                for message in messages {
-                    if !self.feed(message).await {
-                        return false;
-                    }
-                }
-                true
-            }
-            Err(error) => {
-                // The client comes back and gets a poke that can be read.
-                tracing::error!(connection = self.id, %error, "a stored poke cannot be read");
-                false
-            }
-        }
-    }
-
-    async fn feed(&mut self, message: Message) -> bool {
-        moving(self.id, &self.progress, self.sink.feed(message)).await
-    }
-
-    async fn flush(&mut self) -> bool {
-        moving(self.id, &self.progress, self.sink.flush()).await
-    }
-}
-
-/// Waits for a write, however long it takes, as long as bytes move.
-async fn moving(
-    id: u64,
-    progress: &Progress,
-    writing: impl Future<Output = Result<(), SocketError>>,
-) -> bool {
-    let mut writing = std::pin::pin!(writing);
-    let mut before = progress.bytes();
-    loop {
-        match tokio::time::timeout(STALL, &mut writing).await {
-            Ok(result) => return result.is_ok(),
-            Err(_) if progress.bytes() == before => {
-                tracing::info!(connection = id, "connection given up: no byte moves");
-                metrics::counter!("landfall_connections_stalled_total").increment(1);
-                return false;
-            }
-            Err(_) => before = progress.bytes(),
-        }
-    }
 }

@@ -12,6 +12,7 @@ use super::instance::Instance;
 use super::members::Step;
 use super::poke_body::PokeBody;
 use super::request::{PointEvent, PoolEvent};
+use super::telling::Told;
 use crate::cvr::{InstanceId, StateVersion};
 use crate::replica::Advance;
 
@@ -41,11 +42,11 @@ pub(super) struct Events {
     own: BTreeMap<Arc<str>, Own>,
 }
 
-/// What concerns one group alone.
+/// What concerns one group alone, as it stands at the end of the point.
 #[derive(Default)]
 struct Own {
-    lmids: Vec<(String, u64)>,
-    results: Vec<(String, u64, Option<String>)>,
+    lmids: BTreeMap<String, u64>,
+    results: BTreeMap<(String, u64), Option<String>>,
 }
 
 impl Events {
@@ -125,6 +126,11 @@ impl Groups {
         self.held.get(self.groups.get(group)?).copied()
     }
 
+    /// Whether there are classes that hear nothing.
+    pub(super) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Classes that hear nothing, and since when.
     pub(super) fn held(&self) -> Vec<(Class, StateVersion)> {
         let held = self.held.iter();
@@ -143,16 +149,17 @@ impl Groups {
         (!self.held.contains_key(class)).then_some(group)
     }
 
-    /// What a point means to each group.
+    /// What a point, to which some commits have led, means to each group.
     pub(super) fn point(
         &self,
-        advance: &Advance,
+        point: StateVersion,
+        commits: &[Arc<Advance>],
         steps: &Steps,
         instances: &BTreeMap<InstanceId, Instance>,
         schema: &Schema,
     ) -> Events {
         let mut events = Events {
-            version: advance.to,
+            version: point,
             ..Events::default()
         };
         let touched: BTreeSet<&Class> = steps
@@ -165,40 +172,42 @@ impl Groups {
             if self.held.contains_key(class) {
                 continue;
             }
-            let changes = Changes::of(class, advance.to, steps, instances);
-            if let Some(body) = bodies.get(changes, advance.to, schema) {
+            let changes = Changes::of(class, point, steps, instances);
+            if let Some(body) = bodies.get(changes, point, schema) {
                 events.rows.push((class.clone(), body));
             }
         }
-        for lmid in &advance.lmids {
+        for lmid in commits.iter().flat_map(|commit| &commit.lmids) {
             if let Some(group) = self.hears(&lmid.group) {
                 let own = events.own.entry(group.clone()).or_default();
-                own.lmids.push((lmid.client.clone(), lmid.lmid));
+                own.lmids.insert(lmid.client.clone(), lmid.lmid);
             }
         }
-        for result in &advance.results {
+        for result in commits.iter().flat_map(|commit| &commit.results) {
             if let Some(group) = self.hears(&result.group) {
-                let change = (result.client.clone(), result.id, result.result.clone());
                 let own = events.own.entry(group.clone()).or_default();
-                own.results.push(change);
+                let key = (result.client.clone(), result.id);
+                own.results.insert(key, result.result.clone());
             }
         }
         events
     }
 
-    /// Sends out what a point means.
-    pub(super) fn tell(&self, events: Events) {
+    /// Sends out what a point means. Each group lets `told` go when it has taken it in.
+    pub(super) fn tell(&self, events: Events, told: Option<Arc<Told>>) {
         let Events {
             version,
             rows,
             mut own,
         } = events;
         let event = |rows, own: Own| {
+            let results = own.results.into_iter();
             Arc::new(PointEvent {
                 version,
                 rows,
-                lmids: own.lmids,
-                results: own.results,
+                lmids: own.lmids.into_iter().collect(),
+                results: results.map(|((client, id), it)| (client, id, it)).collect(),
+                told: told.clone(),
             })
         };
         for (class, rows) in rows {

@@ -21,6 +21,7 @@ use super::pool::{Gauges, OnPermissions};
 use super::replies::Replies;
 use super::request::{PoolEvent, SyncRequest};
 use super::standing::Standing;
+use super::telling::Telling;
 use crate::cvr::{CvrError, CvrStore, InstanceId, PointWrite, StateVersion};
 use crate::replica::{Advance, Replica, ReplicaError, ReplicaSchema};
 
@@ -64,6 +65,8 @@ pub(super) struct Coordinator {
     pub(super) replies: RefCell<Replies>,
     round: Option<Round>,
     rounds: u64,
+    /// The pace of points, unless each is to follow at once.
+    telling: Option<Telling>,
     lives: u64,
     kept: Instant,
     pub(super) swept: Instant,
@@ -78,7 +81,7 @@ struct Round {
     steps: Vec<Arc<Advance>>,
     /// Workers that have not reported.
     awaited: BTreeSet<usize>,
-    points: BTreeMap<StateVersion, BTreeMap<InstanceId, Deltas>>,
+    deltas: BTreeMap<InstanceId, Deltas>,
     broken: Vec<Ticket>,
 }
 
@@ -109,6 +112,7 @@ impl Coordinator {
             replies: RefCell::default(),
             round: None,
             rounds: 0,
+            telling: None,
             lives: 0,
             kept: Instant::now(),
             swept: Instant::now(),
@@ -150,6 +154,16 @@ impl Coordinator {
         self.lives
     }
 
+    /// Gathers commits while groups have not heard of the last point; `over` is called when they have.
+    pub(super) fn gather(&mut self, over: impl Fn() + Send + Sync + 'static) {
+        self.telling = Some(Telling::new(over));
+    }
+
+    /// How long the next point waits for groups; zero if not at all.
+    pub(super) fn pause(&self) -> Duration {
+        self.telling.as_ref().map_or(Duration::ZERO, Telling::wait)
+    }
+
     /// Does everything that can be done now. False if the replica cannot be read.
     pub(super) fn go_on(&mut self) -> bool {
         self.admit_all();
@@ -158,11 +172,13 @@ impl Coordinator {
             if self.standing.stands() {
                 self.serve();
             }
-            is_readable = self.begin_round();
-            if self.round.is_none() {
-                if is_readable {
+            if self.is_due() {
+                is_readable = self.begin_round();
+                if self.round.is_none() && is_readable {
                     self.serve();
                 }
+            }
+            if self.round.is_none() {
                 self.standing.rest();
             }
         }
@@ -174,6 +190,13 @@ impl Coordinator {
         }
         self.publish_gauges();
         is_readable
+    }
+
+    /// Whether the next point may begin: whoever waits to be served does not wait for others to be told.
+    fn is_due(&self) -> bool {
+        let someone_waits =
+            !self.waiting.is_empty() || !self.read.is_empty() || self.groups.has_held();
+        someone_waits || self.pause().is_zero()
     }
 
     /// What can be done when the reader stands at the published point.
@@ -205,7 +228,7 @@ impl Coordinator {
             number: self.rounds,
             steps,
             awaited,
-            points: BTreeMap::new(),
+            deltas: BTreeMap::new(),
             broken: Vec::new(),
         });
         if is_over {
@@ -238,12 +261,9 @@ impl Coordinator {
         let Some(round) = self.round.as_mut().filter(|r| r.number == stepped.round) else {
             return;
         };
-        for (version, deltas) in stepped.points {
-            let point = round.points.entry(version).or_default();
-            for (ticket, deltas) in deltas {
-                if find(&mut self.instances, ticket).is_some_and(|i| i.is_alive()) {
-                    point.insert(ticket.instance, deltas);
-                }
+        for (ticket, deltas) in stepped.deltas {
+            if find(&mut self.instances, ticket).is_some_and(|i| i.is_alive()) {
+                round.deltas.insert(ticket.instance, deltas);
             }
         }
         round.broken.extend(stepped.broken);
@@ -253,9 +273,14 @@ impl Coordinator {
         }
     }
 
-    /// All workers have arrived: the points on the way are published.
+    /// All workers have arrived: what happened on the way is published as one point.
+    ///
+    /// A label that is later than the truth does no harm, and a row that came and went meanwhile concerns nobody.
     fn end_round(&mut self) {
         let Some(round) = self.round.take() else {
+            return;
+        };
+        let Some(to) = round.steps.last().map(|step| step.to) else {
             return;
         };
         let before = self.point();
@@ -266,15 +291,9 @@ impl Coordinator {
             }
         }
         self.take_schema();
-        let mut points = round.points;
-        for step in &round.steps {
-            let deltas = points.remove(&step.to).unwrap_or_default();
-            let steps = self.apply(step.to, deltas, before);
-            self.standing.position = step.to;
-            if !self.publish(step, &steps) {
-                return;
-            }
-        }
+        let steps = self.apply(to, round.deltas, before);
+        self.standing.position = to;
+        self.publish(&round.steps, &steps);
     }
 
     fn take_schema(&mut self) {
@@ -317,14 +336,15 @@ impl Coordinator {
         steps
     }
 
-    /// Stores a point and tells those whom it concerns. False if it could not be stored.
-    fn publish(&mut self, advance: &Advance, steps: &Steps) -> bool {
+    /// Stores a point, to which some commits have led, and tells those whom it concerns.
+    fn publish(&mut self, commits: &[Arc<Advance>], steps: &Steps) {
+        let point = self.point();
         let schema = self.schema.clone();
         let events = self
             .groups
-            .point(advance, steps, &self.instances, &schema.zql);
+            .point(point, commits, steps, &self.instances, &schema.zql);
         let mut write = PointWrite {
-            point: advance.to,
+            point,
             ..PointWrite::default()
         };
         for (id, steps) in steps {
@@ -340,21 +360,22 @@ impl Coordinator {
                 .pruned
                 .extend(instance.members.prune().map(|below| (*id, below)));
         }
-        if advance.permissions_changed {
+        let permissions_changed = commits.iter().any(|commit| commit.permissions_changed);
+        if permissions_changed {
             self.read_permissions();
         }
-        if write.members.is_empty() && events.is_empty() && !advance.permissions_changed {
-            return true;
+        if write.members.is_empty() && events.is_empty() && !permissions_changed {
+            return;
         }
         if !self.commit(&write) {
-            return false;
+            return;
         }
         metrics::counter!("landfall_points_total").increment(1);
-        self.groups.tell(events);
-        if advance.permissions_changed {
+        self.groups
+            .tell(events, self.telling.as_ref().map(Telling::begin));
+        if permissions_changed {
             self.groups.tell_all(|| PoolEvent::PermissionsChanged);
         }
-        true
     }
 
     /// Makes a point durable. If that fails nothing that depends on it may leave: all groups begin anew.

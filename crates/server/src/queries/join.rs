@@ -177,6 +177,7 @@ impl Coordinator {
             rows,
             lmids: reader.lmids_since(group, Some(since))?,
             results: results.map(|r| (r.client, r.id, r.result)).collect(),
+            told: None,
         };
         let is_blank = event.rows.is_none() && event.lmids.is_empty() && event.results.is_empty();
         Ok((!is_blank).then_some(event))

@@ -66,14 +66,14 @@ pub(super) struct Hydrated {
     pub(super) counted: Deltas,
 }
 
-/// What pipelines gave, by the points on the way.
-pub(super) type Points = BTreeMap<StateVersion, BTreeMap<Ticket, Deltas>>;
+/// What pipelines gave on the way to a version.
+pub(super) type Given = BTreeMap<Ticket, Deltas>;
 
 /// What a thread's pipelines gave in a round.
 pub(super) struct Stepped {
     pub(super) worker: usize,
     pub(super) round: u64,
-    pub(super) points: Points,
+    pub(super) deltas: Given,
     /// Pipelines that could not be brought there; the thread has dropped them.
     pub(super) broken: Vec<Ticket>,
 }

@@ -26,6 +26,7 @@ mod request;
 mod rewound;
 mod routes;
 mod standing;
+mod telling;
 mod worker;
 
 pub use coordinator::PoolError;
@@ -38,3 +39,4 @@ pub use pool::{OnPermissions, PoolHandle, PoolStats};
 pub use prepare::PreparedQuery;
 pub use request::{CatchUpReply, CatchUpRequest, PointEvent, PoolEvent, SyncRequest, SyncedEvent};
 pub use rewound::Rewound;
+pub use telling::Told;

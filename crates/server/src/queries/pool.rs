@@ -86,7 +86,7 @@ impl PoolHandle {
             queries: Arc::default(),
         };
         let crew = start_crew(replica, &mail, settings)?;
-        let coordinator = Coordinator::new(
+        let mut coordinator = Coordinator::new(
             replica,
             cvr,
             on_permissions,
@@ -94,6 +94,9 @@ impl PoolHandle {
             crew,
             settings.limits,
         )?;
+        let over = mail.clone();
+        // Without a coordinator nobody needs to know.
+        coordinator.gather(move || drop(over.send(Mail::Wake)));
         spawn("landfall-pool", move || {
             coordinate(coordinator, &received, &gauges);
             gauges.ended.send_replace(true);
@@ -246,7 +249,13 @@ fn coordinate(mut coordinator: Coordinator, received: &Receiver<Mail>, gauges: &
         });
         match std::panic::catch_unwind(step) {
             Ok(None) => return,
-            Ok(Some(is_readable)) => patience = if is_readable { ROUND } else { PAUSE },
+            Ok(Some(is_readable)) => {
+                patience = match (is_readable, coordinator.pause()) {
+                    (false, _) => PAUSE,
+                    (true, Duration::ZERO) => ROUND,
+                    (true, pause) => pause,
+                }
+            }
             Err(_) => {
                 // Nothing of what is held is trusted any more; what is stored is.
                 tracing::error!("the query pool met a fault and begins anew");

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::poke_body::PokeBody;
 use super::prepare::PreparedQuery;
+use super::telling::Told;
 use crate::cvr::{InstanceId, StateVersion};
 
 /// Sets the queries of a group, and brings connections up to date with the group.
@@ -73,6 +74,8 @@ pub struct PointEvent {
     pub lmids: Vec<(String, u64)>,
     /// Mutation results that appeared (JSON text) or were deleted.
     pub results: Vec<(String, u64, Option<String>)>,
+    /// Let go when the group has taken it in.
+    pub told: Option<Arc<Told>>,
 }
 
 /// The answer to a [`SyncRequest`].

@@ -12,7 +12,7 @@ use super::hydration::push_until;
 use super::hydrator::Turn;
 use super::instance::InstanceError;
 use super::limits::QueryLimits;
-use super::messages::{Order, Points, Report, Stepped, Ticket};
+use super::messages::{Given, Order, Report, Stepped, Ticket};
 use super::rewound::Rewound;
 use super::routes::Routes;
 use super::standing::{Ahead, Standing};
@@ -134,11 +134,11 @@ impl Worker {
         }
     }
 
-    fn arrived(&self, round: u64, points: Points, broken: Vec<Ticket>) {
+    fn arrived(&self, round: u64, deltas: Given, broken: Vec<Ticket>) {
         (self.report)(Report::Stepped(Box::new(Stepped {
             worker: self.number,
             round,
-            points,
+            deltas,
             broken,
         })));
     }
@@ -214,19 +214,19 @@ impl Worker {
             Err(Lagged) => None,
         };
         self.standing.position = to;
-        let mut points = BTreeMap::new();
+        let mut deltas = Given::new();
         let broken = match ahead {
-            Some(ahead) => self.push_all(&ahead, to, &mut points),
+            Some(ahead) => self.push_all(&ahead, to, &mut deltas),
             // Nothing is known of what happened.
             None => self.pipelines.keys().copied().collect(),
         };
         for ticket in &broken {
             self.drop_pipeline(*ticket);
         }
-        self.arrived(round, points, broken.into_iter().collect());
+        self.arrived(round, deltas, broken.into_iter().collect());
     }
 
-    fn push_all(&self, ahead: &Ahead, to: StateVersion, points: &mut Points) -> BTreeSet<Ticket> {
+    fn push_all(&self, ahead: &Ahead, to: StateVersion, deltas: &mut Given) -> BTreeSet<Ticket> {
         let due: Vec<&Arc<Advance>> = ahead.steps.iter().filter(|s| s.to <= to).collect();
         let is_large = due.iter().map(|s| s.changes.len()).sum::<usize>() > MAX_PUSHED;
         let mut work = Round {
@@ -237,23 +237,17 @@ impl Worker {
             broken: self.routes.readers(&ahead.reset).into_iter().collect(),
         };
         let mut source = Rewound::new(&self.standing.reader, &ahead.steps);
-        for step in due {
-            let mut deltas = BTreeMap::new();
-            for change in &step.changes {
-                for ticket in self.routes.reached(change) {
-                    if is_large {
-                        work.broken.insert(ticket);
-                    } else if !work.broken.contains(&ticket) {
-                        work.push(ticket, &source, change, deltas.entry(ticket).or_default());
-                    }
+        for change in due.iter().flat_map(|step| &step.changes) {
+            for ticket in self.routes.reached(change) {
+                if is_large {
+                    work.broken.insert(ticket);
+                } else if !work.broken.contains(&ticket) {
+                    work.push(ticket, &source, change, deltas.entry(ticket).or_default());
                 }
-                source.reveal(change);
             }
-            deltas.retain(|_, deltas| !deltas.is_empty());
-            if !deltas.is_empty() {
-                points.insert(step.to, deltas);
-            }
+            source.reveal(change);
         }
+        deltas.retain(|_, deltas| !deltas.is_empty());
         work.broken
     }
 }

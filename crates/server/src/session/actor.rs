@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use landfall_protocol::{ErrorBody, ErrorKind};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::group::{Effect, Group, GroupEvent};
 use super::prepare::Transformed;
@@ -50,13 +51,21 @@ pub(super) async fn run(
         pool_events,
         own_events,
     };
+    let mut idle_since = None;
+    let mut alarm = std::pin::pin!(tokio::time::sleep(LINGER));
     loop {
-        let wait = match group.is_idle() {
-            true => LINGER,
-            false => group
-                .next_tick_ms()
-                .map_or(Duration::from_secs(60), Duration::from_millis),
+        let now = Instant::now();
+        let due = if group.is_idle() {
+            *idle_since.get_or_insert(now) + LINGER
+        } else {
+            idle_since = None;
+            let tick = group.next_tick_ms();
+            now + tick.map_or(Duration::from_secs(60), Duration::from_millis)
         };
+        // An alarm that rings early does no harm, and moving it costs more than the rest of most events.
+        if due < alarm.deadline() || alarm.is_elapsed() {
+            alarm.as_mut().reset(due);
+        }
         let event = tokio::select! {
             biased;
             Some(event) = from_pool.recv() => GroupEvent::Pool(event),
@@ -65,8 +74,9 @@ pub(super) async fn run(
                 Some(event) => event,
                 None => break,
             },
-            () = tokio::time::sleep(wait) => {
-                if group.is_idle() && registry.retire(&id, &mut inbox) {
+            () = &mut alarm => {
+                let is_over = idle_since.is_some_and(|since| since.elapsed() >= LINGER);
+                if is_over && group.is_idle() && registry.retire(&id, &mut inbox) {
                     break;
                 }
                 GroupEvent::Tick

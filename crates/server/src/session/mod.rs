@@ -20,6 +20,6 @@ mod tests;
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
 pub use group::{Effect, Group, GroupEvent, QueryLimits, Rules};
-pub use outbound::{Drain, Form, Frame, Outbound, outbound};
+pub use outbound::{Form, Frame, Outbound, Port};
 pub use prepare::{NamedQuery, Transformed, TransformedQueries};
 pub use registry::{Registry, SessionContext};

@@ -1,14 +1,12 @@
-//! What waits to be written to one socket, with a bound on its bytes.
+//! What is sent to one socket, without the socket.
 //!
-//! Nothing here blocks: a connection that does not drain is *congested*, and whoever sends decides what that means.
+//! A connection that does not drain is *congested*, and whoever sends decides what that means.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
 use landfall_protocol::{CHUNK_BYTES, close};
-use tokio::sync::mpsc;
 
 use super::poke::body_of;
 use crate::queries::{PokeBody, PokePart};
@@ -74,7 +72,8 @@ impl Frame {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Bytes of its messages, about.
+    pub fn size(&self) -> usize {
         match self {
             Frame::Part(body, part, _) => match body.parts.get(*part) {
                 Some(PokePart::Stored { length, .. }) => *length,
@@ -88,59 +87,36 @@ impl Frame {
     }
 }
 
+/// A socket, as those see it who have something to send. Nothing here blocks.
+pub trait Port: Send + Sync {
+    /// Sends frames that belong together, behind those that wait. A socket that is gone takes them silently: its end
+    /// is reported elsewhere.
+    fn send(&self, frames: Vec<Frame>);
+    /// Whether so much waits that nothing large should be added. Asks to be told when it has drained.
+    fn congested(&self) -> bool;
+}
+
 /// The sending side of a connection. Clones send to the same socket.
 #[derive(Clone)]
-pub struct Outbound {
-    queue: mpsc::UnboundedSender<Vec<Frame>>,
-    gauge: Arc<Gauge>,
-}
-
-/// The receiving side, held by the task that writes the socket.
-pub struct Drain {
-    queue: mpsc::UnboundedReceiver<Vec<Frame>>,
-    gauge: Arc<Gauge>,
-}
-
-#[derive(Default)]
-struct Gauge {
-    bytes: AtomicUsize,
-    limit: usize,
-    watched: AtomicBool,
-}
-
-/// Makes both sides; `limit` is the number of waiting bytes from which the connection counts as congested.
-pub fn outbound(limit: usize) -> (Outbound, Drain) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let gauge = Arc::new(Gauge {
-        limit,
-        ..Gauge::default()
-    });
-    (
-        Outbound {
-            queue: sender,
-            gauge: gauge.clone(),
-        },
-        Drain {
-            queue: receiver,
-            gauge,
-        },
-    )
-}
+pub struct Outbound(Arc<dyn Port>);
 
 impl Outbound {
-    /// Queues a frame. A socket that is gone takes it silently: its end is reported elsewhere.
+    /// To a socket.
+    pub fn new(port: Arc<dyn Port>) -> Self {
+        Outbound(port)
+    }
+
+    /// Sends a frame.
     pub fn send(&self, frame: Frame) {
         self.send_all(vec![frame]);
     }
 
-    /// Queues frames that belong together.
+    /// Sends frames that belong together.
     pub fn send_all(&self, frames: Vec<Frame>) {
-        let length = frames.iter().map(Frame::len).sum();
-        self.gauge.bytes.fetch_add(length, Ordering::AcqRel);
-        let _ = self.queue.send(frames);
+        self.0.send(frames);
     }
 
-    /// Queues a text message.
+    /// Sends a text message.
     pub fn text(&self, text: impl Into<Utf8Bytes>) {
         self.send(Frame::Text(text.into()));
     }
@@ -152,54 +128,6 @@ impl Outbound {
 
     /// Whether so much waits that nothing large should be added. Asks to be told when it has drained.
     pub fn congested(&self) -> bool {
-        if self.gauge.bytes.load(Ordering::Acquire) <= self.gauge.limit {
-            return false;
-        }
-        self.gauge.watched.store(true, Ordering::Release);
-        // It may have drained between the two lines; then nobody would tell.
-        self.gauge.bytes.load(Ordering::Acquire) > 0
-            || !self.gauge.watched.swap(false, Ordering::AcqRel)
-    }
-}
-
-impl Drain {
-    /// The next frames; `None` when no sender is left.
-    pub async fn next(&mut self) -> Option<Vec<Frame>> {
-        self.queue.recv().await
-    }
-
-    /// The next frames, if there are any yet.
-    pub fn try_next(&mut self) -> Option<Vec<Frame>> {
-        self.queue.try_recv().ok()
-    }
-
-    /// Tells that frames of a length have been written. True if somebody waits for the queue to be empty and it now is.
-    pub fn written(&self, length: usize) -> bool {
-        let before = self.gauge.bytes.fetch_sub(length, Ordering::AcqRel);
-        before == length && length > 0 && self.gauge.watched.swap(false, Ordering::AcqRel)
-    }
-
-    /// The length that `written` wants back.
-    pub fn len_of(frame: &Frame) -> usize {
-        frame.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_congested_connection_is_reported_when_it_drains() {
-        let (out, mut drain) = outbound(4);
-        out.text("1234");
-        assert!(!out.congested(), "at the bound, not above");
-        out.text("5");
-        assert!(out.congested());
-        let first = drain.next().await.expect("first");
-        assert!(!drain.written(Drain::len_of(&first[0])));
-        let second = drain.try_next().expect("second");
-        assert!(drain.written(Drain::len_of(&second[0])));
-        assert!(!out.congested() && drain.try_next().is_none());
+        self.0.congested()
     }
 }
