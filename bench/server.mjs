@@ -25,6 +25,7 @@ const HELP = `npm run bench:server -- [options]
   --burst n        transactions of the burst (20000)
   --limit n        seconds after which a measure is given up (120)
   --binary path    a landfall-server that is built already
+  --load path      a load program that is built already
   --perf           profiles ours with perf during each measure, into bench/dist/*.perf
   --soak minutes   only ours, mixed load for so long
   --with file      takes the figures of servers that are not run from a file that --json has written
@@ -36,7 +37,7 @@ function options() {
   const { values } = parseArgs({
     options: {
       ...text('servers'), ...text('only'), ...text('rounds', '1'), ...text('rows', '500000'), ...text('groups', '100,1000,10000'),
-      ...text('writes', '100'), ...text('burst', '20000'), ...text('limit', '120'), ...text('binary'), ...text('json'), ...text('soak'), ...text('with'),
+      ...text('writes', '100'), ...text('burst', '20000'), ...text('limit', '120'), ...text('binary'), ...text('load'), ...text('json'), ...text('soak'), ...text('with'),
       perf: { type: 'boolean' }, write: { type: 'boolean' }, help: { type: 'boolean' },
     },
   });
@@ -56,7 +57,7 @@ function options() {
   return {
     servers, only: list(values.only) ?? [], rounds: number(values.rounds), rows: number(values.rows, 100_000),
     groups: list(values.groups).map(it => number(it)), writes: number(values.writes), burst: number(values.burst), limit: number(values.limit),
-    binary: values.binary, perf: values.perf ?? false, write: values.write ?? false, soak: values.soak && number(values.soak),
+    binary: values.binary, load: values.load, perf: values.perf ?? false, write: values.write ?? false, soak: values.soak && number(values.soak),
     earlier: values.with ? JSON.parse(readFileSync(values.with, 'utf8')).figures : {},
     json: values.json ?? join(here, 'dist/server.json'),
   };
@@ -188,7 +189,7 @@ await command(async () => {
   if (request.servers.includes('zero')) installPeers();
   const binary = request.binary ?? buildServer();
   if (!existsSync(binary)) throw new Refusal(`${binary} is not there`);
-  const load = buildLoad();
+  const load = request.load ?? buildLoad();
   mkdirSync(join(here, 'dist'), { recursive: true });
   const postgres = await startPostgres();
   const endpoint = await startEndpoint();
