@@ -345,6 +345,29 @@ mod tests {
         Order(columns.iter().map(|column| (*column, direction)).collect())
     }
 
+    /// So many that they are dealt out, and none of them was there when the beginning was found.
+    #[test]
+    fn texts_outside_the_common_beginning_are_in_order() {
+        let count = 2 * LOOSE_CHUNK as u16;
+        let text = |id: u16| match id < count {
+            true => format!("one and the same {:05}", id.wrapping_mul(7919)),
+            false => format!("other {:05}", id.wrapping_mul(7919)),
+        };
+        let rows: Vec<Row> = (0..2 * count).map(|id| row((id, 1, &text(id)))).collect();
+        let (before, later) = rows.split_at(count.into());
+        let mut table = Index::build(IndexSpec(order(&[0], Direction::Asc)), before.iter());
+        for direction in [Direction::Asc, Direction::Desc] {
+            let spec = IndexSpec(order(&[2, 0], direction));
+            let mut build = IndexBuild::new(spec.clone(), &table);
+            later.iter().for_each(|row| table.insert(row.clone()));
+            assert_eq!(build.go_on(&table, &Steps::unlimited()), Progress::Done);
+            later.iter().for_each(|row| drop(table.remove(row)));
+            let mut expected: Vec<&Row> = rows.iter().collect();
+            expected.sort_by(|a, b| spec.0.compare(a, b));
+            assert!(build.finish().iter().eq(expected));
+        }
+    }
+
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![1 => "[ab]{0,3}", 200 => "one and the same [ab]{0,9}", 1 => "p[ab]{0,9}"]
     }
