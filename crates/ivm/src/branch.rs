@@ -213,6 +213,10 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
         self.base.prepare(table, index, steps)
     }
 
+    fn take_effort(&self) -> usize {
+        self.base.take_effort()
+    }
+
     fn index_on(&self, table: TableId, columns: &[usize]) -> Option<IndexSpec> {
         self.base.index_on(table, columns)
     }

@@ -101,6 +101,7 @@ impl Connection {
             }
             flow
         })?;
+        reader.steps.spend_many(reader.source().take_effort());
         if let Some(last) = added
             && flow.is_continue()
         {

@@ -1,7 +1,7 @@
 //! An ordered set of rows: eight bytes of the first column, in order-preserving form and without what its texts begin
 //! with, decide most comparisons.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -39,12 +39,26 @@ const RUN: usize = 8;
 
 /// Sorts entries by columns; those that are equal in them keep their order. Most are told apart without a look at the
 /// rows.
-fn bring_in_order(entries: &mut [Entry], columns: &[(usize, Direction)]) {
+fn bring_in_order(entries: &mut [Entry], mut columns: &[(usize, Direction)]) {
+    type Placed = (u64, usize);
+    let count = entries.len();
+    let prefixes = entries.iter().map(|entry| entry.prefix);
+    let mut placed: Vec<Placed> = prefixes.zip(0..).collect();
+    // Rows that are all the same in a column are sorted by the digits of the next one.
+    while let [(_, direction), (next, ascending), ..] = *columns
+        && let Some(&(digit, _)) = placed.first()
+        && tells_all(digit, direction)
+        && placed.iter().all(|other| other.0 == digit)
+    {
+        columns = &columns[1..];
+        for (entry, placed) in entries.iter().zip(&mut placed) {
+            placed.0 = Digits::of(entry.row.get(next), ascending).first();
+        }
+    }
     let direction = columns.first().map_or(Direction::Asc, |first| first.1);
     let by_rows = |a: usize, b: usize, columns: &[(usize, Direction)]| {
         compare_by(columns, &entries[a].row, &entries[b].row).is_gt()
     };
-    type Placed = (u64, usize);
     let is_behind = |a: &Placed, b: &Placed| match a.0.cmp(&b.0) {
         Ordering::Equal if tells_all(a.0, direction) => match columns {
             [] | [_] => false,
@@ -53,9 +67,6 @@ fn bring_in_order(entries: &mut [Entry], columns: &[(usize, Direction)]) {
         Ordering::Equal => by_rows(a.1, b.1, columns),
         ordering => ordering.is_gt(),
     };
-    let count = entries.len();
-    let prefixes = entries.iter().map(|entry| entry.prefix);
-    let mut placed: Vec<Placed> = prefixes.zip(0..).collect();
     if placed.is_sorted_by(|a, b| !is_behind(a, b)) {
         return;
     }
@@ -157,6 +168,8 @@ pub(crate) struct Index {
     /// The first prefix of each chunk.
     firsts: Vec<u64>,
     len: usize,
+    /// Rows that reads have brought in order.
+    sorted: Cell<usize>,
 }
 
 /// A place between two rows.
@@ -170,6 +183,7 @@ impl Index {
             chunks: Vec::new(),
             firsts: Vec::new(),
             len: 0,
+            sorted: Cell::default(),
         }
     }
 
@@ -257,7 +271,21 @@ impl Index {
 
     fn entries(&self, chunk: usize) -> &[Entry] {
         let chunk = self.chunks.get(chunk);
-        chunk.map_or(&[], |chunk| chunk.entries(&self.spec.0))
+        chunk.map_or(&[], |chunk| self.read(chunk))
+    }
+
+    /// The entries of a chunk, in order.
+    fn read<'a>(&self, chunk: &'a Chunk) -> &'a [Entry] {
+        if chunk.entries.get().is_none() {
+            let sorted = chunk.unsorted.borrow().len();
+            self.sorted.set(self.sorted.get() + sorted);
+        }
+        chunk.entries(&self.spec.0)
+    }
+
+    /// How many rows reads have had to bring in order since the last call.
+    pub fn take_sorted(&self) -> usize {
+        self.sorted.take()
     }
 
     /// Adds a chunk behind the others, which the first read sorts by so many columns; in the other ones it is in order.
@@ -284,7 +312,7 @@ impl Index {
         let smaller = self.firsts.partition_point(|first| *first < prefix);
         let same = self.firsts[smaller..].partition_point(|first| *first == prefix);
         let started = self.chunks[smaller..smaller + same]
-            .partition_point(|chunk| before(&chunk.entries(&self.spec.0)[0]));
+            .partition_point(|chunk| before(&self.read(chunk)[0]));
         let Some(chunk) = (smaller + started).checked_sub(1) else {
             return (0, 0);
         };
@@ -427,7 +455,7 @@ impl Index {
     pub fn iter_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
         let first = self.entries(chunk).get(at..).unwrap_or_default();
         let rest = self.chunks.iter().skip(chunk + 1);
-        let rest = rest.flat_map(|chunk| chunk.entries(&self.spec.0));
+        let rest = rest.flat_map(|chunk| self.read(chunk));
         first.iter().chain(rest).map(|entry| &entry.row)
     }
 
@@ -435,7 +463,7 @@ impl Index {
     pub fn iter_back_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
         let first = self.entries(chunk).get(..at).unwrap_or_default();
         let rest = self.chunks[..chunk.min(self.chunks.len())].iter().rev();
-        let rest = rest.flat_map(|chunk| chunk.entries(&self.spec.0).iter().rev());
+        let rest = rest.flat_map(|chunk| self.read(chunk).iter().rev());
         first.iter().rev().chain(rest).map(|entry| &entry.row)
     }
 

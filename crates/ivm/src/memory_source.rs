@@ -22,6 +22,9 @@ const SPARE_INDEXES: usize = 8;
 /// So many changes are carried out at the end of a build: with more it begins again.
 const LATE: usize = 5000;
 
+/// So many rows are brought in order while one is read.
+const SORTED_PER_ROW: usize = 8;
+
 #[derive(Clone, Debug)]
 struct Table {
     by_key: Index,
@@ -69,6 +72,8 @@ struct Wanted {
 pub struct MemorySource {
     schema: Arc<Schema>,
     tables: Vec<Table>,
+    /// Rows that reads have brought in order.
+    sorted: Cell<usize>,
 }
 
 fn key_order(schema: &Schema, table: TableId) -> Order {
@@ -91,7 +96,11 @@ impl MemorySource {
                 wanted: RefCell::default(),
             })
             .collect();
-        MemorySource { schema, tables }
+        MemorySource {
+            schema,
+            tables,
+            sorted: Cell::default(),
+        }
     }
 
     /// The tables.
@@ -178,6 +187,7 @@ impl MemorySource {
         MemorySource {
             schema: self.schema.clone(),
             tables: tables.collect(),
+            sorted: Cell::default(),
         }
     }
 
@@ -334,6 +344,7 @@ impl Source for MemorySource {
         table.build(&wanted, &Steps::unlimited());
         if let Some(index) = wanted.index.get() {
             scan(index, request, sink);
+            self.sorted.set(self.sorted.get() + index.take_sorted());
         }
         Ok(())
     }
@@ -350,6 +361,10 @@ impl Source for MemorySource {
         }
         let wanted = table.want(|known| known == index, || index.clone());
         Ok(table.build(&wanted, steps))
+    }
+
+    fn take_effort(&self) -> usize {
+        self.sorted.take() / SORTED_PER_ROW
     }
 
     fn get(&self, table: TableId, key: &Key) -> Result<Option<Row>, SourceError> {

@@ -74,6 +74,11 @@ pub trait Source {
         Ok(Progress::Done)
     }
 
+    /// The work of reads since the last call that the rows they gave do not tell of, in rows.
+    fn take_effort(&self) -> usize {
+        0
+    }
+
     /// Whether reads by this index cost what they give; otherwise a first one has to go through the table.
     fn has_index(&self, _table: TableId, _index: &IndexSpec) -> bool {
         true

@@ -175,6 +175,28 @@ fn indexes_are_made_in_slices() {
     }
 }
 
+/// What the first read of a part of an index brings in order counts, and only then.
+#[test]
+fn bringing_rows_in_order_is_work() {
+    let source = source();
+    let ast = query(r#"{"table":"a","limit":5,"orderBy":[["owner","asc"]]}"#);
+    let steps = || {
+        let mut live = LiveQuery::build(&ast, source.schema()).expect("builds");
+        let (table, spec) = live.pipeline().indexes()[0].clone();
+        let prepared = source.prepare(table, &spec, &Steps::unlimited());
+        assert_eq!(prepared.expect("reads"), Progress::Done);
+        let steps = Steps::new(ISSUES);
+        assert_eq!(
+            live.hydrate(&source, &steps).expect("reads"),
+            Progress::Done
+        );
+        ISSUES - steps.left()
+    };
+    let (first, again) = (steps(), steps());
+    assert_eq!(again, 5);
+    assert!((again + 10..again + ISSUES / 4).contains(&first), "{first}");
+}
+
 /// Bounds of the first ordered column are where a read begins and stops: what is outside is not visited.
 #[test]
 fn a_read_begins_and_stops_at_the_bounds_of_its_order() {
