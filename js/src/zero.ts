@@ -361,17 +361,21 @@ export class Zero<
 
   async #start(): Promise<void> {
     try {
+      const held = this.#indexed && this.server !== undefined;
+      // Asked for while the module is loading: the browser opens its storage meanwhile.
+      const oldNames = held ? oldStorageNames(this.idbName) : undefined;
+      // Whoever waits for it hears of a failure.
+      oldNames?.catch(() => {});
       const bindings = await loadBindings(this.#options.wasm, () => !this.#closed);
       if (this.#closed) {
         return;
       }
-      const held = this.#indexed && this.server !== undefined;
       const options = this.#coreOptions(this.idbName, this.#clientID, held ? 'held' : undefined);
       const core = new Core(bindings, options, randomBytes(32), this.#coreHost());
       this.#core = core;
       core.start();
-      if (held) {
-        void this.#drainOldStores();
+      if (oldNames !== undefined) {
+        void this.#drainOldStores(oldNames);
       }
       for (const use of this.#waiting.splice(0)) {
         // One call that is refused must not end the client.
@@ -383,9 +387,9 @@ export class Zero<
   }
 
   // Rows of an earlier store are shown until this client is given its first ones, and writes that wait there go out before.
-  async #drainOldStores(): Promise<void> {
+  async #drainOldStores(oldNames: Promise<string[]>): Promise<void> {
     try {
-      const names = await oldStorageNames(this.idbName);
+      const names = await oldNames;
       this.#whenCore(core => core.earlier(names));
       await this.#oldStores.drain(names);
     } catch (error) {

@@ -2,7 +2,8 @@
 // By hand, with a release build of the server:
 //   LANDFALL_LONG_TASK_ROWS=180000 LANDFALL_SERVER_BINARY=… npx vitest run long-tasks
 // The browser's observer counts the time of other processes as the page's: that way needs a quiet machine. On a busy one,
-// LANDFALL_LONG_TASK_CLOCK=cpu takes the time of the processor in each task from a trace, and multiplies it.
+// LANDFALL_LONG_TASK_CLOCK=cpu takes the time of the processor in each task from a trace, and multiplies it;
+// LANDFALL_LONG_TASK_CLOCK=stacks also tells what the task was in, and takes longer for it.
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { TypedView } from 'landfall';
 import type { Page } from 'playwright-core';
@@ -12,7 +13,8 @@ import { Chromium, serveFolder } from './world.ts';
 const rows = Number(process.env.LANDFALL_LONG_TASK_ROWS ?? 0);
 const limit = Number(process.env.LANDFALL_LONG_TASK_MS ?? 50);
 const slowdown = Number(process.env.LANDFALL_SLOWDOWN ?? 4);
-const byProcessor = process.env.LANDFALL_LONG_TASK_CLOCK === 'cpu';
+const clock = process.env.LANDFALL_LONG_TASK_CLOCK;
+const byProcessor = clock === 'cpu' || clock === 'stacks';
 
 let site: Awaited<ReturnType<typeof serveFolder>>;
 let mode: Mode;
@@ -70,7 +72,8 @@ async function traced<T>(name: string, page: Page, act: () => Promise<T>): Promi
   const browser = await page.context().browser()!.newBrowserCDPSession();
   const events: TraceEvent[] = [];
   browser.on('Tracing.dataCollected', ({ value }) => { events.push(...value as unknown as TraceEvent[]); });
-  const includedCategories = ['toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline', '__metadata', 'blink.user_timing', 'disabled-by-default-v8.cpu_profiler'];
+  const stacks = clock === 'stacks' ? ['disabled-by-default-v8.cpu_profiler'] : [];
+  const includedCategories = [...stacks, 'toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline', '__metadata', 'blink.user_timing'];
   await browser.send('Tracing.start', { transferMode: 'ReportEvents', traceConfig: { includedCategories } });
   await page.evaluate(mark => { performance.mark(mark); }, MARK);
   const start = Date.now();

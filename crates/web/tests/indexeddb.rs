@@ -5,8 +5,9 @@
 
 use js_sys::{Array, Promise};
 use landfall_store::{
-    AppendPoke, BackendFailure, MemoryStore, NewMutation, Open, Patch, RowChange, StoreFailure,
-    StoreOp, StoreReply, StoreRequest, WriteQueue,
+    AppendPoke, BackendFailure, MemoryStore, NewMutation, Open, PageWriter, Patch, QuerySets,
+    RowChange, ServerState, StoreFailure, StoreOp, StoreReply, StoreRequest, WriteQueue,
+    WriteSnapshot,
 };
 use landfall_web::Database;
 use landfall_zql::sorted_map::SortedMap;
@@ -46,6 +47,18 @@ async fn open(name: &str) -> Database {
 
 async fn execute(database: &Database, request: StoreRequest) -> Answer {
     called(|done| database.execute(request, done)).await
+}
+
+/// Two requests, the second one given before the first one is answered.
+async fn both(database: &Database, first: StoreRequest, second: StoreRequest) -> (Answer, Answer) {
+    let slot = Rc::new(RefCell::new(None));
+    let kept = slot.clone();
+    database.execute(first, move |answer| {
+        kept.replace(Some(answer));
+    });
+    let second = execute(database, second).await;
+    let first = slot.take().expect("the first one was answered before");
+    (first, second)
 }
 
 async fn delete(name: &str) {
@@ -174,6 +187,60 @@ async fn indexeddb_answers_as_memory_does() {
         let expected = memory.execute(&request);
         let found = execute(&database, request).await;
         assert_eq!(format!("{found:?}"), format!("{expected:?}"), "step {step}");
+    }
+}
+
+/// All rows, as pages: more of them than are read at a time.
+fn snapshot(cookie: &str, text: &str) -> StoreRequest {
+    let mut pages = PageWriter::default();
+    for n in 0..600 {
+        let (id, title) = (format!("row{n:04}"), text.repeat(10_000));
+        let row = Row::from_values([ValueRef::String(&id), ValueRef::String(&title)]);
+        pages.push(TableId(0), &row);
+    }
+    let pages = pages.finish();
+    assert!(pages.len() > 8, "{} pages", pages.len());
+    request(StoreOp::WriteSnapshot(WriteSnapshot {
+        cookie: cookie.into(),
+        last_mutation_ids: SortedMap::new(),
+        pages,
+        queries: QuerySets::default(),
+        outcomes: Vec::new(),
+    }))
+}
+
+async fn state(database: &Database) -> ServerState {
+    match execute(database, load()).await {
+        Ok(StoreReply::Loaded(unread)) => unread.read().expect("undamaged").into_server_state(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[wasm_bindgen_test]
+async fn pages_are_stored_and_read_as_a_whole_though_one_by_one() {
+    let database = open("pages").await;
+    let memory = MemoryStore::default();
+    let steps = [
+        open_group("c1"),
+        snapshot("01", "a"),
+        poke(
+            Some("01"),
+            "02",
+            vec![put("row0300", "changed"), put("x", "")],
+        ),
+        snapshot("03", "b"),
+    ];
+    for step in steps {
+        memory.execute(&step).expect("in memory");
+        // Another one waits for it, however many tasks it takes.
+        let (stored, read) = both(&database, step, load()).await;
+        stored.expect("in the browser");
+        read.expect("reads behind it");
+        let Ok(StoreReply::Loaded(unread)) = memory.execute(&load()) else {
+            panic!("memory answers");
+        };
+        let expected = unread.read().expect("undamaged").into_server_state();
+        assert!(state(&database).await == expected);
     }
 }
 
