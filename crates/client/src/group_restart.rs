@@ -268,6 +268,7 @@ impl Client {
         known: &SortedMap<MutationKey, (u64, u64)>,
     ) {
         self.persistence.restart = None;
+        self.forget_unstored();
         let old_client = self.client_id.clone();
         for mutation in self.mutations.reidentify(&old_client, &new_client, known) {
             self.tell_uncertain(&mutation);

@@ -61,10 +61,10 @@ impl Client {
         }
         match result {
             Ok(StoreReply::Log {
+                head,
                 records: Some(records),
                 outcomes,
-                ..
-            }) => self.follow_records(records, outcomes),
+            }) => self.follow_records(head.cookie.as_deref(), records, outcomes),
             Ok(StoreReply::Log { head, .. }) => {
                 let behind = compare_cookies(self.cookie.as_deref(), head.cookie.as_deref());
                 if behind == Ordering::Less {
@@ -83,7 +83,12 @@ impl Client {
         self.ask_store(Purpose::FollowAll, StoreOp::Load { schema });
     }
 
-    fn follow_records(&mut self, records: Vec<LogRecord>, outcomes: Vec<StoredOutcome>) {
+    fn follow_records(
+        &mut self,
+        stored: Option<&str>,
+        records: Vec<LogRecord>,
+        outcomes: Vec<StoredOutcome>,
+    ) {
         let mut at = self.cookie.clone();
         let mut pokes: Vec<Poke> = Vec::new();
         for record in records {
@@ -98,6 +103,10 @@ impl Client {
             }
             let base = at.replace(record.cookie.clone());
             pokes.push(from_record(record, base));
+        }
+        if compare_cookies(at.as_deref(), stored) == Ordering::Less {
+            // What is stored was written anew, and the log has no record of how it came about.
+            return self.read_all();
         }
         if let Some(last) = pokes.last_mut() {
             last.results = results(outcomes);

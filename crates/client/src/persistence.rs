@@ -383,6 +383,7 @@ impl Client {
             self.acknowledge(acks);
             return;
         }
+        let (acks, outcomes) = self.with_unstored(acks, outcomes);
         if self.role == Role::Draining {
             return self.store_confirmation(poke.confirmed, acks, outcomes);
         }
@@ -445,11 +446,14 @@ impl Client {
             Ok(StoreReply::NeedsSnapshot(_)) => {
                 let full = self.persistence.faults.no_room_until;
                 if full.is_none_or(|until| until <= now) {
+                    let (acks, outcomes) = self.with_unstored(acks, outcomes);
                     self.store_snapshot(acks, outcomes);
+                } else {
+                    self.keep_unstored(acks, outcomes);
                 }
             }
-            // Not acknowledged: the server tells the results again.
-            Ok(_) | Err(_) => {}
+            // Not acknowledged: what the server told could not be stored.
+            Ok(_) | Err(_) => self.keep_unstored(acks, outcomes),
         }
     }
 

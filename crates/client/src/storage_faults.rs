@@ -10,7 +10,10 @@ use crate::client::Client;
 use crate::effect::{Effect, LogLevel, StorageProblemKind};
 use crate::mutations::Stored;
 use crate::persistence::Purpose;
-use landfall_store::{BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreOp, StoreReply};
+use landfall_store::{
+    BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreOp, StoreReply, StoredOutcome,
+};
+use landfall_zql::sorted_map::SortedMap;
 
 /// How long no rows are written after there was no room for them.
 const ROOM_PAUSE_MS: f64 = 60_000.0;
@@ -26,6 +29,8 @@ pub(crate) struct Faults {
     repaired: bool,
     /// Until then rows are not written: there is no room.
     pub(crate) no_room_until: Option<f64>,
+    /// What pokes that could not be stored told of mutations: acknowledgements that are due, and ends.
+    unstored: (SortedMap<String, u64>, Vec<StoredOutcome>),
 }
 
 pub(crate) fn kind_of(failure: &StoreFailure) -> StorageProblemKind {
@@ -65,6 +70,36 @@ impl Client {
         self.log(LogLevel::Warn, &message);
         self.effects.push(Effect::StorageProblem { kind, message });
         kind
+    }
+
+    /// A poke could not be stored. The next one that can carries its last mutation ids along, and so must carry what it
+    /// told of the ends, or whoever follows storage would take failures for done.
+    pub(crate) fn keep_unstored(
+        &mut self,
+        acks: SortedMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+    ) {
+        self.persistence.faults.unstored = self.with_unstored(acks, outcomes);
+    }
+
+    /// These together with what could not be stored before.
+    pub(crate) fn with_unstored(
+        &mut self,
+        acks: SortedMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+    ) -> (SortedMap<String, u64>, Vec<StoredOutcome>) {
+        let (mut all_acks, mut all) = std::mem::take(&mut self.persistence.faults.unstored);
+        for (client, id) in acks {
+            let last = all_acks.get_or_insert_with(client, || id);
+            *last = (*last).max(id);
+        }
+        all.extend(outcomes);
+        (all_acks, all)
+    }
+
+    /// The group is over.
+    pub(crate) fn forget_unstored(&mut self) {
+        self.persistence.faults.unstored = Default::default();
     }
 
     /// Opening failed. Returns whether something is done about it, after which it is tried again.

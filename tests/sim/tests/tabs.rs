@@ -287,6 +287,28 @@ fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_s
 }
 
 /// A tab whose write may be stored or not sleeps while another begins a new group and sends what is stored.
+#[test]
+fn a_failure_that_could_not_be_stored_is_stored_with_what_comes_next() {
+    let mut world = world();
+    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let call = tab.mutate("refused", &note("a"));
+    assert_eq!(tab.durable.get(&call), Some(&Ok(())));
+    world.cut_off.insert(a);
+    world.lose_answers(a);
+    assert_eq!(world.server.executed.len(), 1);
+    world.tabs.get_mut(&b).expect("it lives").storage_fails = true;
+    world.settle();
+    world.tabs.get_mut(&b).expect("it lives").storage_fails = false;
+    // Everything goes into storage with this one.
+    let row = json!({"id": "b"});
+    world.server.commit(|rows| rows.put("note", row));
+    world.pass(40_000.0);
+    check(&mut world, a, &["b"]);
+    let end = world.tabs[&a].ends.get(&call);
+    assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
+}
+
 fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
     let mut world = world();
     let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
