@@ -55,13 +55,20 @@ impl Connection {
         request: &Request<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), SourceError> {
-        let Some(constraint) = self.constrain(request.constraint) else {
-            return Ok(());
+        let pinned;
+        let constraint = if self.leaves_pinned(request.constraint) {
+            request.constraint
+        } else {
+            pinned = self.constrain(request.constraint);
+            let Some(pinned) = &pinned else {
+                return Ok(());
+            };
+            pinned
         };
         let asked = request;
         let request = FetchRequest {
             table: self.table,
-            constraint: &constraint,
+            constraint,
             order: &self.order,
             reverse: request.reverse,
             start: match &self.range {
@@ -127,20 +134,19 @@ impl Connection {
         }
     }
 
+    /// Whether a request is served as it is.
+    fn leaves_pinned(&self, requested: &[(usize, ValueRef<'_>)]) -> bool {
+        let columns = || requested.iter().map(|(column, _)| column);
+        let unpinned = self.unpinned.as_ref();
+        self.pinned.is_empty() || unpinned.is_some_and(|unpinned| columns().eq(unpinned))
+    }
+
     /// The pinned columns and those of a request, or `None` when they contradict each other.
     fn constrain<'a>(
         &'a self,
         requested: &[(usize, ValueRef<'a>)],
     ) -> Option<Vec<(usize, ValueRef<'a>)>> {
         let mut constraint = requested.to_vec();
-        let columns = requested.iter().map(|(column, _)| column);
-        if self
-            .unpinned
-            .as_ref()
-            .is_some_and(|unpinned| columns.eq(unpinned))
-        {
-            return Some(constraint);
-        }
         for (column, value) in &self.pinned {
             match constraint.binary_search_by_key(column, |(column, _)| *column) {
                 Ok(at) if join_eq(constraint[at].1, value.as_ref()) => {}

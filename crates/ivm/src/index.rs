@@ -234,6 +234,11 @@ impl Index {
         Digits::of(value, self.first_column().1).without(&self.beginning)
     }
 
+    /// Whether rows with this prefix are equal in the first column.
+    pub fn tells_all(&self, prefix: u64) -> bool {
+        tells_all(prefix, self.first_column().1)
+    }
+
     /// Whether rows with this prefix may differ in any way.
     pub fn is_coarse(&self, prefix: u64) -> bool {
         is_coarse(prefix, self.first_column().1)
@@ -451,20 +456,24 @@ impl Index {
         self.iter_from(position).next()
     }
 
-    /// The rows from a position on.
-    pub fn iter_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
+    /// The entries from a position on.
+    pub fn entries_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Entry> {
         let first = self.entries(chunk).get(at..).unwrap_or_default();
         let rest = self.chunks.iter().skip(chunk + 1);
-        let rest = rest.flat_map(|chunk| self.read(chunk));
-        first.iter().chain(rest).map(|entry| &entry.row)
+        first.iter().chain(rest.flat_map(|chunk| self.read(chunk)))
     }
 
-    /// The rows before a position, last one first.
-    pub fn iter_back_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Row> {
+    /// The entries before a position, last one first.
+    pub fn entries_back_from(&self, (chunk, at): Position) -> impl Iterator<Item = &Entry> {
         let first = self.entries(chunk).get(..at).unwrap_or_default();
         let rest = self.chunks[..chunk.min(self.chunks.len())].iter().rev();
         let rest = rest.flat_map(|chunk| self.read(chunk).iter().rev());
-        first.iter().rev().chain(rest).map(|entry| &entry.row)
+        first.iter().rev().chain(rest)
+    }
+
+    /// The rows from a position on.
+    pub fn iter_from(&self, position: Position) -> impl Iterator<Item = &Row> {
+        self.entries_from(position).map(|entry| &entry.row)
     }
 
     /// Rows from all over, about `count`; all of them when there are no more. Distances between them vary, so that
@@ -523,7 +532,8 @@ mod tests {
     fn same(index: &Index, expected: &[Row]) {
         let found: Vec<&Row> = index.iter().collect();
         assert_eq!(found, expected.iter().collect::<Vec<_>>());
-        let back: Vec<&Row> = index.iter_back_from(index.end()).collect();
+        let back = index.entries_back_from(index.end());
+        let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
         assert_eq!(back, expected.iter().rev().collect::<Vec<_>>());
         assert_eq!(index.len(), expected.len());
         let firsts = (0..index.chunks.len()).map(|chunk| index.entries(chunk)[0].prefix);

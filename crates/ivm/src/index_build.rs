@@ -407,7 +407,8 @@ mod tests {
             let mut expected: Vec<&Row> = table.iter().collect();
             expected.sort_by(|a, b| spec.0.compare(a, b));
             prop_assert_eq!(built.len(), expected.len());
-            let back: Vec<&Row> = built.iter_back_from(built.end()).collect();
+            let back = built.entries_back_from(built.end());
+            let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
             prop_assert!(back.into_iter().rev().eq(expected.iter().copied()));
             prop_assert!(built.iter().eq(expected));
         }

@@ -11,7 +11,7 @@ use landfall_zql::ordering::Order;
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
 use crate::error::SourceError;
-use crate::index::{Index, Position};
+use crate::index::{Entry, Index, Position};
 use crate::index_build::IndexBuild;
 use crate::source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange};
 use crate::steps::{Progress, Steps};
@@ -331,6 +331,11 @@ impl Source for MemorySource {
         let keys = &self.schema[request.table].primary_key;
         if keys.iter().all(|key| pinned(*key).is_some()) {
             let value = |_, column| pinned(column).unwrap_or(ValueRef::Null);
+            // Who asks filters as well.
+            let request = FetchRequest {
+                filter: None,
+                ..*request
+            };
             if let Some(row) = find(&table.by_key, &value).filter(|row| request.admits(row)) {
                 let _ = sink(row);
             }
@@ -413,8 +418,12 @@ fn find<'a, 'v>(index: &'a Index, value: &dyn Fn(usize, usize) -> ValueRef<'v>) 
         parts.find(|part| part.is_ne()).unwrap_or(Ordering::Equal)
     };
     let prefix = index.digits(value(0, columns.first()?.0)).first();
-    let row = index.get(index.seek(prefix, &|row| place(row).is_lt()))?;
-    place(row).is_eq().then_some(row)
+    // Often no look at a row is needed to see that it is the one, or that it is not there.
+    let is_told = columns.len() == 1 && index.tells_all(prefix);
+    let from = index.seek(prefix, &|row| !is_told && place(row).is_lt());
+    let Entry { prefix: found, row } = index.entries_from(from).next()?;
+    let is_found = *found == prefix && (is_told || place(row).is_eq());
+    is_found.then_some(row)
 }
 
 /// Gives the rows of a request from the index that has exactly its columns.
@@ -430,29 +439,43 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
         }
         Ordering::Equal
     };
-    let mut give = |row: &Row| {
-        if range(row).is_ne() {
+    let prefix = match (constraint, request.start) {
+        ([(_, value), ..], _) => Some(index.digits(*value).first()),
+        ([], Some(start)) => Some(index.prefix(start.row)),
+        ([], None) => None,
+    };
+    // Often no look at a row is needed to see that it is in the range, or that it is not.
+    let is_told = constraint.len() == 1 && prefix.is_some_and(|prefix| index.tells_all(prefix));
+    let mut give = |entry: &Entry| {
+        let is_out = !constraint.is_empty() && Some(entry.prefix) != prefix;
+        if is_out || (!is_told && range(&entry.row).is_ne()) {
             return ControlFlow::Break(());
         }
-        sink(row)
+        sink(&entry.row)
     };
-    let from = begin(index, request, &range);
+    let from = match prefix {
+        None if request.reverse => index.end(),
+        None => (0, 0),
+        Some(prefix) => match request.start {
+            None if is_told => index.seek(prefix, &|_| request.reverse),
+            _ => begin(index, request, prefix, &range),
+        },
+    };
     let _ = if request.reverse {
-        index.iter_back_from(from).try_for_each(&mut give)
+        index.entries_back_from(from).try_for_each(&mut give)
     } else {
-        index.iter_from(from).try_for_each(&mut give)
+        index.entries_from(from).try_for_each(&mut give)
     };
 }
 
-/// The position where a request begins. Places are counted in the order of the index, which a reversed request travels
-/// backwards.
-fn begin(index: &Index, request: &FetchRequest<'_>, range: &dyn Fn(&Row) -> Ordering) -> Position {
-    let prefix = match (request.constraint, request.start) {
-        ([(_, value), ..], _) => index.digits(*value).first(),
-        ([], Some(start)) => index.prefix(start.row),
-        ([], None) if request.reverse => return index.end(),
-        ([], None) => return (0, 0),
-    };
+/// The position where a request for rows of a place with this prefix begins. Places are counted in the order of the
+/// index, which a reversed request travels backwards.
+fn begin(
+    index: &Index,
+    request: &FetchRequest<'_>,
+    prefix: u64,
+    range: &dyn Fn(&Row) -> Ordering,
+) -> Position {
     let place = |row: &Row| match request.start {
         Some(start) => range(row).then_with(|| request.order.compare(row, start.row)),
         None => range(row),

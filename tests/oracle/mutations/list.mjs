@@ -495,6 +495,12 @@ export const mutations = [
     library: true,
   },
   {
+    name: 'index: a read does not end at another prefix',
+    file: ivm('memory_source'),
+    from: '!constraint.is_empty() && Some(entry.prefix) != prefix',
+    to: '!is_told && Some(entry.prefix) != prefix && !constraint.is_empty()',
+  },
+  {
     name: 'index: prefixes stay when the common beginning changes',
     file: ivm('index'),
     from: 'entry.prefix = self.prefix(&entry.row);\n            }\n            let least',
