@@ -6,12 +6,13 @@ use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use landfall_protocol::CrudOp;
-use landfall_zql::json;
-use serde::{Deserialize, Serialize};
+use landfall_zql::json::{self, FromJson, JsonError, JsonReader};
+use landfall_zql::json_object;
+use serde::Serialize;
 
 /// What tabs tell each other. Tagged from outside, since JSON that passes through unread cannot be buffered.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", try_from = "Announced")]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 enum Announcement {
     /// A tab has started.
     Hello(Hello),
@@ -21,20 +22,20 @@ enum Announcement {
     Poke(StoredPoke),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 struct Hello {
     group: String,
     client: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 struct StoredMutations {
     group: String,
     client: String,
     stored: Vec<StoredMutation>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredMutation {
     id: u64,
@@ -45,28 +46,58 @@ struct StoredMutation {
     ops: Vec<CrudOp>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 struct StoredPoke {
     group: String,
     cookie: String,
 }
 
-#[derive(Deserialize)]
+json_object!(Hello {
+    "group" must group,
+    "client" must client,
+});
+
+json_object!(StoredMutations {
+    "group" must group,
+    "client" must client,
+    "stored" must stored,
+});
+
+json_object!(StoredMutation {
+    "id" must id,
+    "sequence" must sequence,
+    "name" must name,
+    "argsJson" must args_json,
+    "createdMs" must created_ms,
+    "ops" must ops,
+});
+
+json_object!(StoredPoke {
+    "group" must group,
+    "cookie" must cookie,
+});
+
+#[derive(Default)]
 struct Announced {
     hello: Option<Hello>,
     mutations: Option<StoredMutations>,
     poke: Option<StoredPoke>,
 }
 
-impl TryFrom<Announced> for Announcement {
-    type Error = &'static str;
+json_object!(Announced {
+    "hello" may hello,
+    "mutations" may mutations,
+    "poke" may poke,
+});
 
-    fn try_from(announced: Announced) -> Result<Self, Self::Error> {
+impl<'de> FromJson<'de> for Announcement {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let announced = Announced::from_json(reader)?;
         match (announced.hello, announced.mutations, announced.poke) {
             (Some(hello), None, None) => Ok(Self::Hello(hello)),
             (None, Some(mutations), None) => Ok(Self::Mutations(mutations)),
             (None, None, Some(poke)) => Ok(Self::Poke(poke)),
-            _ => Err("an announcement of another kind"),
+            _ => Err(JsonError::refused("an announcement of another kind")),
         }
     }
 }
@@ -127,7 +158,7 @@ impl Client {
 
     /// A message of another tab.
     pub(crate) fn on_announced(&mut self, text: &str) {
-        let announcement = match json::from_str(text) {
+        let announcement = match json::read(text) {
             Ok(announcement) => announcement,
             // A tab with newer code may say more.
             Err(error) => {

@@ -209,14 +209,14 @@ impl Client {
         self.check_open()?;
         self.slices.begin();
         let ast: Ast =
-            json::from_str(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+            json::read(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         let ast = Arc::new(ast);
         let wanted = match request.source {
             QuerySource::Local => None,
             QuerySource::Ast => Some((hash_of_ast(&ast), None)),
             QuerySource::Named { name, args_json } => {
                 let args: Vec<Json> =
-                    json::from_str(&args_json).map_err(|e| ClientError::Arguments {
+                    json::read(&args_json).map_err(|e| ClientError::Arguments {
                         name: name.clone(),
                         reason: e.to_string(),
                     })?;
@@ -281,14 +281,14 @@ impl Client {
     /// and after all that came before, also those among the effects that were not taken yet.
     pub fn run(&mut self, ast_json: &str) -> Result<Flush, ClientError> {
         self.check_open()?;
-        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::read(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         self.visible.run(&ast, Base::Visible)
     }
 
     /// Runs a query once on the visible state and gives how as JSON text: [`landfall_ivm::LevelPlan`].
     pub fn analyze(&self, ast_json: &str) -> Result<String, ClientError> {
         self.check_open()?;
-        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::read(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         self.visible.analyze(&ast)
     }
 
@@ -302,7 +302,7 @@ impl Client {
         args_json: &str,
     ) -> Result<CallId, ClientError> {
         self.check_open()?;
-        json::from_str::<Vec<Json>>(args_json).map_err(|e| ClientError::Arguments {
+        json::read::<Vec<Json>>(args_json).map_err(|e| ClientError::Arguments {
             name: name.to_owned(),
             reason: e.to_string(),
         })?;
@@ -336,14 +336,14 @@ impl Client {
 
     /// A query of a running mutator, on its branch; otherwise as [`Client::run`].
     pub fn read(&mut self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
-        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::read(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         let base = base_of(&self.rebase, tx)?;
         self.visible.run(&ast, base)
     }
 
     /// As [`Client::read`], for a reader that keeps no rows: the handles count from 0 and mean nothing outside.
     pub fn read_detached(&self, tx: TxId, ast_json: &str) -> Result<Flush, ClientError> {
-        let ast: Ast = json::from_str(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
+        let ast: Ast = json::read(ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
         self.visible.run_detached(&ast, base_of(&self.rebase, tx)?)
     }
 

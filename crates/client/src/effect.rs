@@ -8,7 +8,9 @@ use crate::connection::ConnectionState;
 use crate::event::StoreRequestId;
 use crate::flush::Flush;
 use landfall_store::StoreRequest;
-use serde::{Deserialize, Serialize};
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
+use landfall_zql::{json_names, json_object};
+use serde::Serialize;
 
 /// Names one WebSocket of this client; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -37,7 +39,7 @@ pub enum RunReason {
 }
 
 /// An error that a mutator threw or that a server sent, as the application sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MutationError {
     /// `app`: the mutator or the application's server said so. `zero`: the machinery did.
@@ -55,13 +57,42 @@ pub struct MutationError {
 }
 
 /// Who said that a mutation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorSource {
     /// The application's mutator, here or at the server.
     App,
     /// The synchronisation machinery, here or at the server.
     Zero,
+}
+
+json_names!(ErrorSource {
+    App = "app",
+    Zero = "zero",
+});
+
+#[derive(Default)]
+struct MutationErrorFields {
+    source: Option<ErrorSource>,
+    message: String,
+    details: Option<String>,
+}
+
+json_object!(MutationErrorFields {
+    "type" some source,
+    "message" must message,
+    "detailsJson" may details,
+});
+
+impl<'de> FromJson<'de> for MutationError {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let fields = MutationErrorFields::from_json(reader)?;
+        Ok(Self {
+            source: fields.source.ok_or_else(|| JsonError::missing("type"))?,
+            message: fields.message,
+            details: fields.details,
+        })
+    }
 }
 
 /// How a mutation ended, or that it did not yet.

@@ -46,7 +46,7 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         call: None,
         ops: queued
             .ops
-            .and_then(|json| json::from_str(&json).ok())
+            .and_then(|json| json::read(&json).ok())
             .unwrap_or_default(),
         attempted: queued.attempted,
         stored: Stored::At(queued.sequence),
@@ -59,7 +59,7 @@ pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
     let outcome = match stored.ending {
         Ending::Uncertain => Outcome::Uncertain,
         Ending::Failed { error } => Outcome::Failed {
-            error: json::from_str(&error).unwrap_or(MutationError {
+            error: json::read(&error).unwrap_or(MutationError {
                 source: ErrorSource::Zero,
                 message: error,
                 details: None,

@@ -40,7 +40,7 @@ impl Write {
                 table: table.to_owned(),
             })?;
         let table = &schema[id];
-        let fields: SortedMap<String, &RawValue> = json::from_str(row_json).map_err(|error| {
+        let fields: SortedMap<String, &RawValue> = json::read(row_json).map_err(|error| {
             ClientError::Value(format!(
                 "a write to \"{}\" needs an object of columns: {error}",
                 table.name

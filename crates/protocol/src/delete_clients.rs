@@ -1,6 +1,7 @@
 //! `deleteClients`: upstream, clients known to be dead; downstream, clients that the server has forgotten.
 
 use crate::json::present;
+use landfall_zql::{json_object, read_through_json};
 use serde::{Deserialize, Serialize};
 
 /// Dead clients, as a client names them. A client must not name itself.
@@ -26,22 +27,19 @@ pub struct DeleteClients {
 }
 
 /// Clients that the server has deleted: they need not be named again.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct DeletedClients {
     /// Clients of the group.
-    #[serde(
-        rename = "clientIDs",
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(rename = "clientIDs", skip_serializing_if = "Option::is_none")]
     pub client_ids: Option<Vec<String>>,
     /// Whole groups.
-    #[serde(
-        rename = "clientGroupIDs",
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(rename = "clientGroupIDs", skip_serializing_if = "Option::is_none")]
     pub client_group_ids: Option<Vec<String>>,
 }
+
+json_object!(DeletedClients {
+    "clientIDs" some client_ids,
+    "clientGroupIDs" some client_group_ids,
+});
+
+read_through_json!(DeletedClients);

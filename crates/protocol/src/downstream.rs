@@ -9,9 +9,9 @@ use crate::json::Anything;
 use crate::poke::{PokeEnd, PokePart, PokeStart};
 use crate::pull::PullResponse;
 use crate::push::PushResponse;
-use crate::tagged::{self, Messages, next};
+use crate::tagged::{self, Messages};
 use crate::transform_error::ErroredQuery;
-use serde::de::SeqAccess;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
 
 /// A message from server to client.
 #[derive(Clone, Debug)]
@@ -48,22 +48,22 @@ pub fn decode_downstream(text: &str) -> Result<Downstream<'_>, ProtocolError> {
 }
 
 impl<'de: 'a, 'a> Messages<'de> for Downstream<'a> {
-    fn body<A: SeqAccess<'de>>(kind: &str, seq: &mut A) -> Result<Option<Self>, A::Error> {
+    fn body(kind: &str, reader: &mut JsonReader<'de>) -> Result<Option<Self>, JsonError> {
         Ok(Some(match kind {
-            "pokePart" => Self::PokePart(next(seq)?),
-            "pokeStart" => Self::PokeStart(next(seq)?),
-            "pokeEnd" => Self::PokeEnd(next(seq)?),
+            "pokePart" => Self::PokePart(FromJson::from_json(reader)?),
+            "pokeStart" => Self::PokeStart(FromJson::from_json(reader)?),
+            "pokeEnd" => Self::PokeEnd(FromJson::from_json(reader)?),
             "pong" => {
-                let Anything {} = next(seq)?;
+                let Anything {} = Anything::from_json(reader)?;
                 Self::Pong
             }
-            "connected" => Self::Connected(next(seq)?),
-            "error" => Self::Error(next(seq)?),
-            "deleteClients" => Self::DeleteClients(next(seq)?),
-            "transformError" => Self::TransformError(next(seq)?),
-            "inspect" => Self::Inspect(next(seq)?),
-            "pull" => Self::Pull(next(seq)?),
-            "pushResponse" => Self::PushResponse(next(seq)?),
+            "connected" => Self::Connected(FromJson::from_json(reader)?),
+            "error" => Self::Error(FromJson::from_json(reader)?),
+            "deleteClients" => Self::DeleteClients(FromJson::from_json(reader)?),
+            "transformError" => Self::TransformError(FromJson::from_json(reader)?),
+            "inspect" => Self::Inspect(FromJson::from_json(reader)?),
+            "pull" => Self::Pull(FromJson::from_json(reader)?),
+            "pushResponse" => Self::PushResponse(FromJson::from_json(reader)?),
             _ => return Ok(None),
         }))
     }

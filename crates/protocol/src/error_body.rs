@@ -2,15 +2,17 @@
 //!
 //! Every error that is written carries an origin: clients take one without for an internal failure of their own.
 
-use crate::json::{Json, present};
+use crate::json::Json;
 use crate::mutation::MutationRef;
 use crate::number::JsNumber;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use landfall_zql::sorted_map::SortedMap;
+use landfall_zql::{json_names, json_object, read_through_json};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Serialize, Serializer};
 
 /// What an error is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(missing_docs)] // The names are the protocol's own; the table of reactions says what each means.
 pub enum ErrorKind {
     AuthInvalidated,
@@ -68,7 +70,7 @@ impl ErrorKind {
 }
 
 /// Where an error arose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Origin {
     /// In the application's own server.
     #[serde(rename = "server")]
@@ -79,7 +81,7 @@ pub enum Origin {
 }
 
 /// Why a call of an application endpoint failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
     /// The endpoint's database.
@@ -287,42 +289,83 @@ impl ErrorBody {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+json_names!(ErrorKind {
+    AuthInvalidated = "AuthInvalidated",
+    ClientNotFound = "ClientNotFound",
+    InvalidConnectionRequest = "InvalidConnectionRequest",
+    InvalidConnectionRequestBaseCookie = "InvalidConnectionRequestBaseCookie",
+    InvalidConnectionRequestLastMutationID = "InvalidConnectionRequestLastMutationID",
+    InvalidConnectionRequestClientDeleted = "InvalidConnectionRequestClientDeleted",
+    InvalidMessage = "InvalidMessage",
+    InvalidPush = "InvalidPush",
+    MutationRateLimited = "MutationRateLimited",
+    MutationFailed = "MutationFailed",
+    Unauthorized = "Unauthorized",
+    VersionNotSupported = "VersionNotSupported",
+    SchemaVersionNotSupported = "SchemaVersionNotSupported",
+    Internal = "Internal",
+    Rebalance = "Rebalance",
+    Rehome = "Rehome",
+    ServerOverloaded = "ServerOverloaded",
+    PushFailed = "PushFailed",
+    TransformFailed = "TransformFailed",
+});
+
+json_names!(Origin {
+    Server = "server",
+    ZeroCache = "zeroCache",
+});
+
+json_names!(Reason {
+    Database = "database",
+    Parse = "parse",
+    OutOfOrderMutation = "oooMutation",
+    UnsupportedPushVersion = "unsupportedPushVersion",
+    Internal = "internal",
+    Http = "http",
+    Timeout = "timeout",
+});
+
+#[derive(Default)]
 struct Fields {
-    kind: ErrorKind,
+    kind: Option<ErrorKind>,
     message: String,
-    #[serde(default, deserialize_with = "present")]
     origin: Option<Origin>,
-    #[serde(default, deserialize_with = "present")]
     min_backoff_ms: Option<JsNumber>,
-    #[serde(default, deserialize_with = "present")]
     max_backoff_ms: Option<JsNumber>,
-    #[serde(default, deserialize_with = "present")]
     reconnect_params: Option<SortedMap<String, String>>,
-    #[serde(rename = "mutationIDs", default, deserialize_with = "present")]
     mutation_ids: Option<Vec<MutationRef>>,
-    #[serde(rename = "queryIDs", default, deserialize_with = "present")]
     query_ids: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
     reason: Option<Reason>,
-    #[serde(default, deserialize_with = "present")]
     status: Option<u16>,
-    #[serde(default, deserialize_with = "present")]
     body_preview: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     details: Option<Json>,
 }
 
+json_object!(Fields {
+    "kind" some kind,
+    "message" must message,
+    "origin" some origin,
+    "minBackoffMs" some min_backoff_ms,
+    "maxBackoffMs" some max_backoff_ms,
+    "reconnectParams" some reconnect_params,
+    "mutationIDs" some mutation_ids,
+    "queryIDs" some query_ids,
+    "reason" some reason,
+    "status" some status,
+    "bodyPreview" some body_preview,
+    "details" some details,
+});
+
 impl Fields {
-    fn failure<E: de::Error>(self) -> Result<EndpointFailure, E> {
-        let reason = self.reason.ok_or_else(|| E::missing_field("reason"))?;
+    fn failure(self) -> Result<EndpointFailure, JsonError> {
+        let reason = self.reason.ok_or_else(|| JsonError::missing("reason"))?;
         if reason == Reason::Http && self.status.is_none() {
-            return Err(E::missing_field("status"));
+            return Err(JsonError::missing("status"));
         }
         Ok(EndpointFailure {
             message: self.message,
-            origin: self.origin.ok_or_else(|| E::missing_field("origin"))?,
+            origin: self.origin.ok_or_else(|| JsonError::missing("origin"))?,
             reason,
             status: self.status,
             body_preview: self.body_preview,
@@ -331,46 +374,44 @@ impl Fields {
     }
 }
 
-impl<'de> Deserialize<'de> for ErrorBody {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
-        Ok(match fields.kind {
-            ErrorKind::PushFailed => {
-                let ids = fields
-                    .mutation_ids
-                    .take()
-                    .ok_or_else(|| de::Error::missing_field("mutationIDs"))?;
-                Self::PushFailed(PushFailed {
-                    mutation_ids: ids,
-                    failure: fields.failure()?,
-                })
-            }
-            ErrorKind::TransformFailed => {
-                let ids = fields
-                    .query_ids
-                    .take()
-                    .ok_or_else(|| de::Error::missing_field("queryIDs"))?;
-                Self::TransformFailed(TransformFailed {
-                    query_ids: ids,
-                    failure: fields.failure()?,
-                })
-            }
-            kind if kind.is_backoff() => Self::Backoff(BackoffError {
-                kind,
-                message: fields.message,
-                min_backoff_ms: fields.min_backoff_ms,
-                max_backoff_ms: fields.max_backoff_ms,
-                reconnect_params: fields.reconnect_params,
-                origin: fields.origin,
-            }),
-            kind => Self::Basic(BasicError {
-                kind,
-                message: fields.message,
-                origin: fields.origin,
-            }),
-        })
+impl<'de> FromJson<'de> for ErrorBody {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let mut fields = Fields::from_json(reader)?;
+        Ok(
+            match fields.kind.ok_or_else(|| JsonError::missing("kind"))? {
+                ErrorKind::PushFailed => {
+                    let ids = fields.mutation_ids.take();
+                    Self::PushFailed(PushFailed {
+                        mutation_ids: ids.ok_or_else(|| JsonError::missing("mutationIDs"))?,
+                        failure: fields.failure()?,
+                    })
+                }
+                ErrorKind::TransformFailed => {
+                    let ids = fields.query_ids.take();
+                    Self::TransformFailed(TransformFailed {
+                        query_ids: ids.ok_or_else(|| JsonError::missing("queryIDs"))?,
+                        failure: fields.failure()?,
+                    })
+                }
+                kind if kind.is_backoff() => Self::Backoff(BackoffError {
+                    kind,
+                    message: fields.message,
+                    min_backoff_ms: fields.min_backoff_ms,
+                    max_backoff_ms: fields.max_backoff_ms,
+                    reconnect_params: fields.reconnect_params,
+                    origin: fields.origin,
+                }),
+                kind => Self::Basic(BasicError {
+                    kind,
+                    message: fields.message,
+                    origin: fields.origin,
+                }),
+            },
+        )
     }
 }
+
+read_through_json!(ErrorBody);
 
 impl Serialize for ErrorBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

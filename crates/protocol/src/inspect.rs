@@ -2,6 +2,8 @@
 
 use crate::json::{Json, present};
 use landfall_zql::ast::Ast;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
+use landfall_zql::{json_object, read_through_json};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -225,7 +227,7 @@ impl Serialize for Inspect {
 }
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InspectReply {
     /// What was asked, or `error`, or `authenticated`.
     pub op: String,
@@ -234,6 +236,29 @@ pub struct InspectReply {
     /// The answer.
     pub value: Json,
 }
+
+#[derive(Default)]
+struct ReplyFields {
+    op: String,
+    id: String,
+    value: Option<Json>,
+}
+
+json_object!(ReplyFields {
+    "op" must op,
+    "id" must id,
+    "value" some value,
+});
+
+impl<'de> FromJson<'de> for InspectReply {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let ReplyFields { op, id, value } = ReplyFields::from_json(reader)?;
+        let value = value.ok_or_else(|| JsonError::missing("value"))?;
+        Ok(Self { op, id, value })
+    }
+}
+
+read_through_json!(InspectReply);
 
 #[cfg(test)]
 mod tests {

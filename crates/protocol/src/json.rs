@@ -1,7 +1,7 @@
 //! JSON values that pass through unread, and the rules for fields that all messages share.
 
 use crate::error::ProtocolError;
-use landfall_zql::json;
+use landfall_zql::json::{self, FromJson, JsonError, JsonReader, Members};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Json(Box<RawValue>);
 impl Json {
     /// Copies JSON text after checking that it is one well-formed value.
     pub fn parse(text: impl AsRef<str>) -> Result<Self, ProtocolError> {
-        Ok(json::from_str(text.as_ref())?)
+        Ok(json::read(text.as_ref())?)
     }
 
     /// The JSON text of a value of ours.
@@ -35,6 +35,12 @@ impl Json {
     /// Reads the value as a `T`; structures from objects only.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
         Ok(json::from_str(self.as_str())?)
+    }
+}
+
+impl<'de> FromJson<'de> for Json {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        FromJson::from_json(reader).map(Self)
     }
 }
 
@@ -78,8 +84,20 @@ pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 pub(crate) struct Nothing {}
 
 /// An object whose members, if any, are ignored.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(crate) struct Anything {}
+
+impl<'de> FromJson<'de> for Anything {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        const NONE: Members = Members {
+            names: &[],
+            required: 0,
+            closed: false,
+        };
+        reader.object(&NONE, &mut |_, _| Ok(()))?;
+        Ok(Self {})
+    }
+}
 
 /// Refuses text that nests too deeply, in one pass and before anything is built from it.
 pub(crate) fn check_depth(text: &str) -> Result<(), ProtocolError> {

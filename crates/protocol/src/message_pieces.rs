@@ -166,7 +166,7 @@ impl PieceReader {
             return false;
         }
         let quoted = self.rest.get(place).map(std::str::from_utf8);
-        let text = quoted.and_then(|quoted| json::from_str::<Cow<'_, str>>(quoted.ok()?).ok());
+        let text = quoted.and_then(|quoted| json::read::<Cow<'_, str>>(quoted.ok()?).ok());
         text.is_some_and(|text| text == expected)
     }
 
@@ -193,7 +193,7 @@ impl<'a> RowOp<'a> {
     /// # Errors
     /// The text is no row operation.
     pub fn decode(text: &'a str) -> Result<Self, ProtocolError> {
-        Ok(json::from_str(text)?)
+        Ok(json::read(text)?)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Mutations as they travel, their ids and their results.
 
-use crate::json::{Json, present};
-use crate::number::{JsNumber, safe_integer};
+use crate::json::Json;
+use crate::number::{JsNumber, counter, safe_integer};
+use landfall_zql::json::{self, FromJson, JsonError, JsonReader};
+use landfall_zql::{json_names, json_object, read_through_json};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -59,8 +61,8 @@ pub struct CrudMutation {
 }
 
 /// A write to one row; all names are server names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CrudOp {
     /// What is done.
     pub op: CrudKind,
@@ -73,7 +75,7 @@ pub struct CrudOp {
 }
 
 /// What a [`CrudOp`] does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CrudKind {
     /// Add the row unless its key is there.
@@ -85,6 +87,42 @@ pub enum CrudKind {
     /// Remove the row with this key, if it is there.
     Delete,
 }
+
+#[derive(Default)]
+struct CrudOpFields {
+    op: Option<CrudKind>,
+    table_name: String,
+    primary_key: Vec<String>,
+    value: Option<Json>,
+}
+
+json_object!(CrudOpFields closed {
+    "op" some op,
+    "tableName" must table_name,
+    "primaryKey" must primary_key,
+    "value" some value,
+});
+
+json_names!(CrudKind {
+    Insert = "insert",
+    Upsert = "upsert",
+    Update = "update",
+    Delete = "delete",
+});
+
+impl<'de> FromJson<'de> for CrudOp {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let fields = CrudOpFields::from_json(reader)?;
+        Ok(Self {
+            op: fields.op.ok_or_else(|| JsonError::missing("op"))?,
+            table_name: fields.table_name,
+            primary_key: fields.primary_key,
+            value: fields.value.ok_or_else(|| JsonError::missing("value"))?,
+        })
+    }
+}
+
+read_through_json!(CrudOp);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -223,8 +261,7 @@ impl Serialize for Mutation {
 }
 
 /// What became of a mutation, from pokes and from the application's server.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "ResultFields")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum MutationResult {
     /// It was carried out.
     Ok {
@@ -250,19 +287,22 @@ pub enum MutationResult {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct ResultFields {
-    #[serde(default, deserialize_with = "present")]
     error: Option<ResultError>,
-    #[serde(default, deserialize_with = "present")]
     data: Option<Json>,
-    #[serde(default, deserialize_with = "present")]
     message: Option<Json>,
-    #[serde(default, deserialize_with = "present")]
     details: Option<Json>,
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+json_object!(ResultFields {
+    "error" some error,
+    "data" some data,
+    "message" some message,
+    "details" some details,
+});
+
+#[derive(Clone, Copy, Serialize)]
 enum ResultError {
     #[serde(rename = "app")]
     App,
@@ -272,22 +312,29 @@ enum ResultError {
     OutOfOrder,
 }
 
-impl TryFrom<ResultFields> for MutationResult {
-    type Error = &'static str;
+json_names!(ResultError {
+    App = "app",
+    AlreadyProcessed = "alreadyProcessed",
+    OutOfOrder = "oooMutation",
+});
 
-    fn try_from(fields: ResultFields) -> Result<Self, Self::Error> {
+impl<'de> FromJson<'de> for MutationResult {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         let ResultFields {
             error,
             data,
             message,
             details,
-        } = fields;
+        } = ResultFields::from_json(reader)?;
         Ok(match error {
             None => Self::Ok { data },
             Some(ResultError::App) => {
-                let message = message.map(|message| message.read::<String>()).transpose();
+                let message = message
+                    .map(|message| json::read(message.as_str()))
+                    .transpose();
                 Self::App {
-                    message: message.map_err(|_| "the message of a result is no string")?,
+                    message: message
+                        .map_err(|_| JsonError::refused("the message of a result is no string"))?,
                     details,
                 }
             }
@@ -296,6 +343,8 @@ impl TryFrom<ResultFields> for MutationResult {
         })
     }
 }
+
+read_through_json!(MutationResult);
 
 impl Serialize for MutationResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -327,8 +376,8 @@ impl Serialize for MutationResult {
 }
 
 /// A change to the stored results of mutations, in a poke.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase", try_from = "MutationOpFields")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
 pub enum MutationOp {
     /// This mutation ended like this.
     Put {
@@ -343,7 +392,7 @@ pub enum MutationOp {
 }
 
 /// A mutation and what became of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MutationOutcome {
     /// Which.
     pub id: MutationRef,
@@ -352,58 +401,89 @@ pub struct MutationOutcome {
 }
 
 /// A [`MutationId`] as downstream messages hold it: other members are ignored.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct MutationRef {
     /// The client that made it.
     #[serde(rename = "clientID")]
     pub client_id: String,
     /// The number in the client's sequence.
-    #[serde(deserialize_with = "safe_integer")]
     pub id: u64,
 }
 
-#[derive(Deserialize)]
+json_object!(MutationRef {
+    "clientID" must client_id,
+    "id" [counter] id,
+});
+
+/// Of a [`MutationOutcome`], and of a mutation in the answer to a push.
+#[derive(Default)]
+pub(crate) struct OutcomeFields {
+    pub(crate) id: MutationRef,
+    result: Option<MutationResult>,
+}
+
+json_object!(OutcomeFields {
+    "id" must id,
+    "result" some result,
+});
+
+impl OutcomeFields {
+    pub(crate) fn result(&mut self) -> Result<MutationResult, JsonError> {
+        let result = self.result.take();
+        result.ok_or_else(|| JsonError::missing("result"))
+    }
+}
+
+impl<'de> FromJson<'de> for MutationOutcome {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let mut fields = OutcomeFields::from_json(reader)?;
+        Ok(Self {
+            result: fields.result()?,
+            id: fields.id,
+        })
+    }
+}
+
+#[derive(Default)]
 struct MutationOpFields {
-    op: MutationOpName,
-    #[serde(default, deserialize_with = "present")]
+    op: Option<MutationOpName>,
     mutation: Option<MutationOutcome>,
-    #[serde(default, deserialize_with = "present")]
     id: Option<MutationRef>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
+json_object!(MutationOpFields {
+    "op" some op,
+    "mutation" some mutation,
+    "id" some id,
+});
+
+#[derive(Clone, Copy)]
 enum MutationOpName {
     Put,
     Del,
 }
 
-impl TryFrom<MutationOpFields> for MutationOp {
-    type Error = &'static str;
+json_names!(MutationOpName {
+    Put = "put",
+    Del = "del",
+});
 
-    fn try_from(fields: MutationOpFields) -> Result<Self, Self::Error> {
-        match fields {
-            MutationOpFields {
-                op: MutationOpName::Put,
-                mutation: Some(mutation),
-                ..
-            } => Ok(Self::Put { mutation }),
-            MutationOpFields {
-                op: MutationOpName::Del,
-                id: Some(id),
-                ..
-            } => Ok(Self::Del { id }),
-            MutationOpFields {
-                op: MutationOpName::Put,
-                ..
-            } => Err("missing field `mutation`"),
-            MutationOpFields {
-                op: MutationOpName::Del,
-                ..
-            } => Err("missing field `id`"),
+impl<'de> FromJson<'de> for MutationOp {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let MutationOpFields { op, mutation, id } = MutationOpFields::from_json(reader)?;
+        match op {
+            Some(MutationOpName::Put) => mutation
+                .map(|mutation| Self::Put { mutation })
+                .ok_or_else(|| JsonError::missing("mutation")),
+            Some(MutationOpName::Del) => id
+                .map(|id| Self::Del { id })
+                .ok_or_else(|| JsonError::missing("id")),
+            None => Err(JsonError::missing("op")),
         }
     }
 }
+
+read_through_json!(MutationRef, MutationOp);
 
 #[cfg(test)]
 mod tests {
@@ -488,10 +568,7 @@ mod tests {
             r#"{"error":"app","message":1}"#,
             "[]",
         ] {
-            assert!(
-                landfall_zql::json::from_str::<MutationResult>(text).is_err(),
-                "{text}"
-            );
+            assert!(json::from_str::<MutationResult>(text).is_err(), "{text}");
         }
     }
 

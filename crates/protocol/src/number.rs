@@ -1,5 +1,6 @@
 //! Numbers as JavaScript has them: times, TTLs, timestamps.
 
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The largest integer that every JavaScript number below it represents exactly: 2^53 - 1.
@@ -38,6 +39,13 @@ impl Serialize for JsNumber {
     }
 }
 
+impl<'de> FromJson<'de> for JsNumber {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        // Texts of numbers that are out of range are refused.
+        f64::from_json(reader).map(Self)
+    }
+}
+
 impl<'de> Deserialize<'de> for JsNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = f64::deserialize(deserializer)?;
@@ -53,10 +61,21 @@ pub(crate) fn safe_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     }
 }
 
+/// Reads a counter; see [`MAX_SAFE_INTEGER`].
+pub(crate) fn counter(reader: &mut JsonReader<'_>) -> Result<u64, JsonError> {
+    reader.whole_number(MAX_SAFE_INTEGER)
+}
+
 /// A [`safe_integer`] inside a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct SafeInteger(#[serde(deserialize_with = "safe_integer")] pub(crate) u64);
+
+impl<'de> FromJson<'de> for SafeInteger {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        counter(reader).map(Self)
+    }
+}
 
 #[cfg(test)]
 mod tests {

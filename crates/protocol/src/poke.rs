@@ -4,45 +4,37 @@
 //! It takes the client from the base cookie to the cookie of its end, as one change, unless the end cancels it.
 //! Rows stay JSON text here: the client reads them straight into packed rows.
 
-use crate::json::{nullable, present};
 use crate::mutation::MutationOp;
 use crate::number::JsNumber;
 use crate::pull::counters;
 use crate::queries_patch::DownQueryOp;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use landfall_zql::sorted_map::SortedMap;
+use landfall_zql::{json_names, json_object, read_through_json};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// A poke begins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PokeStart {
     /// Names the poke in its parts and its end.
     #[serde(rename = "pokeID")]
     pub poke_id: String,
     /// What the client must have for the poke to apply; null for a client that has nothing.
-    #[serde(deserialize_with = "nullable")]
     pub base_cookie: Option<String>,
     /// Not sent by current servers.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_versions: Option<SchemaVersions>,
     /// Not sent by current servers.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<JsNumber>,
 }
 
 /// An old way to say which client schemas the server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaVersions {
     /// The oldest.
@@ -52,31 +44,29 @@ pub struct SchemaVersions {
 }
 
 /// A piece of a poke. Within a part the fields apply in the order in which they stand here.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PokePart<'a> {
     /// The poke it belongs to.
-    #[serde(rename = "pokeID", borrow)]
+    #[serde(rename = "pokeID")]
     pub poke_id: Cow<'a, str>,
     /// Mutations up to these are confirmed, by client.
     #[serde(
         rename = "lastMutationIDChanges",
-        default,
-        skip_serializing_if = "SortedMap::is_empty",
-        deserialize_with = "counters"
+        skip_serializing_if = "SortedMap::is_empty"
     )]
     pub last_mutation_id_changes: SortedMap<String, u64>,
     /// Changes to what clients of the group want, by client.
-    #[serde(default, skip_serializing_if = "SortedMap::is_empty")]
+    #[serde(skip_serializing_if = "SortedMap::is_empty")]
     pub desired_queries_patches: SortedMap<String, Vec<DownQueryOp>>,
     /// Changes to the queries whose rows are all there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub got_queries_patch: Vec<DownQueryOp>,
     /// Changes to rows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", borrow)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rows_patch: Vec<RowOp<'a>>,
     /// Changes to stored results of mutations.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mutations_patch: Vec<MutationOp>,
 }
 
@@ -112,33 +102,26 @@ pub enum RowOp<'a> {
     Clear,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 struct RowOpFields<'a> {
-    op: RowOpName,
-    #[serde(default, borrow, deserialize_with = "text")]
+    op: Option<RowOpName>,
     table_name: Option<Cow<'a, str>>,
-    #[serde(default, borrow, deserialize_with = "present")]
     value: Option<&'a RawValue>,
-    #[serde(default, borrow, deserialize_with = "present")]
     id: Option<&'a RawValue>,
-    #[serde(default, borrow, deserialize_with = "present")]
     merge: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "present")]
     constrain: Option<Vec<String>>,
 }
 
-/// Borrows the text unless it holds escapes.
-fn text<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Cow<'a, str>>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    Text::deserialize(deserializer).map(|Text(text)| Some(text))
-}
+json_object!(RowOpFields<'a> {
+    "op" some op,
+    "tableName" some table_name,
+    "value" some value,
+    "id" some id,
+    "merge" some merge,
+    "constrain" some constrain,
+});
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy)]
 enum RowOpName {
     Put,
     Del,
@@ -146,8 +129,15 @@ enum RowOpName {
     Clear,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RowOp<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+json_names!(RowOpName {
+    Put = "put",
+    Del = "del",
+    Update = "update",
+    Clear = "clear",
+});
+
+impl<'de: 'a, 'a> FromJson<'de> for RowOp<'a> {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         let RowOpFields {
             op,
             table_name,
@@ -155,11 +145,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for RowOp<'a> {
             id,
             merge,
             constrain,
-        } = RowOpFields::deserialize(deserializer)?;
+        } = RowOpFields::from_json(reader)?;
+        let op = op.ok_or_else(|| JsonError::missing("op"))?;
         if matches!(op, RowOpName::Clear) {
             return Ok(Self::Clear);
         }
-        let table = table_name.ok_or_else(|| de::Error::missing_field("tableName"))?;
+        let table = table_name.ok_or_else(|| JsonError::missing("tableName"))?;
         Ok(match op {
             RowOpName::Put => Self::Put {
                 table,
@@ -184,18 +175,44 @@ impl<'de: 'a, 'a> Deserialize<'de> for RowOp<'a> {
     }
 }
 
-fn object<'a, E: de::Error>(
-    raw: Option<&'a RawValue>,
-    field: &'static str,
-) -> Result<&'a RawValue, E> {
-    let raw = raw.ok_or_else(|| E::missing_field(field))?;
+fn object<'a>(raw: Option<&'a RawValue>, field: &'static str) -> Result<&'a RawValue, JsonError> {
+    let raw = raw.ok_or_else(|| JsonError::missing(field))?;
     match raw.get().starts_with('{') {
         true => Ok(raw),
-        false => Err(E::custom(format_args!(
-            "`{field}` of a row operation is no object"
-        ))),
+        false => Err(JsonError::refused(
+            "the row or the key of a row operation is no object",
+        )),
     }
 }
+
+json_object!(PokeStart {
+    "pokeID" must poke_id,
+    "baseCookie" must base_cookie,
+    "schemaVersions" some schema_versions,
+    "timestamp" some timestamp,
+});
+
+json_object!(SchemaVersions {
+    "minSupportedVersion" must min_supported_version,
+    "maxSupportedVersion" must max_supported_version,
+});
+
+json_object!(PokePart<'a> {
+    "pokeID" must poke_id,
+    "lastMutationIDChanges" (counters) last_mutation_id_changes,
+    "desiredQueriesPatches" may desired_queries_patches,
+    "gotQueriesPatch" may got_queries_patch,
+    "rowsPatch" may rows_patch,
+    "mutationsPatch" may mutations_patch,
+});
+
+json_object!(PokeEnd {
+    "pokeID" must poke_id,
+    "cookie" must cookie,
+    "cancel" may cancel,
+});
+
+read_through_json!(PokeStart, PokePart<'a>, PokeEnd);
 
 impl Serialize for RowOp<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -234,7 +251,7 @@ impl Serialize for RowOp<'_> {
 }
 
 /// A poke is complete, or void.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PokeEnd {
     /// The poke it belongs to.
@@ -243,7 +260,7 @@ pub struct PokeEnd {
     /// What the client has after it; empty if the poke is cancelled.
     pub cookie: String,
     /// Everything since the start is to be dropped.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
 }
 

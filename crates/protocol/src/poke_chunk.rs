@@ -76,7 +76,7 @@ impl ChunkAssembler {
             return Ok(Vec::new());
         }
         let text = std::str::from_utf8(&self.bytes).map_err(|_| ProtocolError::NotUtf8)?;
-        Ok(json::from_str(text)?)
+        Ok(json::read(text)?)
     }
 }
 

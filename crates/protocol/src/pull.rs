@@ -2,8 +2,10 @@
 
 use crate::json::nullable;
 use crate::number::SafeInteger;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use landfall_zql::sorted_map::SortedMap;
-use serde::{Deserialize, Deserializer, Serialize};
+use landfall_zql::{json_object, read_through_json};
+use serde::{Deserialize, Serialize};
 
 /// The question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,24 +23,29 @@ pub struct Pull {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PullResponse {
     /// What the server has.
-    #[serde(deserialize_with = "nullable")]
     pub cookie: Option<String>,
     /// From the question.
     #[serde(rename = "requestID")]
     pub request_id: String,
     /// Last mutation ids that changed, by client.
-    #[serde(rename = "lastMutationIDChanges", deserialize_with = "counters")]
+    #[serde(rename = "lastMutationIDChanges")]
     pub last_mutation_id_changes: SortedMap<String, u64>,
 }
 
+json_object!(PullResponse {
+    "cookie" must cookie,
+    "requestID" must request_id,
+    "lastMutationIDChanges" [counters] last_mutation_id_changes,
+});
+
+read_through_json!(PullResponse);
+
 /// Reads a map from clients to mutation ids.
-pub(crate) fn counters<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<SortedMap<String, u64>, D::Error> {
-    let counters = SortedMap::<String, SafeInteger>::deserialize(deserializer)?;
+pub(crate) fn counters(reader: &mut JsonReader<'_>) -> Result<SortedMap<String, u64>, JsonError> {
+    let counters = SortedMap::<String, SafeInteger>::from_json(reader)?;
     Ok(counters
         .into_iter()
         .map(|(client, SafeInteger(id))| (client, id))

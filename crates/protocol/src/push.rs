@@ -3,8 +3,10 @@
 //! There is no positive answer: a mutation is confirmed when a poke brings the client's last mutation id up to it.
 
 use crate::json::{Json, present};
-use crate::mutation::{Mutation, MutationId, MutationRef, MutationResult};
+use crate::mutation::{Mutation, MutationId, MutationRef, MutationResult, OutcomeFields};
 use crate::number::JsNumber;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
+use landfall_zql::{json_names, json_object, read_through_json};
 use serde::{Deserialize, Serialize};
 
 /// The one push version there is.
@@ -50,8 +52,8 @@ pub struct Push {
 }
 
 /// `pushResponse`: decoded for completeness; current servers never send it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, try_from = "PushResponseFields")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum PushResponse {
     /// An old form of failure.
     Failed(LegacyPushError),
@@ -63,32 +65,32 @@ pub enum PushResponse {
 }
 
 /// Both forms at once: unlike a union that is tried form by form, this lets JSON values pass through unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 struct PushResponseFields {
-    #[serde(default, deserialize_with = "present")]
     mutations: Option<Vec<PushedMutation>>,
-    #[serde(default, deserialize_with = "present")]
     error: Option<LegacyPushErrorKind>,
-    #[serde(default, deserialize_with = "present")]
     status: Option<u16>,
-    #[serde(default, deserialize_with = "present")]
     details: Option<Json>,
-    #[serde(rename = "mutationIDs", default, deserialize_with = "present")]
     mutation_ids: Option<Vec<MutationRef>>,
 }
 
-impl TryFrom<PushResponseFields> for PushResponse {
-    type Error = &'static str;
+json_object!(PushResponseFields {
+    "mutations" some mutations,
+    "error" some error,
+    "status" some status,
+    "details" some details,
+    "mutationIDs" some mutation_ids,
+});
 
-    fn try_from(fields: PushResponseFields) -> Result<Self, Self::Error> {
+impl<'de> FromJson<'de> for PushResponse {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         let PushResponseFields {
             mutations,
             error,
             status,
             details,
             mutation_ids,
-        } = fields;
+        } = PushResponseFields::from_json(reader)?;
         match (error, mutations) {
             (Some(error), _) => Ok(Self::Failed(LegacyPushError {
                 error,
@@ -97,19 +99,33 @@ impl TryFrom<PushResponseFields> for PushResponse {
                 mutation_ids,
             })),
             (None, Some(mutations)) => Ok(Self::Mutations { mutations }),
-            (None, None) => Err("missing field `mutations`"),
+            (None, None) => Err(JsonError::missing("mutations")),
         }
     }
 }
 
+read_through_json!(PushResponse);
+
 /// A mutation and its result in a [`PushResponse`] and in an answer of the application's mutate endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PushedMutation {
     /// Which.
     pub id: MutationRef,
     /// How it ended.
     pub result: MutationResult,
 }
+
+impl<'de> FromJson<'de> for PushedMutation {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let mut fields = OutcomeFields::from_json(reader)?;
+        Ok(Self {
+            result: fields.result()?,
+            id: fields.id,
+        })
+    }
+}
+
+read_through_json!(PushedMutation);
 
 /// How old servers and old application endpoints report a push that failed as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +170,13 @@ pub enum LegacyPushErrorKind {
     /// The sync server failed to reach or understand the endpoint.
     ZeroPusher,
 }
+
+json_names!(LegacyPushErrorKind {
+    UnsupportedPushVersion = "unsupportedPushVersion",
+    UnsupportedSchemaVersion = "unsupportedSchemaVersion",
+    Http = "http",
+    ZeroPusher = "zeroPusher",
+});
 
 /// `ackMutationResponses`: results of a client up to an id have arrived and may be forgotten.
 pub type AckMutationResponses = MutationId;

@@ -3,6 +3,8 @@
 use crate::json::{Json, present};
 use crate::number::JsNumber;
 use landfall_zql::ast::Ast;
+use landfall_zql::json::{FromJson, JsonError, JsonReader};
+use landfall_zql::{json_names, json_object, read_through_json};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -132,8 +134,8 @@ impl Serialize for UpQueryOp {
 }
 
 /// One change to the queries that a client is known to want, or that the group has got.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "DownQueryOpFields", tag = "op", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
 pub enum DownQueryOp {
     /// The query is in the set.
     Put {
@@ -149,25 +151,37 @@ pub enum DownQueryOp {
     Clear,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct DownQueryOpFields {
-    op: OpName,
-    #[serde(default, deserialize_with = "present")]
+    op: Option<OpName>,
     hash: Option<String>,
 }
 
-impl TryFrom<DownQueryOpFields> for DownQueryOp {
-    type Error = &'static str;
+json_object!(DownQueryOpFields {
+    "op" some op,
+    "hash" some hash,
+});
 
-    fn try_from(fields: DownQueryOpFields) -> Result<Self, Self::Error> {
-        match (fields.op, fields.hash) {
-            (OpName::Put, Some(hash)) => Ok(Self::Put { hash }),
-            (OpName::Del, Some(hash)) => Ok(Self::Del { hash }),
-            (OpName::Clear, _) => Ok(Self::Clear),
-            (_, None) => Err("missing field `hash`"),
+json_names!(OpName {
+    Put = "put",
+    Del = "del",
+    Clear = "clear",
+});
+
+impl<'de> FromJson<'de> for DownQueryOp {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let DownQueryOpFields { op, hash } = DownQueryOpFields::from_json(reader)?;
+        match (op, hash) {
+            (Some(OpName::Put), Some(hash)) => Ok(Self::Put { hash }),
+            (Some(OpName::Del), Some(hash)) => Ok(Self::Del { hash }),
+            (Some(OpName::Clear), _) => Ok(Self::Clear),
+            (Some(_), None) => Err(JsonError::missing("hash")),
+            (None, _) => Err(JsonError::missing("op")),
         }
     }
 }
+
+read_through_json!(DownQueryOp);
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,10 @@ use crate::inspect::Inspect;
 use crate::json::{Json, Nothing, check_depth};
 use crate::pull::Pull;
 use crate::push::{AckMutationResponses, Push};
-use crate::tagged::{self, Messages, next};
+use crate::tagged::{self, Messages};
 use crate::update_auth::UpdateAuth;
-use serde::de::SeqAccess;
+use landfall_zql::json::{JsonError, JsonReader};
+use serde::Deserialize;
 
 /// A message from client to server.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,21 +45,21 @@ pub fn decode_upstream(text: &str) -> Result<Upstream, ProtocolError> {
 }
 
 impl<'de> Messages<'de> for Upstream {
-    fn body<A: SeqAccess<'de>>(kind: &str, seq: &mut A) -> Result<Option<Self>, A::Error> {
+    fn body(kind: &str, reader: &mut JsonReader<'de>) -> Result<Option<Self>, JsonError> {
         Ok(Some(match kind {
-            "initConnection" => Self::InitConnection(next(seq)?),
-            "changeDesiredQueries" => Self::ChangeDesiredQueries(next(seq)?),
-            "deleteClients" => Self::DeleteClients(next(seq)?),
-            "push" => Self::Push(next(seq)?),
-            "ackMutationResponses" => Self::AckMutationResponses(next(seq)?),
+            "initConnection" => Self::InitConnection(Deserialize::deserialize(reader)?),
+            "changeDesiredQueries" => Self::ChangeDesiredQueries(Deserialize::deserialize(reader)?),
+            "deleteClients" => Self::DeleteClients(Deserialize::deserialize(reader)?),
+            "push" => Self::Push(Deserialize::deserialize(reader)?),
+            "ackMutationResponses" => Self::AckMutationResponses(Deserialize::deserialize(reader)?),
             "ping" => {
-                let Nothing {} = next(seq)?;
+                let Nothing {} = Deserialize::deserialize(reader)?;
                 Self::Ping
             }
-            "updateAuth" => Self::UpdateAuth(next(seq)?),
-            "pull" => Self::Pull(next(seq)?),
-            "closeConnection" => Self::CloseConnection(next(seq)?),
-            "inspect" => Self::Inspect(next(seq)?),
+            "updateAuth" => Self::UpdateAuth(Deserialize::deserialize(reader)?),
+            "pull" => Self::Pull(Deserialize::deserialize(reader)?),
+            "closeConnection" => Self::CloseConnection(Deserialize::deserialize(reader)?),
+            "inspect" => Self::Inspect(Deserialize::deserialize(reader)?),
             _ => return Ok(None),
         }))
     }

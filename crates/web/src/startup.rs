@@ -1,6 +1,6 @@
 //! What JavaScript says once, when it starts a client.
 
-use landfall_client::json::{JsonError, from_str};
+use landfall_client::json::{JsonError, read};
 use landfall_client::{Headers, Options, Role, SortedMap};
 use serde_json::value::RawValue;
 
@@ -24,7 +24,7 @@ pub(crate) enum StorageKind {
 impl Startup {
     /// `options` is the JSON text of an object; absent members and `null` leave what is usual.
     pub(crate) fn parse(options: &str, entropy: &[u8]) -> Result<Startup, String> {
-        let mut given = Given(from_str(options).map_err(|error| error.to_string())?);
+        let mut given = Given(read(options).map_err(|error| error.to_string())?);
         let entropy = entropy
             .try_into()
             .map_err(|_| "32 bytes of entropy are needed".to_owned())?;
@@ -80,18 +80,18 @@ impl<'a> Given<'a> {
     }
 
     fn text(&mut self, name: &str) -> Result<Option<String>, String> {
-        let read = |raw: &RawValue| from_str(raw.get()).map_err(|error| said(name, &error));
-        self.raw(name).map(read).transpose()
+        let parse = |raw: &RawValue| read(raw.get()).map_err(|error| said(name, &error));
+        self.raw(name).map(parse).transpose()
     }
 
     fn headers(&mut self, name: &str) -> Result<Headers, String> {
-        let read = |raw: &RawValue| from_str(raw.get()).map_err(|error| said(name, &error));
-        Ok(self.raw(name).map(read).transpose()?.unwrap_or_default())
+        let parse = |raw: &RawValue| read(raw.get()).map_err(|error| said(name, &error));
+        Ok(self.raw(name).map(parse).transpose()?.unwrap_or_default())
     }
 
     fn number(&mut self, name: &str, into: &mut f64) -> Result<(), String> {
         if let Some(raw) = self.raw(name) {
-            *into = from_str(raw.get()).map_err(|error| said(name, &error))?;
+            *into = read(raw.get()).map_err(|error| said(name, &error))?;
         }
         Ok(())
     }

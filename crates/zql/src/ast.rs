@@ -5,15 +5,13 @@ mod decode;
 
 use crate::json::{self, JsonError};
 use crate::sorted_map::SortedMap;
-use decode::present;
-
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// A query. Names are the client's until the AST is mapped for the server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "camelCase", try_from = "decode::AstFields")]
+#[derive(Clone, Debug, PartialEq, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
 pub struct Ast {
     /// Carried through, never read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +39,7 @@ pub struct Ast {
 }
 
 /// A direction of one part of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Smallest first, NULL before all.
@@ -51,8 +49,7 @@ pub enum Direction {
 }
 
 /// A place in the order of a query.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Default)]
 pub struct Bound {
     /// Values of some columns; the others count as NULL.
     pub row: SortedMap<String, Literal>,
@@ -61,12 +58,8 @@ pub struct Bound {
 }
 
 /// What a row must satisfy. An empty `and` is true, an empty `or` is false.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    try_from = "decode::ConditionFields"
-)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum Condition {
     /// A comparison.
     Simple {
@@ -103,12 +96,8 @@ pub enum Condition {
 }
 
 /// One side of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    try_from = "decode::OperandFields"
-)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum Operand {
     /// A constant.
     Literal {
@@ -130,7 +119,7 @@ pub enum Operand {
 }
 
 /// Where the value of a parameter comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Anchor {
     /// The claims of the user's token.
@@ -220,31 +209,22 @@ pub enum ExistsOperator {
 }
 
 /// A subquery and how its rows belong to the parent's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Default)]
 pub struct CorrelatedSubquery {
     /// Who put it there.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
     /// Which child rows belong to a parent row.
     pub correlation: Correlation,
     /// Set for the first hop through a junction table: its rows are not part of the result.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<bool>,
     /// The subquery.
     pub subquery: Box<Ast>,
 }
 
 /// Who put a subquery into a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum System {
     /// A permission rule: its rows are not sent.
@@ -256,8 +236,8 @@ pub enum System {
 }
 
 /// Positional equality of columns of a parent and a child row; both lists have the same length, at least one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", try_from = "decode::CorrelationFields")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
 pub struct Correlation {
     /// Columns of the parent.
     pub parent_field: Vec<String>,
@@ -290,7 +270,7 @@ impl Serialize for Literal {
             Literal::Number(value) => serialize_number(*value, serializer),
             Literal::String(value) => serializer.serialize_str(value),
             Literal::Array(values) => serializer.collect_seq(values),
-            Literal::Json(text) => json::from_str::<&RawValue>(text)
+            Literal::Json(text) => json::read::<&RawValue>(text)
                 .map_err(serde::ser::Error::custom)?
                 .serialize(serializer),
         }
@@ -349,7 +329,7 @@ impl Ast {
     /// JSON of another shape; nesting deeper than 128 levels; a column on the right of a comparison; an object, or a
     /// list with null or lists, as literal; more than [`MAX_CONDITIONS`], [`MAX_SUBQUERIES`] or [`MAX_PATTERN`] allow.
     pub fn from_json(json: &str) -> Result<Ast, AstError> {
-        Ok(json::from_str(json)?)
+        Ok(json::read(json)?)
     }
 
     /// The query as JSON.

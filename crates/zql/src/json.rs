@@ -1,4 +1,4 @@
-//! Reads JSON texts into everything that implements serde's `Deserialize`.
+//! Reads JSON texts: what browsers read through [`FromJson`], anything else through serde's `Deserialize`.
 //!
 //! Differs from `serde_json` in three ways.
 //! It is small: one kind of input, and what does not depend on the type that is read is written once, which makes a
@@ -13,6 +13,12 @@ use serde::de::{
 };
 use std::borrow::Cow;
 use std::fmt;
+
+mod from_json;
+mod object;
+
+pub use from_json::{FromJson, Member, read};
+pub use object::Members;
 
 /// How deeply values may nest. What passes through unread, or is skipped, may nest without bound.
 const MAX_DEPTH: u8 = 128;
@@ -111,19 +117,10 @@ pub fn read_with<'de, T>(
     text: &'de str,
     read: impl FnOnce(&mut JsonReader<'de>) -> Result<T, JsonError>,
 ) -> Result<T, JsonError> {
-    let mut reader = JsonReader {
-        text,
-        at: 0,
-        depth: 0,
-    };
-    let value = read(&mut reader);
-    let end = reader.finish(value.is_ok());
-    match (value, end) {
-        (Ok(value), Ok(())) => Ok(value),
-        (Err(mut error), _) | (Ok(_), Err(mut error)) => {
-            error.0.at.get_or_insert(reader.at);
-            Err(error)
-        }
+    let mut reader = JsonReader::new(text);
+    match read(&mut reader) {
+        Ok(value) => reader.end().map(|()| value),
+        Err(error) => Err(reader.located(error)),
     }
 }
 
@@ -160,12 +157,21 @@ impl<'de> JsonReader<'de> {
         found
     }
 
-    fn finish(&mut self, complete: bool) -> Result<(), JsonError> {
+    /// Makes sure that nothing follows.
+    fn end(&mut self) -> Result<(), JsonError> {
         self.peek();
-        match complete && self.at < self.text.len() {
-            true => Err(JsonError::new("trailing characters")),
+        match self.at < self.text.len() {
+            true => Err(self.located(JsonError::new("trailing characters"))),
             false => Ok(()),
         }
+    }
+
+    /// The error, with the place where reading stopped.
+    #[cold]
+    fn located(&mut self, mut error: JsonError) -> JsonError {
+        self.peek();
+        error.0.at.get_or_insert(self.at);
+        error
     }
 
     /// An error about what comes next.

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::ops::Index;
 
-use serde::Deserialize;
 use thiserror::Error;
 
 use crate::hash::{base36, h64};
@@ -13,14 +12,14 @@ use crate::row::{Row, pack};
 use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
 use crate::value::{ValueRef, compare};
+use crate::{json_names, json_object};
 
 /// A table's place in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub u32);
 
 /// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ColumnType {
     /// Text; also enumerations, UUIDs and the like.
     String,
@@ -33,6 +32,14 @@ pub enum ColumnType {
     /// Only NULL.
     Null,
 }
+
+json_names!(ColumnType {
+    String = "string",
+    Number = "number",
+    Boolean = "boolean",
+    Json = "json",
+    Null = "null",
+});
 
 impl ColumnType {
     /// The name that the wire and TypeScript use.
@@ -200,27 +207,49 @@ pub struct Schema {
     pub tables: Vec<TableSchema>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct SchemaJson {
     tables: SortedMap<String, TableJson>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+json_object!(SchemaJson {
+    "tables" must tables,
+});
+
+#[derive(Default)]
 struct TableJson {
     server_name: Option<String>,
     columns: SortedMap<String, ColumnJson>,
     primary_key: Vec<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+json_object!(TableJson {
+    "serverName" may server_name,
+    "columns" must columns,
+    "primaryKey" must primary_key,
+});
+
 struct ColumnJson {
     r#type: ColumnType,
-    #[serde(default)]
     optional: bool,
     server_name: Option<String>,
 }
+
+impl Default for ColumnJson {
+    fn default() -> Self {
+        Self {
+            r#type: ColumnType::Null,
+            optional: false,
+            server_name: None,
+        }
+    }
+}
+
+json_object!(ColumnJson {
+    "type" must r#type,
+    "optional" may optional,
+    "serverName" may server_name,
+});
 
 impl Schema {
     /// A schema of these tables, checked and sorted.
@@ -245,7 +274,7 @@ impl Schema {
     /// # Errors
     /// JSON of another shape, and what [`Schema::new`] refuses.
     pub fn from_json(json: &str) -> Result<Schema, SchemaError> {
-        let SchemaJson { tables } = json::from_str(json)?;
+        let SchemaJson { tables } = json::read(json)?;
         let tables = tables
             .into_iter()
             .map(|(name, table)| table.build(name))

@@ -180,9 +180,9 @@ pub fn json_text(bytes: &[u8]) {
         json::is_json(text) == skipped.is_ok() || too_deep,
         "{skipped:?}"
     );
-    if let Ok(literal) = json::from_str::<Literal>(text) {
+    if let Ok(literal) = json::read::<Literal>(text) {
         let written = serde_json::to_string(&literal).expect("a literal is JSON");
-        let again = json::from_str::<Literal>(&written).expect("what was written can be read");
+        let again = json::read::<Literal>(&written).expect("what was written can be read");
         assert_eq!(again, literal, "a literal");
     }
 }

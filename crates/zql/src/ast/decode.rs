@@ -1,102 +1,124 @@
-//! Decodes what is more than a structure: unions that a member tells apart, and values of several types.
+//! Decodes queries: structures, unions that a member tells apart, and values of several types.
 //!
 //! A union is read as one structure with the members of all its variants: nothing has to be kept until the member that
 //! decides has come. A new kind of node is a variant, its members among the fields of its union, and one more arm.
+//! The wire never has null for "absent", so null is refused.
 
 use super::bounds::Bounds;
 use super::{
     Anchor, Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator,
-    Literal, MAX_PATTERN, Operand, Path, SimpleOperator,
+    Literal, MAX_PATTERN, Operand, Path, SimpleOperator, System,
 };
+use crate::json::{FromJson, JsonError, JsonReader};
 use crate::sorted_map::SortedMap;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use crate::{json_names, json_object, read_through_json};
 
-use std::fmt;
+// What servers read as a part of something else.
+read_through_json!(Ast, Condition);
 
-/// An optional member that is absent or has a value: the wire never has null for "absent".
-pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+json_object!(Ast closed {
+    "table" must table,
+    "alias" some alias,
+    "where" some condition,
+    "related" some related,
+    "orderBy" some order_by,
+    "limit" some limit,
+    "start" some start,
+    "schema" some schema,
+} then bounded);
+
+fn bounded(ast: &Ast) -> Result<(), &'static str> {
+    Bounds::default().check(ast)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct AstFields {
-    #[serde(default, deserialize_with = "present")]
-    schema: Option<String>,
-    table: String,
-    #[serde(default, deserialize_with = "present")]
-    alias: Option<String>,
-    #[serde(default, deserialize_with = "present", rename = "where")]
-    condition: Option<Condition>,
-    #[serde(default, deserialize_with = "present")]
-    related: Option<Vec<CorrelatedSubquery>>,
-    #[serde(default, deserialize_with = "present")]
-    start: Option<Bound>,
-    #[serde(default, deserialize_with = "present")]
-    limit: Option<u32>,
-    #[serde(default, deserialize_with = "present")]
-    order_by: Option<Vec<(String, Direction)>>,
-}
+json_names!(Direction {
+    Asc = "asc",
+    Desc = "desc",
+});
 
-impl TryFrom<AstFields> for Ast {
-    type Error = &'static str;
+json_object!(Bound closed {
+    "row" must row,
+    "exclusive" must exclusive,
+});
 
-    fn try_from(fields: AstFields) -> Result<Self, Self::Error> {
-        let ast = Ast {
-            schema: fields.schema,
-            table: fields.table,
-            alias: fields.alias,
-            condition: fields.condition,
-            related: fields.related,
-            start: fields.start,
-            limit: fields.limit,
-            order_by: fields.order_by,
-        };
-        Bounds::default().check(&ast)?;
-        Ok(ast)
+json_object!(CorrelatedSubquery closed {
+    "system" some system,
+    "correlation" must correlation,
+    "hidden" some hidden,
+    "subquery" must subquery,
+});
+
+json_names!(System {
+    Permissions = "permissions",
+    Client = "client",
+    Test = "test",
+});
+
+json_object!(Correlation closed {
+    "parentField" must parent_field,
+    "childField" must child_field,
+} then same_length);
+
+fn same_length(correlation: &Correlation) -> Result<(), &'static str> {
+    let parents = correlation.parent_field.len();
+    match parents > 0 && parents == correlation.child_field.len() {
+        true => Ok(()),
+        false => Err("a correlation needs as many parent fields as child fields, and at least one"),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ConditionFields {
+#[derive(Default)]
+struct ConditionFields {
     r#type: ConditionType,
-    #[serde(default, deserialize_with = "present")]
     left: Option<Operand>,
-    #[serde(default, deserialize_with = "present")]
     right: Option<Operand>,
-    #[serde(default, deserialize_with = "present")]
     op: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     conditions: Option<Vec<Condition>>,
-    #[serde(default, deserialize_with = "present")]
     related: Option<Box<CorrelatedSubquery>>,
-    #[serde(default, deserialize_with = "present")]
     flip: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     scalar: Option<bool>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+json_object!(ConditionFields closed {
+    "type" must r#type,
+    "left" some left,
+    "right" some right,
+    "op" some op,
+    "conditions" some conditions,
+    "related" some related,
+    "flip" some flip,
+    "scalar" some scalar,
+});
+
+#[derive(Clone, Copy, Default)]
 enum ConditionType {
+    #[default]
     Simple,
     And,
     Or,
     CorrelatedSubquery,
 }
 
+json_names!(ConditionType {
+    Simple = "simple",
+    And = "and",
+    Or = "or",
+    CorrelatedSubquery = "correlatedSubquery",
+});
+
+impl<'de> FromJson<'de> for Condition {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        let fields = ConditionFields::from_json(reader)?;
+        fields.condition().map_err(JsonError::refused)
+    }
+}
+
 const OTHER_MEMBERS: &str = "a condition has not the members of its type";
 const UNKNOWN_OPERATOR: &str = "unknown operator";
 
-impl TryFrom<ConditionFields> for Condition {
-    type Error = &'static str;
-
-    fn try_from(fields: ConditionFields) -> Result<Self, Self::Error> {
-        Ok(match fields {
+impl ConditionFields {
+    fn condition(self) -> Result<Condition, &'static str> {
+        Ok(match self {
             ConditionFields {
                 r#type: ConditionType::Simple,
                 left: Some(left),
@@ -191,170 +213,106 @@ impl SimpleOperator {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OperandFields {
+#[derive(Default)]
+struct OperandFields {
     r#type: OperandType,
-    #[serde(default, deserialize_with = "present")]
     value: Option<Literal>,
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     anchor: Option<Anchor>,
-    #[serde(default, deserialize_with = "present")]
     field: Option<Path>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+json_object!(OperandFields closed {
+    "type" must r#type,
+    "value" some value,
+    "name" some name,
+    "anchor" some anchor,
+    "field" some field,
+});
+
+#[derive(Clone, Copy, Default)]
 enum OperandType {
+    #[default]
     Literal,
     Column,
     Static,
 }
 
-impl TryFrom<OperandFields> for Operand {
-    type Error = &'static str;
+json_names!(OperandType {
+    Literal = "literal",
+    Column = "column",
+    Static = "static",
+});
 
-    fn try_from(fields: OperandFields) -> Result<Self, Self::Error> {
+json_names!(Anchor {
+    AuthData = "authData",
+    PreMutationRow = "preMutationRow",
+});
+
+impl<'de> FromJson<'de> for Operand {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         let OperandFields {
             r#type,
             value,
             name,
             anchor,
             field,
-        } = fields;
+        } = OperandFields::from_json(reader)?;
         Ok(match (r#type, value, name, anchor, field) {
             (OperandType::Literal, Some(value), None, None, None) => Operand::Literal { value },
             (OperandType::Column, None, Some(name), None, None) => Operand::Column { name },
             (OperandType::Static, None, None, Some(anchor), Some(field)) => {
                 Operand::Static { anchor, field }
             }
-            _ => return Err("an operand has not the members of its type"),
+            _ => {
+                return Err(JsonError::refused(
+                    "an operand has not the members of its type",
+                ));
+            }
         })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CorrelationFields {
-    parent_field: Vec<String>,
-    child_field: Vec<String>,
+impl<'de> FromJson<'de> for Path {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        match reader.peek() {
+            b'[' => FromJson::from_json(reader).map(Path::Names),
+            _ => FromJson::from_json(reader).map(Path::Name),
+        }
+    }
 }
 
-impl TryFrom<CorrelationFields> for Correlation {
-    type Error = &'static str;
-
-    fn try_from(fields: CorrelationFields) -> Result<Self, Self::Error> {
-        let CorrelationFields {
-            parent_field,
-            child_field,
-        } = fields;
-        if parent_field.is_empty() || parent_field.len() != child_field.len() {
-            return Err(
-                "a correlation needs as many parent fields as child fields, and at least one",
-            );
-        }
-        Ok(Correlation {
-            parent_field,
-            child_field,
+impl<'de> FromJson<'de> for Literal {
+    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
+        Ok(match reader.peek() {
+            b'"' => Literal::String(FromJson::from_json(reader)?),
+            b't' | b'f' => Literal::Bool(FromJson::from_json(reader)?),
+            b'n' => {
+                reader.text_of_value()?;
+                Literal::Null
+            }
+            b'[' => {
+                let values = FromJson::from_json(reader)?;
+                list_literal(values)?
+            }
+            b'{' => json_literal(&SortedMap::<String, Literal>::from_json(reader)?)?,
+            _ => Literal::Number(FromJson::from_json(reader)?),
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Path {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PathVisitor)
-    }
-}
-
-struct PathVisitor;
-
-impl<'de> Visitor<'de> for PathVisitor {
-    type Value = Path;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name or a list of names")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Path, E> {
-        Ok(Path::Name(name.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Path, A::Error> {
-        let mut names = Vec::new();
-        while let Some(name) = list.next_element()? {
-            names.push(name);
-        }
-        Ok(Path::Names(names))
-    }
-}
-
-impl<'de> Deserialize<'de> for Literal {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LiteralVisitor)
-    }
-}
-
-struct LiteralVisitor;
-
-impl<'de> Visitor<'de> for LiteralVisitor {
-    type Value = Literal;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Literal, E> {
-        Ok(Literal::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Literal, E> {
-        Ok(Literal::Bool(value))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Literal, E> {
-        Ok(Literal::Number(value))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Literal, E> {
-        Ok(Literal::Number(value as f64))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Literal, E> {
-        Ok(Literal::Number(value as f64))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Literal, E> {
-        Ok(Literal::String(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Literal, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
-            values.push(value);
-        }
-        let scalar = |value: &Literal| {
-            !matches!(value, Literal::Null | Literal::Array(_) | Literal::Json(_))
-        };
-        match values.iter().all(scalar) {
-            true => Ok(Literal::Array(values)),
-            false => json_literal(&values),
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Literal, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = object.next_entry::<String, Literal>()? {
-            members.push(member);
-        }
-        json_literal(&SortedMap::from_entries(members))
+fn list_literal(values: Vec<Literal>) -> Result<Literal, JsonError> {
+    let scalar =
+        |value: &Literal| !matches!(value, Literal::Null | Literal::Array(_) | Literal::Json(_));
+    match values.iter().all(scalar) {
+        true => Ok(Literal::Array(values)),
+        false => json_literal(&values),
     }
 }
 
 /// JSON text without spaces, members sorted by name.
-fn json_literal<E: Error>(value: &impl serde::Serialize) -> Result<Literal, E> {
+fn json_literal(value: &impl serde::Serialize) -> Result<Literal, JsonError> {
     serde_json::to_string(value)
         .map(Literal::Json)
-        .map_err(E::custom)
+        .map_err(|_| JsonError::refused("a literal has no JSON form"))
 }
