@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_zql::{ColumnType, Row, RowBuilder, TableId};
 use rusqlite::types::Value as Cell;
@@ -18,6 +19,14 @@ use super::{
 const FORMAT: i64 = 2;
 /// Frames of the log after which it is copied into the file.
 const CHECKPOINT_FRAMES: i64 = 1000;
+/// Frames of the log after which it is emptied as well: 16 MiB.
+const MAX_FRAMES: i64 = 4096;
+/// The size of a page, which SQLite takes by default.
+const PAGE_SIZE: i64 = 4096;
+/// How long emptying the log waits for readers to end their rounds; if that is too short, it is tried again soon.
+const EMPTY_PATIENCE: Duration = Duration::from_millis(50);
+/// How long a write waits for another program that holds the file.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 const STATE_TABLE: &str = "
 CREATE TABLE IF NOT EXISTS _landfall_state (
@@ -102,7 +111,7 @@ impl ReplicaWriter {
     /// Opens a file for its one writer; makes it if there is none.
     pub fn open(path: &Path) -> Result<Self, ReplicaError> {
         let conn = Connection::open(path)?;
-        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        conn.busy_timeout(BUSY_PATIENCE)?;
         conn.set_prepared_statement_cache_capacity(1024);
         Ok(ReplicaWriter {
             conn,
@@ -129,6 +138,9 @@ impl ReplicaWriter {
         self.conn.execute_batch(
             "PRAGMA locking_mode=NORMAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;",
         )?;
+        // A log that begins anew gives back what it had grown beyond this.
+        self.conn
+            .pragma_update(None, "journal_size_limit", MAX_FRAMES * PAGE_SIZE)?;
         Ok(())
     }
 
@@ -484,14 +496,34 @@ impl ReplicaWriter {
         Ok(())
     }
 
-    /// Copies the log into the file when it has grown; readers are not disturbed.
+    /// Copies the log into the file when it has grown, which disturbs no reader, and empties it when it has grown a lot.
+    ///
+    /// SQLite begins the log anew only at a moment when nobody reads from it, and with many readers in turn there may be
+    /// none: then it grows as long as there is work. Once everything is copied new readers do not use the log, so those
+    /// that do are waited for.
     pub fn checkpoint(&self) -> Result<(), ReplicaError> {
         let frames: i64 = self
             .conn
             .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
-        if frames > CHECKPOINT_FRAMES {
-            self.conn
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        if frames <= CHECKPOINT_FRAMES {
+            return Ok(());
+        }
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        if frames > MAX_FRAMES {
+            self.conn.busy_timeout(EMPTY_PATIENCE)?;
+            let busy = self
+                .conn
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                });
+            self.conn.busy_timeout(BUSY_PATIENCE)?;
+            if busy? {
+                tracing::debug!(
+                    frames,
+                    "the replica's log cannot be emptied now: it is read"
+                );
+            }
         }
         Ok(())
     }
@@ -579,4 +611,94 @@ pub(super) fn create_table(table: &ReplicaTable) -> String {
         quote(&table.sql_name),
         parts.join(",")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use landfall_zql::ColumnType;
+
+    use super::super::Layout;
+    use super::*;
+
+    const ROWS: i64 = 300;
+
+    /// A file with one table of a few hundred rows, served.
+    fn served(path: &Path) -> (ReplicaWriter, Replica) {
+        let column = |name: &str, ty| ReplicaColumn {
+            name: name.to_owned(),
+            ty,
+            not_null: true,
+        };
+        let columns = vec![
+            column("id", ColumnType::Number),
+            column("text", ColumnType::String),
+        ];
+        let table = TableDraft {
+            name: "t".to_owned(),
+            sql_name: "t".to_owned(),
+            columns,
+            row_key: vec!["id".to_owned()],
+            unique_keys: vec![vec!["id".to_owned()]],
+        };
+        let mut writer = ReplicaWriter::open(path).expect("opens");
+        writer.begin().expect("begins");
+        writer.recreate(vec![table]).expect("tables");
+        let state = ReplicaState {
+            version: 1,
+            confirmed: 1,
+            generation: "g".to_owned(),
+            slot: "s".to_owned(),
+            publications: String::new(),
+            tables: String::new(),
+        };
+        writer.set_state(&state).expect("a state");
+        writer.index_keys().expect("indexes");
+        writer.commit_load(1).expect("commits");
+        writer.serve_mode().expect("is served");
+        let replica = Replica::new(path, Layout::Postgres, "g", 1, writer.schema().clone());
+        (writer, replica)
+    }
+
+    /// Writes 60 MB in small transactions.
+    #[test]
+    fn the_log_stays_small_though_readers_leave_no_gap() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("replica.db");
+        let (mut writer, replica) = served(&path);
+        let table = writer.schema().present().next().expect("the table").id;
+        let done = AtomicBool::new(false);
+        let mut largest = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let mut reader = replica.reader().expect("reads");
+                let done = &done;
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        reader.advance().expect("reads");
+                        std::thread::sleep(Duration::from_millis(3));
+                    }
+                });
+            }
+            for version in 2..600 {
+                writer.begin().expect("begins");
+                for at in 0..25 {
+                    let id = Cell::Integer((version * 25 + at) % ROWS);
+                    let text = Cell::Text(format!("{version}{}", "x".repeat(4_000)));
+                    let cells = vec![Some(id), Some(text)];
+                    writer
+                        .put(table, None, cells, version as u64)
+                        .expect("a row");
+                }
+                writer.commit(&replica, version as u64, 1).expect("commits");
+                writer.checkpoint().expect("tidies up");
+                let log = std::fs::metadata(folder.path().join("replica.db-wal"));
+                largest = log.expect("a log").len().max(largest);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let bound = 2 * (MAX_FRAMES * PAGE_SIZE) as u64;
+        assert!(largest < bound, "the log grew to {largest} bytes");
+    }
 }
