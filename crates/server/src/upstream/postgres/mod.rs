@@ -13,6 +13,7 @@ mod kind;
 mod load;
 mod look;
 mod mutation;
+mod operation;
 mod pg_time;
 mod pgoutput;
 mod plan;
@@ -37,8 +38,9 @@ use super::{CommitTimes, Started, State, Status, UpstreamError};
 use crate::replica::{Layout, Replica, ReplicaError, ReplicaSchema, ReplicaState, ReplicaWriter};
 
 use catalog::PublishedTable;
-use crud::{PostgresUpstream, WritableTables};
+use crud::PostgresUpstream;
 use load::{Crossing, Load};
+use operation::WritableTables;
 use session::Address;
 use setup::Names;
 use stream::Applier;

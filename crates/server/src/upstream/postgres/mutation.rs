@@ -8,7 +8,7 @@ use landfall_ivm::Source;
 use tokio::sync::mpsc;
 use tokio_postgres::Transaction;
 
-use super::crud::{Abort, Operation, WritableTables};
+use super::operation::{Abort, Operation, WritableTables};
 use super::rows::{Lookup, TransactionRows, look_up};
 use crate::upstream::{
     AllowAll, CrudOp, Judge, Mutation, MutationTransaction, TransactionError, UpstreamError,

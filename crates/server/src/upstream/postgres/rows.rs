@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
-use super::crud::{WritableTables, pack, texts};
+use super::operation::{WritableTables, pack, texts};
 use super::{quote, values};
 use crate::replica::carried;
 use crate::upstream::UpstreamError;
