@@ -37,6 +37,8 @@ await command(async () => {
     await step('format', () => run('cargo', ['fmt', '--all', '--check']));
     await step('lint', () => run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings']));
     await step('rust', () => run('cargo', ['test', '--locked', '--workspace', '--quiet', '--no-fail-fast'], { env }));
+    // What only a feature brings in.
+    await step('telemetry', () => run('cargo', ['test', '--locked', '--quiet', '-p', 'landfall-server', '--features', 'opentelemetry', '--test', 'telemetry'], { env }));
     await step('wasm32 cores', () => run('cargo', [
       'check', '--locked', '--target', 'wasm32-unknown-unknown', '--lib', ...CORES.flatMap(name => ['-p', name]),
     ]));

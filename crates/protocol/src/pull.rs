@@ -1,4 +1,4 @@
-//! `pull`: asks how far the group is, without rows. Zero's clients never send it and its server never answers.
+//! `pull`: asks how far the group is. Zero's clients never send it and its server never answers.
 
 use crate::json::nullable;
 use crate::number::SafeInteger;

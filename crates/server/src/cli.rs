@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::analyze::analyze_file;
 use crate::app::App;
 use crate::config::{self, Command, Config, Flags, LogFormat};
+use crate::telemetry::Telemetry;
 use crate::{install_tls, server, upstream};
 
 /// Runs the program: reads flags, environment and configuration file, and serves until it is told to stop.
@@ -89,11 +92,19 @@ fn check(flags: &Flags) -> anyhow::Result<()> {
 
 fn serve(flags: &Flags, app: App) -> anyhow::Result<()> {
     let config = config::resolve(flags, &|name| std::env::var(name).ok())?;
-    start_logs(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run(config, app))
+    let telemetry = {
+        let _inside = runtime.enter();
+        Telemetry::start(&config)?
+    };
+    start_logs(&config, telemetry.as_ref())?;
+    let done = runtime.block_on(run(config, app));
+    if let Some(telemetry) = telemetry {
+        runtime.block_on(telemetry.shutdown());
+    }
+    done
 }
 
 async fn run(config: Config, app: App) -> anyhow::Result<()> {
@@ -145,15 +156,17 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     }
 }
 
-fn start_logs(config: &Config) -> anyhow::Result<()> {
+fn start_logs(config: &Config, telemetry: Option<&Telemetry>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_level).context("log-level")?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
+    let lines = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let mut layers = vec![lines.with_filter(filter).boxed()];
+    layers.extend(telemetry.map(Telemetry::layer));
+    tracing_subscriber::registry().with(layers).init();
     Ok(())
 }

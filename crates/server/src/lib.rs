@@ -17,6 +17,7 @@ pub mod queries;
 pub mod replica;
 pub mod server;
 pub mod session;
+mod telemetry;
 pub mod upstream;
 
 pub use cli::main;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use landfall_protocol::{ClientColumnType, ClientSchema, MutationMode, QueryMode, ServerMode};
 use landfall_zql::ColumnType;
 use landfall_zql::ast::Ast;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -27,6 +26,7 @@ use crate::push::endpoint::AppEndpoints;
 use crate::queries::{PoolError, PoolHandle, PreparedQuery};
 use crate::replica::Replica;
 use crate::session::{ConnectionContext, QueryLimits, Registry, Rules, SessionContext};
+use crate::telemetry;
 use crate::upstream::{
     CommitTimes, Started, State, Status, Upstream, UpstreamError, embedded, postgres,
 };
@@ -39,6 +39,8 @@ const CLOCK_SLACK_MS: u64 = 10 * 60 * 1000;
 const GRACE: Duration = Duration::from_secs(12);
 /// The part of it that connections have to take what waits for them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often gauges are measured for a collector.
+const MEASURES: Duration = Duration::from_secs(5);
 /// Records of groups that nobody used for so long are dropped; their clients start afresh, and lose nothing.
 const GROUP_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -139,7 +141,8 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
             "DEVELOPMENT MODE: without declared permissions everyone may read and write everything"
         );
     }
-    let metrics = install_metrics();
+    // The recorder is one for the process; a second server in it goes without.
+    let metrics = telemetry::install_recorder(&config);
     if let (UpstreamAddress::Embedded(file), Some(sql)) = (&config.upstream, app.setup())
         && !file.exists()
     {
@@ -159,6 +162,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     });
     let pool = PoolHandle::start(&replica, cvr.clone(), on_permissions, config.pool)?;
 
+    let exports = config.otlp_endpoint.is_some();
     let client = reqwest::Client::builder().build()?;
     let endpoints = AppEndpoints::new(&config, app.clone(), policy.clone(), client.clone());
     let endpoints = Arc::new(endpoints);
@@ -217,7 +221,11 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         messages_per_second: config.limits.messages_per_second,
         connections: AtomicU64::new(0),
     };
-    let serving = tokio::spawn(http::serve(listener, Arc::new(context)));
+    let context = Arc::new(context);
+    if exports {
+        tokio::spawn(measure(context.clone(), stopping.subscribe()));
+    }
+    let serving = tokio::spawn(http::serve(listener, context));
     tokio::spawn(purge(cvr, stopping.subscribe()));
     Ok(Running {
         address,
@@ -332,7 +340,7 @@ fn read_policy(config: &Config, app: &App) -> Result<Policy, ServerError> {
         return match &config.permissions_file {
             None => Ok(Policy::of_app(config.dev, rules)),
             Some(_) => Err(ServerError::App(
-                "its read rules and a permissions file cannot both hold".to_owned(),
+                "its rules and a permissions file cannot both hold".to_owned(),
             )),
         };
     }
@@ -353,9 +361,15 @@ fn unreadable(path: &std::path::Path, error: &PolicyError) -> ServerError {
     }
 }
 
-/// The metrics recorder is one for the process; a second server in it goes without.
-fn install_metrics() -> Option<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().ok()
+/// Keeps gauges current for a collector; `/metrics` does it when it is asked.
+async fn measure(context: Arc<HttpContext>, mut stopping: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(MEASURES);
+    loop {
+        tokio::select! {
+            _ = due.tick() => context.measure(),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 async fn purge(cvr: Arc<dyn CvrStore>, mut stopping: watch::Receiver<bool>) {

@@ -51,7 +51,7 @@ async fn connections_of_a_group_and_of_a_user_are_limited(backend: Backend) {
     let mut bob = world.client("j", "e").param("userID", "bob").open().await;
     bob.expect("connected").await;
     drop(first);
-    for _ in 0..100 {
+    for _ in 0..3000 {
         let mut again = connect("g", "c").await;
         let message = again.next().await.expect("a message");
         if message[0] == "connected" {

@@ -18,7 +18,7 @@ async fn get(world: &World, path: &str) -> (u16, String) {
 async fn a_running_server_is_ready_and_measured(backend: Backend) {
     let world = World::new(backend).await;
     let mut ready = get(&world, "/ready").await;
-    for _ in 0..100 {
+    for _ in 0..1200 {
         if ready.0 == 200 {
             break;
         }
@@ -155,4 +155,41 @@ async fn a_check_of_a_file_names_what_is_left_out() {
         findings(&["--upstream-db", path]).await,
         Vec::<String>::new()
     );
+}
+
+/// Nobody builds the container in a test, but what its files name must be there.
+#[test]
+fn the_container_files_name_settings_and_programs_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
+    let (docker, compose) = (
+        read("examples/container/Dockerfile"),
+        read("examples/container/compose.yaml"),
+    );
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let both = format!("{docker}{compose}");
+    let words = both.split(|c: char| !is_name(c));
+    let mut names: Vec<&str> = words
+        .filter_map(|word| word.strip_prefix("LANDFALL_"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+        let known = Flags::parse_words(&[&flag, "1"]);
+        assert!(known.is_ok(), "there is no setting LANDFALL_{name}");
+    }
+    let copied = docker
+        .lines()
+        .find_map(|line| line.strip_prefix("COPY --from=build /src/target/release/"))
+        .and_then(|rest| rest.split_whitespace().next());
+    assert_eq!(copied, Some("landfall-server"));
+    let manifest = read("crates/server/Cargo.toml");
+    assert!(manifest.contains("name = \"landfall-server\""));
+    let features = docker.split("--features ").nth(1);
+    let feature = features.and_then(|rest| rest.split_whitespace().next());
+    let feature = feature.expect("a feature");
+    assert!(manifest.contains(&format!("\n{feature} = [")), "{feature}");
+    assert!(compose.contains("dockerfile: examples/container/Dockerfile"));
 }

@@ -14,6 +14,7 @@ scenarios!(
     rights_follow_a_new_token,
     write_rules_may_ask_for_other_rows,
     no_way_leads_to_a_hidden_row,
+    errors_tell_nothing_of_hidden_rows,
 );
 
 fn own() -> Json {
@@ -453,5 +454,66 @@ async fn no_way_leads_to_a_hidden_row(backend: Backend) {
         }
         assert_eq!(client.have(), before, "{way}");
     }
+    world.end().await;
+}
+
+/// Everyone may write issues and read their own: whatever goes wrong with another's is told without what is in it.
+async fn errors_tell_nothing_of_hidden_rows(backend: Backend) {
+    let permissions = json!({"tables": {"issue": {"row": {"select": [own()], "insert": [anyone()],
+        "update": {"preMutation": [anyone()], "postMutation": [own(), open()]}, "delete": [own()]}}}});
+    let world = World::guarded(backend, &permissions, &["--auth-secret", "k"]).await;
+    world
+        .sql(
+            "UPDATE issue SET title = 'HIDDEN', owner = 'HIDDEN too', open = FALSE WHERE id = 'i2'",
+        )
+        .await;
+    let bad_order = json!({"table": "issue", "orderBy": [["nothing", "asc"]]});
+    let bad_start = json!({"table": "issue", "orderBy": [["title", "asc"]],
+        "start": {"row": {"title": 5}, "exclusive": true}});
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "issue"}))
+        .put("order", bad_order)
+        .put("start", bad_start)
+        .open()
+        .await;
+    client.got("h").await;
+    let other = |op: &str, table: &str, key: &str, value: Json| json!({"op": op, "tableName": table, "primaryKey": [key], "value": value});
+    let writes = [
+        issue_op("insert", json!({"id": "i2", "title": "mine", "open": true})),
+        issue_op("insert", json!({"id": "n", "title": null, "open": true})),
+        issue_op("update", json!({"id": "i2", "title": null})),
+        issue_op("update", json!({"id": "i2", "priority": "no number"})),
+        issue_op("update", json!({"id": "i2", "priority": 7})),
+        issue_op("update", json!({"id": "i2", "open": "maybe"})),
+        issue_op("upsert", json!({"id": "i2", "title": null, "open": true})),
+        issue_op("delete", json!({"id": "i2"})),
+        other(
+            "update",
+            "issue",
+            "title",
+            json!({"title": "HIDDE", "priority": 1}),
+        ),
+        other("update", "comment", "id", json!({"id": "c3", "body": null})),
+        other("update", "elsewhere", "id", json!({"id": "c3"})),
+    ];
+    for (id, op) in (1..).zip(&writes) {
+        client.crud(id, json!([op])).await;
+    }
+    let mut told = Vec::new();
+    while client.lmids.get("c") != Some(&(writes.len() as u64)) {
+        told.extend(client.poke().await.results());
+    }
+    // The first one finds its row there, and does nothing.
+    assert_eq!(told.len(), writes.len() - 1, "{told:?}");
+    told.append(&mut client.others);
+    assert!(
+        told.iter().any(|message| message[0] == "transformError"),
+        "{told:?}"
+    );
+    let leaks = |message: &&Json| message.to_string().contains("HIDDEN");
+    assert_eq!(told.iter().find(leaks), None);
+    let row = world.text("SELECT title FROM issue WHERE id = 'i2'").await;
+    assert_eq!(row.as_deref(), Some("HIDDEN"));
+    assert!(client.row("issue", "i2").is_none());
     world.end().await;
 }

@@ -108,14 +108,16 @@ async fn a_zero_client_hears_that_its_mutation_failed(backend: Backend) {
     world.end().await;
 }
 
-/// The table in PROTOCOL.md names tests that exist.
+/// The tables in PROTOCOL.md and README.md name tests that exist.
 #[test]
-fn the_table_of_tests_is_true() {
-    let text = include_str!("../../protocol/PROTOCOL.md");
-    let table = text
-        .split("## What is tested where")
-        .nth(1)
-        .expect("the table");
+fn the_tables_of_tests_are_true() {
+    let protocol = include_str!("../../protocol/PROTOCOL.md");
+    check(protocol, "## What is tested where", 30);
+    check(include_str!("../README.md"), "## Faults and safety", 15);
+}
+
+fn check(text: &str, heading: &str, least: usize) {
+    let table = text.split(heading).nth(1).expect("the table");
     let table = table.split("\n## ").next().expect("the table");
     let names = table.split('`').filter_map(|word| word.split_once("::"));
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
@@ -126,5 +128,5 @@ fn the_table_of_tests_is_true() {
         assert!(source.contains(&format!("fn {test}(")), "{file}::{test}");
         count += 1;
     }
-    assert!(count > 30, "{count}");
+    assert!(count > least, "{count}");
 }

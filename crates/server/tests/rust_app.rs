@@ -17,6 +17,7 @@ scenarios!(
     mutators_read_what_they_wrote_and_what_belongs_to_it,
     mutations_of_different_groups_do_not_lose_each_others_writes,
     mutations_wait_for_the_ones_before_them,
+    crud_is_judged_by_the_apps_rules,
 );
 
 landfall_zql::tables! {
@@ -371,6 +372,109 @@ async fn mutations_wait_for_the_ones_before_them(backend: Backend) {
     mutate(&mut client, 2, "issue.bump", json!("i1")).await;
     assert_eq!(client.error().await["kind"], "InvalidPush");
     assert_eq!(count(&world, "issue WHERE priority = 1").await, "1");
+    world.end().await;
+}
+
+/// Users write their own issues, and give them to nobody; comments are added where an issue is seen.
+fn rules() -> App {
+    let mine = || issue::OWNER.eq(Parameter::claim("sub"));
+    App::new(catalog().expect("a catalog"))
+        .readable(issue::Table, mine())
+        .readable(
+            comment::Table,
+            comment::ISSUE.exists_in(|issue| issue.filter(issue::OPEN.eq(true))),
+        )
+        .insertable(issue::Table, mine())
+        .updatable(issue::Table, mine(), mine())
+        .deletable(issue::Table, mine().and(issue::OPEN.eq(false)))
+        .insertable(
+            comment::Table,
+            comment::ISSUE.exists_in(|issue| issue.filter(mine())),
+        )
+}
+
+async fn crud_is_judged_by_the_apps_rules(backend: Backend) {
+    let world = World::with_app(backend, &["--auth-secret", "k"], rules).await;
+    let key = jsonwebtoken::EncodingKey::from_secret(b"k");
+    let claims = json!({"sub": "ann"});
+    let client = world
+        .client("g", "c")
+        .param("userID", "ann")
+        .put("h", json!({"table": "issue"}));
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key);
+    let mut client = world::ClientBuilder {
+        token: Some(token.expect("signs")),
+        ..client
+    }
+    .open()
+    .await;
+    let connected = client.expect("connected").await;
+    let landfall = json!({"queries": "ast", "mutations": "crud", "version": 1});
+    assert_eq!(connected["landfall"], landfall);
+    let comment = |id: &str, issue: &str| {
+        json!({"op": "insert", "tableName": "comment", "primaryKey": ["id"],
+            "value": {"id": id, "issue_id": issue, "body": "b"}})
+    };
+    let writes = [
+        (
+            true,
+            world::issue_op(
+                "insert",
+                json!({"id": "n1", "title": "t", "owner": "ann", "open": true}),
+            ),
+        ),
+        (
+            false,
+            world::issue_op(
+                "insert",
+                json!({"id": "n2", "title": "t", "owner": "bob", "open": true}),
+            ),
+        ),
+        (
+            true,
+            world::issue_op("update", json!({"id": "i1", "title": "mine"})),
+        ),
+        (
+            false,
+            world::issue_op("update", json!({"id": "i2", "title": "mine"})),
+        ),
+        (
+            false,
+            world::issue_op("update", json!({"id": "i1", "owner": "bob"})),
+        ),
+        (false, world::issue_op("delete", json!({"id": "i1"}))),
+        (
+            true,
+            world::issue_op("update", json!({"id": "i1", "open": false})),
+        ),
+        (true, world::issue_op("delete", json!({"id": "i1"}))),
+        (true, comment("d1", "n1")),
+        (false, comment("d2", "i2")),
+        (
+            false,
+            json!({"op": "delete", "tableName": "comment", "primaryKey": ["id"], "value": {"id": "c3"}}),
+        ),
+    ];
+    for (id, (_, op)) in (1..).zip(&writes) {
+        client.crud(id, json!([op])).await;
+    }
+    let mut refused = Vec::new();
+    while client.lmids.get("c") != Some(&(writes.len() as u64)) {
+        refused.extend(client.poke().await.results());
+    }
+    let refused: Vec<u64> = refused
+        .iter()
+        .map(|put| put["mutation"]["id"]["id"].as_u64().expect("an id"))
+        .collect();
+    let expected = (1..).zip(&writes).filter(|(_, (allowed, _))| !allowed);
+    assert_eq!(refused, expected.map(|(id, _)| id).collect::<Vec<u64>>());
+    assert_eq!(
+        world.list("SELECT id FROM issue ORDER BY id").await,
+        ["i2", "i3", "n1"]
+    );
+    let comments = world.list("SELECT id FROM comment ORDER BY id").await;
+    assert_eq!(comments, ["c1", "c2", "c3", "d1"]);
+    assert_eq!(client.have(), ["issue:n1"]);
     world.end().await;
 }
 

@@ -91,6 +91,7 @@ async fn check(version: u32) {
     let shown = |client: &world::Client, round: i32| {
         client.row("comment", "c1").expect("there")["body"] == format!("{round}")
     };
+    // The others would wait for minutes if they waited for the slow one.
     while begun.elapsed() < Duration::from_secs(13) {
         round += 1;
         world
@@ -103,7 +104,7 @@ async fn check(version: u32) {
             quick.poke().await;
         }
         assert!(
-            told.elapsed() < Duration::from_secs(5),
+            told.elapsed() < Duration::from_secs(30),
             "{:?}",
             told.elapsed()
         );

@@ -85,11 +85,8 @@ struct Done {
 }
 
 fn app() -> Result<App, CatalogError> {
-    let mine = || {
-        list::OWNER_ID
-            .eq(Parameter::claim("sub"))
-            .or(list::SHARED.eq(true))
-    };
+    let own = || list::OWNER_ID.eq(Parameter::claim("sub"));
+    let mine = || own().or(list::SHARED.eq(true));
     Ok(App::new(catalog()?)
         .new_file(SQLITE)
         // Rules hold at every level of every query.
@@ -98,6 +95,10 @@ fn app() -> Result<App, CatalogError> {
             todo::Table,
             todo::LIST.exists_in(|list| list.filter(mine())),
         )
+        // The row as it was, and as it is to be: nobody gives a list away.
+        .insertable(list::Table, own())
+        .updatable(list::Table, own(), own())
+        .deletable(list::Table, own())
         .query("lists", |_caller, ()| {
             Query::of(list::Table).order_by(list::NAME.asc())
         })

@@ -311,7 +311,7 @@ fn the_guide_is_about_this_program() {
     let program = words(include_str!("../src/main.rs"));
     let guide = include_str!("../../../www/guide/rust.md");
     let samples: Vec<&str> = guide.split("```rust\n").skip(1).collect();
-    assert_eq!(samples.len(), 4);
+    assert_eq!(samples.len(), 5);
     for sample in samples {
         let sample = sample.split("```").next().unwrap_or_default();
         assert!(program.contains(&words(sample)), "{sample}");

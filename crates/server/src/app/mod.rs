@@ -1,4 +1,4 @@
-//! An app's own code in the server: queries by name, mutators, and read rules, in Rust.
+//! An app's own code in the server: queries by name, mutators, and rules, in Rust.
 //!
 //! ```
 //! use landfall_server::app::{App, AppError};
@@ -45,8 +45,8 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use landfall_protocol::permissions::{Permissions, Policy, Rule};
-use landfall_zql::ast::{Ast, Condition};
+use landfall_protocol::permissions::{Permissions, Policy, Rule, UpdatePolicy};
+use landfall_zql::ast::Ast;
 use landfall_zql::builder::{Catalog, Cond, Query, Table};
 use landfall_zql::name_mapping::{To, map_ast, map_condition};
 use serde::de::DeserializeOwned;
@@ -68,7 +68,7 @@ pub struct App {
     queries: BTreeMap<String, Box<NamedQuery>>,
     mutators: BTreeMap<String, Arc<Mutator>>,
     /// By client name of the table.
-    rules: BTreeMap<&'static str, Vec<Condition>>,
+    rules: BTreeMap<&'static str, Policy>,
     setup: Option<String>,
     /// What is wrong with the declarations; the server says it when it starts.
     mistakes: Vec<String>,
@@ -162,18 +162,51 @@ impl App {
     ///
     /// [`Parameter::claim`]: landfall_zql::builder::Parameter::claim
     #[must_use]
-    pub fn readable<T: Table>(mut self, _: T, rule: Cond<T>) -> Self {
-        match rule.into_condition() {
-            Ok(condition) => {
-                let schema = self.catalog.schema();
-                match map_condition(&condition, T::NAME, schema, To::Server) {
-                    Ok(condition) => self.rules.entry(T::NAME).or_default().push(condition),
-                    Err(error) => self.mistakes.push(error.to_string()),
-                }
-            }
-            Err(error) => self
-                .mistakes
-                .push(format!("a rule of {:?}: {error}", T::NAME)),
+    pub fn readable<T: Table>(self, _: T, rule: Cond<T>) -> Self {
+        self.rule(rule, |policy| &mut policy.select)
+    }
+
+    /// Declares who may insert rows into a table by CRUD; of several rules one has to hold for the new row.
+    ///
+    /// Rules of writes are for writes that clients send as CRUD: a mutator of the app decides for itself.
+    /// A table without such a rule takes none.
+    #[must_use]
+    pub fn insertable<T: Table>(self, _: T, rule: Cond<T>) -> Self {
+        self.rule(rule, |policy| &mut policy.insert)
+    }
+
+    /// Declares who may update rows of a table by CRUD, and what they may become: of several rules one `before` has to
+    /// hold for the row as it was, and one `after` for the row as it is to be.
+    #[must_use]
+    pub fn updatable<T: Table>(self, _: T, before: Cond<T>, after: Cond<T>) -> Self {
+        self.rule(before, |policy| &mut of_update(policy).pre_mutation)
+            .rule(after, |policy| &mut of_update(policy).post_mutation)
+    }
+
+    /// Declares who may delete rows of a table by CRUD; of several rules one has to hold for the row.
+    #[must_use]
+    pub fn deletable<T: Table>(self, _: T, rule: Cond<T>) -> Self {
+        self.rule(rule, |policy| &mut policy.delete)
+    }
+
+    fn rule<T: Table>(
+        mut self,
+        rule: Cond<T>,
+        place: impl Fn(&mut Policy) -> &mut Option<Vec<Rule>>,
+    ) -> Self {
+        let schema = self.catalog.schema();
+        let mapped = rule
+            .into_condition()
+            .map_err(|error| format!("a rule of {:?}: {error}", T::NAME))
+            .and_then(|condition| {
+                map_condition(&condition, T::NAME, schema, To::Server)
+                    .map_err(|error| error.to_string())
+            });
+        match mapped {
+            Ok(condition) => place(self.rules.entry(T::NAME).or_default())
+                .get_or_insert_default()
+                .push(Rule::allow(condition)),
+            Err(mistake) => self.mistakes.push(mistake),
         }
         self
     }
@@ -225,7 +258,7 @@ impl App {
         call::guarded(|| query(&self.catalog, caller, args))
     }
 
-    /// The read rules as permissions, if there are any.
+    /// The rules as permissions, if there are any.
     pub(crate) fn permissions(&self) -> Option<Permissions> {
         let mut permissions = Permissions::default();
         for (name, rules) in &self.rules {
@@ -233,18 +266,18 @@ impl App {
             let Some(table) = self.catalog.table(name) else {
                 continue;
             };
-            let select = rules.iter().cloned().map(Rule::allow).collect();
             let of_table = permissions
                 .tables
                 .entry(table.server_name.clone())
                 .or_default();
-            of_table.row = Some(Policy {
-                select: Some(select),
-                ..Policy::default()
-            });
+            of_table.row = Some(rules.clone());
         }
         (!permissions.tables.is_empty()).then_some(permissions)
     }
+}
+
+fn of_update(policy: &mut Policy) -> &mut UpdatePolicy {
+    policy.update.get_or_insert_default()
 }
 
 /// The arguments of a call: clients send one or none.

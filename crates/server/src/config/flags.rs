@@ -191,6 +191,9 @@ pub struct Flags {
     /// Queries that a client group may have [default: 10000]
     #[arg(long, value_name = "N")]
     max_queries_per_group: Option<String>,
+    /// Collector of traces and metrics: OTLP over HTTP, http://host:4318 (or OTEL_EXPORTER_OTLP_ENDPOINT)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Log filter: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
@@ -287,6 +290,7 @@ impl Flags {
             ("max-messages-per-second", &self.max_messages_per_second),
             ("max-queries-per-client", &self.max_queries_per_client),
             ("max-queries-per-group", &self.max_queries_per_group),
+            ("otlp-endpoint", &self.otlp_endpoint),
             ("log-level", &self.log_level),
             ("log-format", &self.log_format),
         ];

@@ -169,6 +169,8 @@ pub struct Config {
     pub max_buffered_bytes: usize,
     /// Threads of the query pool, and the bounds of one query.
     pub pool: PoolSettings,
+    /// The collector of traces and metrics (OTLP over HTTP), without `/v1/…`.
+    pub otlp_endpoint: Option<String>,
     /// `tracing` filter.
     pub log_level: String,
     /// Form of the log lines.
@@ -245,6 +247,7 @@ const OURS_ONLY: &[&str] = &[
     "max-messages-per-second",
     "max-queries-per-client",
     "max-queries-per-group",
+    "otlp-endpoint",
 ];
 
 struct Lookup<'a> {
@@ -367,11 +370,28 @@ impl Lookup<'_> {
             ),
             max_buffered_bytes: self.parsed("max-buffered-bytes", 1 << 20, "a number of bytes"),
             pool: self.pool(),
+            otlp_endpoint: self.otlp_endpoint(),
             log_level: self.text("log-level").unwrap_or_else(|| "info".into()),
             log_format: self.log_format(),
             upstream: upstream?,
         };
         Some(config)
+    }
+
+    fn otlp_endpoint(&mut self) -> Option<String> {
+        let has_exporter = cfg!(feature = "opentelemetry");
+        // A platform sets the common variable for all programs, those that export nothing included.
+        let common = || (self.env)("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|url| !url.is_empty());
+        let given = self.text("otlp-endpoint");
+        let url = given.or_else(|| common().filter(|_| has_exporter))?;
+        if !has_exporter {
+            self.problems
+                .push("otlp-endpoint: this program was built without OpenTelemetry".into());
+        } else if !url.starts_with("http://") && !url.starts_with("https://") {
+            self.problems
+                .push("otlp-endpoint: expected http://… or https://…".into());
+        }
+        Some(url)
     }
 
     fn limits(&mut self) -> Limits {

@@ -106,7 +106,13 @@ async fn greet(
             return None;
         }
     };
-    let accepted = accept(&context, &request, &connect, protocol.auth_token.as_deref()).await;
+    let accepted = accept(
+        &context,
+        &request.headers,
+        &connect,
+        protocol.auth_token.as_deref(),
+    )
+    .await;
     let joined = match accepted {
         Err(body) => Err(body),
         Ok((connection, ticket)) => {
@@ -151,7 +157,7 @@ async fn greet(
 }
 
 /// Hands the connection to its group. A group that ends just then is replaced by a new one.
-async fn join(
+pub(super) async fn join(
     context: &HttpContext,
     connection: &ConnectionContext,
     out: &Outbound,
@@ -185,9 +191,10 @@ fn greeting(context: &HttpContext, connection: &ConnectionContext) -> Downstream
     })
 }
 
-async fn accept(
+/// Whether whoever asks may connect, and what is remembered of the request.
+pub(super) async fn accept(
     context: &HttpContext,
-    request: &Request,
+    headers: &HeaderMap,
     connect: &ConnectRequest,
     token: Option<&str>,
 ) -> Result<(ConnectionContext, Ticket), ErrorBody> {
@@ -222,7 +229,7 @@ async fn accept(
         auth,
         protocol: connect.version,
         landfall: params.landfall.is_some(),
-        headers: request.headers.iter().filter_map(readable).collect(),
+        headers: headers.iter().filter_map(readable).collect(),
         ..ConnectionContext::default()
     };
     Ok((connection, ticket))

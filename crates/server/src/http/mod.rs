@@ -1,4 +1,4 @@
-//! The HTTP side: health, metrics, and the WebSocket upgrade.
+//! The HTTP side: health, metrics, the WebSocket upgrade, and clients that poll.
 //!
 //! Knows sockets and frames; what a message means is for `session`.
 
@@ -7,6 +7,7 @@ mod frames;
 mod handshake;
 mod line;
 mod pace;
+mod poll;
 mod socket;
 
 use std::net::SocketAddr;
@@ -72,6 +73,24 @@ impl HttpContext {
     pub(crate) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
+
+    /// Sets the gauges.
+    pub(crate) fn measure(&self) {
+        metrics::gauge!("landfall_connections").set(self.admission.connected() as f64);
+        metrics::gauge!("landfall_groups").set(self.registry.len() as f64);
+        let stats = self.pool.stats();
+        metrics::gauge!("landfall_pipelines").set(stats.instances as f64);
+        metrics::gauge!("landfall_pipeline_rows").set(stats.members as f64);
+        let status = self.upstream.status();
+        let connected = status.state == upstream::State::Connected;
+        metrics::gauge!("landfall_replication_connected").set(f64::from(u8::from(connected)));
+        if let Some(lag) = status.lag {
+            metrics::gauge!("landfall_replication_lag_seconds").set(lag.as_secs_f64());
+        }
+        if let Some(bytes) = resident_bytes() {
+            metrics::gauge!("landfall_resident_memory_bytes").set(bytes as f64);
+        }
+    }
 }
 
 /// Serves until told to stop.
@@ -84,7 +103,7 @@ pub async fn serve(listener: TcpListener, context: Arc<HttpContext>) -> std::io:
         .route("/ready", get(ready))
         .route("/statz", get(statz))
         .route("/metrics", get(render_metrics))
-        .fallback(get(handshake::upgrade))
+        .fallback(get(handshake::upgrade).post(poll::poll))
         .with_state(context);
     let service = router.into_make_service_with_connect_info::<ItsLine>();
     axum::serve(listener, service)
@@ -168,20 +187,7 @@ async fn render_metrics(State(context): State<Arc<HttpContext>>, headers: Header
     if context.admin_password.is_some() && !is_admin(&context, &headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    metrics::gauge!("landfall_connections").set(context.admission.connected() as f64);
-    metrics::gauge!("landfall_groups").set(context.registry.len() as f64);
-    let stats = context.pool.stats();
-    metrics::gauge!("landfall_pipelines").set(stats.instances as f64);
-    metrics::gauge!("landfall_pipeline_rows").set(stats.members as f64);
-    let status = context.upstream.status();
-    let connected = status.state == upstream::State::Connected;
-    metrics::gauge!("landfall_replication_connected").set(f64::from(u8::from(connected)));
-    if let Some(lag) = status.lag {
-        metrics::gauge!("landfall_replication_lag_seconds").set(lag.as_secs_f64());
-    }
-    if let Some(bytes) = resident_bytes() {
-        metrics::gauge!("landfall_resident_memory_bytes").set(bytes as f64);
-    }
+    context.measure();
     match &context.metrics {
         Some(handle) => handle.render().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -14,11 +14,13 @@ use landfall_zql::ast::Ast;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
 };
+use tracing::Instrument as _;
 
 use crate::app::{App, AppError, Caller};
 use crate::auth::Policy;
 use crate::config::{Config, Endpoint};
 use crate::session::{ConnectionContext, NamedQuery, TransformedQueries};
+use crate::telemetry::{TRACE, current_trace, join_trace};
 
 /// How often a request is sent at most.
 const ATTEMPTS: u32 = 4;
@@ -140,9 +142,19 @@ impl AppEndpoints {
             endpoint,
             url: context.query_url.as_deref(),
             headers: &context.query_headers,
+            traceparent: context.traceparent.as_deref(),
         };
+        let span = tracing::debug_span!(
+            target: TRACE,
+            "query endpoint",
+            otel.kind = "client",
+            group = context.group_id,
+            queries = asked.len(),
+        );
+        join_trace(&span, context.traceparent.as_deref());
         let text = self
             .call(&call, context, encode_request(&asked))
+            .instrument(span)
             .await
             .map_err(failed)?;
         match QueryResponse::decode(&text).map_err(|e| failed(parse(e)))? {
@@ -179,8 +191,16 @@ impl AppEndpoints {
             endpoint,
             url: context.push_url.as_deref(),
             headers: &context.push_headers,
+            traceparent: push.traceparent.as_deref(),
         };
-        let text = self.call(&call, context, body).await?;
+        let span = tracing::debug_span!(
+            target: TRACE,
+            "mutate endpoint",
+            otel.kind = "client",
+            group = context.group_id,
+            mutations = push.mutations.len(),
+        );
+        let text = self.call(&call, context, body).instrument(span).await?;
         MutateResponse::decode(&text)
             .map_err(|e| EndpointFailure::new(Reason::Parse, e.to_string()))
     }
@@ -267,6 +287,8 @@ struct Call<'a> {
     endpoint: &'a Endpoint,
     url: Option<&'a str>,
     headers: &'a [(String, String)],
+    /// The page's trace.
+    traceparent: Option<&'a str>,
 }
 
 impl Call<'_> {
@@ -347,6 +369,9 @@ impl Call<'_> {
         if let Some(origin) = of_request("origin") {
             put(ORIGIN, origin);
         }
+        if let Some(trace) = current_trace(self.traceparent) {
+            put(HeaderName::from_static("traceparent"), &trace);
+        }
         headers
     }
 }
@@ -413,6 +438,7 @@ mod tests {
             endpoint: &endpoint,
             url: chosen,
             headers: &[],
+            traceparent: None,
         }
         .address("zero_0", "zero")
         .map(|u| u.to_string())
@@ -474,6 +500,7 @@ mod tests {
             endpoint: &endpoint,
             url: None,
             headers: &given,
+            traceparent: None,
         }
         .headers(&context);
         let mut names: Vec<String> = headers.keys().map(|n| n.as_str().to_owned()).collect();

@@ -18,11 +18,13 @@ use landfall_protocol::{
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::app::{App, Caller, MutatorCall};
 use crate::auth::Policy;
 use crate::clock;
 use crate::session::{ConnectionContext, GroupEvent};
+use crate::telemetry::{TRACE, join_trace};
 use crate::upstream::{
     Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, MutationId, Upstream, UpstreamError,
 };
@@ -185,7 +187,15 @@ impl Worker {
             match job {
                 Job::Push(context, _) if self.broken == Some(context.id) => {}
                 Job::Push(context, push) => {
-                    if let Err(body) = self.push(&context, push).await {
+                    let span = tracing::debug_span!(
+                        target: TRACE,
+                        "push",
+                        group = %self.group,
+                        client = context.client_id,
+                        mutations = push.mutations.len(),
+                    );
+                    join_trace(&span, push.traceparent.as_deref());
+                    if let Err(body) = self.push(&context, push).instrument(span).await {
                         if !matches!(body.kind(), ErrorKind::MutationFailed) {
                             self.broken = Some(context.id);
                         }
@@ -325,7 +335,10 @@ impl Worker {
             client: client.clone(),
             id,
         };
-        match self.pusher.upstream.mutate(at, Arc::new(call)).await {
+        let span =
+            tracing::debug_span!(target: TRACE, "mutator", name = mutation.name, mutation = id);
+        let done = self.pusher.upstream.mutate(at, Arc::new(call));
+        match done.instrument(span).await {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
             Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
             Ok(CrudOutcome::Denied { .. } | CrudOutcome::Failed { .. }) => {
@@ -434,7 +447,14 @@ impl Worker {
         };
         let judge = self.pusher.policy.judge(context.auth.claims.clone());
         metrics::counter!("landfall_crud_mutations_total").increment(1);
-        match self.pusher.upstream.crud(request, judge).await {
+        let span = tracing::debug_span!(target: TRACE, "write", mutation = id);
+        match self
+            .pusher
+            .upstream
+            .crud(request, judge)
+            .instrument(span)
+            .await
+        {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
             Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
             Ok(CrudOutcome::Denied { .. }) => {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use landfall_protocol::{
-    ClientSchema, Cookie, Downstream, ErrorBody, ErrorKind, InitConnection, PullResponse, UpQueryOp,
+    ClientSchema, Cookie, Downstream, ErrorBody, ErrorKind, InitConnection, UpQueryOp,
 };
 
 use super::connection::{ConnectionContext, ConnectionId, Progress};
 use super::desires::DesiredPatches;
 use super::group::Group;
 use super::outbound::Frame;
-use super::poke::{Extras, cookie, frames};
+use super::poke::{Extras, frames};
 use super::prepare::Prepare;
 use crate::cvr::{CvrVersion, GroupWrite};
 
@@ -213,15 +213,6 @@ impl Group {
         self.configured(version, patches);
         self.tell_deleted(context.clone(), named);
     }
-
-    pub(super) fn pull_response(&self, pull: &landfall_protocol::Pull) -> PullResponse {
-        PullResponse {
-            cookie: (self.version != CvrVersion::EMPTY)
-                .then(|| cookie(self.version).as_str().to_owned()),
-            request_id: pull.request_id.clone(),
-            last_mutation_id_changes: self.lmids.clone().into_iter().collect(),
-        }
-    }
 }
 
 fn remember_addresses(connection: &mut super::connection::Connection, init: &InitConnection) {
@@ -235,6 +226,7 @@ fn remember_addresses(connection: &mut super::connection::Connection, init: &Ini
         .user_query_headers
         .iter()
         .flat_map(|headers| headers.iter());
+    context.traceparent = init.traceparent.clone();
     context.push_url = init.user_push_url.clone();
     context.push_headers = push_headers.map(text).collect();
     context.query_url = init.user_query_url.clone();

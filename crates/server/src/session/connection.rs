@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use landfall_protocol::Pull;
 use serde_json::Value as Json;
 
 use super::outbound::Outbound;
@@ -41,8 +42,12 @@ pub struct ConnectionContext {
     pub protocol: u32,
     /// Whether it is a Landfall client, which understands our extensions.
     pub landfall: bool,
+    /// Whether it is one request of a client that polls, which ends with the answer to its `pull`.
+    pub polls: bool,
     /// Headers of the upgrade request, names in lower case; cookies and origin among them.
     pub headers: Vec<(String, String)>,
+    /// The page's trace, as its first message named it.
+    pub traceparent: Option<String>,
     /// Address of the mutate endpoint, if the client chose one.
     pub push_url: Option<String>,
     /// Headers for the mutate endpoint.
@@ -79,4 +84,6 @@ pub(super) struct Connection {
     pub(super) poked: bool,
     /// The cookie as the client wrote it, before `initConnection` checks it.
     pub(super) base_cookie: Option<String>,
+    /// What a client that polls waits for.
+    pub(super) pull: Option<Pull>,
 }

@@ -282,6 +282,7 @@ impl Group {
             }
         }
         self.maybe_sync();
+        self.answer_pulls();
         self.flush_writes();
         std::mem::take(&mut self.effects)
     }
@@ -430,6 +431,7 @@ impl Group {
             cookie: None,
             poked: false,
             base_cookie,
+            pull: None,
         };
         self.connections.insert(connection.context.id, connection);
         Ok(())
@@ -459,7 +461,7 @@ impl Group {
                     .push(Effect::CleanResults(context, ack.client_id, ack.id));
             }
             Upstream::Ping => self.send_message(id, &Downstream::Pong),
-            Upstream::Pull(pull) => self.pull(id, &pull),
+            Upstream::Pull(pull) => self.pull(id, pull),
             // `updateAuth` is resolved before it gets here; `closeConnection` has no effect any more.
             Upstream::UpdateAuth(_) | Upstream::CloseConnection(_) => {}
         }
@@ -473,15 +475,6 @@ impl Group {
         if !push.mutations.is_empty() {
             self.effects.push(Effect::Push(context, Box::new(push)));
         }
-    }
-
-    fn pull(&mut self, id: ConnectionId, pull: &landfall_protocol::Pull) {
-        if pull.client_group_id != *self.id {
-            let message = "pull for another client group than the connection's";
-            return self.fail(id, ErrorBody::new(ErrorKind::InvalidMessage, message));
-        }
-        let reply = self.pull_response(pull);
-        self.send_message(id, &Downstream::Pull(reply));
     }
 
     fn reauthenticated(&mut self, id: ConnectionId, auth: super::ConnectionAuth) {

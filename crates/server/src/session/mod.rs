@@ -12,6 +12,7 @@ mod inspect;
 mod outbound;
 mod poke;
 mod prepare;
+mod pull;
 mod registry;
 mod sync;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 /// How long a test waits for something that should happen soon.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A database, and a folder for the replica.
 pub struct Database {
@@ -88,7 +88,7 @@ impl Database {
     /// Drops the database's slots; a walsender may need a moment to end.
     pub async fn drop_slots(&self) {
         const DROP: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
-        for _ in 0..100 {
+        for _ in 0..1800 {
             if self.client.batch_execute(DROP).await.is_ok() {
                 return;
             }

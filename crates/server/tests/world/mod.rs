@@ -31,8 +31,8 @@ use node::Node;
 pub use node::Process;
 pub use poke::Poke;
 
-/// Longest wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for anything, on a machine that has a lot to do.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Where the truth lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,12 @@ impl World {
 
     /// Starts a server as a process of its own, which can be killed.
     pub async fn start_process(&mut self, number: usize) {
-        let node = Node::spawn(&self.words(number)).await;
+        self.start_process_with(number, &[]).await;
+    }
+
+    /// The same, with something in its environment.
+    pub async fn start_process_with(&mut self, number: usize, environment: &[(&str, &str)]) {
+        let node = Node::spawn(&self.words(number), environment).await;
         self.place(number, node);
     }
 
@@ -378,7 +383,7 @@ impl World {
                 "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
                  WHERE database = '{name}' AND NOT active"
             );
-            for _ in 0..50 {
+            for _ in 0..900 {
                 admin.batch_execute(&slots).await.expect("slots");
                 if admin
                     .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// Longest wait for a server to be ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 pub(super) enum Node {
     Here(Running),
@@ -33,9 +33,10 @@ impl Node {
         Node::Here(started.expect("starts in time").expect("starts"))
     }
 
-    pub(super) async fn spawn(words: &[String]) -> Node {
+    pub(super) async fn spawn(words: &[String], environment: &[(&str, &str)]) -> Node {
         let mut child = Command::new(env!("CARGO_BIN_EXE_landfall-server"))
             .args(words)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(match std::env::var_os("RUST_LOG") {
                 Some(_) => Stdio::inherit(),
