@@ -19,6 +19,8 @@ pub struct Checker {
     queries: Vec<Query>,
     /// Marks by key.
     rows: BTreeMap<String, i64>,
+    /// The highest mark that has come: marks grow, so what is older and missing was lost, and the rest is only late.
+    newest: i64,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,7 @@ impl Checker {
             cookie: None,
             queries,
             rows: BTreeMap::new(),
+            newest: 0,
         }
     }
 
@@ -82,7 +85,8 @@ impl Checker {
         };
         while let Ok(poke) = timeout_at(until, group.poke()).await {
             self.cookie.clone_from(&group.cookie);
-            apply(&mut self.rows, &poke?)?;
+            let newest = apply(&mut self.rows, &poke?)?;
+            self.newest = self.newest.max(newest);
         }
         Ok(())
     }
@@ -105,10 +109,12 @@ impl Checker {
     }
 
     fn difference(&self, wanted: &BTreeMap<String, i64>) -> LoadError {
-        let missing = wanted
+        let missing: Vec<i64> = wanted
             .iter()
             .filter(|(key, mark)| self.rows.get(*key) != Some(mark))
-            .count();
+            .map(|(_, mark)| *mark)
+            .collect();
+        let lost = missing.iter().filter(|mark| **mark < self.newest).count();
         let extra = self
             .rows
             .keys()
@@ -118,20 +124,24 @@ impl Checker {
             .iter()
             .find(|(key, mark)| self.rows.get(*key) != Some(mark));
         LoadError::Wrong(format!(
-            "{}: {missing} of {} rows missing or old (first {first:?}, here {:?}), {extra} too many",
+            "{}: {} of {} rows missing or old (first {first:?}, here {:?}), {lost} of them lost and the others late, {extra} too many",
             self.name,
+            missing.len(),
             wanted.len(),
             first.and_then(|(key, _)| self.rows.get(key)),
         ))
     }
 }
 
-fn apply(rows: &mut BTreeMap<String, i64>, poke: &Poke) -> Result<(), LoadError> {
+/// Takes a poke in; gives its highest mark.
+fn apply(rows: &mut BTreeMap<String, i64>, poke: &Poke) -> Result<i64, LoadError> {
+    let mut newest = 0;
     for text in poke {
         let (_, part): (String, Part) = serde_json::from_str(text)?;
         for patch in part.rows {
             match patch {
                 RowPatch::Put { value } => {
+                    newest = newest.max(value.mark);
                     rows.insert(value.id, value.mark);
                 }
                 RowPatch::Del { id } => {
@@ -140,5 +150,5 @@ fn apply(rows: &mut BTreeMap<String, i64>, poke: &Poke) -> Result<(), LoadError>
             }
         }
     }
-    Ok(())
+    Ok(newest)
 }
