@@ -8,6 +8,8 @@ import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { command, Refusal, root, run, say, targetFolder, WASM_BINDGEN } from './tools.mjs';
 
 const CRATE = 'landfall-web';
+/** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
+const MOST_KB = 266;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');
@@ -66,16 +68,24 @@ function fingerprint(built, profile) {
   return `${profile} ${WASM_BINDGEN} ${content} ${recipe}\n`;
 }
 
-/** Prints what the module weighs: raw, gzip, brotli. The package's build does the same for its JavaScript. */
-export function printSize() {
+/**
+ * Prints what the module weighs: raw, gzip, brotli. The package's build does the same for its JavaScript.
+ * Refuses a module that is heavier than it may be, unless it was not optimised.
+ */
+export function checkSize({ dev = false } = {}) {
   const bytes = readFileSync(wasm);
-  const sizes = [bytes, gzipSync(bytes, { level: 9 }), brotliCompressSync(bytes)].map(({ length }) => `${(length / 1024).toFixed(1)} KB`);
-  say(`landfall_bg.wasm: ${sizes[0]} raw, ${sizes[1]} gzip, ${sizes[2]} brotli`);
+  const sizes = [bytes, gzipSync(bytes, { level: 9 }), brotliCompressSync(bytes)].map(({ length }) => length / 1024);
+  const [raw, gzip, brotli] = sizes.map(size => `${size.toFixed(1)} KB`);
+  say(`landfall_bg.wasm: ${raw} raw, ${gzip} gzip, ${brotli} brotli`);
+  if (!dev && sizes[2] > MOST_KB) {
+    throw new Refusal(`the WebAssembly module weighs ${brotli} after brotli and may weigh ${MOST_KB} KB: see MOST_KB in scripts/build-wasm.mjs`);
+  }
 }
 
 if (process.argv[1] === join(root, 'scripts/build-wasm.mjs')) {
   await command(() => {
-    buildWasm({ dev: process.argv.includes('--dev') });
-    printSize();
+    const dev = process.argv.includes('--dev');
+    buildWasm({ dev });
+    checkSize({ dev });
   });
 }
