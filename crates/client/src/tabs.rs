@@ -228,10 +228,14 @@ impl Client {
             return;
         }
         let due = *self.tabs.look_at.get_or_insert(now + LOOK_MS);
-        if due > now || self.group_id.is_none() {
+        if due > now {
             return;
         }
         self.tabs.look_at = Some(now + LOOK_MS);
+        // Between two groups there is nobody to look after.
+        if self.group_id.is_none() {
+            return;
+        }
         let client_id = self.client_id.clone();
         self.store_note("a sign of life", StoreOp::TouchClient { client_id, now });
         self.read_queue();

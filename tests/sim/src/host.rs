@@ -407,8 +407,16 @@ impl Tab {
     pub fn pass(&mut self, ms: f64) -> &mut Self {
         let end = self.now + ms;
         self.pump();
+        let mut in_vain = 0;
         while let Some(at) = self.wake_at.filter(|at| *at <= end) {
             self.wake_at = None;
+            in_vain = if at > self.now { 0 } else { in_vain + 1 };
+            assert!(
+                in_vain < 1_000,
+                "woken again and again at {at}, it is {}: {:?}",
+                self.now,
+                self.connection
+            );
             self.now = self.now.max(at);
             self.client.handle(self.now, Event::Wake);
             self.pump();

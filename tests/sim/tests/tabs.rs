@@ -288,6 +288,22 @@ fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_s
 
 /// A tab whose write may be stored or not sleeps while another begins a new group and sends what is stored.
 #[test]
+fn without_locks_a_tab_between_two_groups_sleeps_until_there_is_something_to_do() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let id = open_with_view(&mut world);
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.storage_stalled = true;
+    world.server.forget_all();
+    // Storage does not answer for long; nobody is woken again and again meanwhile.
+    world.pass(200_000.0);
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.storage_stalled = false;
+    world.pass(60_000.0);
+    assert_eq!(world.tabs[&id].connection, Some(ConnectionState::Connected));
+}
+
+#[test]
 fn a_failure_that_could_not_be_stored_is_stored_with_what_comes_next() {
     let mut world = world();
     let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
