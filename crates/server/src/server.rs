@@ -203,6 +203,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         inspector,
     };
     let (stopping, stopped) = watch::channel(false);
+    let kept_metrics = metrics.clone();
     let registry = Registry::new(Arc::new(session));
     let context = HttpContext {
         registry: registry.clone(),
@@ -227,6 +228,9 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     }
     let serving = tokio::spawn(http::serve(listener, context));
     tokio::spawn(purge(cvr, stopping.subscribe()));
+    if let Some(metrics) = kept_metrics {
+        tokio::spawn(keep_metrics(metrics, stopping.subscribe()));
+    }
     Ok(Running {
         address,
         pool,
@@ -367,6 +371,17 @@ async fn measure(context: Arc<HttpContext>, mut stopping: watch::Receiver<bool>)
     loop {
         tokio::select! {
             _ = due.tick() => context.measure(),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Takes together what histograms have gathered; else it would wait, in ever more memory, for somebody to ask.
+async fn keep_metrics(metrics: PrometheusHandle, mut stopping: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = due.tick() => metrics.run_upkeep(),
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }

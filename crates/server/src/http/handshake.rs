@@ -21,7 +21,7 @@ use super::admission::Ticket;
 use super::line::{ItsLine, Line};
 use super::socket::{self, Session};
 use crate::clock;
-use crate::session::{ConnectionContext, GroupEvent, GroupHandle, Outbound};
+use crate::session::{Attach, ConnectionContext, GroupEvent, GroupHandle, Outbound};
 
 /// The version of our extension to the protocol.
 const EXTENSION: u32 = 1;
@@ -165,12 +165,13 @@ pub(super) async fn join(
 ) -> Option<(GroupHandle, Result<(), ErrorBody>)> {
     for _ in 0..JOIN_ATTEMPTS {
         let (reply, verdict) = oneshot::channel();
-        let attach = GroupEvent::Attach {
-            context: Box::new(connection.clone()),
+        let attach = Attach {
+            context: connection.clone(),
             outbound: out.clone(),
             base_cookie: base_cookie.cloned(),
             reply,
         };
+        let attach = GroupEvent::Attach(Box::new(attach));
         let group = context.registry.join(&connection.group_id, attach).await;
         if let Ok(verdict) = verdict.await {
             return Some((group, verdict));

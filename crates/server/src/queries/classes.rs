@@ -11,7 +11,7 @@ use super::encode::encode;
 use super::instance::Instance;
 use super::members::Step;
 use super::poke_body::PokeBody;
-use super::request::{PointEvent, PoolEvent};
+use super::request::{Broken, PointEvent, PoolEvent};
 use super::telling::Told;
 use crate::cvr::{InstanceId, StateVersion};
 use crate::replica::Advance;
@@ -193,6 +193,12 @@ impl Groups {
         events
     }
 
+    /// How many groups hear of it, about.
+    pub(super) fn reach(&self, events: &Events) -> usize {
+        let hearers = |(class, _): &(Class, _)| self.classes.get(class).map_or(0, BTreeMap::len);
+        events.rows.iter().map(hearers).sum::<usize>() + events.own.len()
+    }
+
     /// Sends out what a point means. Each group lets `told` go when it has taken it in.
     pub(super) fn tell(&self, events: Events, told: Option<Arc<Told>>) {
         let Events {
@@ -250,7 +256,10 @@ impl Groups {
 
     /// Tells the groups that have an instance that it cannot be served any more.
     pub(super) fn tell_failed(&self, id: InstanceId, message: &str) {
-        let message: Arc<str> = message.into();
+        let broken = Arc::new(Broken {
+            instance: id,
+            message: message.to_owned(),
+        });
         for class in self.by_instance.get(&id).into_iter().flatten() {
             for hearer in self
                 .classes
@@ -259,10 +268,7 @@ impl Groups {
                 .flat_map(BTreeMap::values)
             {
                 // A group that has ended says so itself.
-                let _ = hearer.send(PoolEvent::Broken {
-                    instance: id,
-                    message: message.clone(),
-                });
+                let _ = hearer.send(PoolEvent::Broken(broken.clone()));
             }
         }
     }

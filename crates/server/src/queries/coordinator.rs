@@ -371,8 +371,11 @@ impl Coordinator {
             return;
         }
         metrics::counter!("landfall_points_total").increment(1);
-        self.groups
-            .tell(events, self.telling.as_ref().map(Telling::begin));
+        let told = self
+            .telling
+            .as_ref()
+            .map(|telling| telling.begin(self.groups.reach(&events)));
+        self.groups.tell(events, told);
         if permissions_changed {
             self.groups.tell_all(|| PoolEvent::PermissionsChanged);
         }

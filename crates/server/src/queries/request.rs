@@ -51,16 +51,20 @@ pub enum PoolEvent {
     /// Another node serves the group now: it ends, its clients reconnect.
     Moved,
     /// A query's instance cannot be served any more.
-    Broken {
-        /// The instance.
-        instance: InstanceId,
-        /// Why.
-        message: Arc<str>,
-    },
+    Broken(Arc<Broken>),
     /// Tables were changed: clients whose schema no longer fits are to be told.
     SchemaChanged,
     /// The permissions changed: all queries are to be prepared anew.
     PermissionsChanged,
+}
+
+/// An instance that cannot be served any more.
+#[derive(Debug)]
+pub struct Broken {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Why.
+    pub message: String,
 }
 
 /// The changes of one point for one group.

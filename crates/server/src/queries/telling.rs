@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long the next point waits for groups at most: one that does not answer holds up nobody for longer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the next point waits for groups at most: one that does not answer holds up the others for no longer.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// … and for each group that hears of the point.
+const PATIENCE_PER_GROUP: Duration = Duration::from_micros(50);
+/// … but never longer than this.
+const MAX_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest rest between two points.
 const MAX_REST: Duration = Duration::from_millis(250);
 
@@ -71,12 +75,14 @@ impl Telling {
         }
     }
 
-    /// A point is told to groups, each of which holds this until it has taken it in.
-    pub(super) fn begin(&self) -> Arc<Told> {
+    /// A point is told to some groups, each of which holds this until it has taken it in.
+    pub(super) fn begin(&self, groups: usize) -> Arc<Told> {
+        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+        let patience = PATIENCE.saturating_add(PATIENCE_PER_GROUP.saturating_mul(groups));
         let begun = Instant::now();
         let mut state = self.state.lock();
         state.number += 1;
-        state.free_at = begun + PATIENCE;
+        state.free_at = begun + patience.min(MAX_PATIENCE);
         Arc::new(Told(Some(Under {
             begun,
             state: self.state.clone(),
@@ -87,8 +93,11 @@ impl Telling {
 
     /// How long the next point is to wait; zero if not at all.
     pub(super) fn wait(&self) -> Duration {
-        let free_at = self.state.lock().free_at;
-        free_at.saturating_duration_since(Instant::now())
+        self.wait_from(Instant::now())
+    }
+
+    fn wait_from(&self, now: Instant) -> Duration {
+        self.state.lock().free_at.saturating_duration_since(now)
     }
 }
 
@@ -106,10 +115,11 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(telling.wait(), Duration::ZERO);
-        let told = telling.begin();
+        let now = Instant::now();
+        let told = telling.begin(10_000);
         let second = told.clone();
         drop(told);
-        assert!(telling.wait() > MAX_REST && over.load(Ordering::Relaxed) == 0);
+        assert!(telling.wait_from(now) > MAX_REST && over.load(Ordering::Relaxed) == 0);
         drop(second);
         assert!(telling.wait() <= MAX_REST && over.load(Ordering::Relaxed) == 1);
     }
@@ -117,8 +127,8 @@ mod tests {
     #[test]
     fn who_hears_of_an_earlier_point_holds_nobody_up() {
         let telling = Telling::new(|| {});
-        let slow = telling.begin();
-        drop(telling.begin());
+        let slow = telling.begin(1);
+        drop(telling.begin(1));
         let wait = telling.wait();
         drop(slow);
         assert!(telling.wait() <= wait);

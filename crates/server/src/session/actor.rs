@@ -84,7 +84,7 @@ pub(super) async fn run(
         };
         let outcome = match &event {
             // What another node has told since is not known here: the connection is for whoever loads the group anew.
-            GroupEvent::Attach { .. } => actor.still_serves().await,
+            GroupEvent::Attach(_) => actor.still_serves().await,
             _ => Ok(()),
         };
         let outcome = match outcome {
@@ -134,10 +134,12 @@ async fn blocking<T: Send + 'static>(
 async fn refuse(inbox: &mut mpsc::Receiver<GroupEvent>) {
     inbox.close();
     while let Some(event) = inbox.recv().await {
-        if let GroupEvent::Attach { reply, .. } = event {
+        if let GroupEvent::Attach(attach) = event {
             let message = "the server cannot read what it knows of this client group";
             // A caller that has gone needs no answer.
-            let _ = reply.send(Err(ErrorBody::new(ErrorKind::Internal, message)));
+            let _ = attach
+                .reply
+                .send(Err(ErrorBody::new(ErrorKind::Internal, message)));
         }
     }
 }
@@ -208,7 +210,7 @@ impl Actor {
                             outcome,
                         };
                         // The group may have ended meanwhile.
-                        let _ = events.send(GroupEvent::Transformed(answer));
+                        let _ = events.send(GroupEvent::Transformed(Box::new(answer)));
                     });
                 }
                 Effect::Push(context, push) => self.pushes.push(context, *push),

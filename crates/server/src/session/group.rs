@@ -57,19 +57,22 @@ pub trait Rules: Send + Sync {
     fn told(&self, before: StateVersion, version: StateVersion);
 }
 
-/// What can happen to a group.
+/// A connection that asks to join.
+pub struct Attach {
+    /// Its request.
+    pub context: ConnectionContext,
+    /// Its socket.
+    pub outbound: Outbound,
+    /// Its cookie as written.
+    pub base_cookie: Option<String>,
+    /// The verdict.
+    pub reply: oneshot::Sender<Result<(), ErrorBody>>,
+}
+
+/// What can happen to a group. Small: channels keep room for many of them.
 pub enum GroupEvent {
     /// A connection asks to join.
-    Attach {
-        /// Its request.
-        context: Box<ConnectionContext>,
-        /// Its socket.
-        outbound: Outbound,
-        /// Its cookie as written.
-        base_cookie: Option<String>,
-        /// The verdict.
-        reply: oneshot::Sender<Result<(), ErrorBody>>,
-    },
+    Attach(Box<Attach>),
     /// A message came.
     Message(ConnectionId, Box<Upstream>),
     /// A connection has another token.
@@ -81,7 +84,7 @@ pub enum GroupEvent {
     /// The query pool answered.
     Pool(PoolEvent),
     /// The query endpoint answered.
-    Transformed(Transformed),
+    Transformed(Box<Transformed>),
     /// A push failed in a way that its connection must hear.
     PushFailed(ConnectionId, Box<ErrorBody>),
     /// Time has passed.
@@ -254,13 +257,14 @@ impl Group {
         self.now_ms = now.steady_ms.max(self.now_ms);
         self.wall_ms = now.wall_ms;
         match event {
-            GroupEvent::Attach {
-                context,
-                outbound,
-                base_cookie,
-                reply,
-            } => {
-                let verdict = self.attach(*context, outbound, base_cookie);
+            GroupEvent::Attach(attach) => {
+                let Attach {
+                    context,
+                    outbound,
+                    base_cookie,
+                    reply,
+                } = *attach;
+                let verdict = self.attach(context, outbound, base_cookie);
                 // The socket may have gone meanwhile; then `Disconnected` follows.
                 let _ = reply.send(verdict);
             }
@@ -271,7 +275,7 @@ impl Group {
             GroupEvent::Disconnected(connection) => self.disconnected(connection),
             GroupEvent::Drained(connection) => self.drained(connection),
             GroupEvent::Pool(event) => self.pool_event(event),
-            GroupEvent::Transformed(answer) => self.transformed(answer),
+            GroupEvent::Transformed(answer) => self.transformed(*answer),
             GroupEvent::PushFailed(connection, body) => self.push_failed(connection, *body),
             GroupEvent::Tick => self.tick(),
             GroupEvent::Stop => {
@@ -587,8 +591,9 @@ impl Group {
                     self.sync_needed = true;
                 }
             }
-            PoolEvent::Broken { instance, message } => {
-                let served = |s: &&crate::cvr::GotSpan| s.instance == instance && s.until.is_none();
+            PoolEvent::Broken(broken) => {
+                let served =
+                    |s: &&crate::cvr::GotSpan| s.instance == broken.instance && s.until.is_none();
                 let hashes: Vec<String> = self
                     .record
                     .spans
@@ -597,7 +602,7 @@ impl Group {
                     .map(|s| s.hash.clone())
                     .collect();
                 for hash in hashes {
-                    self.query_failed(errored(&hash, "", message.to_string()));
+                    self.query_failed(errored(&hash, "", broken.message.clone()));
                 }
             }
             PoolEvent::SchemaChanged => self.check_stored_schema(),

@@ -20,7 +20,7 @@ mod tests;
 
 pub use actor::GroupHandle;
 pub use connection::{ConnectionAuth, ConnectionContext, ConnectionId};
-pub use group::{Effect, Group, GroupEvent, QueryLimits, Rules};
+pub use group::{Attach, Effect, Group, GroupEvent, QueryLimits, Rules};
 pub use outbound::{Form, Frame, Outbound, Port};
 pub use prepare::{NamedQuery, Transformed, TransformedQueries};
 pub use registry::{Registry, SessionContext};

@@ -10,7 +10,9 @@ use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
 use super::outbound::{Frame, Outbound, Port};
-use super::{ConnectionContext, ConnectionId, Effect, Group, GroupEvent, QueryLimits, Rules};
+use super::{
+    Attach, ConnectionContext, ConnectionId, Effect, Group, GroupEvent, QueryLimits, Rules,
+};
 use crate::clock::Now;
 use crate::cvr::{GroupRecord, InstanceId, StateVersion};
 use crate::queries::{CatchUpReply, PoolEvent, PreparedQuery, SyncedEvent};
@@ -160,12 +162,12 @@ impl Room {
             ..ConnectionContext::default()
         };
         self.sockets.insert(id, socket);
-        self.event(GroupEvent::Attach {
-            context: Box::new(context),
+        self.event(GroupEvent::Attach(Box::new(Attach {
+            context,
             outbound: out,
             base_cookie: None,
             reply,
-        });
+        })));
         verdict.try_recv().expect("answered").expect("accepted");
         self.say(id, "initConnection", init);
         id
@@ -484,4 +486,11 @@ fn messages_before_the_first_one_mean_nothing_and_a_second_first_one_is_an_error
     room.told(a);
     room.say(a, "initConnection", init(json!([])));
     assert_eq!(room.told(a), ["error Internal", "closed"]);
+}
+
+#[test]
+fn events_are_small() {
+    // A channel keeps room for dozens of them, for each group.
+    assert!(size_of::<GroupEvent>() <= 24);
+    assert!(size_of::<PoolEvent>() <= 16);
 }
