@@ -129,7 +129,8 @@ async fn steps_add_up_to_what_postgres_holds() {
     let mut following = db.start().await;
     let mut model = Model::default();
     let mut round = 0;
-    while Instant::now() < deadline {
+    // On a busy machine a few rounds take longer than that.
+    while round <= 3 || Instant::now() < deadline {
         round += 1;
         for _ in 0..random.random_range(1..8) {
             let statements: Vec<String> = (0..random.random_range(1..5))
