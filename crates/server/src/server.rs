@@ -9,6 +9,7 @@ use std::time::Duration;
 use landfall_protocol::{ClientColumnType, ClientSchema, MutationMode, QueryMode, ServerMode};
 use landfall_zql::ColumnType;
 use landfall_zql::ast::Ast;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
