@@ -4,7 +4,7 @@
 //! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
 
 use crate::client::Client;
-use crate::effect::{CallId, Effect, LogLevel};
+use crate::effect::{CallId, Effect, LogLevel, MutationInfo, Outcome};
 use crate::event::StoreRequestId;
 use crate::group_restart::Restart;
 use crate::log_following::Following;
@@ -250,6 +250,11 @@ impl Client {
             Ok(StoreReply::Outcomes(stored)) => stored,
             _ => Vec::new(),
         };
+        if self.persistence.faults.emptied {
+            // A failure that storage had may be gone with it.
+            ends.iter_mut()
+                .for_each(|end| end.outcome = Outcome::Uncertain);
+        }
         for info in stored.into_iter().map(from_outcome) {
             let same = |end: &&mut Settled| {
                 end.mutation.key() == (info.client_id.clone(), info.mutation_id)
@@ -261,6 +266,15 @@ impl Client {
             }
         }
         for end in &ends {
+            if end.outcome == Outcome::Uncertain {
+                let outcome = Some(Outcome::Uncertain);
+                let info = MutationInfo {
+                    outcome,
+                    ..end.mutation.info()
+                };
+                self.mutations.replace_ended(vec![info]);
+                self.mutations_changed = true;
+            }
             self.tell_outcome(end);
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     open_attempts: u32,
     /// Storage was repaired in this session; a second time it would be of no use.
     repaired: bool,
+    /// The browser has emptied storage in this session: what it held of ends is lost.
+    pub(crate) emptied: bool,
     /// Until then rows are not written: there is no room.
     pub(crate) no_room_until: Option<f64>,
     /// What pokes that could not be stored told of mutations: acknowledgements that are due, and ends.
@@ -52,6 +54,7 @@ impl Client {
     pub(crate) fn on_store_failure(&mut self, now: f64, purpose: &Purpose, failure: &StoreFailure) {
         let kind = self.tell_store_failure(failure);
         let stores = matches!(purpose, Purpose::Poke { .. } | Purpose::Queue(_));
+        self.persistence.faults.emptied |= kind == StorageProblemKind::Evicted;
         match kind {
             StorageProblemKind::Damaged if stores => self.repair(now),
             StorageProblemKind::Evicted if stores => self.store_anew(now),

@@ -325,6 +325,33 @@ fn a_failure_that_could_not_be_stored_is_stored_with_what_comes_next() {
     assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
 }
 
+#[test]
+fn a_failure_that_only_emptied_storage_knew_is_not_taken_for_success() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    world.network_down();
+    let a = open_with_view(&mut world);
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let call = tab.mutate("refused", &note("a"));
+    tab.frozen = true;
+    world.network_up();
+    let b = open_with_view(&mut world);
+    *world.skews.entry(b).or_default() += 90_000_000.0;
+    // The other tab takes it for dead, and acknowledges the failure in its name.
+    world.pass(200_000.0);
+    let acknowledged = "ackMutationResponses".to_owned();
+    assert!(world.server.received.contains(&acknowledged));
+    world.kill_tab(b);
+    world.browsers[0].disk.evict();
+    let tab = world.tabs.get_mut(&a).expect("it lives");
+    tab.frozen = false;
+    tab.mutate("upsert", &note("b"));
+    world.pass(60_000.0);
+    assert_eq!(world.tabs[&a].ends.get(&call), Some(&Outcome::Uncertain));
+    let known = world.tabs[&a].client.mutations();
+    assert_eq!(known.len(), 1, "the application can decide");
+}
+
 fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
     let mut world = world();
     let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
