@@ -9,8 +9,8 @@ use std::fmt;
 
 /// A text that stays where it is, outside of the client's memory, and is handed over in pieces.
 pub trait TextPieces {
-    /// The next piece, of at most so many bytes or a few more; `None` when all of the text was given.
-    fn next_piece(&mut self, bytes: usize) -> Option<String>;
+    /// The next piece in UTF-8, of about so many bytes; `None` when all of the text was given. Characters may be cut.
+    fn next_piece(&mut self, bytes: usize) -> Option<Vec<u8>>;
 }
 
 impl fmt::Debug for dyn TextPieces {

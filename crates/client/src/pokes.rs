@@ -124,9 +124,9 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Takes the next piece of the text. Without a schema rows are nobody's business.
-    pub(crate) fn take(&mut self, piece: &str, schema: Option<&Schema>) -> Result<(), Refusal> {
+    pub(crate) fn take(&mut self, piece: &[u8], schema: Option<&Schema>) -> Result<(), Refusal> {
         let rows = &mut self.rows;
-        self.reader.push(piece.as_bytes(), &mut |text| {
+        self.reader.push(piece, &mut |text| {
             Ok(rows.apply(RowOp::decode(text)?, schema)?)
         })
     }
@@ -442,7 +442,7 @@ mod tests {
 
         fn read(&mut self, text: &str) -> Result<(), PokeError> {
             let mut reading = Reading::default();
-            match reading.take(text, Some(&schema())) {
+            match reading.take(text.as_bytes(), Some(&schema())) {
                 Err(Refusal::Poke(error)) => return Err(error),
                 other => other.expect("a good message"),
             }

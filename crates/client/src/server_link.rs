@@ -309,7 +309,7 @@ impl Client {
     /// A text frame of the present socket.
     pub(crate) fn on_text(&mut self, now: f64, text: &str) {
         let mut reading = Reading::default();
-        match reading.take(text, self.row_schema()) {
+        match reading.take(text.as_bytes(), self.row_schema()) {
             Ok(()) => self.on_read(now, reading),
             Err(refusal) => self.on_refusal(now, &refusal),
         }

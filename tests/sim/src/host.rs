@@ -59,14 +59,14 @@ struct Cut {
 }
 
 impl TextPieces for Cut {
-    fn next_piece(&mut self, bytes: usize) -> Option<String> {
+    fn next_piece(&mut self, bytes: usize) -> Option<Vec<u8>> {
         if self.at == self.text.len() {
             return None;
         }
         self.sizes.rotate_left(1);
         let size = self.sizes.last().map_or(bytes, |size| bytes.min(*size));
-        let end = self.text.ceil_char_boundary(self.at + size.max(1));
-        let piece = self.text[self.at..end].to_owned();
+        let end = self.text.len().min(self.at + size.max(1));
+        let piece = self.text.as_bytes()[self.at..end].to_vec();
         self.at = end;
         Some(piece)
     }
