@@ -371,6 +371,8 @@ impl Coordinator {
             return;
         }
         metrics::counter!("landfall_points_total").increment(1);
+        // Before anyone is told: who comes back with this version must not find the pool behind it.
+        self.gauges.version.store(point, Ordering::Release);
         let told = self
             .telling
             .as_ref()

@@ -22,6 +22,10 @@ type SpanChange = (Option<String>, Option<(String, InstanceId)>);
 impl Group {
     /// Starts a sync if something is to be synced and none is under way.
     pub(super) fn maybe_sync(&mut self) {
+        if self.connections.is_empty() {
+            // Nobody waits; whoever comes next has all of the patience.
+            self.behind_since = None;
+        }
         if !self.sync_needed
             || self.has_ended()
             || self.in_flight.is_some()

@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
+use super::group::VERSION_PATIENCE_MS;
 use super::outbound::{Frame, Outbound, Port};
 use super::{
     Attach, ConnectionContext, ConnectionId, Effect, Group, GroupEvent, QueryLimits, Rules,
 };
 use crate::clock::Now;
-use crate::cvr::{GroupRecord, InstanceId, StateVersion};
+use crate::cvr::{CvrVersion, GroupRecord, InstanceId, StateVersion};
 use crate::queries::{CatchUpReply, PoolEvent, PreparedQuery, SyncedEvent};
 
 /// The version at which the pool stands.
@@ -486,6 +487,23 @@ fn messages_before_the_first_one_mean_nothing_and_a_second_first_one_is_an_error
     room.told(a);
     room.say(a, "initConnection", init(json!([])));
     assert_eq!(room.told(a), ["error Internal", "closed"]);
+}
+
+#[test]
+fn each_visit_waits_anew_for_a_version_that_another_server_told() {
+    let mut room = Room::with(Some(GroupRecord {
+        version: CvrVersion::at(POINT + 1),
+        ..GroupRecord::default()
+    }));
+    let a = room.connect("a", init(json!([])));
+    room.pass(VERSION_PATIENCE_MS - 100);
+    room.event(GroupEvent::Disconnected(a));
+    room.pass(MINUTE);
+    let b = room.connect("b", init(json!([])));
+    room.pass(VERSION_PATIENCE_MS - 100);
+    assert_eq!((room.told(a).len(), room.told(b).len()), (0, 0));
+    room.pass(200);
+    assert_eq!(room.told(b), ["error Rehome", "closed"]);
 }
 
 #[test]
