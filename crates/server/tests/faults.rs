@@ -115,7 +115,7 @@ impl Writer {
         let begun = Instant::now();
         while self.lmid < self.newest || self.client.is_none() {
             assert!(
-                begun.elapsed() < world::PATIENCE * 9,
+                begun.elapsed() < world::PATIENCE * 2,
                 "confirmed {} of {}",
                 self.lmid,
                 self.newest
@@ -269,7 +269,7 @@ impl<'a> SmallDisk<'a> {
     fn mount(folder: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount
-            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=40m", "tmpfs"])
             .arg(folder);
         let mounted = mount.status().is_ok_and(|status| status.success());
         mounted.then_some(SmallDisk(folder))
@@ -316,10 +316,10 @@ async fn the_disk_is_full() {
     under_load(&mut world, 1, "aside.seen", async |world: &mut World, step| match step {
         Step::Break => {
             disk.fill();
-            // Something larger than what is left in half-empty pages.
-            let text = "x".repeat(50_000);
+            // Something larger than the room within the logs.
+            let text = "x".repeat(500_000);
             world
-                .sql(&format!("INSERT INTO comment SELECT 'f' || n || gen_random_uuid(), 'i1', '{text}' FROM generate_series(1, 10) n"))
+                .sql(&format!("INSERT INTO comment SELECT 'f' || n || gen_random_uuid(), 'i1', '{text}' FROM generate_series(1, 20) n"))
                 .await;
         }
         Step::Mend => {

@@ -511,19 +511,22 @@ impl ReplicaWriter {
         self.conn
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         if frames > MAX_FRAMES {
-            self.conn.busy_timeout(EMPTY_PATIENCE)?;
-            let busy = self
-                .conn
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    row.get::<_, bool>(0)
-                });
-            self.conn.busy_timeout(BUSY_PATIENCE)?;
-            if busy? {
-                tracing::debug!(
-                    frames,
-                    "the replica's log cannot be emptied now: it is read"
-                );
-            }
+            self.empty_log()?;
+        }
+        Ok(())
+    }
+
+    /// Copies all of the log into the file and gives its room back, if readers let go of it soon.
+    pub fn empty_log(&self) -> Result<(), ReplicaError> {
+        self.conn.busy_timeout(EMPTY_PATIENCE)?;
+        let busy = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get::<_, bool>(0)
+            });
+        self.conn.busy_timeout(BUSY_PATIENCE)?;
+        if busy? {
+            tracing::debug!("the replica's log cannot be emptied now: it is read");
         }
         Ok(())
     }

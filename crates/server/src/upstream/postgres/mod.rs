@@ -271,6 +271,8 @@ impl Follower {
             .state()?
             .ok_or_else(|| ReplicaError::Damaged("its state is gone".to_owned()))?;
         self.check_slot(&client, &state, &publications).await?;
+        // Where a full disk was the interruption, the log holds much of it, and would be short of room again soon.
+        following.writer.empty_log()?;
         let published = catalog::read(&client, &publications).await?;
         let crossing = if schema_change::differs(&following.tables, &published) {
             following.failed_changes += 1;
