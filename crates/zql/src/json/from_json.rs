@@ -5,9 +5,9 @@
 //! Servers, which read more kinds of messages and need not count bytes, may read the same types through serde: see
 //! [`read_through_json`](crate::read_through_json).
 
-use super::{Inside, JsonError, JsonReader, Number, RawText, read_with};
+use super::deserializer::RawText;
+use super::{Inside, JsonError, JsonReader, Number, read_with};
 use crate::sorted_map::SortedMap;
-use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -272,22 +272,5 @@ impl<'de> FromJson<'de> for &'de RawValue {
 impl<'de> FromJson<'de> for Box<RawValue> {
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         <&RawValue>::from_json(reader).map(ToOwned::to_owned)
-    }
-}
-
-/// Only `RawValue` is read from this.
-impl<'de> Deserializer<'de> for RawText<'de> {
-    type Error = JsonError;
-
-    fn deserialize_any<V: serde::de::Visitor<'de>>(
-        self,
-        visitor: V,
-    ) -> Result<V::Value, JsonError> {
-        visitor.visit_map(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
