@@ -10,7 +10,7 @@ const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
+pub(super) const PONG: u8 = 0x8a;
 
 /// Appends a message as a frame.
 pub(super) fn write_message(out: &mut Vec<u8>, message: &Message) {

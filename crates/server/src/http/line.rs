@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::frames::{write_at_hand, write_message};
+use super::frames::{PONG, write_at_hand, write_message};
 use crate::session::{Frame, Port};
 
 /// Bytes that are handed to a socket together.
@@ -290,12 +290,13 @@ impl Line {
         }
     }
 
-    /// Whole frames of the library's own.
+    /// Whole frames of the library's own. A client that sends pings and takes nothing gets no pongs in the end: they
+    /// would pile up.
     fn write_raw(&self, bytes: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.is_idle() {
             self.write_now(&mut waiting, bytes);
-        } else {
+        } else if waiting.bytes <= self.limit || bytes.first() != Some(&PONG) {
             let item = Item::Raw(Bytes::copy_from_slice(bytes));
             waiting.push(bytes.len(), [item].into_iter());
         }
@@ -502,8 +503,8 @@ mod tests {
         let lengths = [20 << 20, 50_000, 300, 1 << 20, 7];
         for (at, length) in lengths.into_iter().enumerate() {
             line.send(text(char::from(b'a' + at as u8), length));
-            // An answer of the library.
-            line.write_raw(b"\x8a\x01!");
+            // A ping, as the library would send it.
+            line.write_raw(b"\x89\x01!");
         }
         assert!(line.congested());
         let reading = async {
@@ -521,6 +522,19 @@ mod tests {
         line.send(text('z', 1));
         assert_eq!(line.write(1).await, Written::Ended);
         assert_eq!(message(&mut peer).await, b"");
+    }
+
+    #[tokio::test]
+    async fn pongs_do_not_pile_up() {
+        let (line, _peer) = pair(100).await;
+        line.send(text('a', 20 << 20));
+        let before = line.waiting.lock().bytes;
+        for _ in 0..1000 {
+            line.write_raw(b"\x8a\x01!");
+        }
+        assert_eq!(line.waiting.lock().bytes, before);
+        line.write_raw(b"\x88\x00");
+        assert_eq!(line.waiting.lock().bytes, before + 2);
     }
 
     #[tokio::test]
