@@ -1,7 +1,7 @@
 //! Pokes: from parts on the wire to one patch for the rebase.
 //!
-//! A message is read in pieces or at once; its rows are packed as they come. A poke is assembled from its start, parts and end; finished ones wait in a buffer and are merged, oldest first,
-//! into one patch. The rules about overlaps and cookies are here; what a patch does to the rows is the rebase's.
+//! A message is read in pieces or at once; its rows are packed as they come. A poke is assembled from its start, parts
+//! and end; finished ones wait in a buffer and are merged, oldest first, into one patch. The rules about overlaps and cookies are here; what a patch does to the rows is the rebase's.
 
 use crate::effect::{ErrorSource, MutationError, Outcome};
 use crate::mutations::MutationKey;

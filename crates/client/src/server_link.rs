@@ -10,12 +10,12 @@ use crate::options::Role;
 use crate::pokes::{PokeError, Reading, Refusal};
 use crate::queries::QueryOp;
 use landfall_protocol::{
-    AckMutationResponses, Action as ErrorAction, AuthRefusal, ChangeDesiredQueries, ClientSchema,
-    ConnectParams, Connected, ConnectionReaction, CrudMutation, CustomMutation, DeleteClients,
-    Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber, Json,
-    LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION, Push,
-    PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
-    UpdateAuth, Upstream, close_reaction, reaction,
+    AckMutationResponses, Action as ErrorAction, AuthRefusal, CRUD_NAME, ChangeDesiredQueries,
+    ClientSchema, ConnectParams, Connected, ConnectionReaction, CrudMutation, CustomMutation,
+    DeleteClients, Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber,
+    Json, LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION,
+    Push, PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode,
+    UpQueryOp, UpdateAuth, Upstream, close_reaction, reaction,
 };
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Schema, To, map_ast};
@@ -26,9 +26,6 @@ const PUSH_BATCH: usize = 100;
 const PUSH_BYTES: usize = 1 << 20;
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
-
-/// The mutation that carries writes of the deprecated `zero.mutate.<table>`: no server has a mutator of this name.
-const PLAIN_WRITES: &str = "_zero_crud";
 
 /// Longest wait for signs that the first push of a connection may go.
 const PUSH_WAIT_MS: f64 = 5_000.0;
@@ -539,7 +536,8 @@ impl Client {
     fn wire_mutation(&mut self, key: &MutationKey) -> Option<(WireMutation, usize)> {
         let sends_crud = self.link.sends_crud();
         let mutation = self.mutations.get_mut(key)?;
-        let crud = sends_crud || mutation.name == PLAIN_WRITES;
+        // Writes of the deprecated `zero.mutate.<table>` have this name, which no server's mutator has.
+        let crud = sends_crud || mutation.name == CRUD_NAME;
         mutation.freeze(crud);
         let timestamp = number(mutation.created_ms.floor());
         let (id, client_id) = (mutation.id, mutation.client_id.clone());

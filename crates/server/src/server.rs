@@ -40,7 +40,7 @@ const CLOCK_SLACK_MS: u64 = 10 * 60 * 1000;
 const GRACE: Duration = Duration::from_secs(12);
 /// The part of it that connections have to take what waits for them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How often gauges are measured for a collector.
+/// How often gauges are measured for a collector, and what histograms have gathered is taken together.
 const MEASURES: Duration = Duration::from_secs(5);
 /// Records of groups that nobody used for so long are dropped; their clients start afresh, and lose nothing.
 const GROUP_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
@@ -379,7 +379,7 @@ async fn measure(context: Arc<HttpContext>, mut stopping: watch::Receiver<bool>)
 
 /// Takes together what histograms have gathered; else it would wait, in ever more memory, for somebody to ask.
 async fn keep_metrics(metrics: PrometheusHandle, mut stopping: watch::Receiver<bool>) {
-    let mut due = tokio::time::interval(Duration::from_secs(5));
+    let mut due = tokio::time::interval(MEASURES);
     loop {
         tokio::select! {
             _ = due.tick() => metrics.run_upkeep(),

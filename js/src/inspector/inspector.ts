@@ -74,7 +74,8 @@ const answers = () => import('./answers.js');
 /** Makes the inspector of a client. */
 export function inspectorOf(inspected: Inspected): Inspector {
   const clientGroup: InspectorClientGroup = {
-    id: inspected.clientGroupID,
+    // A client that begins anew has other ids.
+    get id() { return inspected.clientGroupID; },
     clients: () => clients(true),
     clientsWithQueries: () => clients(false),
     queries: async () => (await answers()).queries(inspected, undefined),
@@ -96,7 +97,7 @@ export function inspectorOf(inspected: Inspected): Inspector {
   const analyze = async (question: object, options: AnalyzeQueryOptions | undefined) =>
     (await answers()).analyze(inspected, question, options);
   return {
-    client: client(inspected.clientID),
+    get client() { return client(inspected.clientID); },
     clientGroup,
     metrics: async () => (await answers()).metrics(inspected),
     clients: clientGroup.clients,
