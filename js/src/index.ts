@@ -168,6 +168,19 @@ export type {QueryPlan} from './query-plan.js';
 export type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
 export type {TTL} from './query/ttl.js';
 export type {
+  AnyViewFactory,
+  Change,
+  Entry,
+  EntryList,
+  ErroredQuery,
+  Input,
+  Node,
+  Output,
+  Stream,
+  View,
+  ViewFactory,
+} from './query/view-factory.js';
+export type {
   Listener,
   QueryErrorDetails,
   QueryResultDetails,

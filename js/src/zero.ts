@@ -5,6 +5,7 @@ import {ClientConnection} from './client-connection.js';
 import type {Connection} from './connection.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
 import {dropDatabase} from './drop-database.js';
+import {materializeWith} from './factory-view.js';
 import {hideGlobally, showGlobally} from './inspector/global.js';
 import {type Inspector, inspectorOf} from './inspector/inspector.js';
 import {Questions} from './inspector/questions.js';
@@ -34,6 +35,7 @@ import type {QueryPlan} from './query-plan.js';
 import {builderFor} from './query/create-builder.js';
 import type {AnyQuery, ConditionalSchemaQuery, HumanReadable, Query} from './query/query.js';
 import {asQueryInternals, type QueryInternals} from './query/internals.js';
+import type {AnyViewFactory, ViewFactory} from './query/view-factory.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
 import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
 import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL, type TTL} from './query/ttl.js';
@@ -223,7 +225,8 @@ export class Zero<
       runner: {
         run: (query, options) => this.run(query, options),
         preload: (query, options) => this.preload(query, options),
-        materialize: (query, options) => this.materialize(query, options) as TypedView<unknown>,
+        materialize: (query, ttl) => this.materialize(query, {ttl}) as TypedView<unknown>,
+        materializeWith: (query, factory, ttl) => this.materialize(query, factory, {ttl}),
       },
     });
     return this.#query as ConditionalSchemaQuery<S>;
@@ -301,11 +304,30 @@ export class Zero<
   >(
     query: QueryOrQueryRequest<TTable, TInput, TOutput, S2, TReturn, C>,
     options?: MaterializeOptions,
-  ): TypedView<HumanReadable<TReturn>> {
-    if (typeof options === 'function') {
-      throw new LandfallError('argument', 'materialize does not take a view factory in this version of Landfall.');
+  ): TypedView<HumanReadable<TReturn>>;
+  /** A live answer in a form of the application's own; see {@link ViewFactory}. */
+  materialize<
+    T,
+    TTable extends keyof S2['tables'] & string,
+    TInput extends Args,
+    TOutput extends Args,
+    S2 extends Schema,
+    TReturn,
+  >(
+    query: QueryOrQueryRequest<TTable, TInput, TOutput, S2, TReturn, C>,
+    factory: ViewFactory<TTable, S2, TReturn, T>,
+    options?: MaterializeOptions,
+  ): T;
+  materialize(
+    given: QueryOrQueryRequest<any, any, any, any, any, any>,
+    second?: MaterializeOptions | AnyViewFactory,
+    third?: MaterializeOptions,
+  ): unknown {
+    const query = toQuery(given, this.context);
+    if (typeof second !== 'function') {
+      return new HeldView(this.#views, asQueryInternals(query), second?.ttl ?? DEFAULT_TTL);
     }
-    return new HeldView(this.#views, this.#internals(query), options?.ttl ?? DEFAULT_TTL);
+    return materializeWith(this.#views, this.schema, query, second, third?.ttl ?? DEFAULT_TTL, this.#batch());
   }
 
   /**
@@ -432,9 +454,13 @@ export class Zero<
     return {
       effect: effect => this.#effect(effect),
       fault: error => this.#fail(error),
-      batch: this.#options.batchViewUpdates ?? (apply => apply()),
+      batch: this.#batch(),
       listenerError: reportError,
     };
+  }
+
+  #batch(): (apply: () => void) => void {
+    return this.#options.batchViewUpdates ?? (apply => apply());
   }
 
   // One arm for each effect; what is the application's is called through `#callBack`.

@@ -2,7 +2,7 @@ import {expect, test} from 'vitest';
 import {h64, xxHash32} from '../src/hash.js';
 import type {AST} from '../src/query/ast.js';
 import {hashOfAST, hashOfNameAndArgs} from '../src/query/internals.js';
-import {compareText} from '../src/query/normalize.js';
+import {compareText} from '../src/query/order.js';
 
 test('xxHash32 agrees with its published vectors at every path of the algorithm', () => {
   const text = (s: string) => new TextEncoder().encode(s);

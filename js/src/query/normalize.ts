@@ -9,6 +9,7 @@ import type {
   ValuePosition,
 } from './ast.js';
 import {simplify} from './condition.js';
+import {compareText} from './order.js';
 
 /**
  * The normal form of a query, for hashing: members in a fixed order, conditions and relationships sorted.
@@ -144,23 +145,4 @@ function compareLists(a: readonly Condition[], b: readonly Condition[]): number 
     }
   }
   return a.length - b.length;
-}
-
-/** Orders text by code point, which is the order of its UTF-8 bytes. */
-export function compareText(a: string, b: string): number {
-  const end = Math.min(a.length, b.length);
-  let at = 0;
-  while (at < end && a.charCodeAt(at) === b.charCodeAt(at)) {
-    at++;
-  }
-  if (at === end) {
-    return a.length - b.length;
-  }
-  // Inside a surrogate pair the difference is in the low half, and both stand at the same place of the pair.
-  return codePointRank(a.charCodeAt(at)) - codePointRank(b.charCodeAt(at));
-}
-
-/** Moves surrogates behind the other code units, where the code points that they stand for belong. */
-function codePointRank(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

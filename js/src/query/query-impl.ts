@@ -14,7 +14,9 @@ import {
   queryInternalsTag,
 } from './internals.js';
 import type {AnyQuery, ExistsOptions, Query} from './query.js';
-import type {MaterializeOptions, PreloadOptions, RunOptions} from './run-options.js';
+import type {PreloadOptions, RunOptions} from './run-options.js';
+import type {TTL} from './ttl.js';
+import type {AnyViewFactory} from './view-factory.js';
 import type {TypedView} from './view-store.js';
 
 const subqueryPrefix = 'zsubq_';
@@ -23,7 +25,8 @@ const subqueryPrefix = 'zsubq_';
 export interface QueryRunner {
   run(query: AnyQuery, options?: RunOptions): Promise<unknown>;
   preload?(query: AnyQuery, options?: PreloadOptions): {cleanup: () => void; complete: Promise<void>};
-  materialize?(query: AnyQuery, options?: MaterializeOptions): TypedView<unknown>;
+  materialize?(query: AnyQuery, ttl: TTL | undefined): TypedView<unknown>;
+  materializeWith?(query: AnyQuery, factory: AnyViewFactory, ttl: TTL | undefined): unknown;
 }
 
 /** What all queries made from one builder have in common. */
@@ -162,8 +165,11 @@ class QueryImpl {
     return this.#runner('preload')(this as unknown as AnyQuery, options);
   }
 
-  materialize(options?: MaterializeOptions): TypedView<unknown> {
-    return this.#runner('materialize')(this as unknown as AnyQuery, options);
+  materialize(first?: TTL | AnyViewFactory, second?: TTL): unknown {
+    const query = this as unknown as AnyQuery;
+    return typeof first === 'function'
+      ? this.#runner('materializeWith')(query, first, second)
+      : this.#runner('materialize')(query, first);
   }
 
   #runner<K extends keyof QueryRunner>(method: K): NonNullable<QueryRunner[K]> {

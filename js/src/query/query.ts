@@ -5,7 +5,9 @@ import type {TableSchema} from '../schema/table-schema.js';
 import type {Expand} from '../type-tools.js';
 import type {Direction, Parameter, SimpleOperator} from './ast.js';
 import type {ExpressionFactory} from './expression-builder.js';
-import type {MaterializeOptions, PreloadOptions, RunOptions} from './run-options.js';
+import type {PreloadOptions, RunOptions} from './run-options.js';
+import type {TTL} from './ttl.js';
+import type {ViewFactory} from './view-factory.js';
 import type {TypedView} from './view-store.js';
 
 /** The tables of a schema. */
@@ -159,7 +161,9 @@ export interface Query<
   /** @deprecated Use `zero.preload(query)`. */
   preload(options?: PreloadOptions): {readonly cleanup: () => void; readonly complete: Promise<void>};
   /** @deprecated Use `zero.materialize(query)`. */
-  materialize(options?: MaterializeOptions): TypedView<HumanReadable<TReturn>>;
+  materialize(ttl?: TTL): TypedView<HumanReadable<TReturn>>;
+  /** @deprecated Use `zero.materialize(query, factory)`. */
+  materialize<T>(factory: ViewFactory<TTable, S, TReturn, T>, ttl?: TTL): T;
 }
 
 /** Any query, of any schema. */

@@ -11,6 +11,7 @@ import type {
   SimpleCondition,
 } from '../query/ast.js';
 import type {Format} from '../query/internals.js';
+import {completeOrder} from '../query/order.js';
 import {valueTypeOf} from './column-kind.js';
 import {readExpression, textExpression, valueDecoder} from './column-read.js';
 import {compileComparison, orderedExpression} from './comparison.js';
@@ -64,7 +65,7 @@ class QueryCompiler {
   rows(ast: AST, format: Format, correlate: Correlate | undefined): {sql: string; decoder: RowDecoder} {
     const scope = this.#scope(ast.table);
     const {sql: row, decoder} = this.#row(scope, ast, format);
-    const order = completeOrder(ast, scope.table);
+    const order = completeOrder(ast.orderBy, scope.table.primaryKey);
     const conditions = [correlate?.(scope), this.#where(scope, ast.where), this.#start(scope, ast.start, order)];
     const where = conditions.filter(condition => condition !== undefined).join(' AND ');
     const limit = checkLimit(ast.limit);
@@ -293,13 +294,6 @@ function literalColumn(value: Exclude<LiteralValue, null>): {column: ServerColum
     default:
       throw new TypeError('A list can only stand on the right of IN and NOT IN');
   }
-}
-
-/** The order that the query asks for, with the missing columns of the primary key after it. */
-function completeOrder(ast: AST, table: ServerTable): OrderPart[] {
-  const asked = ast.orderBy ?? [];
-  const missing = table.primaryKey.filter(column => !asked.some(([name]) => name === column));
-  return [...asked, ...missing.map((column): OrderPart => [column, 'asc'])];
 }
 
 function orderTerm(scope: Scope, [name, direction]: OrderPart): string {

@@ -1,5 +1,23 @@
 // The client's types, with nothing registered; checked by tsc alone.
-import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../../src/index.js';
+import {
+  type Change,
+  createBuilder,
+  defineMutators,
+  defineMutatorWithType,
+  defineQueries,
+  defineQueryWithType,
+  type ErroredQuery,
+  type Format,
+  type Input,
+  type Node,
+  type Output,
+  type Query,
+  type Row,
+  type Schema,
+  type TTL,
+  type ViewFactory,
+  Zero,
+} from '../../src/index.js';
 import {useQuery, useSuspenseQuery, useZero, ZeroProvider} from '../../src/react/index.js';
 import {schema, type TestSchema} from '../schema.js';
 
@@ -44,6 +62,39 @@ export function Component({id}: {id: string | undefined}) {
   return names.join();
 }
 const type_: string = '';
+
+/** A view of an application's own, for any query. */
+function listFactory<TTable extends keyof TSchema['tables'] & string, TSchema extends Schema, TReturn>(
+  _query: Query<TTable, TSchema, TReturn>,
+  input: Input,
+  _format: Format,
+  onDestroy: () => void,
+  onTransactionCommit: (commit: () => void) => void,
+  queryComplete: true | ErroredQuery | Promise<true>,
+  updateTTL: (ttl: TTL) => void,
+): {readonly rows: Node[]; readonly changes: Change[]; destroy(): void} {
+  const rows = [...input.fetch({})].filter(node => node !== 'yield');
+  const changes: Change[] = [];
+  const output: Output = {push: change => (changes.push(change), [])};
+  input.setOutput(output);
+  onTransactionCommit(() => console.log(queryComplete === true || 'error' in queryComplete));
+  updateTTL('1m');
+  return {rows, changes, destroy: onDestroy};
+}
+
+export function ownViews(zero: Zero<TestSchema, undefined, Context>): unknown[] {
+  const view = zero.materialize(queries.mine({open: true}), listFactory, {ttl: '1m'});
+  const name: unknown = view.rows[0]?.row['title'];
+  const [type, node] = view.changes[0]!;
+  const factory: ViewFactory<'issue', TestSchema, Row<typeof schema.tables.issue>, number> = query => {
+    query.where('title', 'x');
+    return 1;
+  };
+  const count: number = zero.materialize(zql.issue, factory);
+  // @ts-expect-error a factory is not an option
+  zero.materialize(zql.issue, {ttl: '1m'}, factory);
+  return [name, type === 2, node.row['id'], count];
+}
 
 export const tree = [
   ZeroProvider({schema, mutators, userID: 'u', cacheURL: 'http://localhost', context: {userID: 'u'}, children: null}),
