@@ -23,6 +23,16 @@ async function step(name, work) {
   }
 }
 
+/** For steps that are run by themselves: otherwise an earlier one has built it. */
+function requireBuiltPackage() {
+  if (!['js/dist/index.js', 'js/wasm/landfall_bg.wasm'].every(path => existsSync(join(root, path)))) buildPackage();
+}
+
+/** Packages that only one folder of tests needs. */
+function requireInstalled(cwd) {
+  if (!existsSync(join(cwd, 'node_modules'))) run('npm', ['ci', '--silent', '--ignore-scripts'], { cwd });
+}
+
 await command(async () => {
   setUpToTest();
   const postgres = await startPostgres();
@@ -51,6 +61,13 @@ await command(async () => {
       run('npm', ['run', '--silent', 'typecheck', '-w', 'examples/tracker']);
       run('npx', ['tsc', '--noEmit', '-p', 'tests/browser']);
     });
+    // The packed package in bundlers, Node and a worker; webpack is installed here only.
+    await step('packaging', () => {
+      requireBuiltPackage();
+      const cwd = join(root, 'tests/packaging');
+      requireInstalled(cwd);
+      run('npx', ['vitest', 'run'], { cwd });
+    });
     await step('browser', () => {
       const binary = buildServer({ release: false });
       buildTracker();
@@ -59,10 +76,10 @@ await command(async () => {
     });
     // The npm package @rocicorp/zero as the client of our server, and as the server of our client; installed here only, as it is large.
     await step('interop', () => {
-      if (!['js/dist/index.js', 'js/wasm/landfall_bg.wasm'].every(path => existsSync(join(root, path)))) buildPackage();
+      requireBuiltPackage();
       const binary = buildServer({ release: false });
       const cwd = join(root, 'tests/interop');
-      if (!existsSync(join(cwd, 'node_modules'))) run('npm', ['ci', '--silent', '--ignore-scripts'], { cwd });
+      requireInstalled(cwd);
       run('npm', ['test', '--silent'], { cwd, env: { ...env, LANDFALL_SERVER_BINARY: binary } });
     });
   } finally {

@@ -8,7 +8,6 @@ export {
   type Source,
 } from './connection.js';
 export type {ClientGroupID, ClientID} from './client-id.js';
-export type {WasmSource} from './core/load.js';
 export type {
   BaseDefaultContext,
   BaseDefaultSchema,
@@ -203,6 +202,7 @@ export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
 export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
+export type {WasmSource} from './wasm-source.js';
 export {
   type LogLevel,
   type LogSink,

@@ -4,10 +4,11 @@
  * of the old store are shown by the new client until it has rows of its own; only then the old store may go.
  */
 import {Core, type ForHost} from './core/core.js';
-import {loadBindings, type WasmSource} from './core/load.js';
+import {loadBindings} from './core/load.js';
 import {dropDatabase} from './drop-database.js';
 import {newClientID, randomBytes} from './random.js';
 import {isEarlierStore} from './storage-name.js';
+import type {WasmSource} from './wasm-source.js';
 
 /** What draining needs of the client. */
 export interface OldStoresHost {

@@ -1,7 +1,7 @@
-import type {WasmSource} from './core/load.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
 import type {AnyMutators} from './mutate/legacy-mutators.js';
 import type {Schema} from './schema/schema.js';
+import type {WasmSource} from './wasm-source.js';
 
 /** How much is logged. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';

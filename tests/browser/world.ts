@@ -113,7 +113,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** Serves a folder; unknown paths without an extension give index.html. */
-export async function serveFolder(site: string): Promise<{ url: string; close(): Promise<void> }> {
+export async function serveFolder(site: string, headers: Readonly<Record<string, string>> = {}): Promise<{ url: string; close(): Promise<void> }> {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://site').pathname));
     const wanted = join(site, path);
@@ -122,7 +122,7 @@ export async function serveFolder(site: string): Promise<{ url: string; close():
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'cache-control': 'no-store' });
+    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'cache-control': 'no-store', ...headers });
     response.end(await readFile(file));
   });
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));

@@ -1,9 +1,7 @@
 /** Finds, fetches and compiles the WebAssembly module; makes one instance of it for each client. */
 import {type Bindings, createBindings} from '../../wasm/landfall.js';
 import {LandfallError} from '../landfall-error.js';
-
-/** Where the WebAssembly module comes from: its place, its bytes, or the compiled module. */
-export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Module;
+import type {WasmSource} from '../wasm-source.js';
 
 // After each of these the module is asked for again, when it was the network that failed.
 const pausesMs = [500, 2000, 8000, 30_000];
@@ -18,7 +16,7 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
     } catch (error) {
       const pauseMs = pausesMs[attempt];
       if (pauseMs === undefined || !isFetchFailure(source, error) || !wanted()) {
-        throw new LandfallError('load', `The WebAssembly module could not be loaded: ${messageOf(error)}`, {cause: error});
+        throw new LandfallError('load', `The WebAssembly module could not be loaded${placeOf(source)}: ${messageOf(error)}`, {cause: error});
       }
       await new Promise(resolve => setTimeout(resolve, pauseMs));
     }
@@ -36,15 +34,18 @@ function moduleURL(): URL {
   return new URL('../../wasm/landfall_bg.wasm', import.meta.url);
 }
 
-async function input(source: WasmSource): Promise<WasmSource> {
+async function input(source: WasmSource): Promise<InitInput> {
   if (source instanceof URL && source.protocol === 'file:') {
     const fs = nodeFiles();
     if (fs !== undefined) {
       return new Uint8Array(await fs.readFile(source));
     }
   }
-  return source;
+  return source as InitInput;
 }
+
+/** What {@link WasmSource} is where there are the browser's types. */
+type InitInput = string | URL | Response | BufferSource | WebAssembly.Module;
 
 interface NodeFiles {
   readFile(url: URL): Promise<Uint8Array>;
@@ -54,6 +55,12 @@ interface NodeFiles {
 function nodeFiles(): NodeFiles | undefined {
   const {process} = globalThis as {process?: {getBuiltinModule?: (name: string) => NodeFiles | undefined}};
   return process?.getBuiltinModule?.('node:fs/promises');
+}
+
+// Whoever sees this has most often a bundler or a server that does not give the file.
+function placeOf(source: WasmSource | undefined): string {
+  const place = source ?? moduleURL();
+  return typeof place === 'string' || place instanceof URL ? ` from ${place} (see the option "wasm")` : '';
 }
 
 function messageOf(error: unknown): string {

@@ -1,0 +1,3 @@
+import { write } from './in-worker.js';
+
+void write().then(said => postMessage(said));
