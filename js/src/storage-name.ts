@@ -11,7 +11,7 @@ export interface StorageIdentity {
 }
 
 // Changes with the stored format: another format is another database, which an open old page cannot block.
-const format = 2;
+const format = 4;
 const prefix = 'landfall';
 
 /** The name of the database of one client group: one user, one storage key, one schema. */

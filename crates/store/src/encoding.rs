@@ -8,8 +8,12 @@ use landfall_zql::hash::h32_of_bytes;
 use landfall_zql::{Key, Row};
 
 /// The version of the format, the second byte of every value that is written.
-pub const FORMAT_VERSION: u8 = 2;
-/// Values of this version are read too: they are the same, but for the checksum.
+///
+/// There is no version 3: one bit more makes it 1, whose values have no checksum that would tell.
+pub const FORMAT_VERSION: u8 = 4;
+/// Values of this version are read too: they are the same, but for the layout of packed rows.
+const EARLIER_ROWS: u8 = 2;
+/// So are values of this version, which have no checksum either.
 const WITHOUT_CHECKSUM: u8 = 1;
 
 /// What a value is, its first byte.
@@ -106,7 +110,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(kind: Kind, bytes: &'a [u8]) -> Result<Self, FormatError> {
         match bytes {
             [first, version, rest @ ..] if *first == kind as u8 => match *version {
-                FORMAT_VERSION => Self::checked(bytes),
+                FORMAT_VERSION | EARLIER_ROWS => Self::checked(bytes, *version),
                 WITHOUT_CHECKSUM => Ok(Self {
                     bytes: rest,
                     version: WITHOUT_CHECKSUM,
@@ -124,7 +128,7 @@ impl<'a> Reader<'a> {
         match bytes {
             [
                 first,
-                version @ (FORMAT_VERSION | WITHOUT_CHECKSUM),
+                version @ (FORMAT_VERSION | EARLIER_ROWS | WITHOUT_CHECKSUM),
                 rest @ ..,
             ] if *first == kind as u8 => Ok(Self {
                 bytes: rest,
@@ -134,17 +138,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn checked(bytes: &'a [u8]) -> Result<Self, FormatError> {
+    fn checked(bytes: &'a [u8], version: u8) -> Result<Self, FormatError> {
         let (value, checksum) = bytes.split_last_chunk().ok_or(FormatError::Truncated)?;
         if h32_of_bytes(value) != u32::from_le_bytes(*checksum) {
             return Err(FormatError::Checksum);
         }
         // So short that the checksum would begin in the first two bytes.
         let bytes = value.get(2..).ok_or(FormatError::Truncated)?;
-        Ok(Self {
-            bytes,
-            version: FORMAT_VERSION,
-        })
+        Ok(Self { bytes, version })
     }
 
     /// The version of the format that the value was written in.
@@ -152,12 +153,9 @@ impl<'a> Reader<'a> {
         self.version
     }
 
-    /// Goes on in the middle of a value, where nothing depends on the version.
-    pub(crate) fn inside(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            version: FORMAT_VERSION,
-        }
+    /// Goes on in the middle of a value.
+    pub(crate) fn inside(bytes: &'a [u8], version: u8) -> Self {
+        Self { bytes, version }
     }
 
     /// How many bytes are not read yet.
@@ -220,7 +218,10 @@ impl<'a> Reader<'a> {
 
     /// A packed row with this many columns.
     pub(crate) fn row(&mut self, columns: usize) -> Result<Row, FormatError> {
-        let row = Row::from_bytes(self.bytes()?)?;
+        let row = match self.version {
+            FORMAT_VERSION => Row::from_bytes(self.bytes()?)?,
+            _ => Row::from_earlier_bytes(self.bytes()?)?,
+        };
         match row.len() == columns {
             true => Ok(row),
             false => Err(FormatError::Columns {

@@ -69,6 +69,7 @@ impl Page {
 pub(crate) struct PageRows {
     pub(crate) number: u32,
     bytes: Vec<u8>,
+    version: u8,
     /// Where the next row is; the value as a whole is checked before the first one.
     at: usize,
     is_checked: bool,
@@ -86,6 +87,7 @@ impl PageRows {
         let mut page = Self {
             number: 0,
             bytes,
+            version: 0,
             at: 0,
             is_checked: true,
             left: 0,
@@ -101,6 +103,7 @@ impl PageRows {
 
     fn begin(&mut self, schema: &Schema) -> Result<(TableId, Row), FormatError> {
         let mut reader = Reader::unchecked(Kind::Page, &self.bytes)?;
+        self.version = reader.version();
         let (number, left) = (reader.u32()?, reader.u32()?);
         let at = self.bytes.len() - reader.left();
         (self.number, self.left, self.at) = (number, left, at);
@@ -122,7 +125,7 @@ impl PageRows {
             self.is_checked = true;
         }
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let mut reader = Reader::inside(rest);
+        let mut reader = Reader::inside(rest, self.version);
         if self.left == 0 {
             return reader.end().map(|()| None);
         }

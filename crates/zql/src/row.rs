@@ -1,8 +1,14 @@
 //! Packed rows: one immutable byte string per row, the same in memory, in stored pages and in the log.
 //!
-//! Layout, little-endian: `u16` number of columns; per column a `u32` = tag << 29 | end of its payload, counted
-//! from the start of the payload area; then the payload area. Tags: 0 NULL, 1 false, 2 true, 3 number (8 bytes),
-//! 4 string (UTF-8), 5 JSON text (UTF-8).
+//! Layout, little-endian:
+//! - `u16`: layout << 14 | number of columns;
+//! - per column four bits, its tag; the first column's are the lower ones of the first byte, unused ones are 0;
+//! - per column the end of its payload, counted from the start of the payload area, in 1, 2 or 4 bytes for the layouts
+//!   1, 2 and 3: the fewest that hold the last one;
+//! - the payload area.
+//!
+//! Tags: 0 NULL, 1 false, 2 true, 3 number, 4 string (UTF-8), 5 JSON text (UTF-8). A number is a signed integer of 1, 2,
+//! 4 or 6 bytes, the fewest that hold it, or eight bytes of a double.
 //!
 //! Equal rows have equal bytes: the number -0 is packed as 0, and JSON's `null` as NULL.
 
@@ -15,19 +21,26 @@ use triomphe::ThinArc;
 use crate::json::is_json;
 use crate::value::ValueRef;
 
-const TAG_SHIFT: u32 = 29;
-const END_MASK: u32 = (1 << TAG_SHIFT) - 1;
-const NULL: u32 = 0;
-const FALSE: u32 = 1;
-const TRUE: u32 = 2;
-const NUMBER: u32 = 3;
-const STRING: u32 = 4;
-const JSON: u32 = 5;
+/// The bits of the first two bytes that say how many columns there are.
+const COUNT: u16 = (1 << 14) - 1;
+/// Bytes of text and numbers that a row can hold.
+const MOST: usize = (1 << 29) - 1;
+const NULL: u8 = 0;
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const NUMBER: u8 = 3;
+const STRING: u8 = 4;
+const JSON: u8 = 5;
+/// Integers of so many bits are packed as such.
+const INTEGER_BITS: u32 = 48;
 
 /// Why bytes are not a packed row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RowError {
+    /// The first bytes are not those of a row, or those of a row of another size.
+    #[error("a packed row has a wrong header")]
+    Header,
     /// The bytes end before what their header announces, or go on after it.
     #[error("a packed row has the wrong length")]
     Length,
@@ -40,7 +53,7 @@ pub enum RowError {
     /// Text that is not UTF-8.
     #[error("column {0} of a packed row is not UTF-8")]
     Utf8(usize),
-    /// A number that is not finite, or -0.
+    /// A number that is not finite, or packed in another way than the one.
     #[error("column {0} of a packed row is not a number that a row can hold")]
     Number(usize),
     /// JSON text that is not JSON, or is `null`.
@@ -65,6 +78,49 @@ impl Row {
         Ok(Row(ThinArc::from_header_and_slice((), bytes)))
     }
 
+    /// Reads foreign bytes of the layout that stored rows had before: `u16` number of columns; per column a `u32` =
+    /// tag << 29 | end of its payload; the payload area, in which numbers have eight bytes.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn from_earlier_bytes(bytes: &[u8]) -> Result<Row, RowError> {
+        let (count, rest) = bytes.split_first_chunk().ok_or(RowError::Length)?;
+        let count = usize::from(u16::from_le_bytes(*count));
+        let (entries, payload) = rest.split_at_checked(4 * count).ok_or(RowError::Length)?;
+        let mut start = 0;
+        let mut builder = RowBuilder::default();
+        for (column, entry) in entries.as_chunks().0.iter().enumerate() {
+            let entry = u32::from_le_bytes(*entry);
+            let end = entry as usize & MOST;
+            let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
+            let text = || std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column));
+            builder.push(match (entry >> 29) as u8 {
+                NULL => ValueRef::Null,
+                FALSE => ValueRef::Bool(false),
+                TRUE => ValueRef::Bool(true),
+                NUMBER => {
+                    let bytes = slice.try_into().map_err(|_| RowError::Extent(column))?;
+                    let number = f64::from_le_bytes(bytes);
+                    if !number.is_finite() {
+                        return Err(RowError::Number(column));
+                    }
+                    ValueRef::Number(number)
+                }
+                STRING => ValueRef::String(text()?),
+                JSON => {
+                    validate_json(text()?, column)?;
+                    ValueRef::Json(text()?)
+                }
+                _ => return Err(RowError::Tag(column)),
+            });
+            start = end;
+        }
+        match start == payload.len() {
+            true => builder.try_finish(),
+            false => Err(RowError::Length),
+        }
+    }
+
     /// Packs values; see [`RowBuilder`] to pack many rows.
     ///
     /// # Panics
@@ -79,8 +135,7 @@ impl Row {
 
     /// The number of columns.
     pub fn len(&self) -> usize {
-        let bytes = self.bytes();
-        usize::from(u16::from_le_bytes([bytes[0], bytes[1]]))
+        Layout::of(self.bytes()).count
     }
 
     /// Whether the row has no column.
@@ -98,25 +153,20 @@ impl Row {
     #[inline]
     pub fn get(&self, column: usize) -> ValueRef<'_> {
         let bytes = self.bytes();
-        let count = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-        if column >= count {
+        let layout = Layout::of(bytes);
+        if column >= layout.count {
             return ValueRef::Null;
         }
-        let payload = 2 + 4 * count;
-        let start = if column == 0 {
-            0
-        } else {
-            (word(bytes, column - 1) & END_MASK) as usize
+        let start = match column.checked_sub(1) {
+            Some(before) => layout.end(bytes, before),
+            None => 0,
         };
-        let entry = word(bytes, column);
-        let slice = &bytes[payload + start..payload + (entry & END_MASK) as usize];
-        match entry >> TAG_SHIFT {
+        let slice = &bytes[layout.payload() + start..layout.payload() + layout.end(bytes, column)];
+        match layout.tag(bytes, column) {
             NULL => ValueRef::Null,
             FALSE => ValueRef::Bool(false),
             TRUE => ValueRef::Bool(true),
-            NUMBER => ValueRef::Number(f64::from_le_bytes(
-                slice.try_into().expect("a packed number has 8 bytes"),
-            )),
+            NUMBER => ValueRef::Number(number(slice)),
             STRING => ValueRef::String(text(slice)),
             _ => ValueRef::Json(text(slice)),
         }
@@ -174,36 +224,107 @@ impl fmt::Debug for Row {
     }
 }
 
-/// Packs the values of a row in a buffer that is used again.
-pub(crate) fn pack<'a>(
-    values: impl ExactSizeIterator<Item = ValueRef<'a>>,
-    packed: &mut Vec<u8>,
-) -> Result<Row, RowError> {
-    let count = u16::try_from(values.len()).map_err(|_| RowError::TooLarge)?;
-    packed.clear();
-    packed.extend_from_slice(&count.to_le_bytes());
-    packed.resize(2 + 4 * usize::from(count), 0);
-    let payload = packed.len();
-    for (column, value) in values.enumerate() {
-        let present = packed.len() - payload;
-        let (tag, added) = append(value, packed);
-        let end = payload_end(present, added).ok_or(RowError::TooLarge)?;
-        let entry = tag << TAG_SHIFT | end;
-        packed[2 + 4 * column..][..4].copy_from_slice(&entry.to_le_bytes());
-    }
-    Ok(Row(ThinArc::from_header_and_slice((), packed)))
+/// Where the parts of a packed row are.
+#[derive(Clone, Copy)]
+struct Layout {
+    count: usize,
+    /// The bytes of an end are a power of two, and this is which.
+    shift: u16,
 }
 
-/// Adds the payload of a value; gives its tag and how much was added.
-fn append(value: ValueRef<'_>, payload: &mut Vec<u8>) -> (u32, usize) {
-    let before = payload.len();
-    let tag = match value {
+/// The tags are behind the first two bytes.
+const TAGS: usize = 2;
+
+impl Layout {
+    /// For so many columns, and so many bytes of payload.
+    fn new(count: usize, payload: usize) -> Layout {
+        let shift = match payload {
+            0x100.. => 1 + u16::from(payload > 0xffff),
+            _ => 0,
+        };
+        Layout { count, shift }
+    }
+
+    #[inline]
+    fn of(bytes: &[u8]) -> Layout {
+        let first = u16::from_le_bytes([bytes[0], bytes[1]]);
+        Layout {
+            count: usize::from(first & COUNT),
+            shift: (first >> 14).wrapping_sub(1),
+        }
+    }
+
+    /// Where the ends are.
+    #[inline]
+    fn ends(self) -> usize {
+        TAGS + self.count.div_ceil(2)
+    }
+
+    #[inline]
+    fn payload(self) -> usize {
+        self.ends() + (self.count << self.shift)
+    }
+
+    #[inline]
+    fn tag(self, bytes: &[u8], column: usize) -> u8 {
+        bytes[TAGS + column / 2] >> (4 * (column % 2)) & 0xf
+    }
+
+    #[inline]
+    fn end(self, bytes: &[u8], column: usize) -> usize {
+        let at = self.ends() + (column << self.shift);
+        match self.shift {
+            0 => usize::from(bytes[at]),
+            1 => usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
+            _ => {
+                let [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+                u32::from_le_bytes([a, b, c, d]) as usize
+            }
+        }
+    }
+}
+
+#[inline]
+fn number(slice: &[u8]) -> f64 {
+    match *slice {
+        [a] => f64::from(a.cast_signed()),
+        [a, b] => f64::from(i16::from_le_bytes([a, b])),
+        [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e, f] => {
+            let shifted = i64::from_le_bytes([0, 0, a, b, c, d, e, f]);
+            (shifted >> (i64::BITS - INTEGER_BITS)) as f64
+        }
+        _ => f64::from_le_bytes(slice.try_into().expect("a packed double has 8 bytes")),
+    }
+}
+
+/// The bytes of a number, and how many of them count.
+fn pack_number(number: f64) -> ([u8; 8], usize) {
+    // Adding 0 turns -0 into 0.
+    let number = number + 0.0;
+    let integer = number as i64;
+    let spare = 64 - INTEGER_BITS;
+    if integer as f64 != number || integer << spare >> spare != integer {
+        return (number.to_le_bytes(), 8);
+    }
+    let size = match integer {
+        -0x80..0x80 => 1,
+        -0x8000..0x8000 => 2,
+        -0x8000_0000..0x8000_0000 => 4,
+        _ => 6,
+    };
+    (integer.to_le_bytes(), size)
+}
+
+/// Adds the payload of a value; gives its tag.
+fn append(value: ValueRef<'_>, payload: &mut Vec<u8>) -> u8 {
+    match value {
         ValueRef::Null | ValueRef::Json("null") => NULL,
         ValueRef::Bool(false) => FALSE,
         ValueRef::Bool(true) => TRUE,
         ValueRef::Number(number) => {
-            // Adding 0 turns -0 into 0.
-            payload.extend_from_slice(&(number + 0.0).to_le_bytes());
+            let (bytes, size) = pack_number(number);
+            payload.extend_from_slice(&bytes[..size]);
             NUMBER
         }
         ValueRef::String(text) => {
@@ -214,30 +335,30 @@ fn append(value: ValueRef<'_>, payload: &mut Vec<u8>) -> (u32, usize) {
             payload.extend_from_slice(text.as_bytes());
             JSON
         }
-    };
-    (tag, payload.len() - before)
+    }
 }
 
 /// Packs rows one after another, reusing its buffers.
 #[derive(Debug, Default)]
 pub struct RowBuilder {
-    entries: Vec<u32>,
+    /// Tags and ends.
+    columns: Vec<(u8, u32)>,
     payload: Vec<u8>,
     packed: Vec<u8>,
     too_large: bool,
 }
 
 impl RowBuilder {
-    /// Adds the next column. A row may have 65,535 columns, and 512 MB less one byte of text and numbers.
+    /// Adds the next column. A row may have 16,383 columns, and 512 MB less one byte of text and numbers.
     pub fn push(&mut self, value: ValueRef<'_>) {
         let present = self.payload.len();
-        let (tag, added) = append(value, &mut self.payload);
-        let end = payload_end(present, added).unwrap_or_else(|| {
+        let tag = append(value, &mut self.payload);
+        let end = payload_end(self.payload.len()).unwrap_or_else(|| {
             self.too_large = true;
             self.payload.truncate(present);
             0
         });
-        self.entries.push(tag << TAG_SHIFT | end);
+        self.columns.push((tag, end));
     }
 
     /// The row of the columns pushed since the last call.
@@ -254,18 +375,25 @@ impl RowBuilder {
     /// # Errors
     /// When it is too large; the builder is ready for the next row.
     pub fn try_finish(&mut self) -> Result<Row, RowError> {
-        let row = match u16::try_from(self.entries.len()) {
-            Ok(count) if !self.too_large => {
-                self.packed.extend_from_slice(&count.to_le_bytes());
-                for entry in &self.entries {
-                    self.packed.extend_from_slice(&entry.to_le_bytes());
+        let count = self.columns.len();
+        let row = match u16::try_from(count) {
+            Ok(first @ ..=COUNT) if !self.too_large => {
+                let layout = Layout::new(count, self.payload.len());
+                let packed = &mut self.packed;
+                packed.extend_from_slice(&(first | (layout.shift + 1) << 14).to_le_bytes());
+                for pair in self.columns.chunks(2) {
+                    let second = pair.get(1).map_or(0, |(tag, _)| *tag);
+                    packed.push(pair[0].0 | second << 4);
                 }
-                self.packed.extend_from_slice(&self.payload);
-                Ok(Row(ThinArc::from_header_and_slice((), &self.packed)))
+                for (_, end) in &self.columns {
+                    packed.extend_from_slice(&end.to_le_bytes()[..1 << layout.shift]);
+                }
+                packed.extend_from_slice(&self.payload);
+                Ok(Row(ThinArc::from_header_and_slice((), packed)))
             }
             _ => Err(RowError::TooLarge),
         };
-        self.entries.clear();
+        self.columns.clear();
         self.payload.clear();
         self.packed.clear();
         self.too_large = false;
@@ -273,16 +401,9 @@ impl RowBuilder {
     }
 }
 
-/// Where new payload ends, if an entry can say so.
-fn payload_end(present: usize, added: usize) -> Option<u32> {
-    let end = u32::try_from(present.checked_add(added)?).ok()?;
-    (end <= END_MASK).then_some(end)
-}
-
-#[inline]
-fn word(bytes: &[u8], column: usize) -> u32 {
-    let (words, _) = bytes[2..].as_chunks();
-    u32::from_le_bytes(words[column])
+/// Where payload of this length ends, if a row can hold it.
+fn payload_end(length: usize) -> Option<u32> {
+    u32::try_from(length).ok().filter(|_| length <= MOST)
 }
 
 #[inline]
@@ -296,23 +417,27 @@ fn text(slice: &[u8]) -> &str {
 }
 
 fn validate(bytes: &[u8]) -> Result<(), RowError> {
-    let header: [u8; 2] = bytes
-        .get(..2)
-        .and_then(|header| header.try_into().ok())
-        .ok_or(RowError::Length)?;
-    let count = usize::from(u16::from_le_bytes(header));
-    let payload = bytes.get(2 + 4 * count..).ok_or(RowError::Length)?;
+    let [_, top, ..] = bytes else {
+        return Err(RowError::Length);
+    };
+    if top >> 6 == 0 {
+        return Err(RowError::Header);
+    }
+    let layout = Layout::of(bytes);
+    let payload = bytes.get(layout.payload()..).ok_or(RowError::Length)?;
+    if payload.len() > MOST || Layout::new(layout.count, payload.len()).shift != layout.shift {
+        return Err(RowError::Header);
+    }
     let mut start = 0;
-    for column in 0..count {
-        let entry = word(bytes, column);
-        let end = (entry & END_MASK) as usize;
+    for column in 0..layout.count {
+        let end = layout.end(bytes, column);
         let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
-        match entry >> TAG_SHIFT {
+        match layout.tag(bytes, column) {
             NULL | FALSE | TRUE if slice.is_empty() => {}
             NUMBER => validate_number(slice, column)?,
-            STRING | JSON => {
+            tag @ (STRING | JSON) => {
                 let text = std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column))?;
-                if entry >> TAG_SHIFT == JSON {
+                if tag == JSON {
                     validate_json(text, column)?;
                 }
             }
@@ -320,6 +445,9 @@ fn validate(bytes: &[u8]) -> Result<(), RowError> {
             _ => return Err(RowError::Tag(column)),
         }
         start = end;
+    }
+    if layout.count % 2 == 1 && layout.tag(bytes, layout.count) != 0 {
+        return Err(RowError::Tag(layout.count));
     }
     if start == payload.len() {
         Ok(())
@@ -329,13 +457,14 @@ fn validate(bytes: &[u8]) -> Result<(), RowError> {
 }
 
 fn validate_number(slice: &[u8], column: usize) -> Result<(), RowError> {
-    let bytes = slice.try_into().map_err(|_| RowError::Extent(column))?;
-    let number = f64::from_le_bytes(bytes);
-    let negative_zero = number == 0.0 && number.is_sign_negative();
-    if number.is_finite() && !negative_zero {
-        Ok(())
-    } else {
-        Err(RowError::Number(column))
+    if !matches!(slice.len(), 1 | 2 | 4 | 6 | 8) {
+        return Err(RowError::Extent(column));
+    }
+    let number = number(slice);
+    let (bytes, size) = pack_number(number);
+    match number.is_finite() && slice == &bytes[..size] {
+        true => Ok(()),
+        false => Err(RowError::Number(column)),
     }
 }
 
@@ -357,6 +486,7 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             (-1e9..1e9).prop_map(|number: f64| Value::Number(number)),
+            (any::<i64>(), 0u32..63).prop_map(|(number, by)| Value::Number((number >> by) as f64)),
             any::<String>().prop_map(|text| Value::String(text.into())),
             any::<bool>().prop_map(|flag| Value::Json(format!("[{flag}]").into())),
         ]
@@ -372,40 +502,113 @@ mod tests {
 
     /// The bytes of a row with one column.
     fn one_column(tag: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap();
-        let entry = u32::from(tag) << TAG_SHIFT | length;
-        [&[1, 0], &entry.to_le_bytes()[..], payload].concat()
+        let end = u8::try_from(payload.len()).unwrap();
+        [&[1, 1 << 6, tag, end], payload].concat()
+    }
+
+    /// The layout that stored rows had before.
+    fn earlier(values: &[Value]) -> Vec<u8> {
+        let mut entries = Vec::new();
+        let mut payload = Vec::new();
+        for value in values {
+            let tag = match value.as_ref() {
+                ValueRef::Number(number) => {
+                    payload.extend(number.to_le_bytes());
+                    NUMBER
+                }
+                value => append(value, &mut payload),
+            };
+            entries.extend((u32::from(tag) << 29 | payload.len() as u32).to_le_bytes());
+        }
+        let count = u16::try_from(values.len()).unwrap();
+        [&count.to_le_bytes()[..], &entries, &payload].concat()
     }
 
     #[test]
     fn foreign_bytes_are_checked() {
         refuse(&[], RowError::Length);
         refuse(&[1], RowError::Length);
-        refuse(&[1, 0], RowError::Length);
-        refuse(&[0, 0, 0], RowError::Length);
+        refuse(&[1, 0], RowError::Header);
+        refuse(&[1, 1 << 6], RowError::Length);
+        refuse(&[0, 1 << 6, 0], RowError::Length);
+        refuse(&[0, 2 << 6], RowError::Header);
         refuse(&one_column(0, b"x"), RowError::Extent(0));
         refuse(&one_column(3, b"1234567"), RowError::Extent(0));
-        refuse(&one_column(3, &f64::NAN.to_le_bytes()), RowError::Number(0));
+        refuse(&one_column(3, b""), RowError::Extent(0));
+        for wrong in [f64::NAN, f64::INFINITY, -0.0, 1.0] {
+            refuse(&one_column(3, &wrong.to_le_bytes()), RowError::Number(0));
+        }
+        refuse(&one_column(3, &[127, 0]), RowError::Number(0));
         refuse(
-            &one_column(3, &(-0.0f64).to_le_bytes()),
+            &one_column(3, &[0xff, 0xff, 0xff, 0xff]),
             RowError::Number(0),
         );
         refuse(&one_column(4, &[0xff]), RowError::Utf8(0));
         refuse(&one_column(5, b"{"), RowError::Json(0));
         refuse(&one_column(5, b"null"), RowError::Json(0));
         refuse(&one_column(6, b""), RowError::Tag(0));
-        refuse(&one_column(7, b""), RowError::Tag(0));
+        refuse(&one_column(15, b""), RowError::Tag(0));
+        refuse(&one_column(0x10, b""), RowError::Tag(1));
         let mut short = one_column(4, b"abc");
         short.pop();
         refuse(&short, RowError::Extent(0));
-        let backwards = [
-            &[2, 0][..],
-            &(4 << TAG_SHIFT | 1u32).to_le_bytes(),
-            &[0; 4],
-            b"a",
-        ];
-        refuse(&backwards.concat(), RowError::Extent(1));
-        assert!(Row::from_bytes(&[0, 0]).unwrap().is_empty());
+        refuse(&[2, 1 << 6, 0x04, 1, 0, b'a'], RowError::Extent(1));
+        refuse(&[1, 2 << 6, 4, 1, 0, b'a'], RowError::Header);
+        assert!(Row::from_bytes(&[0, 1 << 6]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn rows_are_as_small_as_they_can_be() {
+        let check = |values: &[ValueRef<'_>], size: usize| {
+            let row = Row::from_values(values.iter().copied());
+            assert_eq!(row.bytes().len(), size, "{row:?}");
+            assert!(row.iter().eq(values.iter().copied()));
+            assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
+        };
+        let number = |value: f64, size: usize| check(&[ValueRef::Number(value)], 4 + size);
+        let top = 2f64.powi(47);
+        number(127.0, 1);
+        number(-128.0, 1);
+        number(128.0, 2);
+        number(-32768.0, 2);
+        number(32768.0, 4);
+        number(-2_147_483_648.0, 4);
+        number(2_147_483_648.0, 6);
+        number(top - 1.0, 6);
+        number(-top, 6);
+        number(top, 8);
+        number(-top - 1.0, 8);
+        number(0.5, 8);
+        number(1e300, 8);
+        check(&[], 2);
+        check(&[ValueRef::Null; 3], 2 + 2 + 3);
+        let long = "x".repeat(0x10000);
+        let text = |length| ValueRef::String(&long[..length]);
+        check(&[text(0xff)], 2 + 1 + 1 + 0xff);
+        check(&[text(0xff), text(1)], 2 + 1 + 2 * 2 + 0x100);
+        check(&[text(0xffff)], 2 + 1 + 2 + 0xffff);
+        check(&[text(0x10000)], 2 + 1 + 4 + 0x10000);
+    }
+
+    #[test]
+    fn earlier_bytes_are_checked() {
+        let refuse = |bytes: &[u8], expected| {
+            assert_eq!(Row::from_earlier_bytes(bytes), Err(expected), "{bytes:?}");
+        };
+        let one = |tag: u32, payload: &[u8]| {
+            let entry = tag << 29 | payload.len() as u32;
+            [&[1, 0], &entry.to_le_bytes()[..], payload].concat()
+        };
+        refuse(&[1], RowError::Length);
+        refuse(&[1, 0], RowError::Length);
+        refuse(&[0, 0, 0], RowError::Length);
+        refuse(&one(3, b"1234567"), RowError::Extent(0));
+        refuse(&one(3, &f64::NAN.to_le_bytes()), RowError::Number(0));
+        refuse(&one(4, &[0xff]), RowError::Utf8(0));
+        refuse(&one(5, b"{"), RowError::Json(0));
+        refuse(&one(6, b""), RowError::Tag(0));
+        refuse(&[1, 0, 4, 0, 0, 4 << 5, b'a'], RowError::Extent(0));
+        assert!(Row::from_earlier_bytes(&[0, 0]).unwrap().is_empty());
     }
 
     #[test]
@@ -428,10 +631,17 @@ mod tests {
             builder.push(ValueRef::Null);
         }
         assert_eq!(builder.try_finish(), Err(RowError::TooLarge));
-        let limit = END_MASK as usize;
-        assert_eq!(payload_end(limit - 1, 1), Some(END_MASK));
-        assert_eq!(payload_end(limit, 1), None);
-        assert_eq!(payload_end(1, usize::MAX), None);
+        assert_eq!(payload_end(MOST), Some(MOST as u32));
+        assert_eq!(payload_end(MOST + 1), None);
+        for _ in 0..=COUNT {
+            builder.push(ValueRef::Null);
+        }
+        assert_eq!(builder.try_finish(), Err(RowError::TooLarge));
+        for _ in 0..COUNT {
+            builder.push(ValueRef::Null);
+        }
+        let row = builder.try_finish().unwrap();
+        assert_eq!(row.len(), usize::from(COUNT));
         builder.too_large = true;
         assert_eq!(builder.try_finish(), Err(RowError::TooLarge));
         builder.push(ValueRef::Bool(true));
@@ -458,16 +668,20 @@ mod tests {
             let found: Vec<Value> = row.iter().map(Value::from).collect();
             prop_assert_eq!(&found, &values);
             prop_assert_eq!(row.get(values.len()), ValueRef::Null);
+            prop_assert_eq!(Row::from_earlier_bytes(&earlier(&values)), Ok(row.clone()));
             prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
         }
 
         #[test]
-        fn any_bytes_are_fine(bytes in prop::collection::vec(any::<u8>(), 0..64), count in 0u8..4) {
-            let mut framed = vec![count, 0];
+        fn any_bytes_are_fine(bytes in prop::collection::vec(any::<u8>(), 0..64), count in 0u8..4, layout in 0u8..4) {
+            let mut framed = vec![count, layout << 6];
             framed.extend(&bytes);
             for bytes in [bytes, framed] {
                 if let Ok(row) = Row::from_bytes(&bytes) {
                     prop_assert_eq!(&pack(&row.iter().map(Value::from).collect::<Vec<_>>()), &row);
+                }
+                if let Ok(row) = Row::from_earlier_bytes(&bytes) {
+                    prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::json::{Inside, JsonError, JsonReader, read_with};
-use crate::row::{Row, pack};
+use crate::row::{Row, RowBuilder};
 use crate::row_json::{Names, RowJsonError, compact};
 use crate::schema::{ColumnType, TableSchema};
 use crate::value::{Value, ValueRef};
@@ -15,7 +15,7 @@ pub struct RowReader {
     cells: Vec<Option<Cell>>,
     /// Numbers and text in the order in which they came.
     payload: String,
-    packed: Vec<u8>,
+    builder: RowBuilder,
 }
 
 /// A value, with its text or number in the payload.
@@ -50,10 +50,12 @@ impl RowReader {
                 });
             }
         }
-        let mut packed = std::mem::take(&mut self.packed);
-        let values = (0..self.cells.len()).map(|at| self.value(at).unwrap_or(ValueRef::Null));
-        let row = pack(values, &mut packed);
-        self.packed = packed;
+        let mut builder = std::mem::take(&mut self.builder);
+        for at in 0..self.cells.len() {
+            builder.push(self.value(at).unwrap_or(ValueRef::Null));
+        }
+        let row = builder.try_finish();
+        self.builder = builder;
         row.map_err(|_| RowJsonError::TooLarge {
             table: table.name.clone(),
         })

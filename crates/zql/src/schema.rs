@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::hash::{base36, h64};
 use crate::json::{self, JsonError};
-use crate::row::{Row, pack};
+use crate::row::Row;
 use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
 use crate::value::{ValueRef, compare};
@@ -110,7 +110,7 @@ impl TableSchema {
     /// The primary key of a row of this table.
     pub fn key_of(&self, row: &Row) -> Key {
         let values = self.primary_key.iter().map(|column| row.get(*column));
-        Key(pack(values, &mut Vec::new()).expect("what a row holds fits into a row"))
+        Key(Row::from_values(values))
     }
 
     /// Compares two rows of this table by primary key.

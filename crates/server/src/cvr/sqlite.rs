@@ -11,7 +11,8 @@ use super::{
     StoredInstance, StoredMember,
 };
 
-const FORMAT: i64 = 1;
+/// Keys of members are packed rows: those of format 1 have another layout.
+const FORMAT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), generation TEXT, durable INTEGER NOT NULL,
@@ -77,6 +78,11 @@ impl SqliteCvr {
                 tx.execute_batch(TABLES)?;
                 tx.pragma_update(None, "user_version", FORMAT)?;
             }
+            1 => {
+                // They begin anew, as those of another replica do.
+                tx.execute("UPDATE meta SET generation = NULL", [])?;
+                tx.pragma_update(None, "user_version", FORMAT)?;
+            }
             FORMAT => {}
             found => {
                 return Err(CvrError::Format {
@@ -122,7 +128,9 @@ impl CvrStore for SqliteCvr {
         if known.as_deref() == Some(generation) {
             return Ok(());
         }
-        tracing::info!("the client view records belong to another replica; they begin anew");
+        tracing::info!(
+            "the client view records belong to another replica or another format; they begin anew"
+        );
         // The owner of a group outlives its records: a group never passes to another user.
         for table in EVERYTHING.iter().filter(|t| **t != "groups") {
             tx.execute(&format!("DELETE FROM {table}"), [])?;
@@ -436,6 +444,33 @@ mod tests {
         let record = store.load_group("g").expect("loads").expect("there");
         assert_eq!(record.owner, Some(Some("u".into())));
         assert!(record.purged && record.clients.is_empty());
+    }
+
+    #[test]
+    fn records_of_an_earlier_format_begin_anew_but_for_owners() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("cvr.db");
+        let store = SqliteCvr::open(&path).expect("opens");
+        store.begin("replica", 1).expect("begins");
+        let writes = [
+            GroupWrite::Owner(Some("u".into())),
+            GroupWrite::Client("c".into()),
+        ];
+        store.write_group("g", &writes).expect("writes");
+        let has_client = |store: &SqliteCvr| {
+            let record = store.load_group("g").expect("loads").expect("there");
+            assert_eq!(record.owner, Some(Some("u".into())));
+            assert_ne!(record.purged, !record.clients.is_empty());
+            !record.clients.is_empty()
+        };
+        for (format, stays) in [(FORMAT, true), (1, false)] {
+            let raw = Connection::open(&path).expect("opens");
+            raw.pragma_update(None, "user_version", format)
+                .expect("writes");
+            let store = SqliteCvr::open(&path).expect("opens");
+            store.begin("replica", 1).expect("begins");
+            assert_eq!(has_client(&store), stays);
+        }
     }
 
     #[test]

@@ -264,3 +264,24 @@ impl Model {
         sets
     }
 }
+
+/// A store from a line for each value: the name of the object store, key and value as hexadecimal digits.
+pub fn stored(text: &str) -> MemoryStore {
+    let store = MemoryStore::default();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let name = StoreName::ALL
+            .into_iter()
+            .find(|name| name.name() == fields[0])
+            .expect("a store");
+        store.set_value(name, unhex(fields[1]), unhex(fields[2]));
+    }
+    store
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+        .collect()
+}

@@ -189,6 +189,13 @@ pub fn json_text(bytes: &[u8]) {
 
 /// Packed bytes are the one packing of their values.
 pub fn packed_row(bytes: &[u8]) {
+    if let Ok(row) = Row::from_earlier_bytes(bytes) {
+        assert_eq!(
+            Row::from_bytes(row.bytes()).as_ref(),
+            Ok(&row),
+            "packed anew"
+        );
+    }
     let Ok(row) = Row::from_bytes(bytes) else {
         return;
     };

@@ -25,7 +25,8 @@ use crate::upstream::PostgresAddress as Address;
 use group_rows::{clear_group, read_members_of_group, version, write_one};
 use link::{Failed, Link, execute, query};
 
-const FORMAT: i32 = 1;
+/// Keys of members are packed rows: those of format 1 have another layout.
+const FORMAT: i32 = 2;
 const TABLES: &str = include_str!("tables.sql");
 /// Members that one statement writes.
 const MEMBERS_AT_ONCE: usize = 5_000;

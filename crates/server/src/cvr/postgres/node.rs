@@ -61,14 +61,15 @@ pub(super) async fn enter(
         .query_one("SELECT generation, format FROM meta FOR UPDATE", &[])
         .await?;
     let format: i32 = meta.get(1);
-    if format != super::FORMAT {
+    end(tx, earlier).await?;
+    let others = reap(tx, node).await?;
+    // Records of an earlier format are forgotten, once no server is left that goes on with them.
+    if format > super::FORMAT || format < super::FORMAT && others {
         return Err(Failed::Final(CvrError::Format {
             found: i64::from(format),
             known: i64::from(super::FORMAT),
         }));
     }
-    end(tx, earlier).await?;
-    let others = reap(tx, node).await?;
     let known: Option<String> = meta.get(0);
     let newest: i64 = tx
         .query_one(
@@ -79,6 +80,7 @@ pub(super) async fn enter(
         .get(0);
     let goes_on = match &known {
         None => false,
+        Some(_) if format < super::FORMAT => false,
         Some(known) if known == generation => true,
         // A standby that took over goes on with the same history if its log is ahead of all that was told.
         Some(known) => same_system(known, generation) && version >= newest as u64,
@@ -102,7 +104,10 @@ async fn forget_all(tx: &Transaction<'_>, generation: &str) -> Result<(), Failed
            pruned_state = 0, pruned_config = 0, purged = true",
     )
     .await?;
-    tx.execute("UPDATE meta SET generation = $1", &[&generation])
-        .await?;
+    tx.execute(
+        "UPDATE meta SET generation = $1, format = $2",
+        &[&generation, &super::FORMAT],
+    )
+    .await?;
     Ok(())
 }
