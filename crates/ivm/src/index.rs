@@ -1,15 +1,14 @@
 //! An ordered set of rows: eight bytes of the first column, in order-preserving form and without what its texts begin
 //! with, decide most comparisons.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
 use landfall_zql::ast::Direction;
-use landfall_zql::ordering::{Order, compare_by};
-use landfall_zql::sort::arrange;
 use landfall_zql::{Row, ValueRef};
 
+use crate::chunk::{Chunk, Entry, bring_in_order};
 use crate::digits::{Beginning, Digits, is_coarse, tells_all};
 use crate::source::{IndexSpec, SourceChange};
 
@@ -18,143 +17,11 @@ pub(crate) const CHUNK: usize = if cfg!(test) { 16 } else { 256 };
 /// Rows per chunk of an index that was built at once, so that the first insertions split nothing.
 pub(crate) const BUILT_CHUNK: usize = CHUNK / 4 * 3;
 
+/// So many rows are looked at for a prefix while one is brought in order.
+const PICKED: usize = 16;
+
 /// Rows that are looked at for what they begin with.
 const SAMPLE: usize = 128;
-
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub prefix: u64,
-    pub row: Row,
-}
-
-impl Entry {
-    fn compare(&self, other: &Entry, order: &Order) -> Ordering {
-        let by_prefix = self.prefix.cmp(&other.prefix);
-        by_prefix.then_with(|| order.compare(&self.row, &other.row))
-    }
-}
-
-/// As many entries are brought in order by insertion.
-const RUN: usize = 8;
-
-/// Sorts entries by columns; those that are equal in them keep their order. Most are told apart without a look at the
-/// rows.
-fn bring_in_order(entries: &mut [Entry], mut columns: &[(usize, Direction)]) {
-    type Placed = (u64, usize);
-    let count = entries.len();
-    let prefixes = entries.iter().map(|entry| entry.prefix);
-    let mut placed: Vec<Placed> = prefixes.zip(0..).collect();
-    // Rows that are all the same in a column are sorted by the digits of the next one.
-    while let [(_, direction), (next, ascending), ..] = *columns
-        && let Some(&(digit, _)) = placed.first()
-        && tells_all(digit, direction)
-        && placed.iter().all(|other| other.0 == digit)
-    {
-        columns = &columns[1..];
-        for (entry, placed) in entries.iter().zip(&mut placed) {
-            placed.0 = Digits::of(entry.row.get(next), ascending).first();
-        }
-    }
-    let direction = columns.first().map_or(Direction::Asc, |first| first.1);
-    let by_rows = |a: usize, b: usize, columns: &[(usize, Direction)]| {
-        compare_by(columns, &entries[a].row, &entries[b].row).is_gt()
-    };
-    let is_behind = |a: &Placed, b: &Placed| match a.0.cmp(&b.0) {
-        Ordering::Equal if tells_all(a.0, direction) => match columns {
-            [] | [_] => false,
-            [_, rest @ ..] => by_rows(a.1, b.1, rest),
-        },
-        Ordering::Equal => by_rows(a.1, b.1, columns),
-        ordering => ordering.is_gt(),
-    };
-    if placed.is_sorted_by(|a, b| !is_behind(a, b)) {
-        return;
-    }
-    for run in placed.chunks_mut(RUN) {
-        for end in 1..run.len() {
-            let mut at = end;
-            while at > 0 && is_behind(&run[at - 1], &run[at]) {
-                run.swap(at - 1, at);
-                at -= 1;
-            }
-        }
-    }
-    let mut width = RUN;
-    let mut merged = Vec::with_capacity(count);
-    while width < count {
-        for both in placed.chunks(2 * width) {
-            let (mut left, mut right) = both.split_at(width.min(both.len()));
-            while let ([first, others @ ..], [second, rest @ ..]) = (left, right) {
-                if is_behind(first, second) {
-                    merged.push(*second);
-                    right = rest;
-                } else {
-                    merged.push(*first);
-                    left = others;
-                }
-            }
-            merged.extend_from_slice(left);
-            merged.extend_from_slice(right);
-        }
-        std::mem::swap(&mut placed, &mut merged);
-        merged.clear();
-        width *= 2;
-    }
-    arrange(
-        entries,
-        placed.into_iter().map(|(_, place)| place).collect(),
-    );
-}
-
-/// Neighbours in an index, which the first one to look brings in order: most parts of most indexes are never read.
-#[derive(Clone, Debug, Default)]
-struct Chunk {
-    entries: OnceCell<Vec<Entry>>,
-    unsorted: RefCell<Vec<Entry>>,
-    /// How many columns the others are to be sorted by.
-    by: usize,
-}
-
-impl Chunk {
-    fn of(entries: Vec<Entry>) -> Chunk {
-        Chunk {
-            entries: OnceCell::from(entries),
-            ..Chunk::default()
-        }
-    }
-
-    fn unsorted(entries: Vec<Entry>, by: usize) -> Chunk {
-        Chunk {
-            unsorted: RefCell::new(entries),
-            by,
-            ..Chunk::default()
-        }
-    }
-
-    fn entries(&self, order: &Order) -> &Vec<Entry> {
-        self.entries.get_or_init(|| {
-            let mut entries = self.unsorted.take();
-            let by = self.by.min(order.0.len());
-            bring_in_order(&mut entries, &order.0[..by]);
-            entries
-        })
-    }
-
-    /// The entries, in order or not.
-    fn all_mut(&mut self) -> &mut Vec<Entry> {
-        match self.entries.get_mut() {
-            Some(entries) => entries,
-            None => self.unsorted.get_mut(),
-        }
-    }
-
-    fn entries_mut(&mut self, order: &Order) -> &mut Vec<Entry> {
-        self.entries(order);
-        self.entries
-            .get_mut()
-            .expect("they were brought in order just now")
-    }
-}
 
 /// Rows in the order of an [`IndexSpec`], which no two of them may be equal under. A clone shares the chunks in which
 /// neither has changed since.
@@ -190,16 +57,12 @@ impl Index {
     /// An index of a list of rows; quicker when they are in order already.
     pub fn build<'a>(spec: IndexSpec, rows: impl Iterator<Item = &'a Row>) -> Index {
         let mut index = Index::new(spec);
-        let entries = rows.map(|row| Entry {
-            prefix: 0,
-            row: row.clone(),
-        });
-        let mut entries: Vec<Entry> = entries.collect();
+        let mut entries: Vec<Entry> = rows.map(|row| Entry::new(0, row.clone())).collect();
         let every = entries.len() / SAMPLE + 1;
         let mut sample = entries.iter().step_by(every).map(|entry| &entry.row);
         index.expect(&mut sample);
         for entry in &mut entries {
-            entry.prefix = index.prefix(&entry.row);
+            entry.set_prefix(index.prefix(&entry.row));
         }
         bring_in_order(&mut entries, &index.spec.0.0);
         let mut entries = entries.into_iter();
@@ -266,9 +129,9 @@ impl Index {
         for (chunk, first) in chunks.iter_mut().zip(0..) {
             let entries = Rc::make_mut(chunk).all_mut();
             for entry in entries.iter_mut() {
-                entry.prefix = self.prefix(&entry.row);
+                entry.set_prefix(self.prefix(&entry.row));
             }
-            let least = entries.iter().map(|entry| entry.prefix).min();
+            let least = entries.iter().map(Entry::prefix).min();
             self.firsts[first] = least.unwrap_or_default();
         }
         self.chunks = chunks;
@@ -281,9 +144,9 @@ impl Index {
 
     /// The entries of a chunk, in order.
     fn read<'a>(&self, chunk: &'a Chunk) -> &'a [Entry] {
-        if chunk.entries.get().is_none() {
-            let sorted = chunk.unsorted.borrow().len();
-            self.sorted.set(self.sorted.get() + sorted);
+        match chunk.left_to_sort() {
+            0 => {}
+            sorted => self.sorted.set(self.sorted.get() + sorted),
         }
         chunk.entries(&self.spec.0)
     }
@@ -295,7 +158,7 @@ impl Index {
 
     /// Adds a chunk behind the others, which the first read sorts by so many columns; in the other ones it is in order.
     pub fn push_chunk(&mut self, entries: Vec<Entry>, by: usize) {
-        let Some(first) = entries.iter().map(|entry| entry.prefix).min() else {
+        let Some(first) = entries.iter().map(Entry::prefix).min() else {
             return;
         };
         self.firsts.push(first);
@@ -309,7 +172,7 @@ impl Index {
     /// The first position that is not before a place; what is before it by its prefix, or by `is_before` if its
     /// prefix is the place's own, comes first.
     pub fn seek(&self, prefix: u64, is_before: &dyn Fn(&Row) -> bool) -> Position {
-        let before = |entry: &Entry| match entry.prefix.cmp(&prefix) {
+        let before = |entry: &Entry| match entry.prefix().cmp(&prefix) {
             Ordering::Equal => is_before(&entry.row),
             ordering => ordering.is_lt(),
         };
@@ -324,6 +187,25 @@ impl Index {
         (chunk, self.entries(chunk).partition_point(before))
     }
 
+    /// The rows with this prefix, which are equal in the first column, in order, if they are found without bringing
+    /// others in order.
+    pub fn pick(&self, prefix: u64) -> Option<Vec<Row>> {
+        // They may begin in the last chunk that begins before, and end in one that begins with them.
+        let smaller = self.firsts.partition_point(|first| *first < prefix);
+        let same = self.firsts[smaller..].partition_point(|first| *first == prefix);
+        let chunks = &self.chunks[smaller.saturating_sub(1)..smaller + same];
+        let unsorted: usize = chunks.iter().map(|chunk| chunk.left_to_sort()).sum();
+        if same > 1 || unsorted == 0 {
+            return None;
+        }
+        let mut picked = Vec::new();
+        for chunk in chunks {
+            picked.append(&mut chunk.pick(prefix, &self.spec.0)?);
+        }
+        self.sorted.set(self.sorted.get() + unsorted / PICKED);
+        Some(picked)
+    }
+
     /// Where `row` is, or where it belongs.
     fn find(&self, prefix: u64, row: &Row) -> Result<Position, Position> {
         let (chunk, at) = self.seek(prefix, &|other| self.spec.0.compare(other, row).is_lt());
@@ -332,7 +214,7 @@ impl Index {
             let may_be = self.firsts.get(chunk).is_some_and(|first| *first <= prefix);
             let entry = may_be.then(|| self.entries(chunk).get(at)).flatten();
             entry.is_some_and(|entry| {
-                entry.prefix == prefix && self.spec.0.compare(&entry.row, row).is_eq()
+                entry.prefix() == prefix && self.spec.0.compare(&entry.row, row).is_eq()
             })
         };
         // What follows the last row of a chunk is the first one of the next.
@@ -345,7 +227,7 @@ impl Index {
         let prefix = self.prefix(&row);
         let found = self.find(prefix, &row);
         if self.chunks.is_empty() {
-            return self.push_chunk(vec![Entry { prefix, row }], 0);
+            return self.push_chunk(vec![Entry::new(prefix, row)], 0);
         }
         let (chunk, at) = found.unwrap_or_else(|at| at);
         let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
@@ -358,13 +240,13 @@ impl Index {
             let room = (entries.len() * 2).clamp(4, CHUNK);
             entries.reserve_exact(room.saturating_sub(entries.len()).max(1));
         }
-        entries.insert(at, Entry { prefix, row });
+        entries.insert(at, Entry::new(prefix, row));
         let upper = (entries.len() >= CHUNK).then(|| entries.split_off(entries.len() / 2));
         if at == 0 {
             self.firsts[chunk] = prefix;
         }
         if let Some(upper) = upper {
-            self.firsts.insert(chunk + 1, upper[0].prefix);
+            self.firsts.insert(chunk + 1, upper[0].prefix());
             self.chunks.insert(chunk + 1, Rc::new(Chunk::of(upper)));
             self.has_grown();
         }
@@ -374,7 +256,7 @@ impl Index {
     pub fn append(&mut self, row: Row) {
         let order = &self.spec.0;
         let prefix = self.prefix(&row);
-        let entry = Entry { prefix, row };
+        let entry = Entry::new(prefix, row);
         if let Some(chunk) = self.chunks.last_mut() {
             let entries = Rc::make_mut(chunk).entries_mut(order);
             let is_last = |last: &Entry| last.compare(&entry, order).is_lt();
@@ -400,7 +282,7 @@ impl Index {
         let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
         let removed = entries.remove(at);
         match entries.first() {
-            Some(first) => self.firsts[chunk] = first.prefix,
+            Some(first) => self.firsts[chunk] = first.prefix(),
             None => {
                 self.chunks.remove(chunk);
                 self.firsts.remove(chunk);
@@ -423,7 +305,7 @@ impl Index {
         let prefix = self.prefix(row);
         let order = &self.spec.0;
         let last = self.chunks.last()?.entries(order).last()?;
-        let by_prefix = last.prefix.cmp(&prefix);
+        let by_prefix = last.prefix().cmp(&prefix);
         // What comes in order, as most does, is only compared to the last.
         match by_prefix.then_with(|| order.compare(&last.row, row)) {
             Ordering::Less => None,
@@ -518,6 +400,7 @@ mod tests {
     use super::*;
     use landfall_zql::ValueRef;
     use landfall_zql::ast::Direction;
+    use landfall_zql::ordering::Order;
     use proptest::prelude::*;
 
     fn row((a, b): &(Option<String>, i32)) -> Row {
@@ -536,7 +419,7 @@ mod tests {
         let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
         assert_eq!(back, expected.iter().rev().collect::<Vec<_>>());
         assert_eq!(index.len(), expected.len());
-        let firsts = (0..index.chunks.len()).map(|chunk| index.entries(chunk)[0].prefix);
+        let firsts = (0..index.chunks.len()).map(|chunk| index.entries(chunk)[0].prefix());
         assert!(firsts.eq(index.firsts.iter().copied()));
     }
 

@@ -12,8 +12,9 @@ use landfall_zql::ast::Direction;
 use landfall_zql::ordering::Order;
 use landfall_zql::sort::sort;
 
+use crate::chunk::Entry;
 use crate::digits::Digits;
-use crate::index::{BUILT_CHUNK, CHUNK, Entry, Index};
+use crate::index::{BUILT_CHUNK, CHUNK, Index};
 use crate::source::{IndexSpec, SourceChange};
 use crate::steps::{Progress, Steps};
 
@@ -118,10 +119,7 @@ impl IndexBuild {
                 }
                 steps.spend();
                 last = Some(row);
-                fetched.push(Entry {
-                    prefix: 0,
-                    row: row.clone(),
-                });
+                fetched.push(Entry::new(0, row.clone()));
                 if fetched.len() == AT_A_TIME {
                     self.deal_all(&mut fetched);
                 }
@@ -181,10 +179,10 @@ impl IndexBuild {
 
     fn deal_all(&mut self, entries: &mut Vec<Entry>) {
         for entry in entries.iter_mut() {
-            entry.prefix = self.index.prefix(&entry.row);
+            entry.set_prefix(self.index.prefix(&entry.row));
         }
         for entry in entries.drain(..) {
-            self.deal.give(entry.prefix, entry);
+            self.deal.give(entry.prefix(), entry);
         }
     }
 
@@ -251,7 +249,7 @@ impl IndexBuild {
 
     fn digit(&self, entry: &Entry, place: Place) -> u64 {
         match place {
-            FIRST => entry.prefix,
+            FIRST => entry.prefix(),
             Place { column, digit } => self.digits(&entry.row, column).at(digit),
         }
     }
@@ -407,6 +405,12 @@ mod tests {
             let mut expected: Vec<&Row> = table.iter().collect();
             expected.sort_by(|a, b| spec.0.compare(a, b));
             prop_assert_eq!(built.len(), expected.len());
+            for row in expected.iter().step_by(3) {
+                let prefix = built.prefix(row);
+                let picked = built.pick(prefix).filter(|_| built.tells_all(prefix));
+                let same = expected.iter().copied().filter(|other| built.prefix(other) == prefix);
+                prop_assert!(picked.is_none_or(|picked| same.eq(&picked)));
+            }
             let back = built.entries_back_from(built.end());
             let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
             prop_assert!(back.into_iter().rev().eq(expected.iter().copied()));

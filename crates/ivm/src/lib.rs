@@ -7,6 +7,7 @@ mod analyze;
 mod branch;
 mod build;
 mod change;
+mod chunk;
 mod condition;
 mod connection;
 mod digits;

@@ -10,8 +10,9 @@ use landfall_zql::ast::Direction;
 use landfall_zql::ordering::Order;
 use landfall_zql::{Key, Row, Schema, TableId, ValueRef, compare};
 
+use crate::chunk::Entry;
 use crate::error::SourceError;
-use crate::index::{Entry, Index, Position};
+use crate::index::{Index, Position};
 use crate::index_build::IndexBuild;
 use crate::source::{Basis, FetchRequest, IndexSpec, Sink, Source, SourceChange};
 use crate::steps::{Progress, Steps};
@@ -421,9 +422,9 @@ fn find<'a, 'v>(index: &'a Index, value: &dyn Fn(usize, usize) -> ValueRef<'v>) 
     // Often no look at a row is needed to see that it is the one, or that it is not there.
     let is_told = columns.len() == 1 && index.tells_all(prefix);
     let from = index.seek(prefix, &|row| !is_told && place(row).is_lt());
-    let Entry { prefix: found, row } = index.entries_from(from).next()?;
-    let is_found = *found == prefix && (is_told || place(row).is_eq());
-    is_found.then_some(row)
+    let entry = index.entries_from(from).next()?;
+    let is_found = entry.prefix() == prefix && (is_told || place(&entry.row).is_eq());
+    is_found.then_some(&entry.row)
 }
 
 /// Gives the rows of a request from the index that has exactly its columns.
@@ -445,9 +446,20 @@ pub(crate) fn scan(index: &Index, request: &FetchRequest<'_>, sink: &mut Sink<'_
         ([], None) => None,
     };
     // Often no look at a row is needed to see that it is in the range, or that it is not.
-    let is_told = constraint.len() == 1 && prefix.is_some_and(|prefix| index.tells_all(prefix));
+    let tells_all = prefix.is_some_and(|prefix| index.tells_all(prefix));
+    let is_told = constraint.len() == 1 && tells_all;
+    if let ([_, ..], None, Some(prefix), true) = (constraint, request.start, prefix, tells_all)
+        && let Some(mut picked) = index.pick(prefix)
+    {
+        picked.retain(|row| is_told || range(row).is_eq());
+        if request.reverse {
+            picked.reverse();
+        }
+        let _ = picked.iter().try_for_each(sink);
+        return;
+    }
     let mut give = |entry: &Entry| {
-        let is_out = !constraint.is_empty() && Some(entry.prefix) != prefix;
+        let is_out = !constraint.is_empty() && Some(entry.prefix()) != prefix;
         if is_out || (!is_told && range(&entry.row).is_ne()) {
             return ControlFlow::Break(());
         }
