@@ -1,11 +1,7 @@
 import type {ServerTransaction, DBTransaction} from '../../mutate/transaction.js';
-import type {AST} from '../../query/ast.js';
-import type {Format} from '../../query/internals.js';
-import type {HumanReadable} from '../../query/query.js';
 import type {Schema} from '../../schema/schema.js';
+import {AdapterTransaction} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
-import {executePostgresQuery} from '../execute-query.js';
-import type {ServerSchema} from '../server-schema.js';
 import {ZQLDatabase} from '../zql-database.js';
 
 /** What this adapter needs of a `Client` of the package `pg`. */
@@ -31,27 +27,6 @@ export type NodePgTransaction<S extends Schema, TClient extends NodePgClient = N
   S,
   TClient
 >;
-
-class NodePgDBTransaction<TClient extends NodePgClient> implements DBTransaction<TClient> {
-  readonly wrappedTransaction: TClient;
-
-  constructor(client: TClient) {
-    this.wrappedTransaction = client;
-  }
-
-  async query(sql: string, args: unknown[]): Promise<Iterable<{[column: string]: unknown}>> {
-    return (await this.wrappedTransaction.query(sql, args)).rows;
-  }
-
-  runQuery<TReturn>(
-    ast: AST,
-    format: Format,
-    schema: Schema,
-    serverSchema: ServerSchema,
-  ): Promise<HumanReadable<TReturn>> {
-    return executePostgresQuery(this, ast, format, schema, serverSchema);
-  }
-}
 
 /** Runs transactions on a pool, or on one client, where they wait for each other. */
 export class NodePgConnection<TClient extends NodePgClient> implements DBConnection<TClient> {
@@ -101,7 +76,7 @@ async function inTransaction<TClient extends NodePgClient, R>(
   await client.query('BEGIN');
   let result: R;
   try {
-    result = await callback(new NodePgDBTransaction(client));
+    result = await callback(new AdapterTransaction(client, async (sql, args) => (await client.query(sql, args)).rows));
   } catch (error) {
     await client.query('ROLLBACK').catch(onBroken);
     throw error;

@@ -1,11 +1,7 @@
 import type {DBTransaction, ServerTransaction} from '../../mutate/transaction.js';
-import type {AST} from '../../query/ast.js';
-import type {Format} from '../../query/internals.js';
-import type {HumanReadable} from '../../query/query.js';
 import type {Schema} from '../../schema/schema.js';
+import {AdapterTransaction, runToCommit} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
-import {executePostgresQuery} from '../execute-query.js';
-import type {ServerSchema} from '../server-schema.js';
 import {ZQLDatabase} from '../zql-database.js';
 
 /** What this adapter needs of a transaction of the package `postgres`. */
@@ -24,27 +20,6 @@ export type PostgresJsTransaction<
   TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql,
 > = ServerTransaction<S, TTransaction>;
 
-class PostgresJSDBTransaction<TTransaction extends PostgresJSTransactionSql> implements DBTransaction<TTransaction> {
-  readonly wrappedTransaction: TTransaction;
-
-  constructor(sql: TTransaction) {
-    this.wrappedTransaction = sql;
-  }
-
-  async query(sql: string, args: unknown[]): Promise<Iterable<{[column: string]: unknown}>> {
-    return this.wrappedTransaction.unsafe(sql, args);
-  }
-
-  runQuery<TReturn>(
-    ast: AST,
-    format: Format,
-    schema: Schema,
-    serverSchema: ServerSchema,
-  ): Promise<HumanReadable<TReturn>> {
-    return executePostgresQuery(this, ast, format, schema, serverSchema);
-  }
-}
-
 /** Runs transactions on a `postgres` client, which pools its own connections. */
 export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql> implements DBConnection<TTransaction> {
   readonly #source: () => Promise<PostgresJSSql<TTransaction>>;
@@ -57,7 +32,7 @@ export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql>
     const sql = await this.#source();
     // `begin` awaits each element of an array that it is given; a result that is an array must stay itself.
     const {result} = (await sql.begin(async tx => ({
-      result: await callback(new PostgresJSDBTransaction(tx)),
+      result: await runToCommit(new AdapterTransaction(tx, (text, args) => tx.unsafe(text, args)), callback),
     }))) as {result: R};
     return result;
   }
