@@ -64,6 +64,16 @@ impl Client {
             self.take_event(now_ms, event);
         }
         self.settle_down(now_ms);
+        self.store_on();
+    }
+
+    /// What storage gets in large pieces is made here alone: nobody who calls waits for it.
+    fn store_on(&mut self) {
+        if self.is_loaded() && !self.closed {
+            self.write_on();
+            self.fold_on();
+            self.ask_for_more();
+        }
     }
 
     /// Reads one piece of the text at the front, which goes back there; at its end the message is taken.

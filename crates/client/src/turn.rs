@@ -26,8 +26,6 @@ impl Client {
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);
-            self.write_on();
-            self.fold_on();
             self.go_on_draining(now);
         }
         self.flush();
