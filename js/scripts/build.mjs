@@ -25,14 +25,14 @@ if (existsSync(wasm)) {
 }
 
 const {build} = await import('esbuild');
-for (const entry of ['index.js', 'react/index.js']) {
+for (const entry of ['index.js', 'react/index.js', 'solid/index.js']) {
   const {outputFiles} = await build({
     entryPoints: [join(root, 'dist', entry)],
     bundle: true,
     minify: true,
     format: 'esm',
     write: false,
-    external: ['react', '*/wasm/landfall.js'],
+    external: ['react', 'solid-js', '*/wasm/landfall.js'],
     logLevel: 'error',
   });
   sizes.push([`${entry} (bundled, minified)`, outputFiles[0].contents]);

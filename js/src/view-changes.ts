@@ -10,11 +10,13 @@ import {completeOrder, rowComparator} from './query/order.js';
 import {type Change, changeType, type Node, type NodeRow, type SourceSchema} from './query/view-factory.js';
 import type {Schema} from './schema/schema.js';
 
-type Item = {readonly [name: string]: unknown};
+/** An entry of a published answer: the columns of a row, and the lists of what is related to it. */
+export type Item = {readonly [name: string]: unknown};
 
 /** One list of a query's answer, and the lists inside its entries. */
 export interface Level {
   readonly schema: SourceSchema;
+  readonly singular: boolean;
   /** A row that gets another value here is told as gone and come: what belongs to it is another thing. */
   readonly identity: readonly string[];
   readonly relationships: readonly (readonly [name: string, level: Level])[];
@@ -50,6 +52,7 @@ export function levelsOf(schema: Schema, ast: AST, format: Format, joinedBy: rea
       compareRows: rowComparator(sort),
       sort,
     },
+    singular: format.singular,
     identity: [...joinedBy, ...related.flatMap(parentFields), ...subqueriesOf(ast.where).flatMap(parentFields)],
     relationships,
   };
@@ -83,20 +86,12 @@ export function tellChanges(level: Level, before: Snapshot, after: Snapshot, tel
   }
   const olds = itemsOf(before);
   const news = itemsOf(after);
-  let start = 0;
-  while (start < olds.length && start < news.length && olds[start] === news[start]) {
-    start++;
-  }
-  let same = 0;
-  const most = Math.min(olds.length, news.length) - start;
-  while (same < most && olds[olds.length - 1 - same] === news[news.length - 1 - same]) {
-    same++;
-  }
+  const {start, end} = sameEnds(olds, news);
   const stay = new Map<string, Item>();
-  const come = news.slice(start, news.length - same);
+  const come = news.slice(start, news.length - end);
   const keys = come.map(item => keyOf(level, item));
   const wanted = new Map(keys.map((key, i) => [key, come[i]!]));
-  for (const item of olds.slice(start, olds.length - same)) {
+  for (const item of olds.slice(start, olds.length - end)) {
     const key = keyOf(level, item);
     const next = wanted.get(key);
     if (next !== undefined && level.identity.every(column => equal(item[column], next[column]))) {
@@ -115,6 +110,20 @@ export function tellChanges(level: Level, before: Snapshot, after: Snapshot, tel
   });
 }
 
+/** How many entries two lists have in common at their beginnings and at their ends. */
+export function sameEnds(olds: readonly Item[], news: readonly Item[]): {readonly start: number; readonly end: number} {
+  let start = 0;
+  while (start < olds.length && start < news.length && olds[start] === news[start]) {
+    start++;
+  }
+  let end = 0;
+  const most = Math.min(olds.length, news.length) - start;
+  while (end < most && olds[olds.length - 1 - end] === news[news.length - 1 - end]) {
+    end++;
+  }
+  return {start, end};
+}
+
 function tellInside(level: Level, before: Item, after: Item, tell: (change: Change) => void): void {
   const node = nodeOf(level, after);
   if (!Object.keys(level.schema.columns).every(column => equal(before[column], after[column]))) {
@@ -127,7 +136,8 @@ function tellInside(level: Level, before: Item, after: Item, tell: (change: Chan
   }
 }
 
-function itemsOf(state: Snapshot): readonly Item[] {
+/** The entries of a state, which is a list, or one entry or none. */
+export function itemsOf(state: Snapshot): readonly Item[] {
   return state === undefined ? [] : Array.isArray(state) ? (state as readonly Item[]) : [state as Item];
 }
 
@@ -142,11 +152,12 @@ function nodeOf(level: Level, item: Item): Node {
   return {row: row as NodeRow, relationships};
 }
 
-function keyOf({schema: {primaryKey}}: Level, item: Item): string {
+/** Tells the rows of a level apart. */
+export function keyOf({schema: {primaryKey}}: Level, item: Item): string {
   return primaryKey.length === 1 ? String(item[primaryKey[0]]) : JSON.stringify(primaryKey.map(column => item[column]));
 }
 
-// Values of JSON keep their identity as long as their row does, and are compared by their text after that.
-function equal(a: unknown, b: unknown): boolean {
+/** Whether two values of a column are the same; those of JSON are other objects in each version of their row. */
+export function equal(a: unknown, b: unknown): boolean {
   return a === b || (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 }

@@ -44,6 +44,8 @@ function asText(files: Map<string, string>): string {
 test('the declarations are as reviewed', async () => {
   const main = declarations('index.d.ts');
   const react = [...declarations('react/index.d.ts')].filter(([name]) => !main.has(name));
+  const solid = [...declarations('solid/index.d.ts')].filter(([name]) => !main.has(name));
   await expect(asText(main)).toMatchFileSnapshot('declarations/index.d.ts.txt');
   await expect(asText(new Map(react))).toMatchFileSnapshot('declarations/react.d.ts.txt');
+  await expect(asText(new Map(solid))).toMatchFileSnapshot('declarations/solid.d.ts.txt');
 });
