@@ -9,7 +9,7 @@ import { command, Refusal, root, run, say, targetFolder, WASM_BINDGEN } from './
 
 const CRATE = 'landfall-web';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 266;
+const MOST_KB = 258;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');
@@ -58,7 +58,8 @@ export declare function createBindings(): Bindings;
 function optimise() {
   const small = `${wasm}.small`;
   // No feature flags: the module carries its own list, and with `--all-features` it would not compile.
-  run('wasm-opt', ['-Oz', wasm, '-o', small]);
+  // Nothing lives in the lowest kilobyte: it is the far end of the stack. What one function calls and large stays apart, which compresses better.
+  run('wasm-opt', ['-Oz', '--low-memory-unused', '--one-caller-inline-max-function-size=0', wasm, '-o', small]);
   renameSync(small, wasm);
 }
 
