@@ -485,8 +485,8 @@ impl Rules for ServerRules {
         Ok(self.pool.share(PreparedQuery::new(&ast)))
     }
 
-    fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String> {
-        Ok(self.pool.share(PreparedQuery::new(ast)))
+    fn prepare_app_query(&self, name: &str, ast: &Ast) -> Result<PreparedQuery, String> {
+        Ok(self.pool.share(PreparedQuery::named(name, ast)))
     }
 
     fn has_query_endpoint(&self) -> bool {

@@ -5,7 +5,7 @@ mod world;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use world::{Backend, World, issue_op};
+use world::{Backend, Client, World, issue_op};
 
 scenarios!(
     a_group_that_is_not_known_any_more_starts_afresh,
@@ -21,17 +21,19 @@ fn issues() -> Json {
     json!({"table": "issue"})
 }
 
-async fn a_group_that_is_not_known_any_more_starts_afresh(backend: Backend) {
-    let mut world = World::new(backend).await;
+/// A client that has the issues, and has changed one.
+async fn client_that_wrote(world: &World) -> Client {
     let mut client = world.client("g", "c").put("h", issues()).open().await;
     client.got("h").await;
-    client
-        .crud(
-            1,
-            json!([issue_op("update", json!({"id": "i1", "title": "mine"}))]),
-        )
-        .await;
+    let op = issue_op("update", json!({"id": "i1", "title": "mine"}));
+    client.crud(1, json!([op])).await;
     client.confirmed(1).await;
+    client
+}
+
+async fn a_group_that_is_not_known_any_more_starts_afresh(backend: Backend) {
+    let mut world = World::new(backend).await;
+    let client = client_that_wrote(&world).await;
     let (cookie, _) = client.vanish();
     world.stop().await;
     for file in ["cvr.db", "cvr.db-wal", "cvr.db-shm"] {
@@ -70,15 +72,7 @@ async fn a_group_that_is_not_known_any_more_starts_afresh(backend: Backend) {
 
 async fn what_is_not_recorded_any_more_is_sent_afresh(backend: Backend) {
     let mut world = World::new(backend).await;
-    let mut client = world.client("g", "c").put("h", issues()).open().await;
-    client.got("h").await;
-    client
-        .crud(
-            1,
-            json!([issue_op("update", json!({"id": "i1", "title": "mine"}))]),
-        )
-        .await;
-    client.confirmed(1).await;
+    let client = client_that_wrote(&world).await;
     let (cookie, rows) = client.vanish();
     world.stop().await;
     let records = rusqlite::Connection::open(world.dir.path().join("cvr.db")).expect("records");

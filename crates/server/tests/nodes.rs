@@ -5,7 +5,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use world::{Client, World, has_postgres, issue_op};
+use world::{Backend, Client, Gate, World, has_postgres, issue_op};
 
 fn issues() -> Json {
     json!({"table": "issue", "orderBy": [["id", "asc"]]})
@@ -240,5 +240,46 @@ async fn a_server_that_stops_hands_its_groups_over() {
         "push 20"
     );
     drop(client);
+    world.end().await;
+}
+
+/// Nobody's client ends for good because the records cannot be reached for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_out_of_reach_send_clients_away_until_they_are_back() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = World::unstarted(Backend::Postgres, &["--dev"]).await;
+    let target = world.target();
+    let gate = Gate::new(target.clone()).await;
+    world.keep_records_behind(&gate);
+    world.start().await;
+    let mut client = world.client("g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    gate.cut();
+    // Longer than the server waits for its records: what it is to store, and what it is to read.
+    client
+        .desire(json!([{"op": "put", "hash": "k", "ast": comments()}]))
+        .await;
+    let mut other = world.client("other", "o").put("h", issues()).open().await;
+    for error in [client.error().await, other.error().await] {
+        assert_eq!(error["kind"], "Rehome", "{error}");
+        let pause = error["minBackoffMs"].as_f64().expect("a pause");
+        assert!((1_000.0..=2_000.0).contains(&pause), "{error}");
+    }
+    world
+        .sql("UPDATE issue SET title = 'meanwhile' WHERE id = 'i2'")
+        .await;
+    gate.lead_to(target);
+    let mut client = back(&world, 0, client).await;
+    client
+        .desire(json!([{"op": "put", "hash": "k", "ast": comments()}]))
+        .await;
+    while client.have().len() < 6
+        || client.row("issue", "i2").expect("there")["title"] != "meanwhile"
+    {
+        client.poke().await;
+    }
+    drop((client, other));
     world.end().await;
 }

@@ -15,6 +15,7 @@ scenarios!(
     write_rules_may_ask_for_other_rows,
     no_way_leads_to_a_hidden_row,
     errors_tell_nothing_of_hidden_rows,
+    outcomes_of_writes_tell_nothing_of_hidden_rows,
 );
 
 fn own() -> Json {
@@ -515,5 +516,79 @@ async fn errors_tell_nothing_of_hidden_rows(backend: Backend) {
     let row = world.text("SELECT title FROM issue WHERE id = 'i2'").await;
     assert_eq!(row.as_deref(), Some("HIDDEN"));
     assert!(client.row("issue", "i2").is_none());
+    world.end().await;
+}
+
+/// A write to a row that may not be written ends like one to a row that is not there.
+async fn outcomes_of_writes_tell_nothing_of_hidden_rows(backend: Backend) {
+    let bosses = json!([admin()]);
+    let permissions = json!({"tables": {"issue": {"row": {"select": [own()], "insert": [own()],
+        "update": {"preMutation": [own(), admin()], "postMutation": [own(), admin()]}, "delete": bosses}}}});
+    let world = World::guarded(backend, &permissions, &["--auth-secret", "k"]).await;
+    world
+        .sql("CREATE UNIQUE INDEX titles ON issue (title); UPDATE issue SET open = TRUE")
+        .await;
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "issue"}))
+        .open()
+        .await;
+    client.got("h").await;
+    assert_eq!(client.have(), ["issue:i1"]);
+    // Of each write: the kind, and what it sets beside the key.
+    let bobs = json!({"title": "t", "owner": "bob", "priority": 1, "open": true});
+    let writes = [
+        ("update", json!({"title": "mine"})),
+        ("update", json!({"owner": "ann"})),
+        ("update", json!({})),
+        ("delete", json!({})),
+        ("insert", bobs.clone()),
+        ("insert", json!({})),
+        ("upsert", bobs.clone()),
+        ("upsert", json!({})),
+    ];
+    let mut id = 0;
+    let mut outcome = async |ops: Json| {
+        id += 1;
+        client.crud(id, ops).await;
+        let poke = client.confirmed(id).await;
+        let results = poke.results();
+        results.first().map(|put| put["mutation"]["result"].clone())
+    };
+    for (kind, value) in writes {
+        let op = |key: &str| {
+            let mut value = value.clone();
+            value["id"] = json!(key);
+            issue_op(kind, value)
+        };
+        let of_hidden = outcome(json!([op("i2")])).await;
+        let of_absent = outcome(json!([op("nowhere")])).await;
+        assert_eq!(of_hidden, of_absent, "{kind} {value}");
+        let result = of_hidden.unwrap_or_else(|| panic!("{kind} {value} is let through"));
+        assert_eq!(result["error"], "app");
+    }
+    // Nor is a hidden value told that a unique index would trip over, to whoever may not insert the row.
+    let insert = |title: &str| {
+        json!([issue_op(
+            "insert",
+            json!({"id": "new", "title": title, "owner": "bob", "open": true})
+        )])
+    };
+    let taken = outcome(insert("second")).await;
+    assert_eq!(taken, outcome(insert("free")).await);
+    assert!(taken.is_some_and(|result| result["message"] == "not allowed to insert into issue"));
+    let count = world.text("SELECT CAST(count(*) AS TEXT) FROM issue").await;
+    assert_eq!(count.as_deref(), Some("3"));
+    // Where any row may be written nothing can be told, so a row that is gone is no error.
+    let claims = json!({"sub": "boss", "role": "admin"});
+    let boss = user(world.client("g2", "b"), "boss", claims);
+    let mut boss = boss.put("h", json!({"table": "issue"})).open().await;
+    boss.got("h").await;
+    let gone = json!([
+        issue_op("update", json!({"id": "nowhere", "title": "t"})),
+        issue_op("delete", json!({"id": "nowhere"})),
+    ]);
+    boss.crud(1, gone).await;
+    assert!(boss.confirmed(1).await.results().is_empty());
+    drop((client, boss));
     world.end().await;
 }

@@ -245,8 +245,8 @@ impl Judge for Small {
             Write::Insert { new } | Write::Changed { new, .. } => {
                 !matches!(new.get(n), ValueRef::Number(n) if n >= 10.0)
             }
-            Write::Change { .. } => true,
-            Write::Delete { .. } => false,
+            Write::Change { .. } | Write::ChangeNone { .. } => true,
+            Write::Delete { .. } | Write::DeleteNone => false,
         };
         match allowed {
             true => Verdict::Allowed,

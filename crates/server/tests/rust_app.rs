@@ -237,14 +237,20 @@ async fn queries_by_name_hold_the_rules_of_their_tables(backend: Backend) {
     world.end().await;
 }
 
-async fn a_mutation_is_applied_once_with_its_id(backend: Backend) {
-    let world = open(backend).await;
+/// Ann's client, which has the issues.
+async fn ann(world: &World) -> Client {
     let client = world
         .client("g", "c")
         .param("userID", "ann")
         .named("h", "issues", json!([]));
     let mut client = client.open().await;
     client.got("h").await;
+    client
+}
+
+async fn a_mutation_is_applied_once_with_its_id(backend: Backend) {
+    let world = open(backend).await;
+    let mut client = ann(&world).await;
     mutate(
         &mut client,
         1,
@@ -268,12 +274,7 @@ async fn a_mutation_is_applied_once_with_its_id(backend: Backend) {
 
 async fn a_refused_mutation_leaves_nothing_but_its_result(backend: Backend) {
     let world = open(backend).await;
-    let client = world
-        .client("g", "c")
-        .param("userID", "ann")
-        .named("h", "issues", json!([]));
-    let mut client = client.open().await;
-    client.got("h").await;
+    let mut client = ann(&world).await;
     let calls = [
         ("issue.add", json!({"id": "n", "title": "first"})),
         ("issue.add", json!({"title": 7})),
@@ -331,12 +332,7 @@ async fn a_refused_mutation_leaves_nothing_but_its_result(backend: Backend) {
 
 async fn mutators_read_what_they_wrote_and_what_belongs_to_it(backend: Backend) {
     let world = open(backend).await;
-    let client = world
-        .client("g", "c")
-        .param("userID", "ann")
-        .named("h", "issues", json!([]));
-    let mut client = client.open().await;
-    client.got("h").await;
+    let mut client = ann(&world).await;
     mutate(&mut client, 1, "issue.delete", json!("i1")).await;
     let poke = client.confirmed(1).await;
     assert_eq!(poke.results(), Vec::<Json>::new());

@@ -6,12 +6,12 @@ mod world;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
+use axum::{Json, Router};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use world::{Backend, World, issue_op};
 
 #[derive(Clone, Default)]
@@ -52,23 +52,51 @@ impl Collector {
     }
 }
 
-async fn take(State(collector): State<Collector>, uri: Uri, headers: HeaderMap, body: Bytes) {
+async fn take(
+    State(collector): State<Collector>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Json<Value> {
+    if uri.path() == "/query" {
+        return Json(answer(&body));
+    }
     assert_eq!(headers["content-type"], "application/x-protobuf");
     collector.0.lock().push((uri.path().to_owned(), body));
+    Json(Value::Null)
+}
+
+/// The app's endpoint: every name is one query.
+fn answer(body: &[u8]) -> Value {
+    let asked: Value = serde_json::from_slice(body).expect("JSON");
+    let secret = json!({"type": "simple", "op": "!=", "left": {"type": "column", "name": "title"},
+        "right": {"type": "literal", "value": "a secret literal"}});
+    let queries = asked[1].as_array().expect("queries");
+    let answers = queries.iter().map(|query| {
+        json!({"id": query["id"], "name": query["name"], "ast": {"table": "issue", "where": secret}})
+    });
+    json!({"kind": "QueryResponse", "queries": answers.collect::<Vec<_>>()})
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_is_part_of_the_pages_trace_and_metrics_arrive() {
     let (collector, url) = Collector::start().await;
-    let mut world = World::unstarted(Backend::Embedded, &["--dev", "--otlp-endpoint", &url]).await;
+    let endpoint = format!("{url}/query");
+    let flags = ["--dev", "--otlp-endpoint", &url, "--query-url", &endpoint];
+    let mut world = World::unstarted(Backend::Embedded, &flags).await;
     // The first process of this test; its children take what it has in its environment.
     let often = [
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
     ];
     world.start_process_with(0, &often).await;
-    let mut client = world.client("the-group", "the-client").open().await;
-    client.poke().await;
+    let client = world.client("the-group", "the-client");
+    let args = json!(["a secret argument"]);
+    let mut client = client.named("h", "openIssues", args).open().await;
+    client.got("h").await;
+    assert_eq!(client.have().len(), 3);
+    let span: [&[u8]; 4] = [b"hydrate", b"openIssues", b"issue", b"rows"];
+    collector.until("/v1/traces", &span).await;
     let ops = json!([issue_op(
         "update",
         json!({"id": "i1", "title": "a secret title"})

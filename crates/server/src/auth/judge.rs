@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use landfall_ivm::{Choice, FetchRequest, Pipeline, Sink, Source, SourceError};
 use landfall_protocol::permissions::{Permissions, Policy as Rules, Rule};
-use landfall_zql::ast::{Ast, Condition};
+use landfall_zql::ast::{Anchor, Ast, Condition, Operand};
 use landfall_zql::predicate::Predicate;
 use landfall_zql::{Key, Row, Schema, TableId, TableSchema, ValueRef};
 use serde_json::Value as Json;
@@ -46,19 +46,35 @@ impl Judge for PolicyJudge {
             permissions,
             rows,
         };
+        let before = |rules: &Rules| rules.update.as_ref()?.pre_mutation.clone();
+        let after = |rules: &Rules| rules.update.as_ref()?.post_mutation.clone();
+        let delete = |rules: &Rules| rules.delete.clone();
+        let all: Vec<usize> = (0..judgement.table.columns.len()).collect();
         match write {
             Write::Insert { new } => judgement.insert(new),
             Write::Change { old, changed } => {
-                let before = |rules: &Rules| rules.update.as_ref()?.pre_mutation.clone();
-                judgement.update(&before, changed, old, Some(old))
+                judgement.write(&before, changed, On::Row(old, Some(old)))
             }
             Write::Changed { old, new, changed } => {
-                let after = |rules: &Rules| rules.update.as_ref()?.post_mutation.clone();
-                judgement.update(&after, changed, new, Some(old))
+                judgement.write(&after, changed, On::Row(new, Some(old)))
             }
-            Write::Delete { old } => judgement.delete(old),
+            Write::Delete { old } => judgement.write(&delete, &all, On::Row(old, Some(old))),
+            Write::ChangeNone { changed } => match judgement.write(&before, changed, On::Any) {
+                Verdict::Allowed => judgement.write(&after, changed, On::Any),
+                verdict => verdict,
+            },
+            Write::DeleteNone => judgement.write(&delete, &all, On::Any),
         }
     }
+}
+
+/// What a rule is asked about.
+#[derive(Clone, Copy)]
+enum On<'a> {
+    /// A row, and what it was before.
+    Row(&'a Row, Option<&'a Row>),
+    /// Whatever row there may be.
+    Any,
 }
 
 struct Judgement<'a> {
@@ -76,22 +92,11 @@ impl Judgement<'_> {
     fn insert(&self, new: &Row) -> Verdict {
         let written = |column: &usize| !matches!(new.get(*column), ValueRef::Null);
         let cells: Vec<usize> = (0..self.table.columns.len()).filter(written).collect();
-        self.update(&|rules| rules.insert.clone(), &cells, new, None)
-    }
-
-    fn delete(&self, old: &Row) -> Verdict {
-        let all: Vec<usize> = (0..self.table.columns.len()).collect();
-        self.update(&|rules| rules.delete.clone(), &all, old, Some(old))
+        self.write(&|rules| rules.insert.clone(), &cells, On::Row(new, None))
     }
 
     /// The row's rules and those of each column that has any for what is done.
-    fn update(
-        &self,
-        phase: &Phase<'_>,
-        columns: &[usize],
-        row: &Row,
-        old: Option<&Row>,
-    ) -> Verdict {
+    fn write(&self, phase: &Phase<'_>, columns: &[usize], on: On<'_>) -> Verdict {
         let of_row = self
             .permissions
             .row(&self.table.server_name)
@@ -102,7 +107,7 @@ impl Judgement<'_> {
             .filter_map(|column| self.cell(*column).and_then(phase));
         let mut verdict = Verdict::Allowed;
         for rules in std::iter::once(of_row).chain(of_cells) {
-            match self.allows(&rules, row, old) {
+            match self.allows(&rules, on) {
                 Verdict::Allowed => {}
                 Verdict::NeedsRows => verdict = Verdict::NeedsRows,
                 Verdict::Denied => return Verdict::Denied,
@@ -119,17 +124,35 @@ impl Judgement<'_> {
     }
 
     /// What no rule allows is denied.
-    fn allows(&self, rules: &[Rule], row: &Row, old: Option<&Row>) -> Verdict {
-        let binding = Binding::of_write(self.claims, old.map(|old| (self.table, old)));
+    fn allows(&self, rules: &[Rule], on: On<'_>) -> Verdict {
+        let old = match on {
+            On::Row(_, old) => old.map(|old| (self.table, old)),
+            On::Any => None,
+        };
+        let binding = Binding::of_write(self.claims, old);
         let mut verdict = Verdict::Denied;
         for rule in rules {
-            match self.holds(binding.rule(&rule.1), row) {
+            let held = match on {
+                On::Row(row, _) => self.holds(binding.rule(&rule.1), row),
+                On::Any => self.holds_always(&binding, &rule.1),
+            };
+            match held {
                 Verdict::Allowed => return Verdict::Allowed,
                 Verdict::NeedsRows => verdict = Verdict::NeedsRows,
                 Verdict::Denied => {}
             }
         }
         verdict
+    }
+
+    /// Whether a rule holds for every row; what depends on a row is taken not to hold.
+    fn holds_always(&self, binding: &Binding<'_>, rule: &Condition) -> Verdict {
+        let certain = binding.rule(&without_rows(rule));
+        self.verdict(
+            Predicate::compile(&certain, self.table)
+                .map(|predicate| predicate.is_always())
+                .map_err(|error| error.to_string()),
+        )
     }
 
     fn holds(&self, condition: Condition, row: &Row) -> Verdict {
@@ -142,6 +165,10 @@ impl Judgement<'_> {
         } else {
             return Verdict::NeedsRows;
         };
+        self.verdict(held)
+    }
+
+    fn verdict(&self, held: Result<bool, String>) -> Verdict {
         match held {
             Ok(true) => Verdict::Allowed,
             Ok(false) => Verdict::Denied,
@@ -185,6 +212,32 @@ fn asks_for_rows(condition: &Condition) -> bool {
             conditions.iter().any(asks_for_rows)
         }
         Condition::CorrelatedSubquery { .. } => true,
+    }
+}
+
+/// A rule without what depends on the row before, the row after, or other rows: that counts as false. (Conditions know
+/// no negation, so what holds without it holds in any case.)
+fn without_rows(condition: &Condition) -> Condition {
+    let of_row = |operand: &Operand| match operand {
+        Operand::Literal { .. } => false,
+        Operand::Column { .. } => true,
+        Operand::Static { anchor, .. } => *anchor == Anchor::PreMutationRow,
+    };
+    let all = |conditions: &[Condition]| conditions.iter().map(without_rows).collect();
+    match condition {
+        Condition::Simple { left, right, .. } if of_row(left) || of_row(right) => Condition::Or {
+            conditions: Vec::new(),
+        },
+        Condition::Simple { .. } => condition.clone(),
+        Condition::And { conditions } => Condition::And {
+            conditions: all(conditions),
+        },
+        Condition::Or { conditions } => Condition::Or {
+            conditions: all(conditions),
+        },
+        Condition::CorrelatedSubquery { .. } => Condition::Or {
+            conditions: Vec::new(),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CvrVersion, InstanceId, StateVersion};
+use super::{CvrVersion, InstanceId, SchemaText, StateVersion};
 
 /// How a client named a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct GroupRecord {
     /// The user it belongs to; the outer option is empty until the first connection was validated.
     pub owner: Option<Option<String>>,
     /// Canonical client schema.
-    pub client_schema: Option<String>,
+    pub client_schema: Option<SchemaText>,
     /// The newest configuration version.
     pub version: CvrVersion,
     /// What happened up to this version is partly forgotten: older clients start afresh.
@@ -89,7 +89,7 @@ pub enum GroupWrite {
     /// Pins the group to a user.
     Owner(Option<String>),
     /// Sets the client schema.
-    ClientSchema(String),
+    ClientSchema(SchemaText),
     /// A new configuration version.
     Version(CvrVersion),
     /// The clock and the time of last activity (ms since epoch).

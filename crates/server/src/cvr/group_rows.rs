@@ -129,7 +129,7 @@ pub(super) fn write_one(
         GroupWrite::ClientSchema(schema) => {
             run(
                 "UPDATE groups SET client_schema = ?2 WHERE id = ?1",
-                &[&group, schema],
+                &[&group, &&**schema],
             )?;
         }
         GroupWrite::Version(v) => {

@@ -9,10 +9,12 @@
 mod group;
 mod group_rows;
 mod postgres;
+mod schema_text;
 mod sqlite;
 
 pub use group::{Desire, GotSpan, GroupRecord, GroupWrite, QueryDefinition, SentResult};
 pub use postgres::PostgresCvr;
+pub use schema_text::SchemaText;
 pub use sqlite::SqliteCvr;
 
 use std::fmt;
@@ -170,9 +172,12 @@ pub enum CvrError {
     /// The database refused.
     #[error("client view record: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The records are in Postgres, which refused or cannot be reached.
+    /// The records are in Postgres, which refused.
     #[error("client view records: {0}")]
     Postgres(String),
+    /// The records are in Postgres, which was away for longer than is waited for it.
+    #[error("client view records: Postgres is away: {0}")]
+    Away(String),
     /// Another node serves the group now.
     #[error("another node serves the client group")]
     Moved,
@@ -195,4 +200,21 @@ pub enum CvrError {
         /// Format this server writes.
         known: i64,
     },
+}
+
+impl CvrError {
+    /// Whether the same may succeed a while later, with nobody doing anything to the records.
+    pub fn passes(&self) -> bool {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure,
+        };
+        match self {
+            CvrError::Away(_) => true,
+            CvrError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | SystemIoFailure)
+            ),
+            _ => false,
+        }
+    }
 }

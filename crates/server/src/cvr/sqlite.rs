@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::group_rows::{clear_group, read_members_of_group, version, write_one};
 use super::{
-    CvrError, CvrStore, GroupRecord, GroupWrite, InstanceId, PointWrite, StateVersion,
+    CvrError, CvrStore, GroupRecord, GroupWrite, InstanceId, PointWrite, SchemaText, StateVersion,
     StoredInstance, StoredMember,
 };
 
@@ -154,7 +154,7 @@ impl CvrStore for SqliteCvr {
             .query_row([group], |row| {
                 Ok(GroupRecord {
                     owner: if row.get::<_, bool>(0)? { Some(row.get(1)?) } else { None },
-                    client_schema: row.get(2)?,
+                    client_schema: row.get_ref(2)?.as_str_or_null()?.map(SchemaText::from),
                     version: version(row, 3)?,
                     ttl_clock_ms: row.get::<_, i64>(5)? as u64,
                     purged: row.get(6)?,

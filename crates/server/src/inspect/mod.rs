@@ -270,10 +270,11 @@ impl Inspector {
             name,
             args: format!("[{}]", args.join(",")),
         };
+        let name = named.name.clone();
         let answers = self.endpoints.transform(context, &[named]).await;
         let answers = answers.map_err(|error| error.message().to_owned())?;
         match answers.into_iter().next() {
-            Some((_, Ok(ast))) => Ok(self.rules.prepare_app_query(&ast)?.ast),
+            Some((_, Ok(ast))) => Ok(self.rules.prepare_app_query(&name, &ast)?.ast),
             Some((_, Err(error))) => Err(error.message.unwrap_or_default()),
             None => Err("the app did not answer".to_owned()),
         }

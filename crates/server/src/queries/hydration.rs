@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use landfall_ivm::{Choice, Pipeline, Progress, Source, SourceError, Steps};
 use landfall_zql::{Schema, TableId};
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::accounting::{Counter, Deltas};
 use super::instance::{InstanceError, guarded, source_change};
@@ -19,6 +21,7 @@ use super::rewound::Undo;
 use super::standing::without;
 use crate::cvr::StateVersion;
 use crate::replica::{Advance, RowChange};
+use crate::telemetry::TRACE;
 
 /// How long a slice may take.
 const SLICE: Duration = Duration::from_millis(8);
@@ -42,6 +45,8 @@ pub(super) struct Hydration {
     spent: Duration,
     /// Since when it is known.
     pub(super) begun: Instant,
+    /// For traces: from the beginning to the end, the time included in which others had their turn.
+    span: Span,
 }
 
 /// What has been read, of one state of the source.
@@ -72,7 +77,19 @@ pub(super) enum Slice {
 
 impl Hydration {
     pub(super) fn new(ticket: Ticket, query: Arc<PreparedQuery>) -> Self {
+        let span = tracing::debug_span!(
+            target: TRACE,
+            "hydrate",
+            instance = ticket.instance.0,
+            query = &*query.name,
+            table = query.ast.table,
+            rows = Empty,
+            bytes = Empty,
+            restarts = Empty,
+            failed = Empty,
+        );
         Hydration {
+            span,
             ticket,
             query,
             state: Reading::default(),
@@ -146,6 +163,7 @@ impl Hydration {
         limits: &QueryLimits,
     ) -> Result<Slice, InstanceError> {
         let begun = Instant::now();
+        let _entered = self.span.enter();
         let state = &mut self.state;
         let done = guarded(|| match state.is_read {
             false => state.read(newest, limits).map(|()| Slice::More),
@@ -159,8 +177,16 @@ impl Hydration {
         }
     }
 
+    /// Notes why nothing has come of it.
+    pub(super) fn failed(&self, error: &InstanceError) {
+        self.span.record("failed", tracing::field::display(error));
+    }
+
     /// What it has come to, at the version of the source.
     pub(super) fn finish(self, at: StateVersion) -> Option<Hydrated> {
+        self.span.record("rows", self.state.counted.len());
+        self.span.record("bytes", self.state.bytes);
+        self.span.record("restarts", self.restarts);
         Some(Hydrated {
             ticket: self.ticket,
             pipeline: self.state.pipeline?,

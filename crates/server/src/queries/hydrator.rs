@@ -125,7 +125,10 @@ impl Hydrator {
                     return Turn::Paused;
                 }
             }
-            Err(error) => (self.report)(Report::Failed(ticket, error)),
+            Err(error) => {
+                hydration.failed(&error);
+                (self.report)(Report::Failed(ticket, error));
+            }
         }
         self.at_hand = None;
         Turn::Busy
@@ -179,6 +182,7 @@ impl Hydrator {
             .retain_mut(|hydration| match hydration.note(schema, &steps, &reset) {
                 Ok(()) => true,
                 Err(error) => {
+                    hydration.failed(&error);
                     report(Report::Failed(hydration.ticket, error));
                     false
                 }

@@ -8,12 +8,14 @@ use landfall_zql::normalize::{canonical_bytes, normalize};
 use parking_lot::Mutex;
 
 /// A query that is ready to be run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PreparedQuery {
     /// The canonical text: equal texts are one query, and share a pipeline.
     pub key: Arc<[u8]>,
     /// The query, with server names.
     pub ast: Arc<Ast>,
+    /// The name under which it was first asked for, for traces; empty where it was not asked for by name.
+    pub name: Arc<str>,
 }
 
 impl PreparedQuery {
@@ -21,10 +23,16 @@ impl PreparedQuery {
     ///
     /// The key is the complete text, never a hash: a collision would hand out rows.
     pub fn new(ast: &Ast) -> Self {
+        PreparedQuery::named("", ast)
+    }
+
+    /// The same for a query that was asked for by name.
+    pub fn named(name: &str, ast: &Ast) -> Self {
         let key = canonical_bytes(ast).into();
         PreparedQuery {
             key,
             ast: Arc::new(normalize(ast)),
+            name: name.into(),
         }
     }
 }
@@ -37,27 +45,36 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct Known {
-    queries: BTreeMap<Arc<[u8]>, Weak<Ast>>,
+    queries: BTreeMap<Arc<[u8]>, Held>,
     /// How many there may be before it is looked for those that nobody holds any more.
     room: usize,
+}
+
+/// A query as long as somebody holds it, and its name.
+struct Held {
+    ast: Weak<Ast>,
+    name: Arc<str>,
 }
 
 impl Shared {
     /// The same query, in the copy that others hold.
     pub(super) fn share(&self, query: PreparedQuery) -> PreparedQuery {
         let mut known = self.known.lock();
-        if let Some((key, ast)) = known.queries.get_key_value(&query.key)
-            && let Some(ast) = ast.upgrade()
+        if let Some((key, held)) = known.queries.get_key_value(&query.key)
+            && let Some(ast) = held.ast.upgrade()
         {
-            let key = key.clone();
-            return PreparedQuery { key, ast };
+            let (key, name) = (key.clone(), held.name.clone());
+            return PreparedQuery { key, ast, name };
         }
         if known.queries.len() >= known.room {
-            known.queries.retain(|_, ast| ast.strong_count() > 0);
+            known.queries.retain(|_, held| held.ast.strong_count() > 0);
             known.room = 64 + 2 * known.queries.len();
         }
-        let ast = Arc::downgrade(&query.ast);
-        known.queries.insert(query.key.clone(), ast);
+        let held = Held {
+            ast: Arc::downgrade(&query.ast),
+            name: query.name.clone(),
+        };
+        known.queries.insert(query.key.clone(), held);
         query
     }
 }

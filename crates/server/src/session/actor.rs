@@ -7,7 +7,7 @@ use landfall_protocol::{ErrorBody, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::group::{Effect, Group, GroupEvent};
+use super::group::{Effect, Group, GroupEvent, stranded};
 use super::prepare::Transformed;
 pub use super::registry::GroupHandle;
 use super::registry::{Registry, SessionContext};
@@ -39,7 +39,7 @@ pub(super) async fn run(
         Ok(stored) => stored,
         Err(error) => {
             tracing::error!(group = %id, %error, "the group's record cannot be read");
-            return refuse(&mut inbox).await;
+            return refuse(&mut inbox, &error).await;
         }
     };
     let mut group = Group::new(id.clone(), context.rules.clone(), stored);
@@ -131,15 +131,17 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Answers everyone who is waiting that the group cannot be had.
-async fn refuse(inbox: &mut mpsc::Receiver<GroupEvent>) {
+async fn refuse(inbox: &mut mpsc::Receiver<GroupEvent>, error: &CvrError) {
     inbox.close();
     while let Some(event) = inbox.recv().await {
         if let GroupEvent::Attach(attach) = event {
             let message = "the server cannot read what it knows of this client group";
+            let body = match error.passes() {
+                true => stranded(attach.context.id),
+                false => ErrorBody::new(ErrorKind::Internal, message),
+            };
             // A caller that has gone needs no answer.
-            let _ = attach
-                .reply
-                .send(Err(ErrorBody::new(ErrorKind::Internal, message)));
+            let _ = attach.reply.send(Err(body));
         }
     }
 }
@@ -164,7 +166,10 @@ impl Actor {
         } else {
             tracing::error!(group = %self.id, %error, "the group's record cannot be written");
             let message = "the server cannot store what the client has";
-            group.fail_all(&ErrorBody::new(ErrorKind::Internal, message))
+            match error.passes() {
+                true => group.stranded(),
+                false => group.fail_all(&ErrorBody::new(ErrorKind::Internal, message)),
+            }
         };
         for effect in effects {
             if let Effect::Send(outbound, frames) = effect {

@@ -173,7 +173,7 @@ impl Group {
         if stored.is_none() {
             let text = serde_json::to_string(schema)
                 .map_err(|e| ErrorBody::new(ErrorKind::Internal, e.to_string()))?;
-            self.write(GroupWrite::ClientSchema(text));
+            self.write(GroupWrite::ClientSchema(text.as_str().into()));
         }
         Ok(())
     }

@@ -45,8 +45,8 @@ pub trait Rules: Send + Sync {
         ast: &Ast,
         claims: Option<&Json>,
     ) -> Result<PreparedQuery, String>;
-    /// A query that the app's endpoint gave, which answers for its permissions.
-    fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String>;
+    /// A query that the app gave for a name, and whose permissions it answers for.
+    fn prepare_app_query(&self, name: &str, ast: &Ast) -> Result<PreparedQuery, String>;
     /// Whether there is a query endpoint.
     fn has_query_endpoint(&self) -> bool;
     /// Whether every connection is checked with the query endpoint.
@@ -195,6 +195,8 @@ const VERSION_INTERVAL_MS: u64 = 50;
 pub(super) const VERSION_PATIENCE_MS: u64 = 10_000;
 /// Within what time connections come back that were told to all at once.
 const SPREAD_MS: u64 = 1_000;
+/// How long connections stay away at least when the records are out of reach.
+const STRANDED_MS: u64 = 1_000;
 /// How often named queries are asked for again.
 const TRANSFORM_INTERVAL_MS: u64 = 300_000;
 
@@ -370,6 +372,14 @@ impl Group {
     /// Ends the group since another node serves it.
     pub fn moved(&mut self) -> Vec<Effect> {
         self.rehome_all(MOVED);
+        self.last_words()
+    }
+
+    /// Ends the group since its records are out of reach for a while.
+    pub fn stranded(&mut self) -> Vec<Effect> {
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.fail(connection, stranded(connection));
+        }
         self.last_words()
     }
 
@@ -667,6 +677,12 @@ impl Group {
             DownQueryOp::Del { hash }
         }
     }
+}
+
+/// What a connection hears while the records of its group are out of reach: it comes back, here or elsewhere.
+pub(super) fn stranded(connection: ConnectionId) -> ErrorBody {
+    let message = "the server cannot reach what it knows of this client group";
+    ErrorBody::rehome_after(message, STRANDED_MS + spread_ms(connection))
 }
 
 /// When a connection is to come back, so that not all do at once.

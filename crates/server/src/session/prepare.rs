@@ -181,7 +181,11 @@ impl Group {
                     }
                     match outcome {
                         Ok(ast) => {
-                            let prepared = self.rules.prepare_app_query(&ast);
+                            let name = match self.record.queries.get(&hash) {
+                                Some(QueryDefinition::Named { name, .. }) => name.as_str(),
+                                _ => "",
+                            };
+                            let prepared = self.rules.prepare_app_query(name, &ast);
                             self.prepared(&hash, "", prepared);
                         }
                         Err(error) => self.query_failed(error),

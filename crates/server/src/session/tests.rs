@@ -39,8 +39,8 @@ impl Rules for Open {
         Ok(PreparedQuery::new(ast))
     }
 
-    fn prepare_app_query(&self, ast: &Ast) -> Result<PreparedQuery, String> {
-        Ok(PreparedQuery::new(ast))
+    fn prepare_app_query(&self, name: &str, ast: &Ast) -> Result<PreparedQuery, String> {
+        Ok(PreparedQuery::named(name, ast))
     }
 
     fn has_query_endpoint(&self) -> bool {

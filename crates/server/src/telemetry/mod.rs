@@ -1,7 +1,8 @@
 //! Traces and metrics for an OpenTelemetry collector, if the program is built with the feature and told of one.
 //!
 //! What is traced: pushes, what queries by name mean, and calls of the app's endpoints, each as part of the page's own
-//! trace where its messages name one. Spans name groups, clients and mutations, and hold no values.
+//! trace where its messages name one; and each first reading of a query, as a trace of its own, since it is nobody's
+//! alone. Spans name groups, clients, mutations, queries and tables, and hold no values.
 
 #[cfg(feature = "opentelemetry")]
 mod http;

@@ -29,14 +29,22 @@ pub enum Verdict {
     NeedsRows,
 }
 
-/// A write as it changes one row.
+/// A write as it changes one row, or would if it could.
 #[derive(Debug, Clone, Copy)]
 pub enum Write<'a> {
-    /// There is a new row.
+    /// There is a new row; or there would be, were its key not taken.
     Insert {
         /// The row.
         new: &'a Row,
     },
+    /// A row is to be changed that is not there. Allowed only if a change of any row would be: otherwise whoever may
+    /// not write a row could tell from the outcome whether it is there.
+    ChangeNone {
+        /// Columns that the mutation sets.
+        changed: &'a [usize],
+    },
+    /// A row is to be removed that is not there; likewise.
+    DeleteNone,
     /// A row is about to be changed.
     Change {
         /// The row.

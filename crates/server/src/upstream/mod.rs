@@ -9,6 +9,7 @@ mod error;
 mod judge;
 mod mutation;
 pub mod postgres;
+mod write_target;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -222,11 +223,11 @@ fn app_error(message: &str) -> String {
 }
 
 fn denied(table: &str, kind: CrudKind) -> String {
-    let verb = match kind {
-        CrudKind::Insert => "insert into",
-        CrudKind::Upsert => "insert into or update",
-        CrudKind::Update => "update",
-        CrudKind::Delete => "delete from",
-    };
-    format!("not allowed to {verb} {table}")
+    match kind {
+        CrudKind::Insert => format!("not allowed to insert into {table}"),
+        CrudKind::Upsert => format!("not allowed to insert into or update {table}"),
+        // The same words for both: which of them it is would tell what rows there are.
+        CrudKind::Update => format!("not allowed to update {table}, or there is no such row"),
+        CrudKind::Delete => format!("not allowed to delete from {table}, or there is no such row"),
+    }
 }

@@ -214,6 +214,12 @@ impl World {
         self.by_way_of = Some(by_way);
     }
 
+    /// Servers keep the client view records in the world's own Postgres, reached by way of a gate, from now on.
+    pub fn keep_records_behind(&mut self, gate: &Gate) {
+        let address = gate.through(&self.address());
+        self.flags.extend(["--cvr-db".to_owned(), address]);
+    }
+
     /// Servers keep replicas and records in another folder from now on.
     pub fn keep_files_in(&mut self, folder: &Path) {
         self.files = folder.to_owned();

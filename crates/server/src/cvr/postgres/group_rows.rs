@@ -129,7 +129,7 @@ pub(super) async fn write_one(
         }
         GroupWrite::ClientSchema(schema) => {
             let sql = "UPDATE groups SET client_schema = $2 WHERE id = $1";
-            run(sql, &[&group, schema]).await
+            run(sql, &[&group, &&**schema]).await
         }
         GroupWrite::Version(v) => {
             let sql = "UPDATE groups SET state = $2, config = $3, purged = false WHERE id = $1";

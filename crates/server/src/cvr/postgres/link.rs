@@ -119,7 +119,10 @@ impl Link {
             address
                 .connect()
                 .await
-                .map_err(|error| CvrError::Postgres(error.to_string()))
+                .map_err(|error| match error.is_transient() {
+                    true => CvrError::Away(error.to_string()),
+                    false => CvrError::Postgres(error.to_string()),
+                })
         })
     }
 
@@ -141,7 +144,7 @@ impl Link {
                     Ok(done) => return Ok(done),
                     Err(Failed::Final(error)) => return Err(error),
                     Err(Failed::Passing(reason)) if begun.elapsed() > PATIENCE => {
-                        return Err(CvrError::Postgres(reason));
+                        return Err(CvrError::Away(reason));
                     }
                     Err(Failed::Passing(reason)) => {
                         tracing::debug!(reason, "the client view records are tried again");

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio_postgres::{Client, IsolationLevel};
 
 use super::{
-    CvrError, CvrStore, GroupRecord, GroupWrite, InstanceId, PointWrite, StateVersion,
+    CvrError, CvrStore, GroupRecord, GroupWrite, InstanceId, PointWrite, SchemaText, StateVersion,
     StoredInstance, StoredMember,
 };
 use crate::upstream::PostgresAddress as Address;
@@ -85,7 +85,7 @@ impl PostgresCvr {
         let (client, held) = self.link.wait(async move {
             let sql = "SELECT pg_try_advisory_lock(hashtext(current_schema()), $1)";
             let row = client.query_one(sql, &[&node]).await;
-            let row = row.map_err(|error| CvrError::Postgres(error.to_string()))?;
+            let row = row.map_err(|error| CvrError::Away(error.to_string()))?;
             Ok((client, row.get::<_, bool>(0)))
         })?;
         if !held {
@@ -353,7 +353,7 @@ async fn take_group(tx: &Transaction<'_>, group: &str, node: i32) -> Result<Grou
     execute(tx, sql, &[&node, &group]).await?;
     let mut record = GroupRecord {
         owner: row.get::<_, bool>(0).then(|| row.get(1)),
-        client_schema: row.get(2),
+        client_schema: row.get::<_, Option<&str>>(2).map(SchemaText::from),
         version: version(row, 3),
         reached: reached as u64,
         ttl_clock_ms: row.get::<_, i64>(5) as u64,

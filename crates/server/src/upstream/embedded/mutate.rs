@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 use serde_json::Value as Json;
 
 use super::exec::sqlite_text;
-use crate::replica::{ReplicaSchema, ReplicaTable, TransactionRows, quote, read_row};
+use crate::replica::{ReplicaSchema, ReplicaTable, TransactionRows, pack_cells, quote, read_row};
+use crate::upstream::write_target::WriteTarget;
 use crate::upstream::{
     AllowAll, Cleanup, CrudKind, CrudOp, CrudOutcome, CrudRequest, Judge, Mutation, MutationId,
     MutationTransaction, Refusal, TransactionError, Verdict, Write, app_error, denied,
@@ -240,71 +241,46 @@ struct Operation<'a> {
     table: &'a ReplicaTable,
     kind: CrudKind,
     key: Vec<usize>,
+    /// The columns that an update sets.
+    changed: Vec<usize>,
     values: BTreeMap<usize, Cell>,
 }
 
 impl<'a> Operation<'a> {
-    fn new(schema: &'a ReplicaSchema, op: &CrudOp) -> Result<Self, Abort> {
-        let table = schema
-            .table_by_name(&op.table)
-            .ok_or_else(|| Abort::Failed(format!("there is no table {:?}", op.table)))?;
-        let key = table.unique_key(&op.primary_key).ok_or_else(|| {
-            Abort::Failed(format!(
-                "{:?} is not a key of table {}",
-                op.primary_key, table.name
-            ))
-        })?;
-        let object: serde_json::Map<String, Json> =
-            serde_json::from_str(&op.value).map_err(|_| {
-                Abort::Failed(format!(
-                    "the value of a write to {} is not an object",
-                    op.table
-                ))
-            })?;
-        let mut values = BTreeMap::new();
-        for (name, value) in &object {
-            let column = table.column(name).ok_or_else(|| {
-                Abort::Failed(format!("table {} has no column {name:?}", op.table))
-            })?;
+    fn new(schema: &'a ReplicaSchema, op: &'a CrudOp) -> Result<Self, Abort> {
+        let target = WriteTarget::find(schema, op).map_err(Abort::Failed)?;
+        let table = target.table;
+        let convert = |column: usize, json: &str| {
             let ty = table.columns[column].ty;
-            let cell = cell(ty, value).ok_or_else(|| {
-                Abort::Failed(format!("{}.{name}: expected a {}", op.table, ty.name()))
-            })?;
-            values.insert(column, cell);
-        }
-        if key
-            .iter()
-            .any(|column| matches!(values.get(column), None | Some(Cell::Null)))
-        {
-            return Err(Abort::Failed(format!(
-                "a write to {} lacks a part of its key",
-                op.table
-            )));
-        }
+            let value = serde_json::from_str(json).ok();
+            let cell = value.and_then(|value| cell(ty, &value));
+            cell.ok_or_else(|| format!("expected a {}", ty.name()))
+        };
         Ok(Operation {
             schema,
             table,
             kind: op.kind,
-            key,
-            values,
+            values: target.values(convert).map_err(Abort::Failed)?,
+            changed: target.changed(),
+            key: target.key,
         })
     }
 
     fn run(&self, conn: &Connection, judge: &dyn Judge) -> Result<(), Abort> {
         match (self.kind, self.read(conn)?) {
-            (CrudKind::Insert, Some(_)) | (CrudKind::Update | CrudKind::Delete, None) => Ok(()),
+            // Nothing happens, and whether it could have is asked all the same: what is refused must not depend on
+            // whether a row is there that the user may not know of.
+            (CrudKind::Insert, Some(_)) => {
+                let new = self.proposed()?;
+                self.ask(conn, judge, Write::Insert { new: &new })
+            }
+            (CrudKind::Update, None) => {
+                let changed = &self.changed;
+                self.ask(conn, judge, Write::ChangeNone { changed })
+            }
+            (CrudKind::Delete, None) => self.ask(conn, judge, Write::DeleteNone),
             (CrudKind::Insert | CrudKind::Upsert, None) => {
-                let columns: Vec<usize> = self.values.keys().copied().collect();
-                let places: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
-                let names: Vec<String> = columns.iter().map(|&column| self.name(column)).collect();
-                let sql = format!(
-                    "INSERT INTO {} ({}) VALUES ({})",
-                    quote(&self.table.sql_name),
-                    names.join(","),
-                    places.join(",")
-                );
-                conn.prepare_cached(&sql)?
-                    .execute(params_from_iter(self.values.values()))?;
+                self.insert(conn, judge)?;
                 let new = self.read_back(conn)?;
                 self.ask(conn, judge, Write::Insert { new: &new })
             }
@@ -323,21 +299,49 @@ impl<'a> Operation<'a> {
         }
     }
 
-    fn update(&self, conn: &Connection, judge: &dyn Judge, old: &Row) -> Result<(), Abort> {
-        let changed: Vec<usize> = self
-            .values
-            .keys()
-            .copied()
-            .filter(|column| !self.key.contains(column))
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
+    fn insert(&self, conn: &Connection, judge: &dyn Judge) -> Result<(), Abort> {
+        let columns: Vec<usize> = self.values.keys().copied().collect();
+        let places: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
+        let names: Vec<String> = columns.iter().map(|&column| self.name(column)).collect();
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({})",
+            quote(&self.table.sql_name),
+            names.join(","),
+            places.join(",")
+        );
+        let inserted = conn
+            .prepare_cached(&sql)
+            .and_then(|mut insert| insert.execute(params_from_iter(self.values.values())));
+        let Err(error) = inserted else { return Ok(()) };
+        let abort = Abort::from(error);
+        // Which other rows are in the way is nothing for whoever may not insert this one.
+        if let (Abort::Failed(_), Ok(new)) = (&abort, self.proposed()) {
+            self.ask(conn, judge, Write::Insert { new: &new })?;
         }
-        let change = Write::Change {
-            old,
-            changed: &changed,
-        };
-        self.ask(conn, judge, change)?;
+        Err(abort)
+    }
+
+    /// The row that an insert asks for, as far as it says.
+    fn proposed(&self) -> Result<Row, Abort> {
+        let columns = 0..self.table.columns.len();
+        let cells: Vec<Cell> = columns
+            .map(|column| self.values.get(&column).cloned().unwrap_or(Cell::Null))
+            .collect();
+        pack_cells(self.table, &cells, &mut RowBuilder::default())
+            .map_err(|error| Abort::Failed(error.to_string()))
+    }
+
+    fn update(&self, conn: &Connection, judge: &dyn Judge, old: &Row) -> Result<(), Abort> {
+        let changed = &self.changed;
+        self.ask(conn, judge, Write::Change { old, changed })?;
+        if !changed.is_empty() {
+            self.set(conn, changed)?;
+        }
+        let new = &self.read_back(conn)?;
+        self.ask(conn, judge, Write::Changed { old, new, changed })
+    }
+
+    fn set(&self, conn: &Connection, changed: &[usize]) -> Result<(), Abort> {
         let assignments: Vec<String> = changed
             .iter()
             .enumerate()
@@ -355,13 +359,7 @@ impl<'a> Operation<'a> {
             .chain(self.key_cells());
         conn.prepare_cached(&sql)?
             .execute(params_from_iter(parameters))?;
-        let new = self.read_back(conn)?;
-        let write = Write::Changed {
-            old,
-            new: &new,
-            changed: &changed,
-        };
-        self.ask(conn, judge, write)
+        Ok(())
     }
 
     fn ask(&self, conn: &Connection, judge: &dyn Judge, write: Write<'_>) -> Result<(), Abort> {

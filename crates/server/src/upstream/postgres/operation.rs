@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use landfall_zql::{Row, RowBuilder, TableId};
 use rusqlite::types::Value as Cell;
-use serde_json::value::RawValue;
 use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -16,6 +15,7 @@ use super::rows::{self, TransactionRows};
 use super::{plan, quote, values};
 use crate::replica::{ReplicaError, ReplicaSchema, ReplicaTable, pack_cells};
 use crate::upstream::error::postgres_text;
+use crate::upstream::write_target::WriteTarget;
 use crate::upstream::{CrudKind, CrudOp, Judge, Refusal, UpstreamError, Verdict, Write, denied};
 
 /// The tables that mutations may name, as Postgres has them.
@@ -142,9 +142,13 @@ enum Asked {
         new: Row,
         changed: Vec<usize>,
     },
+    ChangeNone {
+        changed: Vec<usize>,
+    },
     Delete {
         old: Row,
     },
+    DeleteNone,
 }
 
 impl Asked {
@@ -153,7 +157,9 @@ impl Asked {
             Asked::Insert { new } => Write::Insert { new },
             Asked::Change { old, changed } => Write::Change { old, changed },
             Asked::Changed { old, new, changed } => Write::Changed { old, new, changed },
+            Asked::ChangeNone { changed } => Write::ChangeNone { changed },
             Asked::Delete { old } => Write::Delete { old },
+            Asked::DeleteNone => Write::DeleteNone,
         }
     }
 }
@@ -192,56 +198,33 @@ pub struct Operation<'a> {
     kind: CrudKind,
     /// Columns of the key.
     key: Vec<usize>,
+    /// The columns that an update sets.
+    changed: Vec<usize>,
     /// The given columns in text format.
     values: BTreeMap<usize, Option<String>>,
 }
 
 impl<'a> Operation<'a> {
     /// A write, if the table can take it.
-    pub fn new(tables: &'a Arc<WritableTables>, op: &CrudOp) -> Result<Self, Abort> {
-        let unknown = || Abort::Failed(format!("there is no table {:?}", op.table));
+    pub fn new(tables: &'a Arc<WritableTables>, op: &'a CrudOp) -> Result<Self, Abort> {
         let schema = tables.schema.as_ref();
-        let table = schema.table_by_name(&op.table).ok_or_else(unknown)?;
-        let writable = tables.tables.get(&table.id).ok_or_else(unknown)?;
-        let key = table.unique_key(&op.primary_key).ok_or_else(|| {
-            Abort::Failed(format!(
-                "{:?} is not a key of table {}",
-                op.primary_key, table.name
-            ))
-        })?;
-        let object: BTreeMap<String, &RawValue> =
-            serde_json::from_str(&op.value).map_err(|_| {
-                Abort::Failed(format!(
-                    "the value of a write to {} is not an object",
-                    op.table
-                ))
-            })?;
-        let mut values = BTreeMap::new();
-        for (name, value) in object {
-            let column = table.column(&name).ok_or_else(|| {
-                Abort::Failed(format!("table {} has no column {name:?}", op.table))
-            })?;
-            let text = values::encode_text(&writable.columns[column].1, value.get())
-                .map_err(|error| Abort::Failed(format!("{}.{name}: {error}", op.table)))?;
-            values.insert(column, text);
-        }
-        if key
-            .iter()
-            .any(|column| !matches!(values.get(column), Some(Some(_))))
-        {
-            return Err(Abort::Failed(format!(
-                "a write to {} lacks a part of its key",
-                op.table
-            )));
-        }
+        let target = WriteTarget::find(schema, op).map_err(Abort::Failed)?;
+        let table = target.table;
+        let writable = tables
+            .tables
+            .get(&table.id)
+            .ok_or_else(|| Abort::Failed(format!("there is no table {:?}", op.table)))?;
+        let convert =
+            |column: usize, json: &str| values::encode_text(&writable.columns[column].1, json);
         Ok(Operation {
             tables,
             schema,
             table,
             writable,
             kind: op.kind,
-            key,
-            values,
+            values: target.values(convert).map_err(Abort::Failed)?,
+            changed: target.changed(),
+            key: target.key,
         })
     }
 
@@ -253,30 +236,38 @@ impl<'a> Operation<'a> {
     ) -> Result<(), Abort> {
         let before = self.read(transaction).await?;
         match (self.kind, before) {
-            (CrudKind::Insert, Some(_)) | (CrudKind::Update | CrudKind::Delete, None) => Ok(()),
+            // Nothing happens, and whether it could have is asked all the same: what is refused must not depend on
+            // whether a row is there that the user may not know of.
+            (CrudKind::Insert, Some(_)) => {
+                let new = self.proposed()?;
+                self.ask(transaction, judge, Asked::Insert { new }).await
+            }
+            (CrudKind::Update, None) => {
+                let changed = self.changed.clone();
+                self.ask(transaction, judge, Asked::ChangeNone { changed })
+                    .await
+            }
+            (CrudKind::Delete, None) => self.ask(transaction, judge, Asked::DeleteNone).await,
             (CrudKind::Insert | CrudKind::Upsert, None) => {
-                let Some(new) = self.insert(transaction).await? else {
+                let inserted = self.insert(transaction).await;
+                let inserted = inserted.map_err(|abort| self.unexplained(abort, judge))?;
+                let Some(new) = inserted else {
                     // Someone else's row appeared in between; the next attempt sees it.
                     return Err(Abort::Retry);
                 };
                 self.ask(transaction, judge, Asked::Insert { new }).await
             }
             (CrudKind::Update | CrudKind::Upsert, Some(old)) => {
-                let changed: Vec<usize> = self
-                    .values
-                    .keys()
-                    .copied()
-                    .filter(|column| !self.key.contains(column))
-                    .collect();
-                if changed.is_empty() {
-                    return Ok(());
-                }
+                let changed = self.changed.clone();
                 let change = Asked::Change {
                     old: old.clone(),
                     changed: changed.clone(),
                 };
                 self.ask(transaction, judge, change).await?;
-                let new = self.update(transaction, &changed).await?;
+                let new = match changed.is_empty() {
+                    true => old.clone(),
+                    false => self.update(transaction, &changed).await?,
+                };
                 self.ask(transaction, judge, Asked::Changed { old, new, changed })
                     .await
             }
@@ -289,6 +280,34 @@ impl<'a> Operation<'a> {
                 transaction.execute(&statement, &parameters.refs()).await?;
                 Ok(())
             }
+        }
+    }
+
+    /// The row that an insert asks for, as far as it says.
+    fn proposed(&self) -> Result<Row, Abort> {
+        let columns = self.writable.columns.iter().enumerate();
+        let cells: Vec<Cell> = columns
+            .map(|(column, (_, kind))| match self.values.get(&column) {
+                Some(Some(text)) => {
+                    values::decode(kind, text).unwrap_or_else(|_| plan::misfit(text))
+                }
+                Some(None) | None => Cell::Null,
+            })
+            .collect();
+        pack_cells(self.table, &cells, &mut RowBuilder::default())
+            .map_err(|error| Abort::Failed(error.to_string()))
+    }
+
+    /// Why an insert failed, unless the user may not insert the row anyway: then which other rows are in the way is
+    /// nothing for them. A rule that asks for rows cannot be asked any more in a transaction that has failed.
+    fn unexplained(&self, abort: Abort, judge: &Arc<dyn Judge>) -> Abort {
+        let (Abort::Failed(_), Ok(new)) = (&abort, self.proposed()) else {
+            return abort;
+        };
+        let write = Write::Insert { new: &new };
+        match judge.judge(self.schema, self.table.id, write, None) {
+            Verdict::Denied => Abort::Denied(denied(&self.table.name, self.kind)),
+            Verdict::Allowed | Verdict::NeedsRows => abort,
         }
     }
 
