@@ -9,14 +9,14 @@ export function checkOptions(options: CommonOptions & {readonly schema: Schema})
   if (options.userID === '') {
     throw new Error('ZeroOptions.userID must not be empty.');
   }
-  for (const name of ['hiddenTabDisconnectDelay', 'disconnectTimeoutMs', 'pingTimeoutMs', 'queryChangeThrottleMs'] as const) {
+  for (const name of ['hiddenTabDisconnectDelay', 'disconnectTimeoutMs', 'pingTimeoutMs', 'queryChangeThrottleMs', 'slowMaterializeThreshold', 'maxRecentQueries'] as const) {
     const value = options[name];
     if (value !== undefined && !(value >= 0)) {
       throw new Error(`ZeroOptions.${name} must not be negative.`);
     }
   }
   if (options.kvStore !== undefined && options.kvStore !== 'idb' && options.kvStore !== 'mem') {
-    throw new Error("ZeroOptions.kvStore must be 'idb' or 'mem'.");
+    throw new Error("ZeroOptions.kvStore must be 'idb' or 'mem': Landfall does not take a store of the application's own.");
   }
 }
 

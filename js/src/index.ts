@@ -50,10 +50,12 @@ export {
   type AnyMutator,
   type AnyMutatorDefinition,
   type AnyMutatorRegistry,
+  type AssertMutatorDefinitions,
   defineMutator,
   defineMutators,
   defineMutatorsWithType,
   defineMutatorWithType,
+  type EnsureMutatorDefinitions,
   getMutator,
   isMutator,
   isMutatorDefinition,
@@ -106,17 +108,22 @@ export type {
   CorrelatedSubquery,
   CorrelatedSubqueryCondition,
   CorrelatedSubqueryOperator,
+  CorrelatedSubqueryOperator as CorrelatedSubqueryConditionOperator,
   Correlation,
   Direction,
   Disjunction,
   EqualityOperator,
+  EqualityOps,
   InOperator,
+  InOperator as InOps,
   IsOperator,
   LikeOperator,
+  LikeOperator as LikeOps,
   LiteralReference,
   LiteralValue,
   Ordering,
   OrderOperator,
+  OrderOperator as OrderOps,
   OrderPart,
   Parameter,
   SimpleCondition,
@@ -127,6 +134,16 @@ export type {
 export {createBuilder} from './query/create-builder.js';
 export {escapeLike} from './query/escape-like.js';
 export type {ExpressionBuilder, ExpressionFactory} from './query/expression-builder.js';
+export {
+  type HasParseFn,
+  type ParseFn,
+  type Parser,
+  type QueryFn,
+  type SyncedQuery,
+  syncedQuery,
+  syncedQueryWithContext,
+  withValidation,
+} from './query/synced-query.js';
 export type {CustomQueryID, Format, QueryInternals} from './query/internals.js';
 export type {
   AnyQuery,
@@ -198,7 +215,7 @@ export {
 export {createSchema, type Schema} from './schema/schema.js';
 export type {SchemaValue, SchemaValueWithCustomType, ValueType} from './schema/schema-value.js';
 export {TableBuilder, TableBuilderWithColumns, table} from './schema/table.js';
-export type {PrimaryKey, TableSchema} from './schema/table-schema.js';
+export type {PrimaryKey, PrimaryKey as CompoundKey, TableSchema} from './schema/table-schema.js';
 export type {StandardSchemaV1} from './standard-schema.js';
 export type {Expand, Falsy, MaybePromise} from './type-tools.js';
 export {InputValidationError} from './validate-input.js';
@@ -211,4 +228,5 @@ export {
   UpdateNeededReasonType,
   type ZeroOptions,
 } from './zero-options.js';
+export {makeIDBName} from './storage-name.js';
 export {Landfall, Zero} from './zero.js';

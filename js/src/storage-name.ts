@@ -18,7 +18,12 @@ const prefix = 'landfall';
 export function storageName(identity: StorageIdentity): string {
   const {userID, storageKey, mutateURL, queryURL, schema} = identity;
   const settings = h64(JSON.stringify({storageKey, mutateURL, queryURL}));
-  return [prefix, userID ?? '__anonymous__', settings, format, schemaHash(schema)].join(':');
+  return makeIDBName(`${userID ?? '__anonymous__'}:${settings}`, schemaVersionOf(schema));
+}
+
+/** The name of a database: of a client's `idbName` what stands before the format, and its `schemaVersion`. */
+export function makeIDBName(name: string, schemaVersion?: string): string {
+  return [prefix, name, format, ...(schemaVersion ? [schemaVersion] : [])].join(':');
 }
 
 /** Whether `name` is of the same client group as the database `storageName`, but of another schema or an earlier format. */
@@ -33,8 +38,8 @@ export function isStorageName(name: string): boolean {
   return name.startsWith(`${prefix}:`);
 }
 
-// Of what storage depends on: tables, columns with their types and names at the server, keys.
-function schemaHash(schema: Schema): string {
+/** Tells schemas apart by what storage depends on: tables, columns with their types and names at the server, keys. */
+export function schemaVersionOf(schema: Schema): string {
   const tables = Object.entries(schema.tables).map(([name, table]) => [
     name,
     table.serverName ?? name,

@@ -23,6 +23,12 @@ export interface ViewOwner {
   whenCore(use: (core: Core) => void): void;
   /** How the server hears of a query. */
   sourceOf(query: QueryInternals): QuerySource;
+  /** A view of the query has been opened. */
+  opened(query: QueryInternals): void;
+  /** Its view is about to be dropped. */
+  dropping(query: QueryInternals): void;
+  /** The server has confirmed a view's answer, so many milliseconds after it was opened. */
+  completed(query: QueryInternals, ms: number): void;
 }
 
 /** The views of one client, by query. */
@@ -112,6 +118,8 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   #isOpen = false;
   #ended = false;
   #linger: ReturnType<typeof setTimeout> | undefined;
+  // Until the answer is complete.
+  #openedAt: number | undefined;
 
   constructor(owner: ViewOwner, query: QueryInternals, ttlMs: number, registration: Registration) {
     this.#owner = owner;
@@ -170,6 +178,10 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   }
 
   publish(data: Snapshot, status: ViewStatus, failure: QueryErrorDetails | undefined): void {
+    if (status === 'complete' && this.#openedAt !== undefined) {
+      this.#owner.completed(this.query, performance.now() - this.#openedAt);
+      this.#openedAt = undefined;
+    }
     const [oldData, oldDetails] = this.#answer;
     const details = this.#detailsOf(status, failure, oldDetails);
     const newData = data ?? (this.query.format.singular ? undefined : emptyList);
@@ -197,8 +209,10 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
 
   #openIn(core: Core): void {
     const {astJSON, shape} = this.query;
+    this.#openedAt = performance.now();
     try {
       this.#core = core.openView({astJSON, shape, source: this.#owner.sourceOf(this.query), ttlMs: this.#ttlMs}, this);
+      this.#owner.opened(this.query);
     } catch (error) {
       this.end({type: 'app', message: error instanceof Error ? error.message : String(error)});
     }
@@ -222,6 +236,9 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     }
     this.#isOpen = false;
     this.#registration.dropped(this);
+    if (this.#core !== undefined) {
+      this.#owner.dropping(this.query);
+    }
     this.#core?.drop();
     this.#core = undefined;
   }

@@ -78,9 +78,9 @@ export interface CommonOptions {
   readonly queryChangeThrottleMs?: number | undefined;
   /** Called around the listeners of one change; must call `apply` before it returns. */
   readonly batchViewUpdates?: ((apply: () => void) => void) | undefined;
-  /** Taken for programs written for Zero; nothing is warned about. */
+  /** A query that the server confirms later than this is warned about, in ms; 5000 unless set. */
   readonly slowMaterializeThreshold?: number | undefined;
-  /** @deprecated Taken for programs written for Zero; use the TTL of a query. */
+  /** @deprecated Use the TTL of a query. How many queries are kept current when nobody shows them any more; none unless set. */
   readonly maxRecentQueries?: number | undefined;
   /** Where the WebAssembly module comes from, for programs that load it themselves. */
   readonly wasm?: WasmSource | undefined;

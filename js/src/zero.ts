@@ -40,15 +40,17 @@ import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
 import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
 import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL, type TTL} from './query/ttl.js';
 import type {TypedView, ViewStore} from './query/view-store.js';
+import {preload} from './preload.js';
 import {reloadPage} from './reload.js';
 import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
 import {OldStores, oldStorageNames} from './old-stores.js';
 import {newClientID, randomBytes} from './random.js';
-import {storageName} from './storage-name.js';
+import {RecentQueries} from './recent-queries.js';
+import {schemaVersionOf, storageName} from './storage-name.js';
 import {version} from './version.js';
-import {HeldView, Views} from './view.js';
+import {HeldView, type ViewOwner, Views} from './view.js';
 import {checkOptions, serverURL} from './check-options.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
@@ -87,6 +89,10 @@ export class Zero<
   /** The name of the database. */
   readonly idbName: string;
   readonly version: string = version;
+  /** Tells this schema from others; a part of the database's name. */
+  readonly schemaVersion: string;
+  /** Silence after which the server is asked for a sign of life, in ms. */
+  readonly pingTimeoutMs: number;
   readonly connection: Connection;
   /** Resolves when local data has been read; rejects if the client cannot run at all. */
   readonly ready: Promise<void>;
@@ -103,7 +109,9 @@ export class Zero<
   readonly #connection: ClientConnection;
   readonly #pending: PendingMutationList;
   readonly #calls = new MutationCalls();
+  readonly #viewOwner: ViewOwner;
   readonly #views: Views;
+  readonly #recent: RecentQueries;
   readonly #indexed: boolean;
   // What was asked for before the module was loaded, in order.
   #waiting: ((core: Core) => void)[] = [];
@@ -136,6 +144,8 @@ export class Zero<
     this.server = this.#usableServer();
     this.#indexed = this.#usesIndexedDB();
     this.#clientID = newClientID();
+    this.schemaVersion = schemaVersionOf(this.schema);
+    this.pingTimeoutMs = given.pingTimeoutMs ?? 5000;
     this.idbName = storageName({
       userID: this.userID,
       storageKey: this.storageKey,
@@ -170,10 +180,15 @@ export class Zero<
       get closed() { return client.#closed; },
     });
     this.pending = this.#pending;
-    this.#views = new Views({
+    this.#viewOwner = {
       whenCore: use => this.#whenCore(use),
       sourceOf: query => this.#sourceOf(query),
-    });
+      opened: query => this.#recent.used(query),
+      dropping: query => this.#recent.add(query),
+      completed: (query, ms) => this.#completed(query, ms),
+    };
+    this.#views = new Views(this.#viewOwner);
+    this.#recent = new RecentQueries(given.maxRecentQueries ?? 0, query => preload(this.#viewOwner, query, 0).cleanup);
     if (given.onOnlineChange !== undefined) {
       this.onOnline(given.onOnlineChange);
     }
@@ -269,27 +284,17 @@ export class Zero<
     options?: PreloadOptions,
   ): {readonly complete: Promise<void>; cleanup(): void} {
     const internals = this.#internals(query);
-    const ttlMs = parseTTL(options?.ttl ?? DEFAULT_PRELOAD_TTL);
-    let cleanup = () => {};
-    let cleaned = false;
-    const complete = new Promise<void>(resolve => {
-      this.#whenCore(core => {
-        if (cleaned) {
-          return;
-        }
-        const view = core.openView(
-          {astJSON: internals.astJSON, shape: undefined, source: this.#sourceOf(internals), ttlMs},
-          {publish: (_, status) => status === 'complete' && resolve(), notify: () => {}},
-        );
-        cleanup = () => view.drop();
-      });
-    });
+    const {complete, cleanup} = preload(this.#viewOwner, internals, parseTTL(options?.ttl ?? DEFAULT_PRELOAD_TTL));
+    this.#recent.used(internals);
+    let isKept = true;
     return {
       complete,
       cleanup: () => {
-        cleaned = true;
-        cleanup();
-        cleanup = () => {};
+        if (isKept) {
+          isKept = false;
+          this.#recent.add(internals);
+          cleanup();
+        }
       },
     };
   }
@@ -554,6 +559,16 @@ export class Zero<
         }
       });
     });
+  }
+
+  // Told while views change: what is called may be the application's.
+  #completed({customQueryID, ast}: QueryInternals, ms: number): void {
+    if (ms > (this.#options.slowMaterializeThreshold ?? 5000)) {
+      const name = customQueryID?.name ?? `of table ${ast.table}`;
+      queueMicrotask(() =>
+        this.#log('warn', `Slow query materialization (including server/network): ${name} took ${Math.round(ms)} ms.`),
+      );
+    }
   }
 
   #newInspector(): Inspector {

@@ -1,5 +1,7 @@
 import {expect, test} from 'vitest';
+import {makeIDBName, Zero} from '../src/index.js';
 import {isEarlierStore} from '../src/storage-name.js';
+import {schema} from './schema.js';
 
 const own = 'landfall:u:1:abc:4:new';
 
@@ -15,4 +17,14 @@ test.each([
   ['a name that is not of this form', 'landfall:u:1:abc:4', false],
 ])('%s', (_, name, expected) => {
   expect(isEarlierStore(name, own)).toBe(expected);
+});
+
+test('the name of a database is made of a name and a version of the schema', async () => {
+  const zero = new Zero({schema, userID: 'ann', storageKey: 'k', kvStore: 'mem', logLevel: 'error'});
+  const [, ...parts] = zero.idbName.split(':');
+  expect(makeIDBName(parts.slice(0, 2).join(':'), zero.schemaVersion)).toBe(zero.idbName);
+  expect(makeIDBName('x')).toMatch(/^landfall:x:\d+$/);
+  const other = new Zero({schema: {...schema, tables: {user: schema.tables.user}, relationships: {}}, userID: 'ann', kvStore: 'mem', logLevel: 'error'});
+  expect(other.schemaVersion).not.toBe(zero.schemaVersion);
+  await Promise.all([zero.close(), other.close()]);
 });

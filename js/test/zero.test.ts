@@ -257,6 +257,8 @@ describe('options', () => {
     [{cacheURL: 'http://x/?a=1'}, 'query or hash'],
     [{pingTimeoutMs: -1}, 'must not be negative'],
     [{kvStore: 'disk'}, "'idb' or 'mem'"],
+    [{kvStore: {create: () => ({}), drop: async () => {}}}, "does not take a store of the application's own"],
+    [{maxRecentQueries: -1}, 'maxRecentQueries must not be negative'],
   ])('%j', (options, message) => {
     expect(() => start(options)).toThrow(message);
   });

@@ -50,6 +50,9 @@ export type SchemaCRUD<S extends Schema> = {
   readonly [K in keyof S['tables'] & string]: TableMutator<S['tables'][K]>;
 };
 
+/** Another name of {@link SchemaCRUD}; what else Zero's has is not callable in mutators. */
+export type MutateCRUD<S extends Schema, _TAddsTables extends boolean = true> = SchemaCRUD<S>;
+
 /** The kinds of write. */
 export type CRUDKind = 'insert' | 'upsert' | 'update' | 'delete';
 

@@ -64,6 +64,12 @@ export type AnyMutatorDefinition = MutatorDefinition<any, any, any, any>;
  */
 export type MutatorDefinitions = Tree<{readonly [registryTag]: 'MutatorDefinition'}>;
 
+/** `never` for what is not a tree of definitions. */
+export type AssertMutatorDefinitions<T> = T extends MutatorDefinitions ? unknown : never;
+
+/** The tree of definitions itself, and `never` for what is none. */
+export type EnsureMutatorDefinitions<T> = T extends MutatorDefinitions ? T : never;
+
 /** A named mutator: call it with arguments, and give the request to `zero.mutate`. */
 export interface Mutator<
   TInput extends Args,

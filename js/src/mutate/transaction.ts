@@ -14,7 +14,8 @@ export type Location = 'client' | 'server';
 /** Why a mutator runs: first at the client, again on top of newer data, or for good at the server. */
 export type TransactionReason = 'optimistic' | 'rebase' | 'authoritative';
 
-interface TransactionBase<S extends Schema> {
+/** What transactions of client and server have in common. */
+export interface TransactionBase<S extends Schema> {
   readonly clientID: string;
   /** The number of the mutation among those of its client. */
   readonly mutationID: number;

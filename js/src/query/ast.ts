@@ -112,6 +112,8 @@ export type EqualityOperator = '=' | '!=';
 export type OrderOperator = '<' | '>' | '<=' | '>=';
 /** Equality where `null` is a value like others. */
 export type IsOperator = 'IS' | 'IS NOT';
+/** All that say whether two values are the same. */
+export type EqualityOps = EqualityOperator | IsOperator;
 /** Pattern matching. */
 export type LikeOperator = 'LIKE' | 'NOT LIKE' | 'ILIKE' | 'NOT ILIKE';
 /** Membership in a list. */

@@ -77,11 +77,38 @@ export async function handleQueryRequest(
   logLevel?: LogLevel,
 ): Promise<QueryResponse> {
   if (typeof first === 'function') {
-    return answer(first, schema as Schema, requestOrBody, consoleLog(logLevel ?? 'info'));
+    return answer(firstArgument(first), schema as Schema, requestOrBody, consoleLog(logLevel ?? 'info'));
   }
   const source = 'request' in first ? first.request : first.body;
-  const response = await answer(first.handler, first.schema, source, consoleLog(first.logLevel ?? 'info'));
+  const response = await answer(firstArgument(first.handler), first.schema, source, consoleLog(first.logLevel ?? 'info'));
   return response.kind === 'QueryResponse' ? {...response, userID: first.userID ?? null} : response;
+}
+
+/** @deprecated Use `handleQueryRequest`. Answers one call of the query endpoint with queries of all their arguments. */
+export function handleGetQueriesRequest(
+  handler: LegacyQueryHandler,
+  schema: Schema,
+  requestOrBody: unknown,
+  logLevel?: LogLevel,
+): Promise<QueryResponse> {
+  const unwrapped: ArgsHandler = async (name, args) => {
+    const result = await handler(name, args);
+    return 'query' in result ? result.query : result;
+  };
+  return answer(unwrapped, schema, requestOrBody, consoleLog(logLevel ?? 'info'));
+}
+
+type LegacyAnswer = AnyQuery | {readonly query: AnyQuery};
+
+/** @deprecated Turns a named query with all its arguments into a query, which may stand in an object. */
+export type LegacyQueryHandler = (
+  name: string,
+  args: readonly ReadonlyJSONValue[],
+) => LegacyAnswer | Promise<LegacyAnswer>;
+
+// Named queries of registries have one argument or none.
+function firstArgument(handler: QueryHandler): ArgsHandler {
+  return (name, args) => handler(name, args[0]);
 }
 
 interface WantedQuery {
@@ -90,7 +117,9 @@ interface WantedQuery {
   readonly args: readonly unknown[];
 }
 
-async function answer(handler: QueryHandler, schema: Schema, source: unknown, log: Log): Promise<QueryResponse> {
+type ArgsHandler = (name: string, args: readonly ReadonlyJSONValue[]) => AnyQuery | Promise<AnyQuery>;
+
+async function answer(handler: ArgsHandler, schema: Schema, source: unknown, log: Log): Promise<QueryResponse> {
   let json: unknown;
   let wanted: readonly WantedQuery[];
   try {
@@ -109,9 +138,9 @@ async function answer(handler: QueryHandler, schema: Schema, source: unknown, lo
   }
 }
 
-async function build(handler: QueryHandler, {id, name, args}: WantedQuery, log: Log): Promise<QueryResult> {
+async function build(handler: ArgsHandler, {id, name, args}: WantedQuery, log: Log): Promise<QueryResult> {
   try {
-    const query = await handler(name, args[0] as ReadonlyJSONValue | undefined);
+    const query = await handler(name, args as readonly ReadonlyJSONValue[]);
     return {id, name, ast: asQueryInternals(query).ast};
   } catch (error) {
     const message = errorMessage(error);

@@ -1,5 +1,5 @@
 import type {DefaultSchema} from '../default-types.js';
-import {makeCRUD} from '../mutate/crud.js';
+import {makeCRUD, type MutateCRUD, type SchemaCRUD} from '../mutate/crud.js';
 import type {DBTransaction, ServerTransaction} from '../mutate/transaction.js';
 import {builderFor} from '../query/create-builder.js';
 import {asQueryInternals} from '../query/internals.js';
@@ -21,12 +21,7 @@ export function serverTransaction<S extends Schema, TWrapped>(
   serverSchema: ServerSchema,
   identity: TransactionIdentity,
 ): ServerTransaction<S, TWrapped> {
-  const mutate = makeCRUD(schema, async op => {
-    const write = compileWrite(op, serverSchema);
-    if (write !== undefined) {
-      await dbTransaction.query(write.sql, write.args);
-    }
-  });
+  const mutate = serverCRUD(schema, dbTransaction, serverSchema);
   const run = async (queryOrRequest: AnyQueryOrRequest): Promise<unknown> => {
     const {ast, format} = asQueryInternals(toQuery(queryOrRequest, undefined));
     return dbTransaction.runQuery(ast, format, schema, serverSchema);
@@ -44,6 +39,26 @@ export function serverTransaction<S extends Schema, TWrapped>(
     run,
     query: legacy,
   } as unknown as ServerTransaction<S, TWrapped>;
+}
+
+function serverCRUD<S extends Schema>(
+  schema: S,
+  dbTransaction: DBTransaction<unknown>,
+  serverSchema: ServerSchema,
+): SchemaCRUD<S> {
+  return makeCRUD(schema, async op => {
+    const write = compileWrite(op, serverSchema);
+    if (write !== undefined) {
+      await dbTransaction.query(write.sql, write.args);
+    }
+  });
+}
+
+/** @deprecated Use `CRUDMutatorFactory`. Makes the writes of a transaction, for a server schema that was read before. */
+export function makeSchemaCRUD<S extends Schema>(
+  schema: S,
+): (dbTransaction: DBTransaction<unknown>, serverSchema: ServerSchema) => MutateCRUD<S> {
+  return (dbTransaction, serverSchema) => serverCRUD(schema, dbTransaction, serverSchema);
 }
 
 /** Makes transactions of one schema; asks a database for its column types once. */

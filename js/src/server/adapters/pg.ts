@@ -4,6 +4,8 @@ import {AdapterTransaction} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
 import {ZQLDatabase} from '../zql-database.js';
 
+export {ZQLDatabase};
+
 /** What this adapter needs of a `Client` of the package `pg`. */
 export interface NodePgClient {
   query(sql: string, values?: unknown[]): Promise<{readonly rows: {[column: string]: any}[]; readonly command?: string}>;

@@ -4,6 +4,8 @@ import {AdapterTransaction, runToCommit} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
 import {ZQLDatabase} from '../zql-database.js';
 
+export {ZQLDatabase};
+
 /** What this adapter needs of a transaction of the package `postgres`. */
 export interface PostgresJSTransactionSql {
   unsafe(sql: string, args?: any[]): PromiseLike<Iterable<{[column: string]: any}>>;
