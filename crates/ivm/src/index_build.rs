@@ -73,6 +73,7 @@ struct Deal {
     place: Place,
     /// The smallest digit of each bin but the first.
     bounds: Vec<u64>,
+    slots: Slots,
     bins: Vec<Vec<Entry>>,
     /// How many rows a bin has room for at first.
     room: usize,
@@ -300,6 +301,7 @@ impl Deal {
         }
         Deal {
             place,
+            slots: Slots::of(&bounds),
             bins: std::iter::repeat_with(Vec::new)
                 .take(bounds.len() + 1)
                 .collect(),
@@ -310,12 +312,54 @@ impl Deal {
     }
 
     fn give(&mut self, digit: u64, entry: Entry) {
-        let bin = self.bounds.partition_point(|bound| *bound <= digit);
+        let bin = self.slots.count_up_to(digit, &self.bounds);
         let bin = &mut self.bins[bin];
         if bin.capacity() == 0 {
             bin.reserve_exact(self.room);
         }
         bin.push(entry);
+    }
+}
+
+/// Where to look among sorted numbers: equal parts of what is between the first and the last one, and how many of the
+/// numbers are before each part. There are more parts than numbers, since those of texts lie close together.
+#[derive(Debug)]
+struct Slots {
+    least: u64,
+    shift: u32,
+    before: Vec<u16>,
+}
+
+impl Slots {
+    fn of(sorted: &[u64]) -> Slots {
+        let (least, most) = match sorted {
+            [] => (0, 0),
+            [least, ..] => (*least, sorted[sorted.len() - 1]),
+        };
+        let count = (8 * sorted.len()).next_power_of_two();
+        let bits = u64::BITS - (most - least).leading_zeros();
+        let shift = bits.saturating_sub(count.trailing_zeros());
+        // Behind the last part there is one for all that is greater.
+        let mut before = vec![0; count + 2];
+        for number in sorted {
+            before[((number - least) >> shift) as usize + 1] += 1;
+        }
+        for slot in 1..before.len() {
+            before[slot] += before[slot - 1];
+        }
+        Slots {
+            least,
+            shift,
+            before,
+        }
+    }
+
+    /// How many of the numbers are at most this one.
+    fn count_up_to(&self, number: u64, sorted: &[u64]) -> usize {
+        let slot = number.saturating_sub(self.least) >> self.shift;
+        let slot = (slot.min(u64::from(u32::MAX)) as usize).min(self.before.len() - 2);
+        let (from, to) = (self.before[slot] as usize, self.before[slot + 1] as usize);
+        from + sorted[from..to].partition_point(|other| *other <= number)
     }
 }
 
@@ -363,6 +407,20 @@ mod tests {
             let mut expected: Vec<&Row> = rows.iter().collect();
             expected.sort_by(|a, b| spec.0.compare(a, b));
             assert!(build.finish().iter().eq(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slots_count_as_a_search_does(mut sorted in prop::collection::vec(any::<u64>(), 0..40), by in 0u32..64, number: u64, near in 0..3u64) {
+            sorted.iter_mut().for_each(|number| *number >>= by);
+            sorted.sort_unstable();
+            let slots = Slots::of(&sorted);
+            let near = sorted.iter().map(|other| other.saturating_add(near).saturating_sub(1));
+            for number in near.chain([0, u64::MAX, number, number >> by]) {
+                let expected = sorted.partition_point(|other| *other <= number);
+                prop_assert_eq!(slots.count_up_to(number, &sorted), expected);
+            }
         }
     }
 

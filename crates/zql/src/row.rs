@@ -1,10 +1,9 @@
 //! Packed rows: one immutable byte string per row, the same in memory, in stored pages and in the log.
 //!
 //! Layout, little-endian:
-//! - `u16`: layout << 14 | number of columns;
-//! - per column four bits, its tag; the first column's are the lower ones of the first byte, unused ones are 0;
-//! - per column the end of its payload, counted from the start of the payload area, in 1, 2 or 4 bytes for the layouts
-//!   1, 2 and 3: the fewest that hold the last one;
+//! - `u16`: the number of columns, and 1 << 15 if the payload is shorter than 8 KiB;
+//! - per column a `u16` = tag << 13 | end of its payload, counted from the start of the payload area; or, if the payload
+//!   is not that short, a `u32` = tag << 29 | end;
 //! - the payload area.
 //!
 //! Tags: 0 NULL, 1 false, 2 true, 3 number, 4 string (UTF-8), 5 JSON text (UTF-8). A number is a signed integer of 1, 2,
@@ -21,8 +20,12 @@ use triomphe::ThinArc;
 use crate::json::is_json;
 use crate::value::ValueRef;
 
+/// The bit of the first two bytes that says that the entries of columns are narrow.
+const NARROW: u16 = 1 << 15;
 /// The bits of the first two bytes that say how many columns there are.
-const COUNT: u16 = (1 << 14) - 1;
+const COUNT: u16 = NARROW - 1;
+/// Bytes of text and numbers that a row with narrow entries can hold, and the bits of an entry that say where they end.
+const NARROW_MOST: usize = (1 << 13) - 1;
 /// Bytes of text and numbers that a row can hold.
 const MOST: usize = (1 << 29) - 1;
 const NULL: u8 = 0;
@@ -158,11 +161,12 @@ impl Row {
             return ValueRef::Null;
         }
         let start = match column.checked_sub(1) {
-            Some(before) => layout.end(bytes, before),
+            Some(before) => layout.entry(bytes, before).1,
             None => 0,
         };
-        let slice = &bytes[layout.payload() + start..layout.payload() + layout.end(bytes, column)];
-        match layout.tag(bytes, column) {
+        let (tag, end) = layout.entry(bytes, column);
+        let slice = &bytes[layout.payload() + start..layout.payload() + end];
+        match tag {
             NULL => ValueRef::Null,
             FALSE => ValueRef::Bool(false),
             TRUE => ValueRef::Bool(true),
@@ -225,24 +229,22 @@ impl fmt::Debug for Row {
 }
 
 /// Where the parts of a packed row are.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Layout {
     count: usize,
-    /// The bytes of an end are a power of two, and this is which.
-    shift: u16,
+    is_narrow: bool,
 }
 
-/// The tags are behind the first two bytes.
-const TAGS: usize = 2;
+/// The entries are behind the first two bytes.
+const ENTRIES: usize = 2;
 
 impl Layout {
     /// For so many columns, and so many bytes of payload.
     fn new(count: usize, payload: usize) -> Layout {
-        let shift = match payload {
-            0x100.. => 1 + u16::from(payload > 0xffff),
-            _ => 0,
-        };
-        Layout { count, shift }
+        Layout {
+            count,
+            is_narrow: payload <= NARROW_MOST,
+        }
     }
 
     #[inline]
@@ -250,36 +252,25 @@ impl Layout {
         let first = u16::from_le_bytes([bytes[0], bytes[1]]);
         Layout {
             count: usize::from(first & COUNT),
-            shift: (first >> 14).wrapping_sub(1),
+            is_narrow: first & NARROW != 0,
         }
-    }
-
-    /// Where the ends are.
-    #[inline]
-    fn ends(self) -> usize {
-        TAGS + self.count.div_ceil(2)
     }
 
     #[inline]
     fn payload(self) -> usize {
-        self.ends() + (self.count << self.shift)
+        ENTRIES + if self.is_narrow { 2 } else { 4 } * self.count
     }
 
+    /// The tag of a column, and where its payload ends.
     #[inline]
-    fn tag(self, bytes: &[u8], column: usize) -> u8 {
-        bytes[TAGS + column / 2] >> (4 * (column % 2)) & 0xf
-    }
-
-    #[inline]
-    fn end(self, bytes: &[u8], column: usize) -> usize {
-        let at = self.ends() + (column << self.shift);
-        match self.shift {
-            0 => usize::from(bytes[at]),
-            1 => usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
-            _ => {
-                let [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-                u32::from_le_bytes([a, b, c, d]) as usize
-            }
+    fn entry(self, bytes: &[u8], column: usize) -> (u8, usize) {
+        let entries = &bytes[ENTRIES..];
+        if self.is_narrow {
+            let entry = u16::from_le_bytes(entries.as_chunks().0[column]);
+            ((entry >> 13) as u8, usize::from(entry) & NARROW_MOST)
+        } else {
+            let entry = u32::from_le_bytes(entries.as_chunks().0[column]);
+            ((entry >> 29) as u8, entry as usize & MOST)
         }
     }
 }
@@ -349,7 +340,7 @@ pub struct RowBuilder {
 }
 
 impl RowBuilder {
-    /// Adds the next column. A row may have 16,383 columns, and 512 MB less one byte of text and numbers.
+    /// Adds the next column. A row may have 32,767 columns, and 512 MB less one byte of text and numbers.
     pub fn push(&mut self, value: ValueRef<'_>) {
         let present = self.payload.len();
         let tag = append(value, &mut self.payload);
@@ -378,15 +369,19 @@ impl RowBuilder {
         let count = self.columns.len();
         let row = match u16::try_from(count) {
             Ok(first @ ..=COUNT) if !self.too_large => {
-                let layout = Layout::new(count, self.payload.len());
                 let packed = &mut self.packed;
-                packed.extend_from_slice(&(first | (layout.shift + 1) << 14).to_le_bytes());
-                for pair in self.columns.chunks(2) {
-                    let second = pair.get(1).map_or(0, |(tag, _)| *tag);
-                    packed.push(pair[0].0 | second << 4);
-                }
-                for (_, end) in &self.columns {
-                    packed.extend_from_slice(&end.to_le_bytes()[..1 << layout.shift]);
+                if Layout::new(count, self.payload.len()).is_narrow {
+                    packed.extend_from_slice(&(first | NARROW).to_le_bytes());
+                    for (tag, end) in &self.columns {
+                        let entry = u16::from(*tag) << 13 | *end as u16;
+                        packed.extend_from_slice(&entry.to_le_bytes());
+                    }
+                } else {
+                    packed.extend_from_slice(&first.to_le_bytes());
+                    for (tag, end) in &self.columns {
+                        let entry = u32::from(*tag) << 29 | end;
+                        packed.extend_from_slice(&entry.to_le_bytes());
+                    }
                 }
                 packed.extend_from_slice(&self.payload);
                 Ok(Row(ThinArc::from_header_and_slice((), packed)))
@@ -417,25 +412,22 @@ fn text(slice: &[u8]) -> &str {
 }
 
 fn validate(bytes: &[u8]) -> Result<(), RowError> {
-    let [_, top, ..] = bytes else {
+    if bytes.len() < ENTRIES {
         return Err(RowError::Length);
-    };
-    if top >> 6 == 0 {
-        return Err(RowError::Header);
     }
     let layout = Layout::of(bytes);
     let payload = bytes.get(layout.payload()..).ok_or(RowError::Length)?;
-    if payload.len() > MOST || Layout::new(layout.count, payload.len()).shift != layout.shift {
+    if payload.len() > MOST || Layout::new(layout.count, payload.len()) != layout {
         return Err(RowError::Header);
     }
     let mut start = 0;
     for column in 0..layout.count {
-        let end = layout.end(bytes, column);
+        let (tag, end) = layout.entry(bytes, column);
         let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
-        match layout.tag(bytes, column) {
+        match tag {
             NULL | FALSE | TRUE if slice.is_empty() => {}
             NUMBER => validate_number(slice, column)?,
-            tag @ (STRING | JSON) => {
+            STRING | JSON => {
                 let text = std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column))?;
                 if tag == JSON {
                     validate_json(text, column)?;
@@ -445,9 +437,6 @@ fn validate(bytes: &[u8]) -> Result<(), RowError> {
             _ => return Err(RowError::Tag(column)),
         }
         start = end;
-    }
-    if layout.count % 2 == 1 && layout.tag(bytes, layout.count) != 0 {
-        return Err(RowError::Tag(layout.count));
     }
     if start == payload.len() {
         Ok(())
@@ -503,7 +492,7 @@ mod tests {
     /// The bytes of a row with one column.
     fn one_column(tag: u8, payload: &[u8]) -> Vec<u8> {
         let end = u8::try_from(payload.len()).unwrap();
-        [&[1, 1 << 6, tag, end], payload].concat()
+        [&[1, 0x80, end, tag << 5], payload].concat()
     }
 
     /// The layout that stored rows had before.
@@ -528,10 +517,11 @@ mod tests {
     fn foreign_bytes_are_checked() {
         refuse(&[], RowError::Length);
         refuse(&[1], RowError::Length);
-        refuse(&[1, 0], RowError::Header);
-        refuse(&[1, 1 << 6], RowError::Length);
-        refuse(&[0, 1 << 6, 0], RowError::Length);
-        refuse(&[0, 2 << 6], RowError::Header);
+        refuse(&[1, 0], RowError::Length);
+        refuse(&[0, 0], RowError::Header);
+        refuse(&[1, 0x80], RowError::Length);
+        refuse(&[0, 0x80, 0], RowError::Length);
+        refuse(&[1, 0, 1, 0, 0, 4 << 5, b'x'], RowError::Header);
         refuse(&one_column(0, b"x"), RowError::Extent(0));
         refuse(&one_column(3, b"1234567"), RowError::Extent(0));
         refuse(&one_column(3, b""), RowError::Extent(0));
@@ -547,14 +537,12 @@ mod tests {
         refuse(&one_column(5, b"{"), RowError::Json(0));
         refuse(&one_column(5, b"null"), RowError::Json(0));
         refuse(&one_column(6, b""), RowError::Tag(0));
-        refuse(&one_column(15, b""), RowError::Tag(0));
-        refuse(&one_column(0x10, b""), RowError::Tag(1));
+        refuse(&one_column(7, b""), RowError::Tag(0));
         let mut short = one_column(4, b"abc");
         short.pop();
         refuse(&short, RowError::Extent(0));
-        refuse(&[2, 1 << 6, 0x04, 1, 0, b'a'], RowError::Extent(1));
-        refuse(&[1, 2 << 6, 4, 1, 0, b'a'], RowError::Header);
-        assert!(Row::from_bytes(&[0, 1 << 6]).unwrap().is_empty());
+        refuse(&[2, 0x80, 1, 4 << 5, 0, 0, b'a'], RowError::Extent(1));
+        assert!(Row::from_bytes(&[0, 0x80]).unwrap().is_empty());
     }
 
     #[test]
@@ -581,13 +569,12 @@ mod tests {
         number(0.5, 8);
         number(1e300, 8);
         check(&[], 2);
-        check(&[ValueRef::Null; 3], 2 + 2 + 3);
-        let long = "x".repeat(0x10000);
+        check(&[ValueRef::Null; 3], 2 + 3 * 2);
+        let long = "x".repeat(0x2000);
         let text = |length| ValueRef::String(&long[..length]);
-        check(&[text(0xff)], 2 + 1 + 1 + 0xff);
-        check(&[text(0xff), text(1)], 2 + 1 + 2 * 2 + 0x100);
-        check(&[text(0xffff)], 2 + 1 + 2 + 0xffff);
-        check(&[text(0x10000)], 2 + 1 + 4 + 0x10000);
+        check(&[text(0x1fff)], 2 + 2 + 0x1fff);
+        check(&[text(0x1fff), text(1)], 2 + 2 * 4 + 0x2000);
+        check(&[text(0x2000)], 2 + 4 + 0x2000);
     }
 
     #[test]
@@ -673,8 +660,8 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_fine(bytes in prop::collection::vec(any::<u8>(), 0..64), count in 0u8..4, layout in 0u8..4) {
-            let mut framed = vec![count, layout << 6];
+        fn any_bytes_are_fine(bytes in prop::collection::vec(any::<u8>(), 0..64), count in 0u8..4, is_narrow: bool) {
+            let mut framed = vec![count, u8::from(is_narrow) << 7];
             framed.extend(&bytes);
             for bytes in [bytes, framed] {
                 if let Ok(row) = Row::from_bytes(&bytes) {
