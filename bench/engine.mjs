@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { buildPackage } from '../scripts/build.mjs';
 import { command, Refusal, root, say } from '../scripts/tools.mjs';
-import { openPage } from './chromium.mjs';
+import { openPage, processorClock } from './chromium.mjs';
 import { installPeers } from './peers.mjs';
 import { namedModule, profiler } from './profile.mjs';
 import { compare, disagreements, markdown, memoryTable, summarize, table } from './figures.mjs';
@@ -27,6 +27,7 @@ const HELP = `npm run bench:engine -- [options]
   --limit n        seconds after which an engine's session begins no further case (120)
   --issues n       issues in the data; three times as many comments (100000)
   --no-build       takes js/wasm and js/dist as they are
+  --clock cpu      counts the time of the processor in the page's main thread, for a machine that is busy with other work
   --profile        prints where the time of each measured case goes, and writes bench/dist/*.cpuprofile for Chromium's developer tools
   --write          puts the table into bench/README.md
   --json file      where the figures go (bench/dist/engine.json)`;
@@ -36,7 +37,7 @@ function options() {
     options: {
       engines: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string', default: '3' },
       repeats: { type: 'string', default: '5' }, limit: { type: 'string', default: '120' }, issues: { type: 'string', default: '100000' },
-      'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, write: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
+      'no-build': { type: 'boolean' }, profile: { type: 'boolean' }, clock: { type: 'string', default: 'wall' }, write: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' },
     },
   });
   if (values.help) {
@@ -52,10 +53,13 @@ function options() {
     if (!Number.isInteger(value) || value < 1) throw new Refusal(`--${name} must be a whole number above 0`);
     return value;
   };
+  if (!['wall', 'cpu'].includes(values.clock)) throw new Refusal('--clock is wall or cpu');
+  if (values.profile && values.clock === 'cpu') throw new Refusal('--profile and --clock cpu go one after the other');
   return {
     request: {
       engines, only: list(values.only), rounds: number('rounds'), repeats: number('repeats'), issues: number('issues'),
-      limitSeconds: number('limit'), profile: values.profile ?? false,
+      limitSeconds: number('limit'), profile: values.profile ?? false, clock: values.clock,
+      watched: values.profile === true || values.clock === 'cpu',
     },
     build: !values['no-build'],
     write: values.write ?? false,
@@ -129,6 +133,7 @@ await command(async () => {
     const profiles = request.profile ? await profiler(page, out) : undefined;
     await opened.load();
     await page.waitForFunction(() => typeof globalThis.bench === 'function');
+    if (request.clock === 'cpu') await processorClock(page);
     // Memory is asked in pages of its own, below.
     const rounds = request.only.length === 1 && request.only[0] === 'memory' ? 0 : request.rounds;
     const answer = await page.evaluate(it => globalThis.bench(it), { ...request, rounds });

@@ -29,10 +29,11 @@ export interface Plan {
   readonly limitSeconds: number;
 }
 
-/** Called around what `--profile` is to see. */
+/** Called around what is measured. */
 export interface Watch {
   begin(name: string): Promise<unknown>;
-  end(name: string, ms: number): Promise<unknown>;
+  /** Given the milliseconds that have passed, gives those that count. */
+  end(name: string, ms: number): Promise<number>;
 }
 
 export async function measure(engine: Engine, data: Data, script: Script, plan: Plan, watch: Watch): Promise<Round> {
@@ -167,8 +168,7 @@ class Run implements Round {
         done++;
       }
     } finally {
-      const ms = performance.now() - start;
-      await this.#watch.end(name, ms);
+      const ms = await this.#watch.end(name, performance.now() - start);
       if (done >= 10 || done === transactions.length) {
         this.figures.push({name, ms: ms / done});
       }
@@ -191,8 +191,7 @@ class Run implements Round {
     const start = performance.now();
     const made = work();
     const value = made instanceof Promise ? await made : made;
-    const ms = performance.now() - start;
-    await this.#watch.end(name, ms);
+    const ms = await this.#watch.end(name, performance.now() - start);
     this.figures.push({name, ms});
     return value;
   }

@@ -12,7 +12,7 @@ export interface Request extends Plan {
   readonly issues: number;
   readonly rounds: number;
   /** Whether `benchBegin` and `benchEnd` are to be called around what is measured. */
-  readonly profile: boolean;
+  readonly watched: boolean;
 }
 
 export interface Answer {
@@ -26,9 +26,9 @@ export interface Answer {
 }
 
 declare global {
-  /** Provided by the command: profiling, and a word on how far it is. */
+  /** Provided by the command: profiling, or the processor's time in milliseconds; and a word on how far it is. */
   function benchBegin(engine: string, name: string): Promise<void>;
-  function benchEnd(engine: string, name: string): Promise<void>;
+  function benchEnd(engine: string, name: string): Promise<number | undefined>;
   function benchSay(text: string): Promise<void>;
   /** Bytes of JavaScript's heap in use after a collection. */
   function benchHeap(): Promise<number>;
@@ -61,14 +61,13 @@ globalThis.bench = async request => {
       await benchSay(`round ${round + 1} of ${request.rounds}: ${engine.name}`);
       try {
         const {figures, digests, stopped} = await measure(engine, data, script, request, {
-          begin: async name => request.profile && benchBegin(engine.name, name),
-          end: async (name, ms) => {
-            if (request.profile) {
-              await benchEnd(engine.name, name);
+          begin: async name => request.watched && benchBegin(engine.name, name),
+          end: async (name, passed) => {
+            const counted = request.watched ? await benchEnd(engine.name, name) : undefined;
+            if (passed > 2000) {
+              await benchSay(`${engine.name}: ${name} took ${(passed / 1000).toFixed(1)} s`);
             }
-            if (ms > 2000) {
-              await benchSay(`${engine.name}: ${name} took ${(ms / 1000).toFixed(1)} s`);
-            }
+            return counted ?? passed;
           },
         });
         its.figures.push(...figures);
