@@ -96,7 +96,7 @@ impl Client {
         let request_part = random.request_part();
         let mut client = Client {
             effects: Vec::new(),
-            visible: Visible::new(schema.clone(), limits.idle_rows),
+            visible: Visible::new(schema.clone(), limits.idle_rows, limits.resting_rows),
             schema,
             role: options.role,
             client_id,
@@ -208,9 +208,12 @@ impl Client {
     pub fn view(&mut self, now_ms: f64, request: ViewRequest) -> Result<ViewId, ClientError> {
         self.check_open()?;
         self.slices.begin();
-        let ast: Ast =
-            json::read(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?;
-        let ast = Arc::new(ast);
+        let ast = match self.visible.ast_of(&request.ast_json) {
+            Some(ast) => ast,
+            None => Arc::new(
+                json::read(&request.ast_json).map_err(|e| ClientError::Query(e.to_string()))?,
+            ),
+        };
         let wanted = match request.source {
             QuerySource::Local => None,
             QuerySource::Ast => Some((hash_of_ast(&ast), None)),
@@ -225,7 +228,8 @@ impl Client {
         };
         let view = ViewId(self.next_view);
         if request.materialize {
-            self.visible.open(view, &ast, &self.slices.steps)?;
+            self.visible
+                .open(view, &request.ast_json, &ast, &self.slices.steps)?;
         } else {
             map_ast(&ast, &self.schema, To::Server)
                 .map_err(|e| ClientError::Query(e.to_string()))?;

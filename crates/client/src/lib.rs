@@ -27,6 +27,7 @@ mod queue_writing;
 mod random;
 mod rebase;
 mod request;
+mod resting;
 mod round;
 mod row_columns;
 mod row_handles;

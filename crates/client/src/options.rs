@@ -70,6 +70,8 @@ pub struct Limits {
     pub max_header_length: usize,
     /// So many rows that no view shows any more are kept where views are shown, so that showing them again is cheap.
     pub idle_rows: usize,
+    /// So many rows the queries may show together that are kept current after their views were closed.
+    pub resting_rows: usize,
     /// How much is done in one piece before [`crate::Effect::MoreWork`] asks for the rest: about so many rows read.
     pub slice_steps: usize,
     /// A poke with more rows than this is applied on a copy, in slices.
@@ -91,6 +93,7 @@ impl Default for Limits {
             mutator_deadline_ms: 10_000.0,
             max_header_length: 8_192,
             idle_rows: 32_768,
+            resting_rows: 32_768,
             slice_steps: 2_000,
             stage_from: 250,
             snapshot_from: 10_000,

@@ -5,6 +5,7 @@ use crate::error::ClientError;
 use crate::flush::{Flush, encode_rows};
 use crate::queries::Status;
 use crate::rebase::{RowKey, VisibleRows};
+use crate::resting::Resting;
 use crate::row_handles::RowHandles;
 use crate::stage::Stage;
 use crate::view_ops::{TableShape, ViewOps};
@@ -20,8 +21,13 @@ use std::sync::Arc;
 /// From this many changes on a transaction may be a bulk change.
 const BULK_FROM: usize = 100;
 
+/// Queries that rest do not follow a transaction of more changes.
+const FOLLOWED_BY_RESTING: usize = 32;
+
 /// A view; its query is filled here or, if that takes long, on a stage.
 pub(crate) struct OpenView {
+    /// The query as it was asked.
+    pub(crate) text: Box<str>,
     pub(crate) ast: Arc<Ast>,
     pub(crate) query: LiveQuery,
     pub(crate) shape: TableShape,
@@ -45,6 +51,7 @@ pub(crate) struct Visible {
     schema: Arc<Schema>,
     source: MemorySource,
     views: SortedMap<ViewId, OpenView>,
+    resting: Resting,
     handles: RowHandles,
     ops: ViewOps,
     /// Views show rows; before that they are open but empty.
@@ -53,12 +60,13 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    /// Nothing visible yet. `idle_rows` as in [`crate::Limits`].
-    pub(crate) fn new(schema: Arc<Schema>, idle_rows: usize) -> Self {
+    /// Nothing visible yet. `idle_rows` and `resting_rows` as in [`crate::Limits`].
+    pub(crate) fn new(schema: Arc<Schema>, idle_rows: usize, resting_rows: usize) -> Self {
         Visible {
             source: MemorySource::new(schema.clone()),
             schema,
             views: SortedMap::new(),
+            resting: Resting::new(resting_rows),
             handles: RowHandles::keeping(idle_rows),
             ops: ViewOps::default(),
             shown: false,
@@ -96,9 +104,13 @@ impl Visible {
     pub(crate) fn open(
         &mut self,
         view: ViewId,
+        text: &str,
         ast: &Arc<Ast>,
         steps: &Steps,
     ) -> Result<(), ClientError> {
+        if self.open_again(view, text) {
+            return Ok(());
+        }
         let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
         retain_indexes(&mut self.source, &query);
         if self.shown && !fill(&mut query, &self.source, steps) {
@@ -110,15 +122,33 @@ impl Visible {
         let shape = TableShape::of(query.pipeline());
         self.ops
             .snapshot(&mut self.handles, view, &shape, query.entries());
-        let ast = ast.clone();
         let open = OpenView {
-            ast,
+            text: text.into(),
+            ast: ast.clone(),
             query,
             shape,
             status: None,
         };
         self.views.insert(view, open);
         Ok(())
+    }
+
+    /// The AST of this text, if a query is kept that it was read for.
+    pub(crate) fn ast_of(&self, text: &str) -> Option<Arc<Ast>> {
+        let kept = |open: &&OpenView| *open.text == *text;
+        let open = self.resting.queries().find(kept)?;
+        Some(open.ast.clone())
+    }
+
+    // A query that was closed a while ago has been kept current since.
+    fn open_again(&mut self, view: ViewId, text: &str) -> bool {
+        let Some(open) = self.resting.take(text) else {
+            return false;
+        };
+        self.ops
+            .snapshot(&mut self.handles, view, &open.shape, open.query.entries());
+        self.views.insert(view, open);
+        true
     }
 
     /// Fills views that are not filled yet, unless the rebase does so.
@@ -169,7 +199,7 @@ impl Visible {
 
     fn count_index_users(&mut self) {
         self.source.release_indexes();
-        for open in self.views.values() {
+        for open in self.views.values().chain(self.resting.queries()) {
             retain_indexes(&mut self.source, &open.query);
         }
     }
@@ -180,15 +210,23 @@ impl Visible {
         }
     }
 
-    /// Closes a view; its rows are released with the next flush.
+    /// Closes a view; its rows are released with the next flush. Its query may rest for a while.
     pub(crate) fn close(&mut self, view: ViewId) {
         let Some(open) = self.views.remove(&view) else {
             return;
         };
         self.handles.release_list(open.query.entries());
-        release_indexes(&mut self.source, &open.query);
         if let Some(stage) = &mut self.stage {
             stage.forget(view);
+        }
+        for gone in self.resting.rest(open) {
+            release_indexes(&mut self.source, &gone.query);
+        }
+    }
+
+    fn let_resting_go(&mut self) {
+        for gone in self.resting.take_all() {
+            release_indexes(&mut self.source, &gone.query);
         }
     }
 
@@ -333,6 +371,9 @@ impl VisibleRows for Visible {
             self.change_in_bulk(changes);
             return;
         }
+        if changes.len() > FOLLOWED_BY_RESTING {
+            self.let_resting_go();
+        }
         for (key, new) in changes {
             let change = SourceChange {
                 table: key.0,
@@ -346,6 +387,9 @@ impl VisibleRows for Visible {
                 open.query
                     .push(&self.source, &change)
                     .expect("memory can be read");
+            }
+            for gone in self.resting.follow(&self.source, &change) {
+                release_indexes(&mut self.source, &gone.query);
             }
             self.source.apply(&change);
             if let Some(stage) = &mut self.stage {
@@ -410,6 +454,7 @@ impl VisibleRows for Visible {
         if let Some(stage) = self.stage.take() {
             let (source, queries, handed) = stage.finish();
             self.take_queries(queries);
+            drop(self.resting.take_all());
             self.source = source;
             self.count_index_users();
             self.release(handed);
@@ -434,6 +479,7 @@ impl Visible {
     }
 
     fn change_in_bulk(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
+        self.let_resting_go();
         let mut tables: Vec<TableId> = changes.iter().map(|(key, _)| key.0).collect();
         tables.dedup();
         // An empty table takes its rows, which come in key order, at once.

@@ -376,7 +376,8 @@ fn rows_prepared_for_a_view_that_was_closed_are_let_go_of_with_the_preparation()
     t.drop_view(view);
     assert_eq!(t.decoder.rows.len(), IDLE_ROWS);
     t.manual_work = true;
-    let view = t.view(ISSUES, QuerySource::Local);
+    // Another query: the one that was closed is kept.
+    let view = t.view(LAST_FIRST, QuerySource::Local);
     while t.decoder.rows.len() < 2 * IDLE_ROWS {
         assert!(t.work_one(), "rows are handed over in slices");
         t.pump();
@@ -386,6 +387,66 @@ fn rows_prepared_for_a_view_that_was_closed_are_let_go_of_with_the_preparation()
     t.manual_work = false;
     t.pump();
     assert_eq!(t.decoder.rows.len(), IDLE_ROWS);
+}
+
+const LAST_FIRST: &str = r#"{"table":"issue","orderBy":[["id","desc"]]}"#;
+
+#[test]
+fn a_query_that_is_shown_again_has_followed_what_changed() {
+    let mut world = world();
+    // A view that has to be filled takes many slices.
+    world.slices = Some((1, 1_000));
+    let tab = world.open_tab();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.view(LAST_FIRST, named("all"));
+    let opened = |world: &mut World| {
+        let t = world.tabs.get_mut(&tab).expect("open");
+        t.manual_work = true;
+        let view = t.view(ISSUES, named("all"));
+        (view, t.client.is_filled(view))
+    };
+    let closed = |world: &mut World, view| {
+        let t = world.tabs.get_mut(&tab).expect("open");
+        t.drop_view(view);
+        t.manual_work = false;
+        t.pump();
+    };
+    world.settle();
+    let (view, at_once) = opened(&mut world);
+    assert!(!at_once, "it is read for the first time");
+    closed(&mut world, view);
+    world.settle();
+    let (view, at_once) = opened(&mut world);
+    assert!(!at_once, "it was closed before it was filled");
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_work = false;
+    t.pump();
+    world.settle();
+    closed(&mut world, view);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.mutate("rename", &issue("1", "uno"));
+    world.server.commit(|rows| {
+        rows.remove("issues", "2");
+        rows.put("issues", json!({"id": "3", "title": "drei"}));
+    });
+    world.settle();
+    let (view, at_once) = opened(&mut world);
+    assert!(at_once);
+    assert_eq!(titles(&world, tab, view), ["uno", "drei"]);
+    closed(&mut world, view);
+    // A poke of many rows is not followed.
+    world.server.commit(|rows| {
+        for i in 4..50 {
+            rows.put("issues", json!({"id": format!("{i:02}"), "title": "x"}));
+        }
+    });
+    world.settle();
+    let (view, at_once) = opened(&mut world);
+    assert!(!at_once);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_work = false;
+    t.pump();
+    assert_eq!(titles(&world, tab, view).len(), 48);
 }
 
 /// All column kinds, long enough for dictionaries and for more than one word of bits.
