@@ -3,6 +3,7 @@ import { useQuery } from 'landfall/react';
 import { type KeyboardEvent, useDeferredValue, useEffect, useRef, useState } from 'react';
 import { type IssueFilter, type Priority, queries, type Sort } from '../shared/queries.ts';
 import { goTo, issuePath } from './route.ts';
+import { useEmptyText } from './useEmptyText.ts';
 import { PRIORITIES, SORTS, when } from './words.ts';
 
 /** Rows that are asked for at first, and the step in which more are. */
@@ -22,6 +23,7 @@ export function IssueList({ hidden, onNew }: { hidden: boolean; onNew: () => voi
   if (found.length > 0 || details.type !== 'unknown') last.current = found;
   const issues = last.current;
 
+  const emptyText = useEmptyText(details, 'No issue matches.');
   const [users] = useQuery(queries.users());
   const [labels] = useQuery(queries.labels());
   const [selected, setSelected] = useState(0);
@@ -82,6 +84,9 @@ export function IssueList({ hidden, onNew }: { hidden: boolean; onNew: () => voi
     event.preventDefault();
   };
 
+  const isCounted = found.length > 0 || details.type === 'complete';
+  const count = isCounted ? `${found.length}${found.length === limit ? '+' : ''} ${found.length === 1 ? 'issue' : 'issues'}` : '';
+
   return (
     <main hidden={hidden} style={hidden ? undefined : { display: 'contents' }}>
       <div className="filters" role="search">
@@ -105,13 +110,11 @@ export function IssueList({ hidden, onNew }: { hidden: boolean; onNew: () => voi
         <select aria-label="Sort" value={filter.sort} onChange={event => set({ sort: event.target.value as Sort })}>
           {SORTS.map(({ value, word }) => <option key={value} value={value}>{word}</option>)}
         </select>
-        <span className="count" role="status">{found.length === limit ? `${limit}+` : found.length} issues</span>
+        <span className="count" role="status">{count}</span>
       </div>
       <div ref={scroller} className="list" role="listbox" tabIndex={0} aria-label="Issues"
         aria-activedescendant={issues[selected] ? `issue-${issues[selected].id}` : undefined} onKeyDown={keys}>
-        {issues.length === 0 && (
-          <p className="empty">{details.type === 'unknown' ? 'Loading …' : details.type === 'error' ? details.error.message : 'No issue matches.'}</p>
-        )}
+        {issues.length === 0 && <p className="empty">{emptyText}</p>}
         <div className="rows" style={{ height: virtual.getTotalSize() }}>
           {rows.map(({ key, index, start }) => {
             const issue = issues[index]!;

@@ -4,12 +4,14 @@ import { mutators } from '../shared/mutators.ts';
 import { type Priority, queries } from '../shared/queries.ts';
 import { newID } from './newID.ts';
 import { goTo } from './route.ts';
+import { useEmptyText } from './useEmptyText.ts';
 import { exactly, PRIORITIES, when } from './words.ts';
 import { write } from './write.ts';
 
 export function IssuePage({ id }: { id: string }) {
   const zero = useZero();
   const [issue, details] = useQuery(queries.issues.byID(id), { ttl: '10m' });
+  const emptyText = useEmptyText(details, 'There is no such issue; it may have been deleted.');
   const [users] = useQuery(queries.users());
   const [labels] = useQuery(queries.labels());
   const back = useRef<HTMLButtonElement>(null);
@@ -26,7 +28,7 @@ export function IssuePage({ id }: { id: string }) {
     return (
       <main className="issue">
         <p className="empty">
-          {details.type === 'complete' ? 'There is no such issue; it may have been deleted.' : 'Loading …'}<br /><br />
+          {emptyText}<br /><br />
           <button ref={back} type="button" onClick={() => goTo('/')}>Back to the list</button>
         </p>
       </main>

@@ -19,9 +19,10 @@ const date = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'narrow' });
 
-/** "3 hr. ago" within a week, else the date. */
+/** "just now", "3 hr. ago" within a week, else the date. */
 export function when(time: number, now = Date.now()): string {
   const minutes = Math.round((time - now) / 60_000);
+  if (minutes === 0) return 'just now';
   if (Math.abs(minutes) < 60) return relative.format(minutes, 'minute');
   if (Math.abs(minutes) < 24 * 60) return relative.format(Math.round(minutes / 60), 'hour');
   if (Math.abs(minutes) < 7 * 24 * 60) return relative.format(Math.round(minutes / (24 * 60)), 'day');
