@@ -34,10 +34,22 @@ pub fn main(app: App) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("landfall-server: {error:#}");
+            eprintln!("landfall-server: {}", text_of(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong and why, each thing once: most errors quote their cause already.
+fn text_of(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn exec(db: &Path) -> anyhow::Result<()> {
@@ -100,6 +112,11 @@ fn serve(flags: &Flags, app: App) -> anyhow::Result<()> {
         Telemetry::start(&config)?
     };
     start_logs(&config, telemetry.as_ref())?;
+    for (name, _) in std::env::vars_os() {
+        if let Some(name) = name.to_str().filter(|name| config::is_unknown(name)) {
+            tracing::warn!("there is no setting {name}: the variable is not used");
+        }
+    }
     let done = runtime.block_on(run(config, app));
     if let Some(telemetry) = telemetry {
         runtime.block_on(telemetry.shutdown());

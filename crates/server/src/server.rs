@@ -127,7 +127,9 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         .await
         .map_err(|error| {
             let reason = match error.kind() {
-                std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+                std::io::ErrorKind::AddrInUse => {
+                    "the port is in use; choose another with --port (LANDFALL_PORT)".to_owned()
+                }
                 _ => error.to_string(),
             };
             ServerError::Listen {
@@ -139,7 +141,8 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
     let policy = Arc::new(read_policy(&config, &app)?);
     if config.dev {
         tracing::warn!(
-            "DEVELOPMENT MODE: without declared permissions everyone may read and write everything"
+            host = config.host,
+            "DEVELOPMENT MODE: where no permissions are declared, everyone may read and write everything"
         );
     }
     // The recorder is one for the process; a second server in it goes without.

@@ -83,7 +83,7 @@ pub struct Flags {
     /// Number of the shard [default: 0]
     #[arg(long, value_name = "N")]
     shard_num: Option<String>,
-    /// Address to listen on [default: 0.0.0.0]
+    /// Address to listen on [default: 0.0.0.0, with --dev 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// Port to listen on, 0 = any free one [default: 4848]
@@ -225,7 +225,20 @@ impl Flags {
 
     /// The given values by setting name.
     pub(super) fn values(&self) -> BTreeMap<&'static str, String> {
-        let all = [
+        self.all()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect()
+    }
+
+    /// All settings there are, by name.
+    pub(super) fn names() -> Vec<&'static str> {
+        let none = Flags::default();
+        none.all().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn all(&self) -> Vec<(&'static str, &Option<String>)> {
+        vec![
             ("config", &self.config),
             ("upstream-db", &self.upstream_db),
             ("replica-file", &self.replica_file),
@@ -293,9 +306,6 @@ impl Flags {
             ("otlp-endpoint", &self.otlp_endpoint),
             ("log-level", &self.log_level),
             ("log-format", &self.log_format),
-        ];
-        all.into_iter()
-            .filter_map(|(name, value)| Some((name, value.clone()?)))
-            .collect()
+        ]
     }
 }

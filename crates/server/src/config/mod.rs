@@ -215,6 +215,15 @@ pub fn resolve(
     }
 }
 
+/// Whether a variable has the form of a setting of ours and is none, as after a slip of the pen.
+pub fn is_unknown(variable: &str) -> bool {
+    let words = variable.strip_prefix("LANDFALL_");
+    words.is_some_and(|words| {
+        let name = words.replace('_', "-").to_lowercase();
+        !Flags::names().contains(&name.as_str())
+    })
+}
+
 /// Settings whose name in zero-cache is not simply the same words.
 const OLDER_NAMES: &[(&str, &[&str])] = &[
     ("query-threads", &["ZERO_NUM_SYNC_WORKERS"]),
@@ -331,6 +340,11 @@ impl Lookup<'_> {
                 continue;
             }
             match line.split_once('=') {
+                Some((name, _)) if is_unknown(name.trim()) => self.problems.push(format!(
+                    "config: line {}: there is no setting {}",
+                    number + 1,
+                    name.trim()
+                )),
                 Some((name, value)) => {
                     let value = value.trim().trim_matches('"').to_owned();
                     self.file.insert(name.trim().to_owned(), value);
@@ -345,6 +359,9 @@ impl Lookup<'_> {
     fn config(&mut self) -> Option<Config> {
         let upstream = self.upstream();
         let app_id = self.app_id();
+        let dev = self.switch("dev", false);
+        // What anyone may read and write is for this machine only, unless somebody asks for more.
+        let host = if dev { "127.0.0.1" } else { "0.0.0.0" };
         let (replica_file, cvr) = self.files(upstream.as_ref());
         let config = Config {
             replica_file,
@@ -352,14 +369,14 @@ impl Lookup<'_> {
             app_id,
             shard_num: self.parsed("shard-num", 0, "a number"),
             publications: self.list("app-publications"),
-            host: self.text("host").unwrap_or_else(|| "0.0.0.0".into()),
+            host: self.text("host").unwrap_or_else(|| host.into()),
             port: self.parsed("port", 4848, "a port number (0 to 65535)"),
             query: self.endpoint("query"),
             mutate: self.endpoint("mutate"),
             jwt: self.jwt(),
             admin_password: self.secret("admin-password"),
             permissions_file: self.text("permissions").map(PathBuf::from),
-            dev: self.switch("dev", false),
+            dev,
             enable_crud: self.switch("enable-crud-mutations", true),
             mutation_limit: self.mutation_limit(),
             limits: self.limits(),
@@ -626,5 +643,27 @@ mod tests {
             check(&["--upstream-db", "postgres://u:geheim@h/d", "--dev"], &[]).expect("valid");
         assert!(config.dev);
         assert!(!format!("{config:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn what_is_open_to_everyone_listens_on_this_machine_only() {
+        let host = |args: &[&str]| check(args, &[]).expect("valid").host;
+        assert_eq!(host(&["--upstream-db", "a.db"]), "0.0.0.0");
+        assert_eq!(host(&["--upstream-db", "a.db", "--dev"]), "127.0.0.1");
+        let asked = ["--upstream-db", "a.db", "--dev", "--host", "0.0.0.0"];
+        assert_eq!(host(&asked), "0.0.0.0");
+    }
+
+    #[test]
+    fn a_misspelt_setting_in_the_file_is_a_problem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("landfall.conf");
+        let text = "LANDFALL_UPSTREAM_DB=a.db\nLANDFALL_QUERY_URLL=http://x\nZERO_NEW_THING=1\nPATH=/bin\n";
+        std::fs::write(&file, text).expect("writes");
+        let problems = check(&["--config", &file.display().to_string()], &[]).expect_err("invalid");
+        assert_eq!(
+            problems.0,
+            ["config: line 2: there is no setting LANDFALL_QUERY_URLL"]
+        );
     }
 }

@@ -192,6 +192,9 @@ pub enum CvrError {
     /// Something stored does not make sense.
     #[error("client view record is damaged: {0}")]
     Damaged(String),
+    /// The file is a database of something else.
+    #[error("the file holds something else than client view records; name another one (--cvr-db)")]
+    OtherFile,
     /// The file was written by a newer server.
     #[error("client view record has format {found}, this server knows {known}")]
     Format {

@@ -69,6 +69,11 @@ impl SqliteCvr {
 
     fn prepare(mut connection: Connection) -> Result<Self, CvrError> {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let is_other = "SELECT EXISTS (SELECT 1 FROM sqlite_master)
+            AND NOT EXISTS (SELECT 1 FROM pragma_table_info('meta') WHERE name = 'next_instance')";
+        if connection.query_row(is_other, [], |row| row.get(0))? {
+            return Err(CvrError::OtherFile);
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         let tx = connection.transaction()?;
@@ -128,9 +133,12 @@ impl CvrStore for SqliteCvr {
         if known.as_deref() == Some(generation) {
             return Ok(());
         }
-        tracing::info!(
-            "the client view records belong to another replica or another format; they begin anew"
-        );
+        let is_empty = "SELECT NOT EXISTS (SELECT 1 FROM groups)";
+        if !tx.query_row(is_empty, [], |row| row.get(0))? {
+            tracing::info!(
+                "the client view records belong to another replica or another format; they begin anew"
+            );
+        }
         // The owner of a group outlives its records: a group never passes to another user.
         for table in EVERYTHING.iter().filter(|t| **t != "groups") {
             tx.execute(&format!("DELETE FROM {table}"), [])?;
@@ -470,6 +478,24 @@ mod tests {
             let store = SqliteCvr::open(&path).expect("opens");
             store.begin("replica", 1).expect("begins");
             assert_eq!(has_client(&store), stays);
+        }
+    }
+
+    #[test]
+    fn a_database_of_something_else_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("app.db");
+        for version in [0, 1, FORMAT] {
+            let raw = Connection::open(&path).expect("opens");
+            raw.execute_batch(
+                "CREATE TABLE IF NOT EXISTS meta (a); CREATE TABLE IF NOT EXISTS clients (b)",
+            )
+            .expect("makes");
+            raw.pragma_update(None, "user_version", version)
+                .expect("writes");
+            let before = std::fs::read(&path).expect("reads");
+            assert!(matches!(SqliteCvr::open(&path), Err(CvrError::OtherFile)));
+            assert_eq!(std::fs::read(&path).expect("reads"), before);
         }
     }
 

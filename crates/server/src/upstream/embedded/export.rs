@@ -50,6 +50,12 @@ pub fn export(
     shard: &str,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
+    if !path.exists() {
+        return Err(ExportError::File(UpstreamError::File {
+            path: path.display().to_string(),
+            reason: "no such file".to_owned(),
+        }));
+    }
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // All of it as it was at one moment, whoever writes meanwhile.
     conn.execute_batch("BEGIN")?;

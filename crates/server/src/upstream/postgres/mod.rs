@@ -368,6 +368,7 @@ impl Follower {
 
     /// Opens the replica file if it is current, else makes it.
     async fn open(&mut self) -> Result<Following, UpstreamError> {
+        look::require_place(&self.settings.replica_file)?;
         let mut client = self.address.connect().await?;
         session::check(&client).await?;
         let publications =

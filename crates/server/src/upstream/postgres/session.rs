@@ -76,7 +76,9 @@ impl Address {
             return Err(wrong("it names no host"));
         }
         if config.get_user().is_none() {
-            return Err(wrong("it names no user"));
+            return Err(wrong(
+                "it names no user: postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+            ));
         }
         config
             .application_name("landfall")
