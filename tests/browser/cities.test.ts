@@ -1,39 +1,32 @@
 // Real data: the GeoNames cities in a real Postgres, queried in Chromium, every answer compared with SQL.
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
 import { type City, cities, countries } from './geonames.ts';
-import { modes, type Mode } from './modes.ts';
-import { Chromium, serveFolder, until } from './world.ts';
+import { modes, type Prepare } from './modes.ts';
+import { Stage } from './stage.ts';
+import { Chromium, until } from './world.ts';
 
-let site: Awaited<ReturnType<typeof serveFolder>>;
-let mode: Mode;
 let browser: Chromium;
 let page: Page;
 
 const quote = (text: string) => `'${text.replaceAll("'", "''")}'`;
 const columns = ['id', 'name', 'country_code', 'population', 'lat', 'lon'] as const;
 
-async function load({ execute }: Pick<Mode, 'execute'>): Promise<void> {
+const load: Prepare = async ({ execute }) => {
   await execute(`INSERT INTO country VALUES ${countries.map(({ code, name }) => `(${quote(code)}, ${quote(name)})`).join(',')}`);
   for (let from = 0; from < cities.length; from += 5000) {
     const rows = cities.slice(from, from + 5000).map(city =>
       `(${city.id}, ${quote(city.name)}, ${quote(city.country_code)}, ${city.population}, ${city.lat}, ${city.lon})`);
     await execute(`INSERT INTO city (${columns.join(', ')}) VALUES ${rows.join(',')}`);
   }
-}
+};
 
+const stage = new Stage(modes.postgres, load);
 beforeAll(async () => {
-  site = await serveFolder(inject('page'));
-  mode = await modes.postgres(load);
   browser = await new Chromium().start();
-  page = await browser.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
-  await page.waitForFunction(() => 'app' in window);
+  page = await stage.open(browser);
 });
-afterAll(async () => {
-  await browser?.close();
-  await mode?.close();
-  await site?.close();
-});
+afterAll(() => browser?.close());
 
 type Result = { data: unknown; type: string };
 /** The complete answer of a named query in the page. */
@@ -48,10 +41,10 @@ const asCity = (row: Record<string, unknown>): City & { countryCode: unknown } =
   return { ...rest, countryCode: country_code } as City & { countryCode: unknown };
 };
 const select = async (where: string) =>
-  (await mode.rows(`SELECT ${columns.join(', ')} FROM city ${where}`)).map(asCity);
+  (await stage.mode.rows(`SELECT ${columns.join(', ')} FROM city ${where}`)).map(asCity);
 
 test('there are more than 130,000 cities', async () => {
-  expect((await mode.rows('SELECT count(*)::int AS n FROM city'))[0]!.n).toBeGreaterThan(130_000);
+  expect((await stage.mode.rows('SELECT count(*)::int AS n FROM city'))[0]!.n).toBeGreaterThan(130_000);
 });
 
 test.each(['San ', 'Ber', 'Å', 'ال', 'Saint-', '100%', ''])('search by the prefix %j', async prefix => {
@@ -96,13 +89,13 @@ test('changes in Postgres arrive in open queries', async () => {
       && JSON.stringify(shown) === JSON.stringify(germany.map(inShownOrder(shown)));
   });
   await settled();
-  await mode.execute(`UPDATE city SET population = 99000000 WHERE id = (SELECT min(id) FROM city)`);
+  await stage.mode.execute(`UPDATE city SET population = 99000000 WHERE id = (SELECT min(id) FROM city)`);
   await settled();
-  await mode.execute(`INSERT INTO city VALUES (900000001, 'Landfall', 'DE', 98000000, 54.5, 9.5)`);
+  await stage.mode.execute(`INSERT INTO city VALUES (900000001, 'Landfall', 'DE', 98000000, 54.5, 9.5)`);
   await settled();
-  await mode.execute(`UPDATE city SET country_code = 'DE' WHERE country_code = 'VA'`);
+  await stage.mode.execute(`UPDATE city SET country_code = 'DE' WHERE country_code = 'VA'`);
   await settled();
-  await mode.execute(`DELETE FROM city WHERE population > 20000000`);
+  await stage.mode.execute(`DELETE FROM city WHERE population > 20000000`);
   await settled();
 });
 

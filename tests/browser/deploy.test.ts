@@ -1,34 +1,17 @@
 // A deploy with another schema while writes wait in the store of the earlier one.
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { Page } from 'playwright-core';
-import { type Mode, modes } from './modes.ts';
-import { Chromium, serveFolder, until } from './world.ts';
+import { expect, test } from 'vitest';
+import { modes } from './modes.ts';
+import { nothingPending, Stage } from './stage.ts';
+import { Chromium, until } from './world.ts';
 
-let site: Awaited<ReturnType<typeof serveFolder>>;
-let mode: Mode;
-beforeAll(async () => {
-  site = await serveFolder(inject('page'));
-  mode = await modes.embedded();
-});
-afterAll(async () => {
-  await mode?.close();
-  await site?.close();
-});
-
-async function open(chromium: Chromium, more = ''): Promise<Page> {
-  const page = await chromium.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}${more}`);
-  await page.waitForFunction(() => 'app' in window);
-  return page;
-}
-
-const nothingPending = (page: Page) => page.waitForFunction(() => window.app.zero.pending.current.length === 0);
+const stage = new Stage(modes.embedded);
 
 test('writes that waited in the store of an earlier schema arrive after a deploy, and the old store goes', async () => {
   const chromium = await new Chromium().start();
   try {
-    const old = await open(chromium, '&store=deploy');
+    const old = await stage.open(chromium, '&store=deploy');
     await old.waitForSelector('main[data-state=complete]', { state: 'attached' });
-    await mode.server.kill();
+    await stage.mode.server.kill();
     await old.evaluate(async () => {
       const { zero, mutators } = window.app;
       for (const id of ['waited-1', 'waited-2']) {
@@ -36,12 +19,12 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
       }
     });
     await old.close();
-    await mode.server.start();
-    const next = await open(chromium, '&store=deploy&next');
+    await stage.mode.server.start();
+    const next = await stage.open(chromium, '&store=deploy&next');
     await next.waitForSelector('#waited-2');
     await next.waitForSelector('main[data-state=complete]', { state: 'attached' });
     await nothingPending(next);
-    expect((await mode.tasks()).filter(task => task.id.startsWith('waited')).length).toBe(2);
+    expect((await stage.mode.tasks()).filter(task => task.id.startsWith('waited')).length).toBe(2);
     await until('the old store is gone', () => next.evaluate(async () => {
       const names = (await indexedDB.databases()).map(({ name }) => name ?? '');
       const own = window.app.zero.idbName;
@@ -56,7 +39,7 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
 test('after a deploy, without a server, the rows of the earlier store are shown, and again, until there are new ones', async () => {
   const chromium = await new Chromium().start();
   try {
-    const old = await open(chromium, '&store=kept');
+    const old = await stage.open(chromium, '&store=kept');
     await old.evaluate(() => {
       const { zero, mutators } = window.app;
       return zero.mutate(mutators.task.create({ id: 'kept', title: 'kept', rank: 1 })).server;
@@ -64,15 +47,15 @@ test('after a deploy, without a server, the rows of the earlier store are shown,
     await old.waitForSelector('#kept');
     await old.waitForSelector('main[data-state=complete]');
     await old.close();
-    await mode.server.kill();
+    await stage.mode.server.kill();
     for (const _ of ['first', 'again']) {
-      const next = await open(chromium, '&store=kept&next');
+      const next = await stage.open(chromium, '&store=kept&next');
       await next.waitForSelector('#kept');
       expect(await next.locator('main').getAttribute('data-state')).toBe('unknown');
       await next.close();
     }
-    await mode.server.start();
-    const next = await open(chromium, '&store=kept&next');
+    await stage.mode.server.start();
+    const next = await stage.open(chromium, '&store=kept&next');
     await next.waitForSelector('main[data-state=complete]');
     await next.waitForSelector('#kept');
   } finally {

@@ -184,7 +184,7 @@ describe.each(Object.entries(modes))('%s', (_name, start) => {
     expect(await mode.counter('killed').catch(() => 0)).toBe(0);
     await mode.server.start();
     await until('all writes arrived', async () =>
-      (await mode.tasks()).filter(task => task.id.startsWith('entry-')).length === 100, 60_000);
+      (await mode.tasks()).filter(task => task.id.startsWith('entry-')).length === 100);
     expect(await mode.counter('killed')).toBe(100);
     // Nothing is sent again by a third opening.
     await second.reload();
@@ -208,7 +208,7 @@ describe.each(Object.entries(modes))('%s', (_name, start) => {
     });
     expect(await titles(page)).toContain('renamed offline');
     await mode.server.start();
-    await until('both writes arrived', async () => (await mode.tasks()).some(task => task.title === 'renamed offline'), 60_000);
-    await until('the page is connected again', async () => await page.locator('main[data-connection=connected]').count() === 1, 60_000);
+    await until('both writes arrived', async () => (await mode.tasks()).some(task => task.title === 'renamed offline'));
+    await until('the page is connected again', async () => await page.locator('main[data-connection=connected]').count() === 1);
   });
 });

@@ -6,7 +6,7 @@ import { startApi } from './app/api.ts';
 import { createDatabase, executeOnFile, folder, LandfallServer } from './world.ts';
 
 /** What happens between the creation of the tables and the start of the server. */
-type Prepare = (source: Pick<Mode, 'execute' | 'rows'>) => Promise<void>;
+export type Prepare = (source: Pick<Mode, 'execute' | 'rows'>) => Promise<void>;
 
 export interface Mode {
   server: LandfallServer;

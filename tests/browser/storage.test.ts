@@ -1,27 +1,19 @@
 // Storage that fails in a real browser: what the application is told, and that its writes arrive all the same.
-import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
-import { type Mode, modes } from './modes.ts';
-import { Chromium, serveFolder, until } from './world.ts';
+import { modes } from './modes.ts';
+import { Stage } from './stage.ts';
+import { Chromium, until } from './world.ts';
 
-let site: Awaited<ReturnType<typeof serveFolder>>;
-let mode: Mode;
+const stage = new Stage(modes.embedded);
 let chromium: Chromium;
-beforeAll(async () => {
-  site = await serveFolder(inject('page'));
-  mode = await modes.embedded();
-});
-afterAll(async () => {
-  await mode?.close();
-  await site?.close();
-});
 beforeEach(async () => { chromium = await new Chromium().start(); });
 afterEach(() => chromium.close());
 
 async function open(before?: (page: Page) => Promise<void>): Promise<Page> {
   const page = await chromium.page('about:blank');
   await before?.(page);
-  await page.goto(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
+  await page.goto(stage.url());
   await page.waitForFunction(() => 'app' in window);
   await page.waitForSelector('main[data-state=complete]', { state: 'attached' });
   return page;
@@ -38,7 +30,7 @@ const told = (page: Page, kind: string) => until(`${kind} is told`, async () => 
   const problems = await page.evaluate(() => window.app.problems);
   return problems.includes(kind);
 });
-const arrives = (id: string) => until(`${id} arrives`, async () => (await mode.tasks()).some(task => task.id === id));
+const arrives = (id: string) => until(`${id} arrives`, async () => (await stage.mode.tasks()).some(task => task.id === id));
 
 /** How many records and pages are stored; one bit of each is changed if `damaged`. */
 const given = (page: Page, damaged: boolean) => page.evaluate(async damaged => {
@@ -61,7 +53,6 @@ const given = (page: Page, damaged: boolean) => page.evaluate(async damaged => {
   return count;
 }, damaged);
 
-
 test('storage that the browser empties is filled again', async () => {
   const page = await open();
   expect(await write(page, 'evicted-1')).toBe(true);
@@ -74,7 +65,7 @@ test('storage that the browser empties is filled again', async () => {
   await told(page, 'evicted');
   await arrives('evicted-2');
   await until('writes are stored again', () => write(page, `evicted-${Math.random()}`));
-  expect(await mode.tasks()).toEqual(expect.arrayContaining([expect.objectContaining({ id: 'evicted-1' })]));
+  expect(await stage.mode.tasks()).toEqual(expect.arrayContaining([expect.objectContaining({ id: 'evicted-1' })]));
 });
 
 test('a damaged value is noticed, the rows come again, and waiting writes are kept', async () => {
@@ -82,12 +73,12 @@ test('a damaged value is noticed, the rows come again, and waiting writes are ke
   await write(first, 'damaged-1');
   await arrives('damaged-1');
   await until('what the server gave is stored', async () => await given(first, false) > 0);
-  await mode.server.kill();
+  await stage.mode.server.kill();
   expect(await write(first, 'damaged-2')).toBe(true);
   // One bit of everything that the server has given.
   expect(await given(first, true)).toBeGreaterThan(0);
   await first.close();
-  await mode.server.start();
+  await stage.mode.server.start();
   const second = await open();
   await told(second, 'damaged');
   await arrives('damaged-2');
@@ -106,7 +97,7 @@ test('without IndexedDB, as in some private windows, everything lives in memory'
 });
 
 test('a full disk is told, nothing that was made is lost, and there is room again later', async () => {
-  const origin = site.url;
+  const origin = stage.origin;
   // Before there is a database, since browsers remember for a while how much room there was.
   const page = await open(async page => {
     await (await chromium.devtools(page)).send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 400_000 });
@@ -122,15 +113,15 @@ test('a full disk is told, nothing that was made is lost, and there is room agai
   await arrives(last);
   await page.waitForFunction(id => document.getElementById(id), last);
   await (await chromium.devtools(page)).send('Storage.overrideQuotaForOrigin', { origin });
-  await until('writes are stored again', () => write(page, `full-${Math.random()}`), 120_000);
+  await until('writes are stored again', () => write(page, `full-${Math.random()}`));
 }, 180_000);
 
 test('a database that the browser closes by force is opened again, and what the page holds is stored', async () => {
   const page = await open();
-  await mode.server.kill();
+  await stage.mode.server.kill();
   expect(await write(page, 'forced-1')).toBe(true);
   const devtools = await chromium.devtools(page);
-  await devtools.send('Storage.clearDataForOrigin', { origin: site.url, storageTypes: 'indexeddb' });
+  await devtools.send('Storage.clearDataForOrigin', { origin: stage.origin, storageTypes: 'indexeddb' });
   await until('the loss is told', async () => {
     await write(page, `forced-${Math.random()}`);
     const problems = await page.evaluate(() => window.app.problems);
@@ -139,7 +130,7 @@ test('a database that the browser closes by force is opened again, and what the 
   await until('writes are stored again', () => write(page, 'forced-2'));
   // What was durable before is so again, without a server: another page sends it.
   await page.close();
-  await mode.server.start();
+  await stage.mode.server.start();
   await open();
   await arrives('forced-1');
   await arrives('forced-2');
@@ -147,7 +138,7 @@ test('a database that the browser closes by force is opened again, and what the 
 
 test('in a private window everything works while it is open', async () => {
   const page = await chromium.privatePage('about:blank');
-  await page.goto(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}`);
+  await page.goto(stage.url());
   await page.waitForSelector('main[data-state=complete]', { state: 'attached' });
   expect(await write(page, 'window-1')).toBe(true);
   await page.reload();

@@ -1,21 +1,11 @@
 // Tabs of one browser: opened and closed at random they agree, and what a dead or frozen one has stored is sent by another.
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
-import { type Mode, modes } from './modes.ts';
-import { Chromium, serveFolder, until } from './world.ts';
+import { modes } from './modes.ts';
+import { Stage } from './stage.ts';
+import { Chromium, until } from './world.ts';
 
-const PATIENCE_MS = 120_000;
-
-let site: Awaited<ReturnType<typeof serveFolder>>;
-let mode: Mode;
-beforeAll(async () => {
-  site = await serveFolder(inject('page'));
-  mode = await modes.embedded();
-});
-afterAll(async () => {
-  await mode?.close();
-  await site?.close();
-});
+const stage = new Stage(modes.embedded);
 
 async function withChromium(run: (chromium: Chromium) => Promise<void>): Promise<void> {
   const chromium = await new Chromium().start();
@@ -28,12 +18,7 @@ async function withChromium(run: (chromium: Chromium) => Promise<void>): Promise
   }
 }
 
-async function open(chromium: Chromium, store: string): Promise<Page> {
-  const page = await chromium.page(`${site.url}/?cache=${encodeURIComponent(mode.server.url)}&store=${store}`);
-  page.setDefaultTimeout(PATIENCE_MS);
-  await page.waitForFunction(() => 'app' in window);
-  return page;
-}
+const open = (chromium: Chromium, store: string) => stage.open(chromium, `&store=${store}`);
 
 /** Resolves when the write is stored. */
 const write = (page: Page, id: string) => page.evaluate(async id => {
@@ -49,7 +34,7 @@ const state = (page: Page, prefix: string) => page.evaluate(prefix => ({
 }), prefix);
 
 const arrived = async (prefix: string) =>
-  (await mode.tasks()).map(({ id }) => id).filter(id => id.startsWith(prefix)).sort();
+  (await stage.mode.tasks()).map(({ id }) => id).filter(id => id.startsWith(prefix)).sort();
 
 /** Numbers that look random and are the same in each run. */
 function dice(seed: number): (sides: number) => number {
@@ -75,8 +60,8 @@ test('ten tabs that are opened, closed and killed at random show the same in the
         tabs.splice(tabs.indexOf(tab), 1);
         await (roll(2) ? chromium.crash(tab) : tab.close());
       } else if (what === 4 && step < 30) {
-        await mode.server.kill();
-        await mode.server.start();
+        await stage.mode.server.kill();
+        await stage.mode.server.start();
       } else {
         const id = `ten-${step}`;
         await write(tab, id);
@@ -85,13 +70,13 @@ test('ten tabs that are opened, closed and killed at random show the same in the
     }
     while (tabs.length < 10) tabs.push(await open(chromium, 'ten'));
     durable.sort();
-    await until('everything arrives', async () => (await arrived('ten-')).length === durable.length, PATIENCE_MS);
+    await until('everything arrives', async () => (await arrived('ten-')).length === durable.length);
     expect(await arrived('ten-')).toEqual(durable);
     for (const tab of tabs) {
       await until('a tab shows it', async () => {
         const { shown, waiting } = await state(tab, 'ten-');
         return waiting === 0 && shown.length === durable.length;
-      }, PATIENCE_MS);
+      });
       expect((await state(tab, 'ten-')).shown).toEqual(durable);
     }
   });
@@ -112,21 +97,21 @@ for (const [name, silence] of Object.entries(silences)) {
       await first.waitForSelector('main[data-state=complete]', { state: 'attached' });
       const second = await open(chromium, store);
       await second.waitForSelector('main[data-state=complete]', { state: 'attached' });
-      await mode.server.kill();
+      await stage.mode.server.kill();
       await write(first, `${store}-1`);
       await write(first, `${store}-2`);
       // Also in the other tab, though there is no server.
       await second.waitForSelector(`#${store}-2`);
       await first.evaluate(() => { setInterval(() => performance.now(), 10); });
       const wake = await silence(chromium, first);
-      await mode.server.start();
-      await until('the writes arrive', async () => (await arrived(store)).length === 2, PATIENCE_MS);
-      await until('nothing waits', async () => (await state(second, store)).waiting === 0, PATIENCE_MS);
+      await stage.mode.server.start();
+      await until('the writes arrive', async () => (await arrived(store)).length === 2);
+      await until('nothing waits', async () => (await state(second, store)).waiting === 0);
       if (!wake) return;
       await wake();
-      await until('the first tab knows', async () => (await state(first, store)).waiting === 0, PATIENCE_MS);
+      await until('the first tab knows', async () => (await state(first, store)).waiting === 0);
       await write(first, `${store}-3`);
-      await until('its next write arrives', async () => (await arrived(store)).length === 3, PATIENCE_MS);
+      await until('its next write arrives', async () => (await arrived(store)).length === 3);
       await second.waitForSelector(`#${store}-3`);
     });
   }, 300_000);

@@ -30,6 +30,27 @@ const stopSite = async () => {
   site = undefined;
 };
 const open = () => browser.page(`http://127.0.0.1:${port}/`);
+/** Whether the database of the page is as large as the texts of its rows at least: then they are all in it. */
+async function isStored(): Promise<boolean> {
+  const { __zero: zero } = globalThis as unknown as { __zero: { exportJSON(): Promise<string>; idbName: string } };
+  let texts = 0;
+  JSON.parse(await zero.exportJSON(), (_, value: unknown) => {
+    if (typeof value === 'string') texts += value.length;
+    return value;
+  });
+  const asked = <T>(request: IDBRequest<T>) => new Promise<T>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await asked(indexedDB.open(zero.idbName));
+  let stored = 0;
+  for (const name of ['log', 'pages']) {
+    const values = await asked(database.transaction(name).objectStore(name).getAll()) as Uint8Array[];
+    stored += values.reduce((sum, { length }) => sum + length, 0);
+  }
+  database.close();
+  return texts > 0 && stored >= texts;
+}
 const firstTitle = () => page.locator('.row .title').first().textContent();
 
 beforeAll(async () => {
@@ -103,8 +124,7 @@ test('with the network off the page opens, shows its data and takes writes, whic
   await page.evaluate(() => navigator.serviceWorker.ready);
   await until('it is live', async () => await page.locator('.status[data-state=connected]').count() === 1);
   const before = await firstTitle();
-  // What is kept must be on disk, not only in memory: an idle moment, then the whole browser is killed.
-  await page.waitForTimeout(1500);
+  await until('what it shows is on disk', () => page.evaluate(isStored));
   await server.kill();
   await stopSite();
   await browser.kill();
@@ -119,8 +139,8 @@ test('with the network off the page opens, shows its data and takes writes, whic
   await page.waitForSelector('.pending button');
   await server.start();
   await startSite();
-  await until('the write arrived', () => executeOnFile(database, `SELECT id FROM issue WHERE title = 'Written at sea'`).length === 1, 60_000);
-  await until('nothing is pending', async () => await page.locator('.pending button').count() === 0, 60_000);
+  await until('the write arrived', () => executeOnFile(database, `SELECT id FROM issue WHERE title = 'Written at sea'`).length === 1);
+  await until('nothing is pending', async () => await page.locator('.pending button').count() === 0);
 });
 
 test('no error was logged but those of the missing network', () => {

@@ -4,8 +4,8 @@ export default defineConfig({
   test: {
     include: ['*.test.ts'],
     globalSetup: './global-setup.ts',
-    testTimeout: 120_000,
-    hookTimeout: 300_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     // Two cores: one Chromium at a time keeps waits short and failures readable.
     fileParallelism: false,
     retry: 0,

@@ -13,8 +13,11 @@ import { findChromium, root } from '../../scripts/tools.mjs';
 
 const serverBinary = process.env.LANDFALL_SERVER_BINARY ?? join(root, 'target/debug/landfall-server');
 
-/** Waits until `check` gives something true; a test's time-out is the limit. */
-export async function until<T>(what: string, check: () => Promise<T> | T, limitMs = 60_000): Promise<NonNullable<T>> {
+/** How long anything is waited for: the machine may be slow, and busy with other things. */
+const PATIENCE_MS = 120_000;
+
+/** Waits until `check` gives something true. */
+export async function until<T>(what: string, check: () => Promise<T> | T, limitMs = PATIENCE_MS): Promise<NonNullable<T>> {
   const end = Date.now() + limitMs;
   for (;;) {
     const value = await check();
@@ -169,6 +172,7 @@ export class Chromium {
   /** Opens a page; `prepare` is called before it loads anything. */
   async page(url: string, prepare?: (page: Page) => Promise<void>): Promise<Page> {
     const page = await this.#context!.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
     await prepare?.(page);
     page.on('pageerror', error => this.problems.push(String(error)));
     page.on('console', message => {
@@ -182,6 +186,7 @@ export class Chromium {
   async privatePage(url: string): Promise<Page> {
     const context = await this.#context!.browser()!.newContext();
     const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
     await page.goto(url);
     return page;
   }

@@ -5,7 +5,7 @@ import * as landfall from 'landfall';
 import { WebSocket } from 'ws';
 import { TABLES, makeApp, startEndpoint } from './app.js';
 import { makeDatabase } from './landfall-server.js';
-import { complete, titles, watch } from './watch.js';
+import { complete, titles, until, watch } from './watch.js';
 import { startZeroCache } from './zero-cache.js';
 
 // Node 20 has no WebSocket of its own. A browser's fails with an event; this one would end the process if nobody listened.
@@ -92,7 +92,7 @@ test('a query that the app refuses fails alone', async () => {
   const view = zero.materialize(queries.refused());
   view.addListener((rows, type, error) => { if (type === 'error') errors.push(error); });
   await watch(zero, queries.top(5)).until('complete', complete);
-  for (let tries = 0; !errors.length && tries < 100; tries++) await new Promise(resolve => setTimeout(resolve, 100));
+  await until('an error', () => errors.length > 0);
   assert.match(JSON.stringify(errors), /not for you/);
 });
 

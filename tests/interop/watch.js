@@ -1,4 +1,4 @@
-// Rows of a query as they are now, and a wait for what they should become.
+// Rows of a query as they are now, and waits for what should become of them.
 
 /** Follows a query of either package's client. */
 export function watch(zero, query) {
@@ -24,5 +24,14 @@ export function watch(zero, query) {
   state.destroy = () => view.destroy();
   return state;
 }
+
+/** Waits until something holds that nobody tells of. */
+export async function until(what, holds) {
+  for (const end = Date.now() + 60_000; !holds();) {
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+}
+
 export const titles = rows => rows?.map(row => row.title);
 export const complete = (rows, type) => type === 'complete';

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { TABLES, mutators, queries, schema, startEndpoint } from './app.js';
 import { makeDatabase, startServer } from './landfall-server.js';
-import { complete, titles, watch } from './watch.js';
+import { complete, titles, until, watch } from './watch.js';
 
 // Node 20 has no WebSocket of its own. A browser's fails with an event; this one would end the process if nobody listened.
 globalThis.WebSocket ??= class extends WebSocket {
@@ -95,7 +95,7 @@ test('a query that the app refuses fails alone', async () => {
   view.addListener((rows, type, error) => { if (type === 'error') errors.push(error); });
   const others = watch(zero, queries.top(5));
   await others.until('complete', complete);
-  for (let tries = 0; !errors.length && tries < 100; tries++) await new Promise(resolve => setTimeout(resolve, 100));
+  await until('an error', () => errors.length > 0);
   assert.match(JSON.stringify(errors), /not for you/);
 });
 
@@ -107,8 +107,7 @@ test('queries are asked as the user who is connected; an expired token asks for 
   const query = watch(late, queries.mine());
   const states = [];
   late.connection.state.subscribe(state => states.push(state.name));
-  for (let tries = 0; !states.includes('needs-auth') && tries < 100; tries++) await new Promise(resolve => setTimeout(resolve, 100));
-  assert.ok(states.includes('needs-auth'), states.join());
+  await until('a token is asked for', () => states.includes('needs-auth'));
   query.destroy();
 });
 

@@ -293,7 +293,7 @@ async fn on_postgres() {
     let drop_slots = format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}' AND NOT active"
     );
-    for _ in 0..100 {
+    for _ in 0..900 {
         admin.batch_execute(&drop_slots).await.expect("slots");
         let drop = format!("DROP DATABASE {name} WITH (FORCE)");
         if admin.batch_execute(&drop).await.is_ok() {
