@@ -9,7 +9,7 @@ async function main([module, file]: readonly string[]): Promise<void> {
   if (module === undefined) {
     throw new Error('Usage: landfall-permissions MODULE [FILE]');
   }
-  const exports = (await import(pathToFileURL(resolve(module)).href)) as {permissions?: unknown};
+  const exports = await load(module);
   const permissions = (await exports.permissions) as CompiledPermissionsConfig | undefined;
   if (permissions === undefined) {
     throw new Error(`${module} has no export named "permissions".`);
@@ -18,6 +18,18 @@ async function main([module, file]: readonly string[]): Promise<void> {
     process.stdout.write(permissionsText(permissions));
   } else {
     await writePermissions(permissions, file);
+  }
+}
+
+async function load(module: string): Promise<{readonly permissions?: unknown}> {
+  try {
+    return await import(pathToFileURL(resolve(module)).href);
+  } catch (error) {
+    if ((error as {readonly code?: unknown}).code === 'ERR_UNKNOWN_FILE_EXTENSION') {
+      throw new Error(`Node ${process.versions.node} does not read ${module}: give a module in JavaScript, for example by
+  npx esbuild ${module} --bundle --packages=external --platform=node --format=esm --outfile=permissions.mjs`);
+    }
+    throw error;
   }
 }
 
