@@ -476,8 +476,29 @@ export const mutations = [
   },
   {
     name: 'index: chunks stay as they came',
-    file: ivm('index'),
+    file: ivm('chunk'),
     edits: [['            bring_in_order(&mut entries, &order.0[..by]);\n', '            let _ = by;\n']],
+    library: true,
+  },
+  {
+    name: 'index: rows that are picked stay as they came',
+    file: ivm('chunk'),
+    from: 'sort_by(&mut rows, |a, b| compare_by(columns, a, b));',
+    to: 'let _ = columns;',
+    library: true,
+  },
+  {
+    name: 'index: rows are picked from the first chunk only',
+    file: ivm('index'),
+    from: '&self.chunks[smaller.saturating_sub(1)..smaller + same];',
+    to: '&self.chunks[smaller.saturating_sub(1)..(smaller + same).min(smaller.max(1))];',
+    library: true,
+  },
+  {
+    name: 'index build: bins are found by parts of their digits alone',
+    file: ivm('index_build'),
+    from: 'from + sorted[from..to].partition_point(|other| *other <= number)',
+    to: 'from + sorted[from..to].len()',
     library: true,
   },
   {
@@ -497,13 +518,13 @@ export const mutations = [
   {
     name: 'index: a read does not end at another prefix',
     file: ivm('memory_source'),
-    from: '!constraint.is_empty() && Some(entry.prefix) != prefix',
-    to: '!is_told && Some(entry.prefix) != prefix && !constraint.is_empty()',
+    from: '!constraint.is_empty() && Some(entry.prefix()) != prefix',
+    to: '!is_told && Some(entry.prefix()) != prefix && !constraint.is_empty()',
   },
   {
     name: 'index: prefixes stay when the common beginning changes',
     file: ivm('index'),
-    from: 'entry.prefix = self.prefix(&entry.row);\n            }\n            let least',
+    from: 'entry.set_prefix(self.prefix(&entry.row));\n            }\n            let least',
     to: '}\n            let least',
     library: true,
   },
