@@ -11,6 +11,7 @@ scenarios!(
     connections_of_a_group_and_of_a_user_are_limited,
     queries_of_a_client_and_of_a_group_are_limited,
     a_flood_of_messages_is_taken_slowly,
+    a_query_that_costs_too_much_fails_alone,
 );
 
 fn issue(id: usize) -> Json {
@@ -117,5 +118,41 @@ async fn a_flood_of_messages_is_taken_slowly(backend: Backend) {
     // Twenty at once, the others at twenty a second.
     assert!(all >= Duration::from_millis(1_400), "{all:?}");
     assert!(quick < all, "{quick:?}");
+    world.end().await;
+}
+
+async fn a_query_that_costs_too_much_fails_alone(backend: Backend) {
+    let world = World::with(backend, &["--dev", "--query-max-rows", "4"]).await;
+    let comments = || json!({"table": "comment"});
+    let mut greedy = world.client("g", "c").put("h", comments());
+    greedy = greedy.put("few", json!({"table": "issue"}));
+    let mut greedy = greedy.open().await;
+    greedy.got("h").await;
+    let mut other = world.client("o", "o").put("h", json!({"table": "issue"}));
+    other = other.put("one", issue(1));
+    let mut other = other.open().await;
+    other.got("h").await;
+    // It grows beyond the bound while it is followed, and would be beyond it for whoever asks anew.
+    world
+        .sql("INSERT INTO comment VALUES ('c8', 'i1', 'b'), ('c9', 'i1', 'b')")
+        .await;
+    let mut late = world.client("l", "l").put("h", comments()).open().await;
+    for client in [&mut greedy, &mut late] {
+        let error = client.expect("transformError").await;
+        assert_eq!(error[0]["id"], "h", "{error}");
+        let message = error[0]["message"].as_str().expect("a text");
+        assert_eq!(message, "the query has more than 4 rows");
+    }
+    // The rest of those who asked for it, and everyone else, goes on.
+    world
+        .sql("UPDATE issue SET title = 'goes on' WHERE id = 'i1'")
+        .await;
+    for client in [&mut greedy, &mut other] {
+        while client.row("issue", "i1").expect("there")["title"] != "goes on" {
+            client.poke().await;
+        }
+    }
+    assert!(!greedy.have().iter().any(|row| row.starts_with("comment")));
+    drop((greedy, late, other));
     world.end().await;
 }

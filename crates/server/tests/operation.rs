@@ -7,7 +7,7 @@ use landfall_server::check::check;
 use landfall_server::config::{self, Flags};
 use serde_json::json;
 use support::Database;
-use world::{Backend, World, issue_op};
+use world::{Backend, Gate, World, issue_op};
 
 async fn get(world: &World, path: &str) -> (u16, String) {
     let url = format!("http://{}{path}", world.running().address);
@@ -71,6 +71,59 @@ async fn mutations_beyond_the_limit_wait(backend: Backend) {
     client.crud(3, rename(3)).await;
     client.confirmed(3).await;
     assert_eq!(client.row("issue", "i1").expect("there")["title"], "t3");
+    world.end().await;
+}
+
+/// How much of its log Postgres keeps for the slot is measured, and readiness is that of the line to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slot_and_the_line_are_watched() {
+    if !world::has_postgres() {
+        return;
+    }
+    let mut world = World::unstarted(Backend::Postgres, &["--dev"]).await;
+    let target = world.target();
+    let gate = Gate::new(target.clone()).await;
+    world.go_through(&gate);
+    // A process has the recorder to itself.
+    world.start_process(0).await;
+    let url = world.client("g", "c").url.replace("ws:", "http:");
+    let path = |path: &str| url.replace("/sync/v51/connect", path);
+    let (url, ready) = (path("/metrics"), path("/ready"));
+    let begun = std::time::Instant::now();
+    loop {
+        let text = reqwest::get(&url).await.expect("an answer").text().await;
+        let text = text.expect("text");
+        let of = |name: &str| -> Option<f64> {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            line.rsplit(' ').next()?.parse().ok()
+        };
+        let kept = of("landfall_replication_slot_kept_bytes ");
+        if kept.is_some_and(|bytes| bytes < 64.0 * 1024.0 * 1024.0)
+            && of("landfall_replication_connected ") == Some(1.0)
+        {
+            break;
+        }
+        assert!(begun.elapsed() < world::PATIENCE, "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let until = async |wanted: u16| {
+        let begun = std::time::Instant::now();
+        loop {
+            let answer = reqwest::get(&ready).await.expect("an answer");
+            let status = answer.status().as_u16();
+            let said = answer.text().await.expect("text");
+            if status == wanted {
+                return said;
+            }
+            assert!(begun.elapsed() < world::PATIENCE, "{status} {said}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    until(200).await;
+    gate.cut();
+    assert_ne!(until(503).await, "", "it says why");
+    gate.lead_to(target);
+    until(200).await;
     world.end().await;
 }
 

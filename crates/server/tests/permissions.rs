@@ -16,6 +16,7 @@ scenarios!(
     no_way_leads_to_a_hidden_row,
     errors_tell_nothing_of_hidden_rows,
     outcomes_of_writes_tell_nothing_of_hidden_rows,
+    permissions_follow_the_databases_own_table,
 );
 
 fn own() -> Json {
@@ -590,5 +591,58 @@ async fn outcomes_of_writes_tell_nothing_of_hidden_rows(backend: Backend) {
     boss.crud(1, gone).await;
     assert!(boss.confirmed(1).await.results().is_empty());
     drop((client, boss));
+    world.end().await;
+}
+
+/// Without a file the database says what is allowed, and may change its mind while clients are connected.
+async fn permissions_follow_the_databases_own_table(backend: Backend) {
+    let world = World::with(backend, &["--auth-secret", "k"]).await;
+    let declare = async |rules: Json| {
+        let text = json!({"tables": {"issue": {"row": rules}}});
+        let statement = match backend {
+            Backend::Postgres => format!("UPDATE zero.permissions SET permissions = '{text}'"),
+            Backend::Embedded => {
+                format!("INSERT OR REPLACE INTO _landfall_permissions VALUES (1, '{text}', NULL)")
+            }
+        };
+        world.sql(&statement).await;
+    };
+    let mut client = ann(world.client("g", "c"))
+        .put("h", json!({"table": "issue"}))
+        .open()
+        .await;
+    let error = client.expect("transformError").await;
+    assert_eq!(error[0]["id"], "h", "closed by default: {error}");
+    declare(json!({"select": [anyone()]})).await;
+    client.got("h").await;
+    assert_eq!(client.have().len(), 3);
+    declare(
+        json!({"select": [own()], "update": {"preMutation": [own()], "postMutation": [own()]}}),
+    )
+    .await;
+    while client.have() != ["issue:i1"] {
+        client.poke().await;
+    }
+    // What may be written follows as well.
+    client
+        .crud(
+            1,
+            json!([issue_op("update", json!({"id": "i1", "title": "mine"}))]),
+        )
+        .await;
+    client.confirmed(1).await;
+    assert_eq!(client.row("issue", "i1").expect("there")["title"], "mine");
+    declare(json!({"select": [own()]})).await;
+    // Whoever sees the new rules in force has another pipeline; the write below may not come before that.
+    let mut id = 1;
+    loop {
+        id += 1;
+        let op = issue_op("update", json!({"id": "i1", "priority": id}));
+        client.crud(id, json!([op])).await;
+        if !client.confirmed(id).await.results().is_empty() {
+            break;
+        }
+    }
+    drop(client);
     world.end().await;
 }

@@ -186,6 +186,30 @@ async fn truncate_resets_the_table() {
     db.drop().await;
 }
 
+/// A transaction of any size takes bounded memory: beyond that its tables are read anew instead.
+#[tokio::test]
+async fn a_large_transaction_is_not_held_in_memory() {
+    let db = Database::new(ISSUES).await;
+    db.sql("CREATE TABLE other (id int4 PRIMARY KEY)").await;
+    let mut following = db.start().await;
+    db.sql(
+        "BEGIN; INSERT INTO issue SELECT 'n' || n, 'title' FROM generate_series(1, 60000) n;
+         INSERT INTO other VALUES (1); COMMIT",
+    )
+    .await;
+    let step = following.step().await;
+    assert!(matches!(&step.reset, Reset::Tables(tables) if tables.len() == 1));
+    assert_eq!(
+        step.changes.len(),
+        1,
+        "other tables are followed row by row"
+    );
+    let reader = following.replica().reader().unwrap();
+    assert_eq!(rows(&reader, "issue").len(), 60_002);
+    following.stop().await;
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn a_restart_goes_on_from_the_stored_watermark() {
     let db = Database::new(ISSUES).await;

@@ -263,6 +263,7 @@ fn asymmetric_algorithms(jwk: &Jwk) -> Vec<Algorithm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
@@ -379,5 +380,95 @@ mod tests {
                 .token
                 .is_some()
         );
+    }
+
+    /// Key pairs of these tests: the private key as PKCS #8, the public one as a JWK holds it.
+    const PAIRS: [(&str, &str); 2] = [
+        (
+            "MC4CAQAwBQYDK2VwBCIEIGW1CHieUzjPslQXifRUmnVj3CoXsgSS/DXCHXJhLVV/",
+            "76y4e4ilXx2MDb2rxIo9lZb6XQKIknLiFj4F4k8ykec",
+        ),
+        (
+            "MC4CAQAwBQYDK2VwBCIEINQ8WO2PdI0gKzocFa6bKbimDXwCEW2RuDGfNHb/vQzF",
+            "eTxWhQLdTlM0eTmDdruKOA6vWFo0zMnHz98oZo4ZMHM",
+        ),
+    ];
+
+    fn public(pair: usize) -> Json {
+        json!({"kty": "OKP", "crv": "Ed25519", "x": PAIRS[pair].1, "kid": format!("k{pair}")})
+    }
+
+    /// A token that is signed with a private key, and says with which.
+    fn signed(pair: usize, key_id: Option<&str>, user: &str) -> String {
+        let key = base64::engine::general_purpose::STANDARD
+            .decode(PAIRS[pair].0)
+            .expect("base64");
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = key_id.map(str::to_owned);
+        let key = EncodingKey::from_ed_der(&key);
+        encode(&header, &json!({"sub": user}), &key).expect("signs")
+    }
+
+    fn verifier_of(key: JwtKey) -> TokenVerifier {
+        crate::install_tls();
+        let jwt = JwtSettings {
+            key,
+            issuer: None,
+            audience: None,
+        };
+        TokenVerifier::new(Some(jwt), false, false, reqwest::Client::new())
+    }
+
+    #[tokio::test]
+    async fn a_public_key_verifies_what_its_pair_signed_and_nothing_else() {
+        let key = public(0).to_string();
+        let verifier = verifier_of(JwtKey::Jwk(Secret::new(&key)));
+        let good = signed(0, None, "u");
+        let good = verifier.resolve(Some("u"), Some(&good)).await;
+        assert_eq!(good.expect("valid").claims, Some(json!({"sub": "u"})));
+        // Another key; and the public key taken for a shared secret, as whole text and as bytes of the key.
+        let forged = [
+            signed(1, None, "u"),
+            token(&key, json!({"sub": "u"})),
+            token(PAIRS[0].1, json!({"sub": "u"})),
+        ];
+        for forged in forged {
+            let outcome = verifier.resolve(Some("u"), Some(&forged)).await;
+            assert!(matches!(outcome, Err(AuthError::Invalid(_))), "{forged}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_set_is_fetched_once_and_not_for_every_unknown_key() {
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = asked.clone();
+        let router = axum::Router::new().fallback(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            std::future::ready(axum::Json(json!({"keys": [public(0), public(1)]})))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let verifier = verifier_of(JwtKey::JwksUrl(url));
+        for pair in [0, 1, 0] {
+            let token = signed(pair, Some(&format!("k{pair}")), "u");
+            let good = verifier.resolve(Some("u"), Some(&token)).await;
+            assert_eq!(good.expect("valid").claims, Some(json!({"sub": "u"})));
+        }
+        let refused = [
+            signed(1, Some("k0"), "u"),
+            signed(0, Some("unknown"), "u"),
+            signed(0, None, "u"),
+        ];
+        for token in refused {
+            let outcome = verifier.resolve(Some("u"), Some(&token)).await;
+            assert!(matches!(outcome, Err(AuthError::Invalid(_))), "{token}");
+        }
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+        server.abort();
+        let gone = verifier_of(JwtKey::JwksUrl("http://127.0.0.1:1/keys".to_owned()));
+        let outcome = gone.resolve(Some("u"), Some(&signed(0, None, "u"))).await;
+        assert!(matches!(outcome, Err(AuthError::Invalid(_))));
     }
 }

@@ -305,7 +305,7 @@ impl Follower {
         }
         tell_ready(&mut self.ready, &following.replica);
         self.status.lock().state = State::Connected;
-        let watch = watch_catalogue(client, publications, following.tables.clone());
+        let watch = watch_catalogue(client, publications, following.tables.clone(), state.slot);
         let status = self.status.clone();
         let progress = |lag| status.lock().lag = lag;
         let outcome = tokio::select! {
@@ -537,13 +537,21 @@ fn tell_ready(ready: &mut Option<Ready>, replica: &Replica) {
     }
 }
 
-/// Returns when the catalogue differs from what is followed, or cannot be read.
+/// Returns when the catalogue differs from what is followed, or cannot be read. Measures the slot meanwhile.
 async fn watch_catalogue(
     client: tokio_postgres::Client,
     publications: Vec<String>,
     tables: Arc<[PublishedTable]>,
+    slot: String,
 ) -> UpstreamError {
     loop {
+        match setup::kept_for(&client, &slot).await {
+            Ok(Some(bytes)) => {
+                metrics::gauge!("landfall_replication_slot_kept_bytes").set(bytes as f64);
+            }
+            Ok(None) => {}
+            Err(error) => return error,
+        }
         tokio::time::sleep(CATALOGUE_INTERVAL).await;
         match catalog::read(&client, &publications).await {
             Ok(published) if schema_change::differs(&tables, &published) => {

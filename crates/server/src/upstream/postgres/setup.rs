@@ -263,6 +263,18 @@ pub async fn find_slot(client: &Client, name: &str) -> Result<Option<Slot>, Upst
     }))
 }
 
+/// Bytes of its log that Postgres keeps for a slot.
+pub async fn kept_for(client: &Client, name: &str) -> Result<Option<u64>, UpstreamError> {
+    let row = client
+        .query_opt(
+            "SELECT (pg_current_wal_lsn() - restart_lsn)::int8 FROM pg_replication_slots
+             WHERE slot_name = $1 AND restart_lsn IS NOT NULL",
+            &[&name],
+        )
+        .await?;
+    Ok(row.map(|row| row.get::<_, i64>(0).max(0) as u64))
+}
+
 /// Whether the database is the one that a replica was made from, and further on: then the replica shows a state that
 /// was, though what happened since cannot be had from a slot.
 pub async fn goes_on(
