@@ -13,6 +13,8 @@ export default defineConfig({
     ],
   },
   test: {
+    // Machines may be slow and busy.
+    testTimeout: 60_000,
     include: ['test/**/*.test.{ts,tsx}', 'src/**/*.test.{ts,tsx}'],
     server: {deps: {inline: [/solid-js/]}},
   },

@@ -13,7 +13,7 @@ export interface LogSink {
 
 /** Why newer code is needed. */
 export type UpdateNeededReason =
-  | {readonly type: 'NewClientGroup'}
+  | {readonly type: 'NewClientGroup'; readonly message?: string}
   | {readonly type: 'VersionNotSupported'; readonly message?: string}
   | {readonly type: 'SchemaVersionNotSupported'; readonly message?: string};
 
@@ -58,6 +58,11 @@ export interface CommonOptions {
   readonly logLevel?: LogLevel | undefined;
   /** The console unless set. */
   readonly logSink?: LogSink | undefined;
+  /**
+   * The W3C `traceparent` that the application is in: asked for when a query is opened, a write is called, or a token is
+   * given, and sent along for the server and your endpoints to go on with.
+   */
+  readonly getTraceparent?: (() => string | undefined) | undefined;
   /** Newer code is needed. Unless set, the page is reloaded, with growing pauses. */
   readonly onUpdateNeeded?: ((reason: UpdateNeededReason) => void) | undefined;
   /** The server has forgotten this client. The client starts anew by itself; pending writes are kept. */

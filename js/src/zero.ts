@@ -456,11 +456,13 @@ export class Zero<
   }
 
   #coreHost(): CoreHost {
+    const {getTraceparent} = this.#options;
     return {
       effect: effect => this.#effect(effect),
       fault: error => this.#fail(error),
       batch: this.#batch(),
       listenerError: reportError,
+      traceparent: getTraceparent && (() => traceparentOf(getTraceparent)),
     };
   }
 
@@ -714,6 +716,15 @@ function queryURL(options: CommonOptions): string | undefined {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+function traceparentOf(ask: () => string | undefined): string | undefined {
+  try {
+    return ask();
+  } catch (error) {
+    reportError(error);
+    return undefined;
+  }
 }
 
 function callBack(call: () => void): void {

@@ -45,7 +45,9 @@ test('the declarations are as reviewed', async () => {
   const main = declarations('index.d.ts');
   const react = [...declarations('react/index.d.ts')].filter(([name]) => !main.has(name));
   const solid = [...declarations('solid/index.d.ts')].filter(([name]) => !main.has(name));
+  const bindings = [...declarations('bindings.d.ts')].filter(([name]) => !main.has(name));
   await expect(asText(main)).toMatchFileSnapshot('declarations/index.d.ts.txt');
   await expect(asText(new Map(react))).toMatchFileSnapshot('declarations/react.d.ts.txt');
   await expect(asText(new Map(solid))).toMatchFileSnapshot('declarations/solid.d.ts.txt');
+  await expect(asText(new Map(bindings))).toMatchFileSnapshot('declarations/bindings.d.ts.txt');
 });

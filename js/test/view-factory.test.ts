@@ -3,6 +3,8 @@ import {afterEach, describe, expect, test, vi} from 'vitest';
 import {
   type Change,
   createBuilder,
+  defineQueries,
+  defineQueryWithType,
   defineMutators,
   defineMutatorWithType,
   type Entry,
@@ -12,6 +14,17 @@ import {
   type ViewFactory,
   Zero,
 } from '../src/index.js';
+import {
+  addContextToQuery,
+  applyChange,
+  asQueryInternals,
+  consume,
+  DEFAULT_TTL_MS,
+  idSymbol,
+  must,
+  skipYields,
+  type ViewChange,
+} from '../src/bindings.js';
 import type {AnyQuery} from '../src/query/query.js';
 import type {SourceSchema} from '../src/query/view-factory.js';
 import {schema, type TestSchema} from './schema.js';
@@ -70,6 +83,57 @@ class TreeView {
 
 const treeFactory: ViewFactory<any, any, any, TreeView> = (_query, input, format, onDestroy, onCommit) =>
   new TreeView(input, format, onDestroy, onCommit);
+
+function inWords([type, node, extra]: Change): ViewChange {
+  switch (type) {
+    case 0:
+      return {type: 'add', node};
+    case 1:
+      return {type: 'remove', node};
+    case 2:
+      return {type: 'edit', node, oldNode: extra};
+    case 3:
+      return {type: 'child', node, child: {relationshipName: extra.relationshipName, change: inWords(extra.change)}};
+  }
+}
+
+/** A view that bindings would make of `applyChange`; `mutable` makes what it may change in place, anew for each transaction. */
+class BindingView {
+  #root: Entry;
+  #mutable: boolean | WeakSet<object>;
+  readonly published: {readonly data: unknown; readonly text: string}[] = [];
+
+  constructor(input: Input, format: Format, onCommit: (commit: () => void) => void, mutable: () => boolean | WeakSet<object>) {
+    this.#root = {'': format.singular ? undefined : []};
+    this.#mutable = true;
+    const change = (it: ViewChange) => {
+      this.#root = applyChange(this.#root, it, input.getSchema(), '', format, true, this.#mutable);
+    };
+    for (const node of skipYields(input.fetch({}))) {
+      change({type: 'add', node});
+    }
+    this.#mutable = mutable();
+    input.setOutput({push: it => (change(inWords(it)), [])});
+    onCommit(() => {
+      this.published.push({data: this.data, text: JSON.stringify(this.data)});
+      this.#mutable = mutable();
+    });
+  }
+
+  get data(): unknown {
+    return this.#root[''];
+  }
+}
+
+const bindingFactory =
+  (mutable: () => boolean | WeakSet<object>): ViewFactory<any, any, any, BindingView> =>
+  (_query, input, format, _onDestroy, onCommit) =>
+    new BindingView(input, format, onCommit, mutable);
+
+/** Without the marks of `applyChange`. */
+function plain(data: unknown): unknown {
+  return data === undefined ? undefined : JSON.parse(JSON.stringify(data));
+}
 
 interface Kept {
   row: Node['row'];
@@ -170,11 +234,21 @@ describe('a view of the application’s own', () => {
       name,
       view: zero.materialize(query),
       own: zero.materialize(query, treeFactory),
+      bindings: [() => false, () => true, () => new WeakSet()].map(mutable => zero.materialize(query, bindingFactory(mutable))),
     }));
-    for (let step = 0; step < 150; step++) {
+    for (let step = 0; step < 80; step++) {
       await write(...Array.from({length: pick([1, 1, 2, 5])}, randomWrite));
-      for (const {name, view, own} of pairs) {
+      for (const {name, view, own, bindings} of pairs) {
         expect({name, step, data: own.data}).toEqual({name, step, data: view.data});
+        for (const binding of bindings) {
+          expect({name, step, data: plain(binding.data)}).toEqual({name, step, data: plain(view.data)});
+        }
+      }
+    }
+    // What was published is not changed later, unless that was asked for.
+    for (const {bindings: [copying, , perTransaction]} of pairs) {
+      for (const {data, text} of [...copying!.published, ...perTransaction!.published]) {
+        expect(JSON.stringify(data)).toBe(text);
       }
     }
     expect(pairs.every(({own}) => own.commits > 0)).toBe(true);
@@ -249,6 +323,51 @@ describe('a view of the application’s own', () => {
     expect(query.materialize(treeFactory, '1m').data).toHaveLength(1);
     expect(query.materialize('1m').data).toHaveLength(1);
     expect(() => zql.issue.materialize(treeFactory)).toThrow('Query is not runnable');
+  });
+});
+
+describe('what bindings build on', () => {
+  const {schema: level} = {schema: {} as SourceSchema};
+  const row = (id: string, title: string) => ({row: {id, title}, relationships: {}});
+  const list: SourceSchema = {
+    ...level, primaryKey: ['id'], relationships: {}, isHidden: false, compareRows: (a, b) => (String(a['id']) < String(b['id']) ? -1 : a['id'] === b['id'] ? 0 : 1),
+  };
+  const format: Format = {singular: false, relationships: {}};
+
+  test('what did not change stays the same object, and entries tell their keys', () => {
+    const empty: Entry = {'': []};
+    const one = applyChange(empty, {type: 'add', node: row('a', '1')}, list, '', format, true);
+    const two = applyChange(one, {type: 'add', node: row('b', '2')}, list, '', format, true);
+    const three = applyChange(two, {type: 'edit', oldNode: row('b', '2'), node: row('b', '3')}, list, '', format, true);
+    const entries = (root: Entry) => root[''] as readonly (Entry & {readonly [idSymbol]?: string})[];
+    expect([empty, entries(one).length, entries(two).length]).toEqual([{'': []}, 1, 2]);
+    expect(entries(three)[0]).toBe(entries(one)[0]);
+    expect(entries(two)[1]?.['title']).toBe('2');
+    expect(entries(three).map(entry => [entry['title'], entry[idSymbol]])).toEqual([['1', '"a"'], ['3', '"b"']]);
+  });
+
+  test('changes of rows that are not there, and a second row where there is one, are refused', () => {
+    const gone: ViewChange = {type: 'remove', node: row('x', '')};
+    expect(() => applyChange({'': []}, gone, list, '', format)).toThrow('not there');
+    expect(() => applyChange({'': undefined}, gone, list, '', {...format, singular: true})).toThrow('not there');
+    const one = applyChange({'': undefined}, {type: 'add', node: row('a', '')}, list, '', {...format, singular: true});
+    expect(() => applyChange(one, {type: 'add', node: row('b', '')}, list, '', {...format, singular: true})).toThrow(
+      'should not have multiple rows',
+    );
+  });
+
+  test('queries and requests', () => {
+    const queries = defineQueries({
+      mine: defineQueryWithType<TestSchema, {userID: string}>()(({ctx}) => zql.issue.where('ownerID', ctx.userID)),
+    });
+    const query = addContextToQuery(queries.mine(), {userID: 'u'});
+    expect(asQueryInternals(query).customQueryID).toEqual({name: 'mine', args: []});
+    expect(addContextToQuery(query, {})).toBe(query);
+    expect(DEFAULT_TTL_MS).toBe(300_000);
+    expect(() => must(undefined, 'gone')).toThrow('gone');
+    let read = 0;
+    consume((function* () { read++; yield 'yield'; read++; })());
+    expect(read).toBe(2);
   });
 });
 

@@ -374,6 +374,11 @@ impl Client {
         }
     }
 
+    /// What is sent from now on belongs to this trace (W3C `traceparent`), or to none.
+    pub fn set_traceparent(&mut self, traceparent: Option<String>) {
+        self.link.traceparent = traceparent;
+    }
+
     /// Pending, failed and uncertain mutations that the client knows of, in order.
     pub fn mutations(&self) -> Vec<MutationInfo> {
         self.mutations.infos()

@@ -47,6 +47,8 @@ pub(crate) struct ServerLink {
     pub(crate) connection: Connection,
     pub(crate) cache_url: Option<String>,
     pub(crate) auth: Option<String>,
+    /// The trace that the application is in, for the server to go on with.
+    pub(crate) traceparent: Option<String>,
     /// The token came after the present socket was opened: a refusal may be about the one before.
     auth_is_newer: bool,
     pub(crate) socket: Option<SocketId>,
@@ -80,6 +82,7 @@ impl ServerLink {
             connection,
             cache_url,
             auth,
+            traceparent: None,
             auth_is_newer: false,
             socket: None,
             next_socket: 1,
@@ -227,6 +230,7 @@ impl Client {
             user_push_headers: non_empty(&self.endpoints.mutate_headers),
             user_query_url: self.endpoints.query_url.clone(),
             user_query_headers: non_empty(&self.endpoints.query_headers),
+            traceparent: self.link.traceparent.clone(),
             ..InitConnection::default()
         }
     }
@@ -454,7 +458,7 @@ impl Client {
         let desired_queries_patch = self.query_ops(ops);
         self.send(&Upstream::ChangeDesiredQueries(ChangeDesiredQueries {
             desired_queries_patch,
-            traceparent: None,
+            traceparent: self.link.traceparent.clone(),
         }));
     }
 
@@ -528,7 +532,7 @@ impl Client {
             timestamp: number(now.floor()),
             request_id,
             auth: None,
-            traceparent: None,
+            traceparent: self.link.traceparent.clone(),
         }));
     }
 

@@ -178,6 +178,14 @@ impl Core {
         })
     }
 
+    /// What is sent from now on belongs to this trace, or to none.
+    pub fn set_traceparent(&self, traceparent: Option<String>) -> Result<(), Error> {
+        self.call(|client, _| {
+            client.set_traceparent(traceparent);
+            Ok(())
+        })
+    }
+
     /// Tells a client with the role `held` the names of the databases of earlier schemas; it reads what they hold.
     pub fn earlier(&self, names: Vec<String>) {
         self.host.ask_earlier(&names);

@@ -64,6 +64,8 @@ export interface CoreHost {
   batch(notify: () => void): void;
   /** A listener threw. */
   listenerError(error: unknown): void;
+  /** The trace that the application is in, if it tells; must not throw. */
+  readonly traceparent?: (() => string | undefined) | undefined;
 }
 
 /** What happens to a call of this page, and changes of the list of mutations. */
@@ -139,6 +141,7 @@ export class Core {
 
   /** Delivers what the constructor has brought about. To be called once, when the host can take effects. */
   start(): void {
+    this.#trace();
     this.#deliver();
   }
 
@@ -146,6 +149,7 @@ export class Core {
   openView(request: ViewRequest, listener: ViewListener): CoreView {
     const {astJSON, shape, source, ttlMs} = request;
     const named = source.type === 'named' ? source : undefined;
+    this.#trace();
     const id = this.#call(raw =>
       raw.view(astJSON, source.type, named?.name, named?.argsJSON, ttlMs, shape !== undefined),
     );
@@ -175,6 +179,7 @@ export class Core {
 
   /** Calls a mutator; its number in the effects that follow is passed to `called` before any of them is delivered. */
   mutate(name: string, argsJSON: string, called: (call: number) => void): void {
+    this.#trace();
     called(this.#call(raw => raw.mutate(name, argsJSON)));
     this.#deliver();
   }
@@ -192,6 +197,7 @@ export class Core {
   }
 
   connect(auth: string | undefined): void {
+    this.#trace();
     this.#run(raw => raw.connect(auth));
   }
 
@@ -227,6 +233,15 @@ export class Core {
   free(): void {
     this.#fault ??= closedError();
     this.#raw.free();
+  }
+
+  // What is asked for now is sent later, perhaps: it belongs to the trace that it was asked in.
+  #trace(): void {
+    const {traceparent} = this.#host;
+    if (traceparent !== undefined) {
+      const current = traceparent();
+      this.#call(raw => raw.set_traceparent(current));
+    }
   }
 
   #run(call: (raw: RawCore) => void): void {

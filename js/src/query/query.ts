@@ -106,6 +106,8 @@ export interface Query<
   TTable extends keyof S['tables'] & string,
   S extends Schema = DefaultSchema,
   TReturn = PullRow<TTable, S>,
+  // Zero's types count here which columns are compared with one value; nothing here depends on it.
+  _TPinned extends string = never,
 > {
   /** Keeps the rows whose column compares so with the value; several `where` are joined by "and". */
   where<TColumn extends ComparableColumn<TTable, S>, TOperator extends SimpleOperator>(

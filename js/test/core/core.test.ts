@@ -46,6 +46,13 @@ class FakeRaw {
   free() {
     this.calls.push('freed');
   }
+  mutate() {
+    return 1;
+  }
+  connect() {}
+  set_traceparent(trace: string | undefined) {
+    this.calls.push(`trace ${trace}`);
+  }
   /** What waits to go out. */
   readonly outward: string[] = [];
   carry_outward() {
@@ -106,6 +113,16 @@ function listener(more: Partial<ViewListener> = {}): ViewListener {
 
 const request = {astJSON: '{"table":"t"}', shape: {singular: false, relationships: []}, source: {type: 'local'}, ttlMs: 0} as const;
 const log = (message: string): HostEffect => ({type: 'log', level: 'info', message});
+
+test('what is asked for belongs to the trace that the application is in then', () => {
+  const traces = ['start', 'view', undefined, 'connect'];
+  const {core, raw} = start({traceparent: () => traces.shift()});
+  core.start();
+  core.openView(request, listener());
+  core.mutate('m', '[]', () => {});
+  core.connect(undefined);
+  expect(raw.calls.filter(call => call.startsWith('trace'))).toEqual(['trace start', 'trace view', 'trace undefined', 'trace connect']);
+});
 
 describe('effects', () => {
   test('what goes out waits until the page has been shown a change', async () => {

@@ -203,6 +203,8 @@ export async function typed(
   const model: string = inPrisma.dbTransaction.wrappedTransaction.thing;
   const same: ZQLDatabase<Things, KyselyTransaction<KyselyTables>> = zeroKysely(schema, kysely);
   const other: ZQLDatabase<Things, DrizzleTransaction<typeof drizzled>> = zeroDrizzle(schema, drizzled);
+  const named: ReturnType<typeof zeroDrizzle<Things, typeof drizzled>> = other;
+  named.transaction(tx => tx.dbTransaction.wrappedTransaction.select().from(things));
   const tables = {} as DrizzleTransaction<{things: typeof things}>;
   const found: Date | undefined = (await tables.query.things.findFirst())?.at;
   // @ts-expect-error no such table

@@ -76,6 +76,8 @@ pub struct Server {
     pub executed: Vec<Executed>,
     /// Message types received, in order.
     pub received: Vec<String>,
+    /// The traces that messages belonged to, each with the type of its message.
+    pub traces: Vec<(String, String)>,
 }
 
 impl Server {
@@ -317,6 +319,16 @@ impl Server {
             return;
         }
         self.received.push(message_name(&message).into());
+        let trace = match &message {
+            Upstream::InitConnection(init) => &init.traceparent,
+            Upstream::ChangeDesiredQueries(change) => &change.traceparent,
+            Upstream::Push(push) => &push.traceparent,
+            _ => &None,
+        };
+        if let Some(trace) = trace {
+            self.traces
+                .push((message_name(&message).into(), trace.clone()));
+        }
         match message {
             Upstream::InitConnection(init) => self.initialise(id, &group, init),
             Upstream::ChangeDesiredQueries(change) => {

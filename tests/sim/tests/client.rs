@@ -514,3 +514,41 @@ fn a_server_url_that_cannot_be_used_is_refused() {
     let error = Client::new(0.0, options).err().expect("refused");
     assert_eq!(error.code(), "cache-url");
 }
+
+#[test]
+fn what_is_sent_belongs_to_the_trace_that_the_application_is_in() {
+    let mut world = world();
+    let tab = world.open_tab();
+    let trace = |world: &mut World, name: Option<&str>| {
+        let client = &mut world.tabs.get_mut(&tab).expect("open").client;
+        client.set_traceparent(name.map(str::to_owned));
+    };
+    trace(&mut world, Some("first"));
+    world
+        .tabs
+        .get_mut(&tab)
+        .expect("open")
+        .view(ISSUES, named("all"));
+    world.settle();
+    trace(&mut world, Some("second"));
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.view(r#"{"table":"issue","limit":1}"#, named("top"));
+    t.mutate("rename", &issue("1", "eins"));
+    world.pass(60_000.0);
+    trace(&mut world, None);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.mutate("rename", &issue("1", "uno"));
+    world.pass(60_000.0);
+    assert_eq!(world.server.applied().len(), 2);
+    let mut traces = world.server.traces.clone();
+    traces.sort();
+    assert_eq!(
+        traces,
+        [
+            ("changeDesiredQueries", "second"),
+            ("initConnection", "first"),
+            ("push", "second"),
+        ]
+        .map(|(message, trace)| (message.to_owned(), trace.to_owned()))
+    );
+}

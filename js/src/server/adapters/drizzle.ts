@@ -30,10 +30,12 @@ export type DrizzleTransaction<TDatabaseOrTables = {readonly [table: string]: un
   TDatabaseOrTables extends DrizzleDatabase<infer TTransaction> ? TTransaction : TransactionOfTables<TDatabaseOrTables>;
 
 /** Runs transactions on a drizzle database. */
-export class DrizzleConnection<TTransaction extends DrizzleTransactionLike> implements DBConnection<TTransaction> {
+export class DrizzleConnection<TDatabase, TTransaction extends DrizzleTransactionLike = DrizzleTransaction<TDatabase>>
+  implements DBConnection<TTransaction>
+{
   readonly #database: DrizzleDatabase<TTransaction>;
 
-  constructor(database: DrizzleDatabase<TTransaction>) {
+  constructor(database: TDatabase & DrizzleDatabase<TTransaction>) {
     this.#database = database;
   }
 
@@ -71,9 +73,10 @@ function isIterable(value: unknown): value is Iterable<unknown> {
  * const dbProvider = zeroDrizzle(schema, drizzle(new Pool({connectionString}), {schema: tables}));
  * ```
  */
-export function zeroDrizzle<S extends Schema, TTransaction extends DrizzleTransactionLike>(
-  schema: S,
-  database: DrizzleDatabase<TTransaction>,
-): ZQLDatabase<S, TTransaction> {
-  return new ZQLDatabase(new DrizzleConnection(database), schema);
+export function zeroDrizzle<
+  S extends Schema,
+  TDatabase,
+  TTransaction extends DrizzleTransactionLike = DrizzleTransaction<TDatabase>,
+>(schema: S, database: TDatabase & DrizzleDatabase<TTransaction>): ZQLDatabase<S, TTransaction> {
+  return new ZQLDatabase(new DrizzleConnection<TDatabase, TTransaction>(database), schema);
 }
