@@ -170,6 +170,7 @@ impl Client {
             schema: self.schema.clone(),
             client_id: new_client.clone(),
             now,
+            was_there: true,
         };
         let purpose = Purpose::Rejoin {
             group: group.clone(),

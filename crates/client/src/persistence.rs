@@ -106,6 +106,12 @@ impl Persistence {
         self.to_write.push_back(key);
     }
 
+    /// Whether storage is being told what is about to be sent.
+    pub(crate) fn is_marking(&self) -> bool {
+        let mut purposes = self.open.values();
+        purposes.any(|purpose| matches!(purpose, Purpose::Mark))
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<f64> {
         let restart_at = self.restart.as_ref().and_then(|restart| restart.retry_at);
         [self.retry_at, self.reread_at, self.remark_at, restart_at]
@@ -145,6 +151,7 @@ impl Client {
                 schema: self.schema.clone(),
                 client_id: self.client_id.clone(),
                 now,
+                was_there: false,
             }),
         };
         self.ask_store_as(fresh_group, Purpose::Open, op);
@@ -247,7 +254,13 @@ impl Client {
         result: Result<StoreReply, StoreFailure>,
     ) {
         let stored = match result {
-            Ok(StoreReply::Outcomes(stored)) => stored,
+            Ok(StoreReply::Outcomes {
+                stored,
+                was_emptied,
+            }) => {
+                self.persistence.faults.emptied |= was_emptied;
+                stored
+            }
             _ => Vec::new(),
         };
         if self.persistence.faults.emptied {
@@ -369,11 +382,11 @@ impl Client {
     fn give_up_loading(&mut self, now: f64, failure: &StoreFailure) {
         self.persistence.loading = None;
         self.visible.unload();
+        self.mutations = Mutations::new();
+        self.cookie = None;
         self.tell_store_failure(failure);
         // What is under way for a repair belongs to the group.
         if !self.open_again(now, failure) {
-            self.mutations = Mutations::new();
-            self.cookie = None;
             self.begin_without_storage(now);
         }
     }

@@ -200,6 +200,8 @@ impl Client {
             .link
             .mode
             .is_some_and(|mode| mode.mutations == MutationMode::Crud);
+        // A mark of an earlier connection that is still under way may fail.
+        let is_unsure = self.persistence.mark_failures > 0 || self.persistence.is_marking();
         let mut through: SortedMap<String, u64> = SortedMap::new();
         let mut frozen = Vec::new();
         let mut keys = Vec::new();
@@ -209,7 +211,7 @@ impl Client {
             }
             let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
             *last = (*last).max(mutation.id);
-            if !mutation.attempted || self.persistence.mark_failures > 0 {
+            if !mutation.attempted || is_unsure {
                 keys.push(mutation.key());
                 if crud {
                     frozen.push(FrozenOps {
@@ -245,7 +247,8 @@ impl Client {
             true => 0,
             false => self.persistence.mark_failures + 1,
         };
-        if self.link.push_gate != PushGate::Marking {
+        // Only the last mark names all that is about to be sent.
+        if self.link.push_gate != PushGate::Marking || self.persistence.is_marking() {
             return;
         }
         if stored || self.persistence.mark_failures > MARK_ATTEMPTS {

@@ -162,6 +162,7 @@ impl Client {
                 schema: self.schema.clone(),
                 client_id: self.client_id.clone(),
                 now,
+                was_there: true,
             };
             self.ask_store_as(group_id, Purpose::StoreAnew, StoreOp::Open(open));
         }

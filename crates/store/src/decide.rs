@@ -101,9 +101,10 @@ pub(crate) fn decide(
         StoreOp::ReadQueue => mutations::read_queue(&head, results),
         StoreOp::ReadOutcomes => Ok(Decision {
             writes: Vec::new(),
-            reply: StoreReply::Outcomes(
-                results.decoded(StoreName::Outcomes, StoredOutcome::decode)?,
-            ),
+            reply: StoreReply::Outcomes {
+                stored: results.decoded(StoreName::Outcomes, StoredOutcome::decode)?,
+                was_emptied: head.was_emptied(),
+            },
         }),
         StoreOp::AppendPoke(append) => append::append_poke(head, append, results),
         StoreOp::WriteSnapshot(snapshot) => append::write_snapshot(head, snapshot, results),

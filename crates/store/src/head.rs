@@ -28,7 +28,8 @@ pub struct Head {
     pub next_page: u32,
     /// The place in the group's order that the next mutation gets.
     pub next_sequence: u64,
-    /// The group whose unsent mutations this one was begun with.
+    /// The group whose unsent mutations this one was begun with; the group itself, if the browser has emptied the store
+    /// and a tab of the group has made it once more.
     pub previous_group: Option<String>,
     /// How the server took queries and mutations when it was last there.
     pub server_mode: Option<RememberedMode>,
@@ -71,6 +72,12 @@ impl Head {
     /// The last confirmed mutation id of a client; 0 if it has none.
     pub fn last_mutation_id(&self, client_id: &str) -> u64 {
         self.last_mutation_ids.get(client_id).copied().unwrap_or(0)
+    }
+
+    /// Whether the browser has emptied the store since the group began: of mutations before that it does not tell how
+    /// they ended.
+    pub fn was_emptied(&self) -> bool {
+        self.previous_group.as_deref() == Some(self.group_id.as_str())
     }
 
     /// Whether the log has grown enough to be folded into the pages.

@@ -108,6 +108,9 @@ pub struct Open {
     pub client_id: String,
     /// Now, in epoch milliseconds.
     pub now: f64,
+    /// The group was in this store before: if the store is empty, the browser has emptied it, and the group that is made
+    /// says so.
+    pub was_there: bool,
 }
 
 /// See [`StoreOp::AppendPoke`].
@@ -247,8 +250,13 @@ pub enum StoreReply {
         /// The clients of the group, by id.
         clients: Vec<ClientRecord>,
     },
-    /// To [`StoreOp::ReadOutcomes`]: by client and id.
-    Outcomes(Vec<StoredOutcome>),
+    /// To [`StoreOp::ReadOutcomes`].
+    Outcomes {
+        /// By client and id.
+        stored: Vec<StoredOutcome>,
+        /// Earlier ones are lost: see [`Head::was_emptied`].
+        was_emptied: bool,
+    },
     /// The poke or the snapshot is stored.
     Appended(Head),
     /// The store already holds what the poke or the snapshot leads to, and maybe more.

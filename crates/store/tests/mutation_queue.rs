@@ -443,3 +443,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_group_that_is_made_once_more_in_an_emptied_store_says_so() {
+    for was_there in [false, true] {
+        let store = MemoryStore::default();
+        let open = StoreOp::Open(Open {
+            schema: schema(),
+            client_id: "c1".into(),
+            now: 1.0,
+            was_there,
+        });
+        store.execute(&request(open)).expect("opens");
+        // Opened again it is what it was.
+        opened(&store, "c2");
+        let read = store.execute(&request(StoreOp::ReadOutcomes));
+        let Ok(StoreReply::Outcomes { was_emptied, .. }) = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(was_emptied, was_there);
+        // The next group cannot tell either how the lost mutations ended.
+        let start = StoreOp::StartGroup(StartGroup {
+            new_group_id: "group2".into(),
+            client_id: "c3".into(),
+            now: 2.0,
+        });
+        match store.execute(&request(start)) {
+            Ok(StoreReply::GroupStarted(started)) => {
+                let previous = started.head.previous_group;
+                assert_eq!(previous.is_some(), !was_there);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -57,6 +57,7 @@ fn another_schema_is_refused() {
         schema: other.into(),
         client_id: "c2".into(),
         now: 1.0,
+        was_there: false,
     };
     assert!(matches!(
         store.execute(&request(StoreOp::Open(open))),

@@ -96,6 +96,7 @@ fn open_group(client_id: &str) -> StoreRequest {
         schema: schema(),
         client_id: client_id.into(),
         now: 1.0,
+        was_there: false,
     }))
 }
 

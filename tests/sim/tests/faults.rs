@@ -1,6 +1,6 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::Outcome;
+use landfall_client::{ConnectionState, Outcome};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::Tab;
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
@@ -272,4 +272,82 @@ fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
     let tab = &world.tabs[&id];
     assert_eq!(tab.durable.get(&waiting), Some(&Ok(())));
     assert!(matches!(tab.durable.get(&refused), Some(Err(_))));
+}
+
+#[test]
+fn what_another_tab_stores_again_after_an_eviction_does_not_make_silence_a_success() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let (first, second) = (open(&mut world), open(&mut world));
+    let call = tab(&mut world, first).mutate("refused", &note("b"));
+    world.cut_off.insert(first);
+    world.lose_answers(first);
+    tab(&mut world, first).frozen = true;
+    // The second tab stores that the write was refused, and the browser lets go of it.
+    world.settle();
+    assert_eq!(world.server.executed.len(), 1);
+    world.browsers[0].disk.evict();
+    tab(&mut world, second).mutate("upsert", &note("c"));
+    world.settle();
+    told(&world, second, "Evicted");
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "d"})));
+    world.settle();
+    // The first one learns from storage that the write is over.
+    tab(&mut world, first).frozen = false;
+    world.pass(60_000.0);
+    let ended = world.tabs[&first].ends.get(&call);
+    assert_eq!(ended, Some(&Outcome::Uncertain));
+}
+
+#[test]
+fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
+    let (mut world, id) = world();
+    tab(&mut world, id).manual_storage = true;
+    world.network_up();
+    world.pass(30_000.0);
+    world.break_tab(id);
+    world.pass(30_000.0);
+    let connected = &world.tabs[&id].connection;
+    assert_eq!(connected, &Some(ConnectionState::Connected));
+    assert_eq!(
+        world.server.executed,
+        [],
+        "storage still calls the write unsent"
+    );
+    // What storage calls unsent is sent by whoever begins a new group.
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    tab(&mut world, id).manual_storage = false;
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
+fn a_store_that_was_read_in_part_leaves_nothing_to_a_tab_without_storage() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    world.browsers[0].disk.damage(StoreName::Log, |_| 0);
+    let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    let opening = tab(&mut world, id);
+    // The head and the queue can be read, the rows cannot; after the repair storage is gone.
+    for fault in [
+        DiskFault::None,
+        DiskFault::None,
+        DiskFault::Fails(BackendFailure::Unavailable),
+    ] {
+        opening.next_fault = fault;
+        assert!(opening.commit_one() && opening.hear_one());
+        opening.pump();
+    }
+    told(&world, id, "Damaged");
+    told(&world, id, "Unavailable");
+    let export = world.tabs[&id].client.export();
+    let export: Value = serde_json::from_str(&export).expect("an export is JSON");
+    assert_eq!(export["cookie"], json!(null));
+    assert_eq!(export["mutations"], json!([]));
+    world.network_up();
+    world.pass(30_000.0);
+    assert_eq!(world.server.executed, [], "it belongs to another group");
+    world.kill_tab(id);
+    open(&mut world);
+    arrives(&mut world, 1, &["a", "b"]);
 }

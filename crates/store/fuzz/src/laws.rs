@@ -92,6 +92,7 @@ fn rows(store: &MemoryStore) -> Result<ServerState, StoreFailure> {
         schema: schema(),
         client_id: "c9".into(),
         now: 9.0,
+        was_there: false,
     });
     match ask(store, open)? {
         StoreReply::Opened { loaded, .. } => {

@@ -103,7 +103,9 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
     let mut record = ClientRecord::new(start.client_id.clone(), start.now);
     let mut new_head = Head {
         server_mode: head.server_mode,
-        previous_group: Some(head.group_id.clone()).filter(|id| !id.is_empty()),
+        // What was lost with an emptied store did not come along.
+        previous_group: Some(head.group_id.clone())
+            .filter(|id| !id.is_empty() && !head.was_emptied()),
         ..Head::new(start.new_group_id.clone())
     };
     // A plan for a fold of the old group must not fit the new one.

@@ -47,7 +47,8 @@ pub(super) fn open(
             read_same_schema(head, &open.schema, results)?
         }
         None => {
-            let head = Head::new(group_id.to_owned());
+            let mut head = Head::new(group_id.to_owned());
+            head.previous_group = open.was_there.then(|| group_id.to_owned());
             writes.push(put_head(&head));
             writes.push(key::put(
                 StoreName::Head,

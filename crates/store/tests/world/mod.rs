@@ -66,6 +66,7 @@ pub fn open_as(client_id: &str) -> StoreRequest {
         schema: schema(),
         client_id: client_id.into(),
         now: 1.0,
+        was_there: false,
     }))
 }
 
