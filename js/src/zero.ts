@@ -51,7 +51,8 @@ import {RecentQueries} from './recent-queries.js';
 import {schemaVersionOf, storageName} from './storage-name.js';
 import {version} from './version.js';
 import {HeldView, type ViewOwner, Views} from './view.js';
-import {checkOptions, serverURL} from './check-options.js';
+import {checkOptions} from './check-options.js';
+import {storesInIndexedDB, usableServer} from './environment.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
 type Args = ReadonlyJSONValue | undefined;
@@ -141,8 +142,8 @@ export class Zero<
     this.userID = given.userID ?? undefined;
     this.storageKey = given.storageKey ?? '';
     this.#auth = given.auth ?? undefined;
-    this.server = this.#usableServer();
-    this.#indexed = this.#usesIndexedDB();
+    this.server = usableServer(given, this.#log);
+    this.#indexed = storesInIndexedDB(given, this.#log);
     this.#clientID = newClientID();
     this.schemaVersion = schemaVersionOf(this.schema);
     this.pingTimeoutMs = given.pingTimeoutMs ?? 5000;
@@ -669,32 +670,6 @@ export class Zero<
     this.#calls.abandonServer(reason);
     this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}});
   }
-
-  #usableServer(): string | null {
-    const url = serverURL(this.#options);
-    if (url === null) {
-      this.#log('warn', 'No cacheURL is set: no data will be synced.');
-      return null;
-    }
-    if (typeof WebSocket === 'undefined') {
-      this.#log('warn', 'Zero started in an unsupported environment, no data will be synced.');
-      return null;
-    }
-    return url;
-  }
-
-  #usesIndexedDB(): boolean {
-    if (this.#options.kvStore === 'mem') {
-      return false;
-    }
-    // A page without it is told so by its client, and no write is called durable; elsewhere nobody expects it.
-    const hasIndexedDB = typeof indexedDB !== 'undefined' && indexedDB !== null;
-    if (!hasIndexedDB && !isPage()) {
-      this.#log('warn', 'IndexedDB is not available: data is kept in memory and is lost with the process.');
-      return false;
-    }
-    return true;
-  }
 }
 
 /** Another name of {@link Zero}. */
@@ -705,10 +680,6 @@ export type Landfall<
   MD extends AnyMutators | undefined = undefined,
   C = DefaultContext,
 > = Zero<S, MD, C>;
-
-function isPage(): boolean {
-  return typeof document !== 'undefined' || 'WorkerGlobalScope' in globalThis;
-}
 
 function queryURL(options: CommonOptions): string | undefined {
   return options.queryURL ?? options.getQueriesURL;

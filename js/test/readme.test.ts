@@ -31,7 +31,9 @@ async function compile(files: ReturnType<typeof programs>): Promise<string> {
       rootDir: '..',
       noEmit: true,
       noUnusedLocals: false,
-      paths: {landfall: ['../src/index.ts'], 'landfall/react': ['../src/react/index.ts']},
+      paths: Object.fromEntries(
+        ['', '/react', '/solid'].map(entry => [`landfall${entry}`, [`../src${entry}/index.ts`]]),
+      ),
     },
     include: ['*'],
     exclude: [],
@@ -56,6 +58,7 @@ const guides: readonly (readonly [guide: string, programs: readonly string[]])[]
   ['queries', ['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']],
   ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
   ['auth', ['signed-in.tsx', 'rules.ts']],
+  ['frameworks', ['schema.ts', 'react.tsx', 'solid.tsx', 'store.ts', 'changes.ts']],
   ['zero', ['vite.config.ts']],
 ];
 

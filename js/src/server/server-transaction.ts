@@ -1,5 +1,5 @@
 import type {DefaultSchema} from '../default-types.js';
-import {makeCRUD, type MutateCRUD, type SchemaCRUD} from '../mutate/crud.js';
+import {type CRUDKind, makeCRUD, type MutateCRUD, type SchemaCRUD} from '../mutate/crud.js';
 import type {DBTransaction, ServerTransaction} from '../mutate/transaction.js';
 import {builderFor} from '../query/create-builder.js';
 import {asQueryInternals} from '../query/internals.js';
@@ -78,6 +78,18 @@ export class CRUDMutatorFactory<S extends Schema = DefaultSchema> {
   ): Promise<ServerTransaction<S, TWrapped>> {
     this.#serverSchema ??= await readServerSchema(dbTransaction, this.#schema);
     return serverTransaction(dbTransaction, this.#schema, this.#serverSchema, {clientID, mutationID});
+  }
+
+  /** @deprecated Use `createTransaction`. Writes one row, for a server schema that was read before. */
+  createExecutor(
+    dbTransaction: DBTransaction<unknown>,
+    serverSchema: ServerSchema,
+  ): (table: string, kind: CRUDKind, value: unknown) => Promise<void> {
+    const mutate = serverCRUD<Schema>(this.#schema, dbTransaction, serverSchema);
+    return (table, kind, value) => {
+      const writes = mutate[table] as {[K in CRUDKind]: (value: unknown) => Promise<void>} | undefined;
+      return writes === undefined ? Promise.reject(new TypeError(`Unknown table "${table}".`)) : writes[kind](value);
+    };
   }
 
   /** Forgets the column types, so that the next transaction asks again. */

@@ -16,7 +16,8 @@ import {type KyselyTransaction, zeroKysely} from '../../src/server/adapters/kyse
 import {zeroNodePg} from '../../src/server/adapters/pg.js';
 import {zeroPostgresJS} from '../../src/server/adapters/postgresjs.js';
 import {type PrismaTransaction, zeroPrisma} from '../../src/server/adapters/prisma.js';
-import {handleMutateRequest, type ZQLDatabase} from '../../src/server/index.js';
+import {CRUDMutatorFactory, handleMutateRequest, makeSchemaCRUD, type ZQLDatabase} from '../../src/server/index.js';
+import {readServerSchema} from '../../src/server/server-schema.js';
 import {useTestDatabase} from './test-database.js';
 
 const thing = table('thing').columns({id: string(), at: number(), doc: json().optional()}).primaryKey('id');
@@ -188,6 +189,18 @@ describe.each(adapters)('the adapter for %s', (_name, db, run) => {
     expect(await database.sql('SELECT "lastMutationID" FROM zero_0.clients')).toEqual([{lastMutationID: '3'}]);
     expect(await database.sql('SELECT "mutationID" FROM zero_0.mutations')).toEqual([{mutationID: '2'}]);
   });
+});
+
+test('the writes of a transaction can be had without one', async () => {
+  await zeroNodePg(schema, pool).transaction(async ({dbTransaction}) => {
+    const serverSchema = await readServerSchema(dbTransaction, schema);
+    await makeSchemaCRUD(schema)(dbTransaction, serverSchema).thing.insert({id: 'a', at: 0});
+    const execute = new CRUDMutatorFactory(schema).createExecutor(dbTransaction, serverSchema);
+    await execute('thing', 'upsert', {id: 'b', at: 1});
+    await execute('thing', 'delete', {id: 'a'});
+    await expect(execute('nothing', 'insert', {})).rejects.toThrow('Unknown table "nothing".');
+  });
+  expect(await ids()).toEqual(['b']);
 });
 
 // Types alone: what the libraries know of a transaction is known in a mutator.
