@@ -32,7 +32,11 @@ export async function buildPage() {
   installPacked(site, join(here, 'app'), ['react', 'react-dom', 'zod', 'scheduler']);
   await build({
     root: site, configFile: false, logLevel: 'warn', plugins: [react()],
-    build: { outDir: join(here, 'dist/page'), emptyOutDir: true, target: 'es2022', sourcemap: true },
+    build: {
+      outDir: join(here, 'dist/page'), emptyOutDir: true, target: 'es2022', sourcemap: true,
+      // So that a trace of the browser tells our code from the page's.
+      rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'landfall', test: /node_modules\/landfall\// }] } } },
+    },
   });
   return join(here, 'dist/page');
 }

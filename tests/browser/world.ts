@@ -194,6 +194,9 @@ export class Chromium {
   /** No network at all for the pages of this browser; connections that are open stay open. */
   setOffline(offline: boolean): Promise<void> { return this.#context!.setOffline(offline); }
 
+  /** A session of the developer tools with the browser. */
+  browserDevtools(): Promise<CDPSession> { return this.#context!.browser()!.newBrowserCDPSession(); }
+
   /** A session of the developer tools with one page. */
   devtools(page: Page): Promise<CDPSession> { return this.#context!.newCDPSession(page); }
 

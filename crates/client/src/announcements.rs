@@ -206,7 +206,8 @@ impl Client {
                 attempted: false,
                 stored: Stored::At(mutation.sequence),
                 replay_error: None,
-                sent_error: None,
+                unreadable: false,
+                sent_outcome: None,
             });
             if new {
                 self.mutations_changed = true;

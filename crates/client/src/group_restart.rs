@@ -9,7 +9,7 @@ use crate::connection::PauseBounds;
 use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::{Purpose, RETRY_MS};
-use crate::stored_forms::{from_outcome, from_queue, named_ends};
+use crate::stored_forms::{from_outcome, named_ends};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
 use landfall_zql::sorted_map::SortedMap;
 
@@ -99,8 +99,9 @@ impl Client {
                 .collect();
             self.finish_restart(now, restart.new_group, restart.new_client, &known);
             // Storage knows more than this tab had been told.
-            for reissued in started.reissued {
-                self.mutations.insert(from_queue(reissued.mutation));
+            let reissued = started.reissued.into_iter();
+            for mutation in self.take_stored(reissued.map(|r| r.mutation).collect()) {
+                self.mutations.insert(mutation);
             }
             let ended = started.outcomes.into_iter().map(from_outcome).collect();
             self.mutations.replace_ended(ended);
@@ -203,7 +204,7 @@ impl Client {
             false => loaded.head.group_id.clone(),
         };
         let ended: Vec<MutationInfo> = named_ends(&loaded.outcomes);
-        let mut queue: Vec<Mutation> = loaded.queue.iter().cloned().map(from_queue).collect();
+        let mut queue = self.take_stored(loaded.queue.clone());
         // The calls of this page go on with the mutations that they became, also those that were about to be sent.
         for mutation in &mut queue {
             mutation.call = self.mutations.take_renamed(mutation);

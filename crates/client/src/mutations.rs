@@ -43,8 +43,11 @@ pub(crate) struct Mutation {
     pub(crate) stored: Stored,
     /// Why its last replay failed, if it did.
     pub(crate) replay_error: Option<MutationError>,
-    /// It is sent without its writes, because the mutator refused before it was sent: this is the outcome.
-    pub(crate) sent_error: Option<MutationError>,
+    /// Storage holds writes of it that cannot be read, and no replay has made them anew.
+    pub(crate) unreadable: bool,
+    /// The outcome if the server takes it and says nothing more, where that is not [`Outcome::Confirmed`]: it is sent
+    /// without its writes.
+    pub(crate) sent_outcome: Option<Outcome>,
 }
 
 impl Mutation {
@@ -54,22 +57,23 @@ impl Mutation {
 
     /// It is about to be sent: from here on it does not change.
     pub(crate) fn freeze(&mut self, as_writes: bool) {
-        if !self.attempted {
-            self.attempted = true;
-            if as_writes && self.ops.is_empty() {
-                self.sent_error = self.replay_error.clone();
-            }
+        if as_writes && self.ops.is_empty() && self.sent_outcome.is_none() {
+            self.sent_outcome = match self.attempted {
+                // The mutator refused, or the writes could neither be read nor be made anew.
+                false => self
+                    .replay_error
+                    .clone()
+                    .map(|error| Outcome::Failed { error }),
+                // An earlier sending may have brought them.
+                true => self.unreadable.then_some(Outcome::Uncertain),
+            };
         }
+        self.attempted = true;
     }
 
     /// How it ended if the server has it and said nothing more.
     fn silent_outcome(&self) -> Outcome {
-        match &self.sent_error {
-            Some(error) => Outcome::Failed {
-                error: error.clone(),
-            },
-            None => Outcome::Confirmed,
-        }
+        self.sent_outcome.clone().unwrap_or(Outcome::Confirmed)
     }
 
     fn order(&self) -> u64 {
@@ -411,7 +415,8 @@ mod tests {
             attempted: false,
             stored,
             replay_error: None,
-            sent_error: None,
+            unreadable: false,
+            sent_outcome: None,
         }
     }
 

@@ -19,8 +19,8 @@ use crate::stored_forms::{
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, FoldPlanning, Head, Open, StateReader, StoreFailure, StoreOp, StoreReply,
-    StoreRequest, StoredOutcome, Unread,
+    AppendPoke, FoldPlanning, Head, Open, QueuedMutation, StateReader, StoreFailure, StoreOp,
+    StoreReply, StoreRequest, StoredOutcome, Unread,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -217,6 +217,17 @@ impl Client {
         self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue);
     }
 
+    /// Mutations as they were stored.
+    pub(crate) fn take_stored(&mut self, queue: Vec<QueuedMutation>) -> Vec<Mutation> {
+        let mutations: Vec<Mutation> = queue.into_iter().map(from_queue).collect();
+        for mutation in mutations.iter().filter(|mutation| mutation.unreadable) {
+            let Mutation { client_id, id, .. } = mutation;
+            let text = format!("the stored writes of mutation {id} of {client_id} cannot be read");
+            self.log(LogLevel::Warn, &text);
+        }
+        mutations
+    }
+
     fn on_queue_read(
         &mut self,
         now: f64,
@@ -228,7 +239,7 @@ impl Client {
             return;
         };
         self.take_records(now, &clients);
-        for mutation in queue.into_iter().map(from_queue) {
+        for mutation in self.take_stored(queue) {
             let owner = mutation.client_id.clone();
             // Own ones are here already, whatever storage says of them.
             if owner != self.client_id && self.mutations.insert(mutation) {
@@ -335,7 +346,7 @@ impl Client {
         self.persistence.log_next = head.log_next;
         self.cookie = head.cookie;
         self.link.mode = head.server_mode.map(server_mode);
-        let queue: Vec<Mutation> = unread.queue.into_iter().map(from_queue).collect();
+        let queue = self.take_stored(unread.queue);
         let ended = named_ends(&unread.outcomes);
         let clients = unread.clients.into_iter().map(|client| client.client_id);
         let owners = queue.iter().map(|mutation| mutation.client_id.clone());

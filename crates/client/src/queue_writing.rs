@@ -213,7 +213,8 @@ impl Client {
             *last = (*last).max(mutation.id);
             if !mutation.attempted || is_unsure {
                 keys.push(mutation.key());
-                if crud {
+                // What cannot be read stays as it is stored: read again, it says so again.
+                if crud && !mutation.unreadable {
                     frozen.push(FrozenOps {
                         client_id: mutation.client_id.clone(),
                         id: mutation.id,

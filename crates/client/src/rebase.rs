@@ -530,7 +530,10 @@ impl Rebase {
             mutation.replay_error = result.as_ref().err().cloned();
             if !mutation.attempted {
                 match result {
-                    Ok(()) => mutation.ops = replay.ops,
+                    Ok(()) => {
+                        mutation.ops = replay.ops;
+                        mutation.unreadable = false;
+                    }
                     // The mutator itself refuses; a mutator that is missing or late has no say.
                     Err(error) if error.source == ErrorSource::App => mutation.ops.clear(),
                     Err(_) => {}
@@ -606,7 +609,8 @@ impl Rebase {
             attempted: false,
             stored: crate::mutations::Stored::Pending,
             replay_error: None,
-            sent_error: None,
+            unreadable: false,
+            sent_outcome: None,
         };
         let key = mutation.key();
         mutations.append(mutation);

@@ -272,7 +272,8 @@ impl World {
             attempted: false,
             stored: crate::mutations::Stored::At(self.sequence),
             replay_error: None,
-            sent_error: None,
+            unreadable: false,
+            sent_outcome: None,
         });
         if new {
             self.rebase.request_round();

@@ -36,7 +36,14 @@ pub(crate) fn ops_json(ops: &[CrudOp]) -> String {
     serde_json::to_string(ops).expect("operations are strings and JSON texts")
 }
 
+/// Writes that cannot be read are made anew by the replay. If it fails, or if they may have been sent, the application is
+/// told when the server has taken the mutation without them.
 pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
+    let ops = queued.ops.as_deref().map(json::read::<Vec<CrudOp>>);
+    let (ops, problem) = match ops.transpose() {
+        Ok(ops) => (ops.unwrap_or_default(), None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
     Mutation {
         client_id: queued.client_id,
         id: queued.id,
@@ -44,14 +51,16 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         args_json: queued.args,
         created_ms: queued.timestamp,
         call: None,
-        ops: queued
-            .ops
-            .and_then(|json| json::read(&json).ok())
-            .unwrap_or_default(),
+        ops,
+        unreadable: problem.is_some(),
         attempted: queued.attempted,
         stored: Stored::At(queued.sequence),
-        replay_error: None,
-        sent_error: None,
+        replay_error: problem.map(|problem| MutationError {
+            source: ErrorSource::Zero,
+            message: format!("its stored writes cannot be read: {problem}"),
+            details: None,
+        }),
+        sent_outcome: None,
     }
 }
 

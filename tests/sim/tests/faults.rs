@@ -1,11 +1,11 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::{ConnectionState, Outcome};
+use landfall_client::{Client, ConnectionState, Outcome, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
-use landfall_sim::host::Tab;
+use landfall_sim::host::{Mutator, Progress, Tab, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
 use landfall_sim::world::{TabId, World};
-use landfall_store::{BackendFailure, StoreName};
+use landfall_store::{BackendFailure, FrozenOps, MarkAttempted, StoreName, StoreOp, StoreRequest};
 use serde_json::{Value, json};
 
 /// A world in which one tab has rows and, offline, one stored write.
@@ -350,4 +350,76 @@ fn a_store_that_was_read_in_part_leaves_nothing_to_a_tab_without_storage() {
     world.kill_tab(id);
     open(&mut world);
     arrives(&mut world, 1, &["a", "b"]);
+}
+
+/// A mutator whose replays are refused.
+fn once(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason) -> Progress {
+    if reason == RunReason::Rebase {
+        return Progress::Done(Err(thrown("once only")));
+    }
+    let written = client.write(tx, "note", WriteOp::Upsert, &arg["row"].to_string());
+    Progress::Done(written.map_err(|error| thrown(error.to_string())))
+}
+
+/// A server that takes writes and not calls, and a stored mutation whose writes nobody understands any more; marked as
+/// sent if `sent`.
+fn unreadable(mutator: &str, sent: bool) -> (World, TabId) {
+    let mutators = [MUTATORS, &[("once", once as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let row = json!({"id": "a"});
+    world.server.commit(|rows| rows.put("note", row));
+    let id = open(&mut world);
+    world.network_down();
+    tab(&mut world, id).mutate(mutator, &note("b"));
+    world.settle();
+    let client_id = tab(&mut world, id).client.client_id().to_owned();
+    world.kill_tab(id);
+    let through = [(client_id.clone(), 1)];
+    let frozen = FrozenOps {
+        client_id,
+        id: 1,
+        ops: "[1]".into(),
+    };
+    let op = StoreOp::MarkAttempted(MarkAttempted {
+        through: through.into_iter().filter(|_| sent).collect(),
+        frozen: vec![frozen],
+    });
+    let group_id = world.server.group_ids().remove(0);
+    let request = StoreRequest { group_id, op };
+    let marked = world.browsers[0].disk.execute(&request, DiskFault::None);
+    marked.expect("the mutation is there");
+    let id = open(&mut world);
+    let notes = &world.tabs[&id].notes;
+    let warned = |note: &String| note.contains("the stored writes of mutation 1");
+    assert!(notes.iter().any(warned), "{notes:?}");
+    (world, id)
+}
+
+#[test]
+fn writes_that_cannot_be_read_are_made_anew_by_the_mutator() {
+    let (mut world, id) = unreadable("upsert", false);
+    arrives(&mut world, 1, &["a", "b"]);
+    assert_eq!(world.tabs[&id].client.mutations(), []);
+}
+
+#[test]
+fn writes_that_can_neither_be_read_nor_be_made_anew_are_told_as_failed() {
+    let (mut world, id) = unreadable("once", false);
+    arrives(&mut world, 1, &["a"]);
+    let ended = &world.tabs[&id].client.mutations()[0];
+    let Some(Outcome::Failed { error }) = &ended.outcome else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(error.message, "once only");
+}
+
+#[test]
+fn writes_that_cannot_be_read_but_may_have_been_sent_are_told_as_uncertain() {
+    for mutator in ["upsert", "once"] {
+        let (mut world, id) = unreadable(mutator, true);
+        arrives(&mut world, 1, &["a"]);
+        let ended = &world.tabs[&id].client.mutations()[0];
+        assert_eq!(ended.outcome, Some(Outcome::Uncertain), "{mutator}");
+    }
 }
