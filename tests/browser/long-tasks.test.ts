@@ -47,7 +47,7 @@ const found: Record<string, { ms: number; long: LongTask[] }> = {};
 /** A page with its first rows, if any are asked for; what was long until then is noted under this name. */
 function open(name: string, firstRows?: (page: Page) => Promise<unknown>): Promise<Page> {
   return watched(name, async () => {
-    const page = await chromium.page(`${site.url}/?bare&cache=${encodeURIComponent(mode.server.url)}`, async page => {
+    const page = await chromium.page(`${site.url}/bare.html?cache=${encodeURIComponent(mode.server.url)}`, async page => {
       const session = await chromium.devtools(page);
       await session.send('Emulation.setCPUThrottlingRate', { rate: byProcessor ? 1 : slowdown });
       await page.addInitScript(mark => {
@@ -57,7 +57,7 @@ function open(name: string, firstRows?: (page: Page) => Promise<unknown>): Promi
           .observe({ type: 'longtask' });
       }, MARK);
     });
-    await page.waitForFunction(() => 'app' in window);
+    await page.waitForFunction(() => 'bare' in window);
     await firstRows?.(page);
     return page;
   }, page => page);
@@ -93,7 +93,7 @@ const told = ({ ms, ofPage, parts }: LongTask) =>
 
 /** Fills a list as a page does: the newest of a snapshot and a later change. */
 const firstRows = (page: Page) => page.evaluate(() => new Promise<number>(resolve => {
-  const { zero, zql } = window.app;
+  const { zero, zql } = window.bare;
   const view = zero.materialize(zql.city.orderBy('population', 'desc').related('country').limit(50));
   view.addListener(data => {
     if (data.length === 50) resolve(performance.now());
@@ -103,12 +103,12 @@ const firstRows = (page: Page) => page.evaluate(() => new Promise<number>(resolv
 test.skipIf(rows === 0)('no task is long: first poke, storing, queries, rebase, cold start', async () => {
   let page = await open('opening');
   await watched('first poke', () => page.evaluate(async () => {
-    const { zero, queries } = window.app;
-    await zero.preload(queries.cities.all()).complete;
+    const { zero, cities } = window.bare;
+    await zero.preload(cities()).complete;
   }), () => page);
   await watched('storing', () => page.waitForTimeout(8_000), () => page);
   await watched('six queries', () => page.evaluate(async () => {
-    const { zero, zql } = window.app;
+    const { zero, zql } = window.bare;
     const filled = <T>(view: TypedView<T>) => new Promise<void>(resolve => {
       view.addListener(data => {
         if ((data as unknown[]).length > 0) resolve();
@@ -127,15 +127,15 @@ test.skipIf(rows === 0)('no task is long: first poke, storing, queries, rebase, 
   }), () => page);
   await mode.server.kill();
   await watched('100 writes', () => page.evaluate(async () => {
-    const { zero, mutators } = window.app;
+    const { zero, create } = window.bare;
     for (let n = 0; n < 100; n++) {
-      await zero.mutate(mutators.task.create({ id: `w${n}`, title: `write ${n}`, rank: n })).client;
+      await zero.mutate(create({ id: `w${n}`, title: `write ${n}`, rank: n })).client;
       // Each in a task of its own, as by a user.
       await new Promise(resolve => setTimeout(resolve));
     }
   }), () => page);
   await mode.server.start();
-  await watched('rebase', () => page.waitForFunction(() => window.app.zero.pending.current.length === 0, undefined, { polling: 500 }), () => page);
+  await watched('rebase', () => page.waitForFunction(() => window.bare.zero.pending.current.length === 0, undefined, { polling: 500 }), () => page);
   await page.close();
   page = await open('cold start', firstRows);
   console.log(Object.entries(found).map(([name, { ms, long }]) => `${name}: ${ms} ms${long.map(told).join('')}`).join('\n'));

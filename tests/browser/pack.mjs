@@ -34,8 +34,7 @@ export async function buildPage() {
     root: site, configFile: false, logLevel: 'warn', plugins: [react()],
     build: {
       outDir: join(here, 'dist/page'), emptyOutDir: true, target: 'es2022', sourcemap: true,
-      // So that a trace of the browser tells our code from the page's.
-      rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'landfall', test: /node_modules\/landfall\// }] } } },
+      rolldownOptions: { input: [join(site, 'index.html'), join(site, 'bare.html')] },
     },
   });
   return join(here, 'dist/page');

@@ -207,7 +207,6 @@ impl Client {
     /// Opens a view: the flush among the effects shows what is local now, later flushes keep it current.
     pub fn view(&mut self, now_ms: f64, request: ViewRequest) -> Result<ViewId, ClientError> {
         self.check_open()?;
-        self.slices.begin();
         let ast = match self.visible.ast_of(&request.ast_json) {
             Some(ast) => ast,
             None => Arc::new(

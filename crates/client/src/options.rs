@@ -73,6 +73,7 @@ pub struct Limits {
     /// So many rows the queries may show together that are kept current after their views were closed.
     pub resting_rows: usize,
     /// How much is done in one piece before [`crate::Effect::MoreWork`] asks for the rest: about so many rows read.
+    /// [`crate::Client::set_slice_steps`] changes it.
     pub slice_steps: usize,
     /// A poke with more rows than this is applied on a copy, in slices.
     pub stage_from: usize,

@@ -1,6 +1,9 @@
 //! Work in slices, so that the page never waits for long: each call does a bounded number of steps, and asks to be
 //! called again if there is more to do.
 //!
+//! Calls of the application share the steps that are left of the last slice, so that many of them in one task of the page
+//! are not many slices; a task of its own then begins a new one.
+//!
 //! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
 //! more than one slice of them, in their order with the end of their socket; a long one stays outside and is read in
 //! pieces.
@@ -42,13 +45,29 @@ impl Slices {
         }
     }
 
-    /// A call from outside begins.
+    /// A slice begins, with the task of the page that it is in.
     pub(crate) fn begin(&mut self) {
         self.steps = Steps::new(self.allowed);
+    }
+
+    /// Whether the next calls of the application would have little left.
+    fn is_used_up(&self) -> bool {
+        self.steps.left() < self.allowed / 2
     }
 }
 
 impl Client {
+    /// How much is done in one slice from now on: the host relates steps to time.
+    pub fn set_slice_steps(&mut self, steps: usize) {
+        self.slices.allowed = steps.max(1);
+    }
+
+    /// How many steps the present slice has taken.
+    pub fn spent_steps(&self) -> usize {
+        let left = self.slices.steps.left();
+        self.slices.allowed.saturating_sub(left)
+    }
+
     /// Goes on with what [`Effect::MoreWork`] asked for.
     pub fn work(&mut self, now_ms: f64) {
         self.slices.asked = false;
@@ -130,7 +149,7 @@ impl Client {
     }
 
     pub(crate) fn ask_for_more(&mut self) {
-        if !self.slices.asked && self.has_work() {
+        if !self.slices.asked && (self.has_work() || self.slices.is_used_up()) {
             self.slices.asked = true;
             self.effects.push(Effect::MoreWork);
         }

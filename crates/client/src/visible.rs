@@ -113,7 +113,8 @@ impl Visible {
         }
         let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
         retain_indexes(&mut self.source, &query);
-        if self.shown && !fill(&mut query, &self.source, steps) {
+        // Without steps there is no use in beginning.
+        if self.shown && !steps.are_spent() && !fill(&mut query, &self.source, steps) {
             let empty = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
             release_indexes(&mut self.source, &query);
             retain_indexes(&mut self.source, &empty);

@@ -6,6 +6,7 @@
 
 use crate::clock::now_ms;
 use crate::outgoing::{Outbox, Outgoing};
+use crate::pace::Pace;
 use crate::page::{Page, PageEvent};
 use crate::panic::{guarded, panicked};
 use crate::socket::{Socket, SocketEvent};
@@ -37,6 +38,7 @@ pub(crate) struct Host {
     // The client has more to do, and may be doing it.
     wants_work: Cell<bool>,
     working: Cell<bool>,
+    pace: RefCell<Pace>,
     outbox: RefCell<Outbox>,
     outward: RefCell<VecDeque<Effect>>,
     notify: Function,
@@ -62,6 +64,7 @@ struct PageConnections {
 impl Host {
     /// Makes the client and carries out its first effects.
     pub(crate) fn start(startup: Startup, notify: Function) -> Result<Rc<Host>, ClientError> {
+        let pace = Pace::new(startup.client.limits.slice_steps);
         let client = Client::new(now_ms(), startup.client)?;
         let host = Rc::new_cyclic(|weak: &Weak<Host>| Host {
             client: RefCell::new(client),
@@ -69,6 +72,7 @@ impl Host {
             carrying: Cell::new(false),
             wants_work: Cell::new(false),
             working: Cell::new(false),
+            pace: RefCell::new(pace),
             outbox: RefCell::default(),
             outward: RefCell::default(),
             notify,
@@ -177,9 +181,12 @@ impl Host {
         let end = now_ms() + WORK_MS;
         self.working.set(true);
         while self.wants_work.replace(false) {
-            self.client.borrow_mut().work(now_ms());
+            let begun = now_ms();
+            self.client.borrow_mut().work(begun);
             self.carry_out();
-            if now_ms() >= end {
+            let now = now_ms();
+            self.keep_pace(now - begun);
+            if now >= end {
                 break;
             }
         }
@@ -190,6 +197,12 @@ impl Host {
             false => page.soon.rest(),
         });
         self.end_turn();
+    }
+
+    fn keep_pace(&self, took_ms: f64) {
+        let mut client = self.client.borrow_mut();
+        let steps = self.pace.borrow_mut().after(client.spent_steps(), took_ms);
+        client.set_slice_steps(steps);
     }
 
     fn ask_for_work(&self) {

@@ -28,6 +28,7 @@ mod earlier;
 mod exports;
 mod host;
 mod outgoing;
+mod pace;
 mod page;
 pub mod panic;
 mod socket;

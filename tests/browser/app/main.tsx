@@ -41,8 +41,6 @@ declare global {
 }
 window.app = { zero, queries, mutators, zql, problems };
 
-if (!parameters.has('bare')) {
-  createRoot(document.getElementById('root')!).render(
-    <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,
-  );
-}
+createRoot(document.getElementById('root')!).render(
+  <StrictMode><ZeroProvider zero={zero}><Tasks /></ZeroProvider></StrictMode>,
+);
