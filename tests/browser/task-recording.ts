@@ -8,8 +8,6 @@ export interface Task {
   /** How long it took, and how much of that the processor worked for it. */
   readonly ms: number;
   readonly processorMs: number;
-  /** How long, of `ms`, scripts and styles of the page itself took that are not Landfall's: parsing, compiling, first run. */
-  readonly ofPage: number;
   /** What most of the time went into, longest first. */
   readonly parts: readonly string[];
 }
@@ -41,6 +39,8 @@ interface EventData {
 const TASK = 'ThreadControllerImpl::RunTask';
 /** Tells the page's thread from those of other pages, and its clock from that of the trace. */
 export const MARK = 'landfall-watched';
+/** What is in tasks that are shorter interests nobody. */
+const SHORT_US = 5_000;
 const threadOf = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`;
 
 /** A trace that is being taken. */
@@ -64,10 +64,9 @@ export class TaskRecording {
 
   /** All tasks of the page since the start. */
   async stop(page: Page): Promise<Task[]> {
-    const markedAt = await page.evaluate(mark => {
-      performance.mark(mark);
-      return performance.getEntriesByName(mark).at(-1)!.startTime;
-    }, MARK);
+    const inPage = await page.context().newCDPSession(page);
+    const { result } = await inPage.send('Runtime.evaluate', { expression: `performance.mark('${MARK}').startTime` });
+    const markedAt = Number(result.value);
     const ended = new Promise(resolve => this.#session.once('Tracing.tracingComplete', resolve));
     await this.#session.send('Tracing.end');
     await ended;
@@ -79,34 +78,28 @@ export class TaskRecording {
       start: markedAt + (task.ts - mark.ts) / 1000,
       ms: task.dur! / 1000,
       processorMs: (task.tdur ?? task.dur!) / 1000,
-      ...partsOf(task, spans, samples),
+      parts: partsOf(task, spans, samples),
     }));
   }
 }
 
-/** What is inside of a task: the time of each kind of work without what is inside of it, and the page's own. */
-function partsOf(task: TraceEvent, spans: readonly TraceEvent[], samples: readonly Sample[]): Pick<Task, 'ofPage' | 'parts'> {
-  if (task.dur! < 5_000) return { ofPage: 0, parts: [] };
+/** What is inside of a task: the time of each kind of work without what is inside of it. */
+function partsOf(task: TraceEvent, spans: readonly TraceEvent[], samples: readonly Sample[]): string[] {
+  if (task.dur! < SHORT_US) return [];
   const end = task.ts + task.dur!;
   const within = spans.filter(event => event !== task && event.ts >= task.ts && event.ts + event.dur! <= end + 1);
   const own = new Map<string, number>();
   const open: TraceEvent[] = [task];
   const add = (event: TraceEvent, ms: number) => own.set(nameOf(event), (own.get(nameOf(event)) ?? 0) + ms);
-  let ofPage = 0;
-  let pagesUntil = 0;
   for (const event of within) {
     while (open.length > 1 && open.at(-1)!.ts + open.at(-1)!.dur! <= event.ts) open.pop();
     add(open.at(-1)!, -event.dur! / 1000);
     add(event, event.dur! / 1000);
     open.push(event);
-    if (isOfPage(event) && event.ts >= pagesUntil) {
-      ofPage += event.dur! / 1000;
-      pagesUntil = event.ts + event.dur!;
-    }
   }
   own.set(nameOf(task), (own.get(nameOf(task)) ?? 0) + task.dur! / 1000);
   const parts = [...own].sort(([, a], [, b]) => b - a).slice(0, 8).filter(([, ms]) => ms >= 1).map(([name, ms]) => `${ms.toFixed(1)} ms ${name}`);
-  return { ofPage, parts: [...parts, ...functionsOf(task, samples)] };
+  return [...parts, ...functionsOf(task, samples)];
 }
 
 const fileOf = (url: string) => /[^/?]*(?=\?|$)/.exec(url)?.[0] ?? url;
@@ -116,13 +109,6 @@ function nameOf({ name, args }: TraceEvent): string {
   const file = url ?? args?.fileName;
   return [name, type, functionName, file && fileOf(file)].filter(part => part !== undefined && part !== '').join(' ');
 }
-
-/** Scripts and documents that are read and run for the first time, if they are not Landfall's: the bundler gives it a file of its own. */
-function isOfPage({ name, args }: TraceEvent): boolean {
-  const url = args?.data?.url ?? args?.fileName;
-  return FIRST_RUNS.has(name) && url !== undefined && !fileOf(url).startsWith('landfall');
-}
-const FIRST_RUNS: ReadonlySet<string> = new Set(['EvaluateScript', 'v8.compile', 'v8.compileModule', 'v8.evaluateModule', 'ParseHTML', 'CommitLoad']);
 
 interface Sample { readonly at: number; readonly stack: readonly string[] }
 

@@ -16,6 +16,9 @@ use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, TableId};
 use std::collections::VecDeque;
 
+/// The plan of a query counts as so many steps.
+pub(crate) const PLAN_STEPS: usize = 50;
+
 /// A row that is handed over to JavaScript counts as so many steps.
 const HANDOVER_STEPS: usize = 8;
 
@@ -136,6 +139,10 @@ impl Stage {
                 retain_indexes(&mut self.source, &query);
                 let handover = None;
                 self.views.insert(*id, StagedView { query, handover });
+                steps.spend_many(PLAN_STEPS);
+                if steps.are_spent() {
+                    return Progress::More;
+                }
             }
         }
         for (id, view) in &mut self.views {

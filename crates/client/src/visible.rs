@@ -7,7 +7,7 @@ use crate::queries::Status;
 use crate::rebase::{RowKey, VisibleRows};
 use crate::resting::Resting;
 use crate::row_handles::RowHandles;
-use crate::stage::Stage;
+use crate::stage::{PLAN_STEPS, Stage};
 use crate::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{
     Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
@@ -113,6 +113,7 @@ impl Visible {
         }
         let mut query = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;
         retain_indexes(&mut self.source, &query);
+        steps.spend_many(PLAN_STEPS);
         // Without steps there is no use in beginning.
         if self.shown && !steps.are_spent() && !fill(&mut query, &self.source, steps) {
             let empty = plan(ast, &self.source).map_err(|e| ClientError::Query(e.to_string()))?;

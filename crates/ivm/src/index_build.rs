@@ -26,6 +26,8 @@ const LOOSE_CHUNK: usize = 8 * CHUNK;
 const BINS: usize = if cfg!(test) { 16 } else { 1024 };
 /// Sampled rows per bin.
 const SAMPLES: usize = 3;
+/// So many rows of a bin become part of a chunk in a step.
+const BINNED_PER_STEP: usize = 16;
 /// Rows that are looked at at a time.
 const AT_A_TIME: usize = 64;
 
@@ -99,6 +101,11 @@ impl IndexBuild {
         }
     }
 
+    /// How many steps [`IndexBuild::new`] was.
+    pub fn begun(&self) -> usize {
+        self.deal.bounds.len()
+    }
+
     /// Goes on until the steps are spent, but a little in any case. Each row costs a step whenever it is dealt.
     pub fn go_on(&mut self, table: &Index, steps: &Steps) -> Progress {
         let mut has_moved = false;
@@ -143,8 +150,9 @@ impl IndexBuild {
                 }
             }
             self.collect();
-            if !self.next_deal() {
-                return Progress::Done;
+            match self.next_deal(steps) {
+                ControlFlow::Break(progress) => return progress,
+                ControlFlow::Continue(()) => {}
             }
         }
     }
@@ -221,13 +229,17 @@ impl IndexBuild {
         }
     }
 
-    /// Makes chunks of bins up to one that has to be dealt out.
-    fn next_deal(&mut self) -> bool {
+    /// Makes chunks of bins up to one that has to be dealt out, or until the steps are spent.
+    fn next_deal(&mut self, steps: &Steps) -> ControlFlow<Progress> {
         while let Some(Bin { mut entries, place }) = self.bins.pop() {
+            steps.spend_many(1 + entries.len() / BINNED_PER_STEP);
             let many = place.filter(|_| entries.len() > LOOSE_CHUNK);
             let Some(place) = many else {
                 entries.shrink_to_fit();
                 self.index.push_chunk(entries, self.unsorted_columns());
+                if steps.are_spent() && !self.bins.is_empty() {
+                    return ControlFlow::Break(Progress::More);
+                }
                 continue;
             };
             if self.is_in_order(place) {
@@ -242,10 +254,10 @@ impl IndexBuild {
                 let sample = entries.iter().step_by(every);
                 let sample = sample.map(|entry| self.digit(entry, place));
                 self.deal = Deal::new(place, sample.collect(), count, entries);
-                return true;
+                return ControlFlow::Continue(());
             }
         }
-        false
+        ControlFlow::Break(Progress::Done)
     }
 
     fn digit(&self, entry: &Entry, place: Place) -> u64 {

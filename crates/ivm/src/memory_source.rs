@@ -301,8 +301,11 @@ impl Table {
             return Progress::Done;
         }
         let mut building = wanted.building.borrow_mut();
-        let build =
-            building.get_or_insert_with(|| IndexBuild::new(wanted.spec.clone(), &self.by_key));
+        let build = building.get_or_insert_with(|| {
+            let build = IndexBuild::new(wanted.spec.clone(), &self.by_key);
+            steps.spend_many(build.begun());
+            build
+        });
         let progress = build.go_on(&self.by_key, steps);
         if progress == Progress::Done {
             wanted.index.get_or_init(|| {

@@ -86,11 +86,6 @@ impl Writer {
         self.u32(u32::try_from(len).expect("a list or text of one value is below 4 GiB"));
     }
 
-    /// Bytes that were encoded before.
-    pub(crate) fn encoded(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
     /// The value, with its checksum.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         let checksum = h32_of_bytes(&self.0);

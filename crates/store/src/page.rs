@@ -18,8 +18,10 @@ pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 
 /// Kind and version, which a checked reader has behind it.
 const PAGE_HEADER: usize = 2;
-/// What a page has around its rows: kind and version, number, checksum.
-const PAGE_FRAME: usize = PAGE_HEADER + 2 * size_of::<u32>();
+/// What a page has around its runs: kind and version, number, count of rows, checksum.
+const PAGE_FRAME: usize = PAGE_HEADER + 3 * size_of::<u32>();
+/// What a run has before its rows: table and count.
+const RUN_HEADER: usize = 2 * size_of::<u32>();
 
 /// A page, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,25 +157,42 @@ pub(crate) fn compare(schema: &Schema, a: &(TableId, Row), b: &(TableId, Row)) -
         })
 }
 
-/// A page ready to be stored, but for its number. Clones share the bytes.
+/// A page that is to be stored, but for its number. It shares the rows with whoever has them: their bytes are put
+/// together when they are written, so that all pages of a store are never in memory at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedPage(Arc<Vec<u8>>);
+pub struct NewPage(Arc<Runs>);
 
-impl EncodedPage {
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Runs {
+    /// Rows by table, sorted; none of the lists is empty.
+    runs: Vec<(TableId, Vec<Row>)>,
+    /// How many bytes they are in the page.
+    bytes: usize,
+}
+
+impl NewPage {
     /// The value of the page under a number.
     pub(crate) fn value(&self, number: u32) -> Vec<u8> {
-        let mut out = Writer::with_room(Kind::Page, self.0.len() + PAGE_FRAME);
+        let Runs { runs, bytes } = &*self.0;
+        let mut out = Writer::with_room(Kind::Page, bytes + PAGE_FRAME);
         out.u32(number);
-        out.encoded(&self.0);
+        out.len(runs.iter().map(|(_, rows)| rows.len()).sum());
+        for (table, rows) in runs {
+            out.u32(table.0);
+            out.len(rows.len());
+            for row in rows {
+                out.row(row);
+            }
+        }
         out.finish()
     }
 }
 
-/// Pages ready to be stored; the transaction gives them their numbers.
+/// Pages that are to be stored; the transaction gives them their numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct EncodedPages(pub(crate) Vec<EncodedPage>);
+pub struct NewPages(pub(crate) Vec<NewPage>);
 
-impl EncodedPages {
+impl NewPages {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -186,74 +205,46 @@ impl EncodedPages {
 }
 
 /// Makes pages from sorted rows. Can be fed in slices.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PageWriter {
-    pages: Vec<EncodedPage>,
-    page: Vec<u8>,
-    run: Vec<u8>,
-    run_table: TableId,
-    run_rows: u32,
-    page_rows: u32,
-}
-
-impl Default for PageWriter {
-    fn default() -> Self {
-        Self {
-            pages: Vec::new(),
-            page: Vec::new(),
-            run: Vec::new(),
-            run_table: TableId(0),
-            run_rows: 0,
-            page_rows: 0,
-        }
-    }
+    pages: Vec<NewPage>,
+    page: Runs,
 }
 
 impl PageWriter {
     /// Adds a row; rows come in the order of tables, and within a table in the order of keys.
     pub fn push(&mut self, table: TableId, row: &Row) {
-        if table != self.run_table {
-            self.close_run();
-            self.run_table = table;
+        let page = &mut self.page;
+        page.bytes += size_of::<u32>() + row.bytes().len();
+        match page.runs.last_mut() {
+            Some((last, rows)) if *last == table => rows.push(row.clone()),
+            _ => {
+                page.bytes += RUN_HEADER;
+                page.runs.push((table, vec![row.clone()]));
+            }
         }
-        let bytes = row.bytes();
-        let len = u32::try_from(bytes.len()).expect("a packed row is below 512 MiB");
-        self.run.extend_from_slice(&len.to_le_bytes());
-        self.run.extend_from_slice(bytes);
-        self.run_rows += 1;
-        if self.open_bytes() >= PAGE_BYTES {
+        if page.bytes >= PAGE_BYTES {
             self.close_page();
         }
     }
 
     /// Size of the page that is not yet closed.
     pub(crate) fn open_bytes(&self) -> usize {
-        self.page.len() + self.run.len()
-    }
-
-    fn close_run(&mut self) {
-        if self.run_rows > 0 {
-            self.page.extend_from_slice(&self.run_table.0.to_le_bytes());
-            self.page.extend_from_slice(&self.run_rows.to_le_bytes());
-            self.page.append(&mut self.run);
-            self.page_rows += std::mem::take(&mut self.run_rows);
-        }
+        self.page.bytes
     }
 
     pub(crate) fn close_page(&mut self) {
-        self.close_run();
-        if self.page_rows > 0 {
-            let mut page = Vec::with_capacity(self.page.len() + size_of::<u32>());
-            page.extend_from_slice(&std::mem::take(&mut self.page_rows).to_le_bytes());
-            page.append(&mut self.page);
-            self.pages.push(EncodedPage(Arc::new(page)));
+        let mut page = std::mem::take(&mut self.page);
+        if let Some((_, rows)) = page.runs.last_mut() {
+            rows.shrink_to_fit();
+            self.pages.push(NewPage(Arc::new(page)));
         }
     }
 
     /// The pages.
-    pub fn finish(mut self) -> EncodedPages {
+    pub fn finish(mut self) -> NewPages {
         self.close_page();
-        EncodedPages(self.pages)
+        NewPages(self.pages)
     }
 }
 

@@ -13,7 +13,7 @@
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
 use crate::loaded::Unread;
-use crate::page::{EncodedPage, EncodedPages, QuerySets};
+use crate::page::{NewPage, NewPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
 use crate::schema_change::EarlierRows;
@@ -145,7 +145,7 @@ pub struct WriteSnapshot {
     /// All last mutation ids that are known.
     pub last_mutation_ids: SortedMap<String, u64>,
     /// The server's rows, without the effects of pending mutations.
-    pub pages: EncodedPages,
+    pub pages: NewPages,
     /// Desired and got queries.
     pub queries: QuerySets,
     /// Mutations that failed and are not stored as such yet.
@@ -160,7 +160,7 @@ pub struct FoldPlan {
     pub(crate) log_until: u64,
     pub(crate) log_bytes: u64,
     pub(crate) removed: Vec<u32>,
-    pub(crate) pages: EncodedPages,
+    pub(crate) pages: NewPages,
     pub(crate) queries: QuerySets,
 }
 
@@ -430,7 +430,7 @@ pub enum NewValue {
         /// Its number.
         number: u32,
         /// The rest of it.
-        page: EncodedPage,
+        page: NewPage,
     },
 }
 

@@ -5,7 +5,7 @@ use crate::cookie_order;
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
-use crate::page::{EncodedPages, QuerySets};
+use crate::page::{NewPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{QueuedMutation, StoredOutcome};
 use crate::request::{
@@ -175,7 +175,7 @@ pub(super) fn fold(mut head: Head, plan: &FoldPlan) -> Result<Decision, StoreFai
     })
 }
 
-fn put_pages(head: &mut Head, pages: &EncodedPages, queries: &QuerySets) -> Vec<WriteOp> {
+fn put_pages(head: &mut Head, pages: &NewPages, queries: &QuerySets) -> Vec<WriteOp> {
     head.pages_generation += 1;
     let mut writes = vec![key::put(StoreName::Pages, key::QUERIES, queries.encode())];
     for page in &pages.0 {

@@ -244,7 +244,7 @@ impl Model {
         model
     }
 
-    pub fn pages(&self) -> EncodedPages {
+    pub fn pages(&self) -> NewPages {
         let mut writer = PageWriter::default();
         for ((table, _), row) in &self.rows {
             writer.push(*table, row);
