@@ -24,7 +24,7 @@ const SPARE_INDEXES: usize = 8;
 const LATE: usize = 5000;
 
 /// So many rows are brought in order while one is read.
-const SORTED_PER_ROW: usize = 8;
+const SORTED_PER_ROW: usize = 2;
 
 #[derive(Clone, Debug)]
 struct Table {

@@ -194,7 +194,10 @@ fn bringing_rows_in_order_is_work() {
     };
     let (first, again) = (steps(), steps());
     assert_eq!(again, 5);
-    assert!((again + 10..again + ISSUES / 4).contains(&first), "{first}");
+    assert!(
+        (again + 10..again + ISSUES * 3 / 4).contains(&first),
+        "{first}"
+    );
 }
 
 /// Bounds of the first ordered column are where a read begins and stops: what is outside is not visited.
@@ -209,8 +212,8 @@ fn a_read_begins_and_stops_at_the_bounds_of_its_order() {
     assert_eq!(read(">=", ISSUES - 100, "asc", ""), (10, 100));
     // The row at the bound is visited as well.
     assert_eq!(read("<", 100, "asc", ""), (11, 100));
-    // Descending, the index is made first.
-    let made = ISSUES / 10;
+    // Descending, the index is made first: its rows are read, and the few bins that they were dealt out to are taken.
+    let made = ISSUES / 10 + 3;
     assert_eq!(read("<=", 100, "desc", ""), (made + 10, 101));
     assert_eq!(read(">", ISSUES - 101, "desc", ""), (made + 10, 100));
     assert_eq!(read(">", 10, "asc", r#","limit":20"#).1, 20);
