@@ -17,6 +17,8 @@ export type Item = {readonly [name: string]: unknown};
 export interface Level {
   readonly schema: SourceSchema;
   readonly singular: boolean;
+  /** The columns of a row, and whether they hold JSON. */
+  readonly columns: readonly (readonly [name: string, isJSON: boolean])[];
   /** A row that gets another value here is told as gone and come: what belongs to it is another thing. */
   readonly identity: readonly string[];
   readonly relationships: readonly (readonly [name: string, level: Level])[];
@@ -53,6 +55,7 @@ export function levelsOf(schema: Schema, ast: AST, format: Format, joinedBy: rea
       sort,
     },
     singular: format.singular,
+    columns: Object.entries(table.columns).map(([name, {type}]) => [name, type === 'json']),
     identity: [...joinedBy, ...related.flatMap(parentFields), ...subqueriesOf(ast.where).flatMap(parentFields)],
     relationships,
   };
@@ -126,7 +129,7 @@ export function sameEnds(olds: readonly Item[], news: readonly Item[]): {readonl
 
 function tellInside(level: Level, before: Item, after: Item, tell: (change: Change) => void): void {
   const node = nodeOf(level, after);
-  if (!Object.keys(level.schema.columns).every(column => equal(before[column], after[column]))) {
+  if (!level.columns.every(([column]) => equal(before[column], after[column]))) {
     tell([changeType.edit, node, nodeOf(level, before)]);
   }
   for (const [relationshipName, inner] of level.relationships) {
@@ -142,9 +145,8 @@ export function itemsOf(state: Snapshot): readonly Item[] {
 }
 
 function nodeOf(level: Level, item: Item): Node {
-  const {columns} = level.schema;
   // Without relationships the entry is the row itself.
-  const row = level.relationships.length === 0 ? item : Object.fromEntries(Object.keys(columns).map(name => [name, item[name]]));
+  const row = level.relationships.length === 0 ? item : Object.fromEntries(level.columns.map(([name]) => [name, item[name]]));
   const relationships: Node['relationships'] = {};
   for (const [name, inner] of level.relationships) {
     relationships[name] = () => nodesOf(inner, item[name] as Snapshot);

@@ -3,7 +3,7 @@
  *
  * The published answers are frozen and shared, which a store cannot have; it holds copies.
  */
-import {unwrap} from 'solid-js/store';
+import {$RAW, unwrap} from 'solid-js/store';
 import type {Snapshot} from '../core/view-tree.js';
 import {equal, type Item, itemsOf, keyOf, type Level, sameEnds} from '../view-changes.js';
 
@@ -24,8 +24,12 @@ export function isSameShape(a: Level, b: Level): boolean {
   );
 }
 
-/** What the store shows of an answer. */
-export function shown(level: Level, state: Snapshot): Entry | Entry[] | undefined {
+/** Shows an answer under a name in a draft of the store, whatever stood there. */
+export function replace(level: Level, draft: Entry, name: string, state: Snapshot): void {
+  draft[name] = bare(shown(level, state));
+}
+
+function shown(level: Level, state: Snapshot): Entry | Entry[] | undefined {
   const entries = itemsOf(state).map(item => entryOf(level, item));
   return level.singular ? entries[0] : entries;
 }
@@ -43,7 +47,7 @@ export function update(level: Level, draft: Entry, name: string, before: Snapsho
   } else if (old !== undefined && item !== undefined && keyOf(level, old) === keyOf(level, item)) {
     updateEntry(level, draft[name] as Entry, old, item);
   } else {
-    draft[name] = item === undefined ? undefined : entryOf(level, item);
+    draft[name] = bare(item === undefined ? undefined : entryOf(level, item));
   }
 }
 
@@ -54,6 +58,7 @@ function updateList(level: Level, draft: Entry, name: string, olds: readonly Ite
   for (let i = start; i < olds.length - end; i++) {
     places.set(keyOf(level, olds[i]!), i);
   }
+  const all = unwrap(list);
   let isSame = olds.length === news.length;
   const middle = news.slice(start, news.length - end).map((item, i) => {
     const place = places.get(keyOf(level, item));
@@ -61,19 +66,20 @@ function updateList(level: Level, draft: Entry, name: string, olds: readonly Ite
     if (place === undefined) {
       return entryOf(level, item);
     }
-    updateEntry(level, list[place]!, olds[place]!, item);
-    return unwrap(list[place]!);
+    if (olds[place] !== item) {
+      updateEntry(level, list[place]!, olds[place]!, item);
+    }
+    return all[place]!;
   });
   if (!isSame) {
-    const all = unwrap(list);
-    draft[name] = [...all.slice(0, start), ...middle, ...all.slice(olds.length - end)];
+    draft[name] = bare([...all.slice(0, start), ...middle, ...all.slice(olds.length - end)]);
   }
 }
 
 function updateEntry(level: Level, draft: Entry, before: Item, after: Item): void {
-  for (const [column, {type}] of Object.entries(level.schema.columns)) {
+  for (const [column, isJSON] of level.columns) {
     if (!equal(before[column], after[column])) {
-      draft[column] = type === 'json' ? thawed(after[column]) : after[column];
+      draft[column] = isJSON ? thawed(after[column]) : after[column];
     }
   }
   for (const [name, inner] of level.relationships) {
@@ -83,8 +89,8 @@ function updateEntry(level: Level, draft: Entry, before: Item, after: Item): voi
 
 function entryOf(level: Level, item: Item): Entry {
   const entry: Entry = {};
-  for (const [column, {type}] of Object.entries(level.schema.columns)) {
-    entry[column] = type === 'json' ? thawed(item[column]) : item[column];
+  for (const [column, isJSON] of level.columns) {
+    entry[column] = isJSON ? thawed(item[column]) : item[column];
   }
   for (const [name, inner] of level.relationships) {
     entry[name] = shown(inner, item[name] as Snapshot);
@@ -92,6 +98,17 @@ function entryOf(level: Level, item: Item): Entry {
   return entry;
 }
 
+// A store goes through all that it is given, to the last value, in search of its own proxies; here are none.
+function bare(value: Entry | Entry[] | undefined): unknown {
+  return value === undefined ? undefined : {[$RAW]: value};
+}
+
+// `structuredClone` takes twice as long for the small values that columns hold.
 function thawed(value: unknown): unknown {
-  return typeof value === 'object' && value !== null ? structuredClone(value) : value;
+  if (typeof value !== 'object' || value === null) {
+    return value;
+  }
+  return Array.isArray(value)
+    ? value.map(thawed)
+    : Object.fromEntries(Object.entries(value).map(([name, member]) => [name, thawed(member)]));
 }

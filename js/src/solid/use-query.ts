@@ -10,7 +10,7 @@ import type {QueryResultDetails, ViewStore} from '../query/view-store.js';
 import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
 import {type Level, levelsOf} from '../view-changes.js';
-import {isSameShape, shown, update} from './show.js';
+import {isSameShape, replace, update} from './show.js';
 import {useZero} from './use-zero.js';
 
 type Args = ReadonlyJSONValue | undefined;
@@ -83,7 +83,7 @@ export function useQuery(
           if (before !== undefined && isSameShape(before.level, level)) {
             update(level, draft, 'data', before.snapshot, after.snapshot);
           } else {
-            draft.data = shown(level, after.snapshot);
+            replace(level, draft, 'data', after.snapshot);
           }
         }),
       );
