@@ -35,6 +35,8 @@ pub(crate) struct Index {
     /// The first prefix of each chunk.
     firsts: Vec<u64>,
     len: usize,
+    /// Whether chunks came that the first read brings in order.
+    is_loose: bool,
     /// Rows that reads have brought in order.
     sorted: Cell<usize>,
 }
@@ -50,6 +52,7 @@ impl Index {
             chunks: Vec::new(),
             firsts: Vec::new(),
             len: 0,
+            is_loose: false,
             sorted: Cell::default(),
         }
     }
@@ -163,6 +166,7 @@ impl Index {
         };
         self.firsts.push(first);
         self.len += entries.len();
+        self.is_loose |= by > 0;
         self.chunks.push(Rc::new(match by {
             0 => Chunk::of(entries),
             by => Chunk::unsorted(entries, by),
@@ -190,6 +194,9 @@ impl Index {
     /// The rows with this prefix, which are equal in the first column, in order, if they are found without bringing
     /// others in order.
     pub fn pick(&self, prefix: u64) -> Option<Vec<Row>> {
+        if !self.is_loose {
+            return None;
+        }
         // They may begin in the last chunk that begins before, and end in one that begins with them.
         let smaller = self.firsts.partition_point(|first| *first < prefix);
         let same = self.firsts[smaller..].partition_point(|first| *first == prefix);

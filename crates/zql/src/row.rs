@@ -160,12 +160,11 @@ impl Row {
         if column >= layout.count {
             return ValueRef::Null;
         }
-        let start = match column.checked_sub(1) {
-            Some(before) => layout.entry(bytes, before).1,
-            None => 0,
+        let (tag, start, end) = match layout.is_narrow {
+            true => layout.extent(bytes, column),
+            false => layout.wide_extent(bytes, column),
         };
-        let (tag, end) = layout.entry(bytes, column);
-        let slice = &bytes[layout.payload() + start..layout.payload() + end];
+        let slice = &bytes[start..end];
         match tag {
             NULL => ValueRef::Null,
             FALSE => ValueRef::Bool(false),
@@ -259,6 +258,24 @@ impl Layout {
     #[inline]
     fn payload(self) -> usize {
         ENTRIES + if self.is_narrow { 2 } else { 4 } * self.count
+    }
+
+    /// The tag of a column, and where its payload is.
+    #[inline]
+    fn extent(self, bytes: &[u8], column: usize) -> (u8, usize, usize) {
+        let start = match column.checked_sub(1) {
+            Some(before) => self.entry(bytes, before).1,
+            None => 0,
+        };
+        let (tag, end) = self.entry(bytes, column);
+        (tag, self.payload() + start, self.payload() + end)
+    }
+
+    /// The same for rows that are seldom so long, kept out of the way of the others.
+    #[cold]
+    #[inline(never)]
+    fn wide_extent(self, bytes: &[u8], column: usize) -> (u8, usize, usize) {
+        self.extent(bytes, column)
     }
 
     /// The tag of a column, and where its payload ends.
