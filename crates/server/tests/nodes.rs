@@ -190,6 +190,34 @@ async fn a_killed_node_is_followed_by_another() {
     world.end().await;
 }
 
+/// What an earlier server recorded is forgotten, once no such server runs any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_an_earlier_format_begin_anew() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = World::sharing(&[]).await;
+    world.start_node(0).await;
+    let mut client = world.client_at(0, "g", "c").put("h", issues()).open().await;
+    client.got("h").await;
+    let (cookie, _) = client.vanish();
+    world.stop_node(0).await;
+    let schema = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'members'";
+    let schema = world.text(schema).await.expect("a schema of the records");
+    let meta = format!("\"{schema}\".meta");
+    world.sql(&format!("UPDATE {meta} SET format = 1")).await;
+    world.start_node(0).await;
+    let earlier = world.client_at(0, "g", "c").zero().cookie(&cookie);
+    assert_eq!(earlier.open().await.error().await["kind"], "ClientNotFound");
+    let mut client = world.client_at(0, "n", "n").put("h", issues()).open().await;
+    client.got("h").await;
+    assert_eq!(client.have(), ["issue:i1", "issue:i2", "issue:i3"]);
+    let format = format!("SELECT format::text FROM {meta}");
+    assert_eq!(world.text(&format).await.as_deref(), Some("2"));
+    drop(client);
+    world.end().await;
+}
+
 /// A server that is told to stop sends its clients away, finishes what they have pushed, and hands over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_hands_its_groups_over() {
