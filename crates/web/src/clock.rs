@@ -1,5 +1,6 @@
 //! The time, read from the page: the only clock the client has.
 
+use std::cell::Cell;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -16,7 +17,19 @@ extern "C" {
     fn time_origin(this: &Performance) -> f64;
 }
 
+thread_local! {
+    // It never changes, and asking for it takes as long as asking for the time.
+    static TIME_ORIGIN: Cell<Option<f64>> = const { Cell::new(None) };
+}
+
 /// Milliseconds since the epoch, from a clock that never goes back.
 pub(crate) fn now_ms() -> f64 {
-    PERFORMANCE.with(|performance| performance.time_origin() + performance.now())
+    PERFORMANCE.with(|performance| {
+        let origin = TIME_ORIGIN.get().unwrap_or_else(|| {
+            let origin = performance.time_origin();
+            TIME_ORIGIN.set(Some(origin));
+            origin
+        });
+        origin + performance.now()
+    })
 }

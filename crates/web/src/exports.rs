@@ -49,8 +49,10 @@ impl Core {
     }
 
     /// Sends and stores what waits for the page to be shown a change first: to be called after a letter that says so.
-    pub fn carry_outward(&self) {
+    /// Tells whether something waits for JavaScript now.
+    pub fn carry_outward(&self) -> bool {
         self.host.carry_outward();
+        !self.host.outbox().is_empty()
     }
 
     /// The effects of the letter that are texts, as JSON text of a list.

@@ -231,11 +231,13 @@ impl Host {
         match effect {
             Effect::Flush(flush) => self.outbox.borrow_mut().push_flush(flush),
             Effect::MoreWork => self.ask_for_work(),
+            Effect::WakeAt { at_ms } => {
+                self.with_page(|page| page.timer.set(at_ms));
+            }
             Effect::Store { .. }
             | Effect::OpenSocket { .. }
             | Effect::SendText { .. }
             | Effect::CloseSocket { .. }
-            | Effect::WakeAt { .. }
             | Effect::Announce { .. }
             | Effect::RequestLock { .. }
             | Effect::ReleaseLock { .. }
@@ -285,9 +287,6 @@ impl Host {
                 if let Some(open) = self.forget_socket(socket) {
                     open.close(code);
                 }
-            }
-            Effect::WakeAt { at_ms } => {
-                self.with_page(|page| page.timer.set(at_ms));
             }
             Effect::Announce { text } => self.announce(&text),
             Effect::RequestLock { name } => self.request_lock(name),

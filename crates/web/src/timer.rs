@@ -1,6 +1,8 @@
 //! The one timer of a client, and its way to go on after the page had its turn.
 
 use crate::clock::now_ms;
+use std::cell::RefCell;
+use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -16,28 +18,46 @@ extern "C" {
 /// Longer delays fire at once in browsers; waking too early is harmless.
 const LONGEST_DELAY_MS: f64 = 2_147_483_647.0;
 
-/// Calls one function at one time; a new time replaces the old one.
+/// Calls one function at one time, or earlier: a new time replaces the old one.
 pub(crate) struct Timer {
     callback: Closure<dyn FnMut()>,
-    running: Option<JsValue>,
+    running: Rc<RefCell<Option<Running>>>,
+}
+
+struct Running {
+    at_ms: f64,
+    handle: JsValue,
 }
 
 impl Timer {
-    pub(crate) fn new(callback: impl FnMut() + 'static) -> Self {
+    pub(crate) fn new(mut callback: impl FnMut() + 'static) -> Self {
+        let running = Rc::new(RefCell::new(None));
+        let fired = running.clone();
         Timer {
-            callback: Closure::new(callback),
-            running: None,
+            callback: Closure::new(move || {
+                fired.take();
+                callback();
+            }),
+            running,
         }
     }
 
     /// Sets or cancels the time (of [`now_ms`]'s clock).
+    /// A timer that fires earlier is left as it is, for times change with every write: who is called too early says anew when.
     pub(crate) fn set(&mut self, at_ms: Option<f64>) {
-        if let Some(timer) = self.running.take() {
-            clear_timeout(&timer);
+        let mut running = self.running.borrow_mut();
+        if let (Some(running), Some(at_ms)) = (&*running, at_ms)
+            && running.at_ms <= at_ms
+        {
+            return;
         }
-        self.running = at_ms.map(|at_ms| {
+        if let Some(Running { handle, .. }) = running.take() {
+            clear_timeout(&handle);
+        }
+        *running = at_ms.map(|at_ms| {
             let delay = (at_ms - now_ms()).clamp(0.0, LONGEST_DELAY_MS);
-            set_timeout(&self.callback, delay.ceil())
+            let handle = set_timeout(&self.callback, delay.ceil());
+            Running { at_ms, handle }
         });
     }
 }

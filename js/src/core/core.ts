@@ -322,8 +322,8 @@ export class Core {
   }
 
   readonly #carryOutward = (): void => {
-    if (this.#fault === undefined) {
-      this.#run(carryOutward);
+    if (this.#fault === undefined && this.#call(carryOutward)) {
+      this.#deliver();
     }
   };
 

@@ -57,6 +57,7 @@ class FakeRaw {
   readonly outward: string[] = [];
   carry_outward() {
     this.calls.push(...this.outward.splice(0));
+    return this.waiting.length > 0;
   }
   texts() {
     return JSON.stringify(this.#texts);
