@@ -77,6 +77,8 @@ impl File {
 
     /// Makes the indexes that were asked for, publishes what was written, and moves the reader there.
     fn step(&mut self) -> Vec<Arc<Advance>> {
+        // As the server's readers do before they move: the log cannot be emptied while it is read.
+        self.reader.release().unwrap();
         self.followed.step().unwrap();
         let version = self.reader.advance().unwrap();
         self.heard.take_until(version).unwrap()

@@ -12,6 +12,7 @@ mod filter;
 mod indexes;
 mod layout;
 mod left_out;
+mod log;
 mod reader;
 mod schema;
 mod source;
@@ -42,6 +43,7 @@ pub(crate) use error::is_busy;
 pub(crate) use indexes::{IndexWish, make as make_index};
 pub(crate) use layout::SHARED_TABLES;
 pub(crate) use left_out::LeftOut;
+pub(crate) use log::empty_log;
 pub(crate) use source::TransactionRows;
 pub(crate) use sql::{quote, select_by_key};
 pub(crate) use step::StepBuilder;
@@ -183,17 +185,18 @@ impl Replica {
         self.shared.ring.announce();
     }
 
-    /// Makes the indexes that readers asked for, and tells them so.
+    /// Makes the indexes that readers asked for, and tells them so. True if any had to be made.
     pub(crate) fn grant_wishes<E>(
         &self,
         mut make: impl FnMut(&IndexWish) -> Result<bool, E>,
-    ) -> Result<(), E> {
+    ) -> Result<bool, E> {
         let wishes = std::mem::take(&mut *self.shared.wishes.lock());
+        let mut made = false;
         for wish in wishes {
-            make(&wish)?;
+            made |= make(&wish)?;
             self.shared.answered.lock().insert(wish);
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Waits until a reader asks for an index. Each wish wakes one waiter.

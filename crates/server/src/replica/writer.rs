@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::cells::is_safe;
 use super::layout::{ROW_VERSION, SHARED_TABLES, version_cell};
+use super::log::empty_log;
 use super::{
     LeftOut, Replica, ReplicaColumn, ReplicaError, ReplicaSchema, ReplicaTable, StateVersion,
     StepBuilder, TableDraft, carried, indexes, pack_cells, quote, sql,
@@ -23,8 +24,6 @@ const CHECKPOINT_FRAMES: i64 = 1000;
 const MAX_FRAMES: i64 = 4096;
 /// The size of a page, which SQLite takes by default.
 const PAGE_SIZE: i64 = 4096;
-/// How long emptying the log waits for readers to end their rounds; if that is too short, it is tried again soon.
-const EMPTY_PATIENCE: Duration = Duration::from_millis(50);
 /// How long a write waits for another program that holds the file.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -518,14 +517,7 @@ impl ReplicaWriter {
 
     /// Copies all of the log into the file and gives its room back, if readers let go of it soon.
     pub fn empty_log(&self) -> Result<(), ReplicaError> {
-        self.conn.busy_timeout(EMPTY_PATIENCE)?;
-        let busy = self
-            .conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get::<_, bool>(0)
-            });
-        self.conn.busy_timeout(BUSY_PATIENCE)?;
-        if busy? {
+        if !empty_log(&self.conn, BUSY_PATIENCE)? {
             tracing::debug!("the replica's log cannot be emptied now: it is read");
         }
         Ok(())
@@ -533,7 +525,8 @@ impl ReplicaWriter {
 
     /// Makes the indexes that readers asked for.
     pub fn grant_wishes(&self, replica: &Replica) -> Result<(), ReplicaError> {
-        replica.grant_wishes(|wish| indexes::make(&self.conn, &self.schema, wish))
+        replica.grant_wishes(|wish| indexes::make(&self.conn, &self.schema, wish))?;
+        Ok(())
     }
 
     fn get(&self, table: &ReplicaTable, key: &[Cell]) -> Result<Option<Vec<Cell>>, ReplicaError> {

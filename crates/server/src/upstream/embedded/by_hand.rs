@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::follow::Follower;
-use crate::replica::{Replica, make_index};
+use crate::replica::Replica;
 use crate::upstream::UpstreamError;
 
 /// Follows a file in steps of the caller's; the other half of what [`super::start`] does in a thread.
@@ -29,9 +29,6 @@ impl ByHand {
     /// Publishes what was committed since the last call, and makes the indexes that readers have asked for.
     pub fn step(&mut self) -> Result<(), UpstreamError> {
         self.follower.step(&self.writer)?;
-        self.follower
-            .replica()
-            .grant_wishes(|wish| make_index(&self.writer, self.follower.schema(), wish))?;
-        Ok(())
+        self.follower.grant_wishes(&self.writer)
     }
 }

@@ -13,16 +13,21 @@ use super::tables::{self, MAX_KEY, UserTable};
 use super::witness::Witness;
 use crate::replica::{
     Advance, Layout, LeftOut, Replica, ReplicaError, ReplicaSchema, ReplicaTable, Reset,
-    StateVersion, StepBuilder, TableDraft, carried, read_row, select_by_key,
+    StateVersion, StepBuilder, TableDraft, carried, empty_log, make_index, read_row, select_by_key,
 };
 use crate::upstream::{CommitTimes, UpstreamError};
 
 /// Frames of SQLite's log (about 16 MB) after which all snapshots of this thread are given up to let it be reset.
 const LOG_FRAMES: i64 = 4_000;
+/// Frames from which on SQLite copies the log with each commit, if a program does not say otherwise.
+const AUTOMATIC_FRAMES: i64 = 1_000;
 /// Entries of a step beyond which its tables are reset instead of being read row by row.
 const MAX_ENTRIES: u64 = 100_000;
 /// Entries of the change log that are kept.
 const KEPT_ENTRIES: u64 = 100_000;
+
+/// How long a lock is waited for.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens a connection to the user's file.
 pub fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
@@ -30,7 +35,7 @@ pub fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY_PATIENCE)?;
     conn.set_prepared_statement_cache_capacity(512);
     Ok(conn)
 }
@@ -322,17 +327,32 @@ impl Follower {
             "DELETE FROM _landfall_log WHERE seq <= ?1",
             [self.version.saturating_sub(KEPT_ENTRIES) as i64],
         )?;
+        self.empty_log(writer, LOG_FRAMES)
+    }
+
+    /// Makes the indexes that readers asked for. They go through the log, and each later commit of a program that
+    /// copies a long log by itself, as SQLite does by default, would go over all of it: so it is emptied at once.
+    pub fn grant_wishes(&mut self, writer: &Connection) -> Result<(), UpstreamError> {
+        let schema = &self.schema;
+        let made = self
+            .replica
+            .grant_wishes(|wish| make_index(writer, schema, wish))?;
+        match made {
+            true => self.empty_log(writer, AUTOMATIC_FRAMES),
+            false => Ok(()),
+        }
+    }
+
+    /// Copies the log into the file, and resets it if it has at least so many frames.
+    fn empty_log(&mut self, writer: &Connection, least: i64) -> Result<(), UpstreamError> {
         let frames: i64 =
             writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
-        if frames < LOG_FRAMES {
+        if frames < least {
             return Ok(());
         }
         self.old.execute_batch("ROLLBACK")?;
         // Fails while a reader elsewhere holds a snapshot; the next time may find none.
-        let reset = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            row.get::<_, bool>(0)
-        });
-        if !matches!(reset, Ok(false)) {
+        if !matches!(empty_log(writer, BUSY_PATIENCE), Ok(true)) {
             tracing::debug!("the log of the database could not be reset: a reader is using it");
         }
         self.old.execute_batch("BEGIN")?;

@@ -27,7 +27,7 @@ use super::{
     Upstream, UpstreamError,
 };
 use crate::check::Finding;
-use crate::replica::{Layout, Replica, ReplicaSchema, is_busy, make_index};
+use crate::replica::{Layout, Replica, ReplicaSchema, is_busy};
 
 use follow::Follower;
 use witness::Witness;
@@ -361,9 +361,7 @@ impl Worker {
             self.follower.step(&self.writer)?;
             self.seen = Some(foreign);
         }
-        self.follower
-            .replica()
-            .grant_wishes(|wish| make_index(&self.writer, self.follower.schema(), wish))?;
+        self.follower.grant_wishes(&self.writer)?;
         if self.last_tidy.elapsed() >= TIDY {
             self.last_tidy = Instant::now();
             self.follower.tidy(&self.writer)?;
