@@ -3,8 +3,15 @@ import type {CommonOptions} from './zero-options.js';
 
 /** Throws for options that make no sense, with Zero's messages where Zero has one. */
 export function checkOptions(options: CommonOptions & {readonly schema: Schema}): void {
+  // Programs in JavaScript, or with a misspelt import.
+  if (typeof (options as Partial<typeof options> | undefined)?.schema?.tables !== 'object') {
+    throw new Error('ZeroOptions.schema must be what createSchema gave.');
+  }
   if (options.auth && !options.userID) {
     throw new Error('ZeroOptions.userID is required when auth is set.');
+  }
+  if (typeof (options.userID ?? '') !== 'string') {
+    throw new Error(`ZeroOptions.userID must be a string, not a ${typeof options.userID}.`);
   }
   if (options.userID === '') {
     throw new Error('ZeroOptions.userID must not be empty.');

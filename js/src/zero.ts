@@ -539,7 +539,11 @@ export class Zero<
     return {schema: this.schema, context: this.context, mutators: this.#mutators, auth: this.#auth};
   }
 
-  #mutate({mutator, args}: AnyMutateRequest): MutatorResult {
+  #mutate(request: AnyMutateRequest): MutatorResult {
+    if ((request as AnyMutateRequest | undefined)?.mutator === undefined) {
+      throw new TypeError('zero.mutate takes the call of a mutator, as in zero.mutate(mutators.issue.close({id})).');
+    }
+    const {mutator, args} = request;
     if (!this.#mutators.has(mutator)) {
       throw new Error(mutatorNotRegisteredMessage(mutator.mutatorName));
     }

@@ -61,6 +61,8 @@ const toB = relationships(a, ({one}) => ({r: one({sourceField: ['b'], destField:
 const refused: {readonly [message: string]: () => unknown} = {
   'Table "x" is missing a primary key': () =>
     createSchema({tables: [table('x').columns({id: string()})]}),
+  'Table "x" has no column "key", which its primary key names': () =>
+    createSchema({tables: [table('x').columns({id: string()}).primaryKey('key' as never)]}),
   'Multiple tables reference the name "a"': () =>
     createSchema({tables: [a, table('c').from('a').columns({id: string()}).primaryKey('id')]}),
   'Table "b" is defined more than once in the schema': () =>

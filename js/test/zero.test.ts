@@ -252,6 +252,8 @@ describe('options', () => {
   test.each([
     [{auth: 'token', userID: undefined}, 'userID is required'],
     [{userID: ''}, 'must not be empty'],
+    [{userID: 5}, 'must be a string, not a number'],
+    [{schema: undefined}, 'schema must be what createSchema gave'],
     [{cacheURL: 'ftp://x'}, '"http" or "https"'],
     [{cacheURL: 'http://x/a/b'}, 'at most one path component'],
     [{cacheURL: 'http://x/?a=1'}, 'query or hash'],
@@ -261,6 +263,13 @@ describe('options', () => {
     [{maxRecentQueries: -1}, 'maxRecentQueries must not be negative'],
   ])('%j', (options, message) => {
     expect(() => start(options)).toThrow(message);
+  });
+
+  test('what is no call of a mutator is told so', () => {
+    const zero = start();
+    for (const request of [undefined, {}, mutators.issue.create]) {
+      expect(() => zero.mutate(request as never)).toThrow('takes the call of a mutator');
+    }
   });
 
   test('a module that is none is an error of loading', async () => {

@@ -8,7 +8,11 @@ import { Chromium, until } from './world.ts';
 const stage = new Stage(modes.embedded);
 let chromium: Chromium;
 beforeEach(async () => { chromium = await new Chromium().start(); });
-afterEach(() => chromium.close());
+afterEach(async () => {
+  await chromium.close();
+  // One test that failed is enough.
+  await stage.mode.server.start();
+});
 
 async function open(before?: (page: Page) => Promise<void>): Promise<Page> {
   const page = await chromium.page('about:blank');

@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ['*.test.ts'],
     globalSetup: './global-setup.ts',
-    testTimeout: 600_000,
+    testTimeout: 300_000,
     hookTimeout: 600_000,
     // Two cores: one Chromium at a time keeps waits short and failures readable.
     fileParallelism: false,

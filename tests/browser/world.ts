@@ -70,8 +70,9 @@ export class LandfallServer {
   get url(): string { return `http://127.0.0.1:${this.port}`; }
   get log(): string { return this.#log; }
 
-  /** Starts it; again on the same port after a stop or kill. */
+  /** Starts it unless it runs; again on the same port after a stop or kill. */
   async start(): Promise<this> {
+    if (this.#process?.exitCode === null) return this;
     const child = spawn(serverBinary, [], {
       env: { PATH: process.env.PATH, RUST_BACKTRACE: '1', RUST_LOG: 'info', LANDFALL_PORT: String(this.port), ...this.settings },
       stdio: ['ignore', 'pipe', 'pipe'],

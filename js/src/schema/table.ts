@@ -88,6 +88,10 @@ export class TableBuilderWithColumns<const TShape extends TableSchema> {
     if (primaryKey.length === 0) {
       throw new Error(`Table "${name}" is missing a primary key`);
     }
+    const stranger = primaryKey.find(column => !Object.hasOwn(columns, column));
+    if (stranger !== undefined) {
+      throw new Error(`Table "${name}" has no column "${stranger}", which its primary key names`);
+    }
     const seen = new Set<string>();
     for (const [column, {serverName}] of Object.entries(columns)) {
       const referenced = serverName ?? column;
