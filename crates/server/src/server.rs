@@ -20,7 +20,7 @@ use crate::auth::{Policy, PolicyError, TokenVerifier};
 use crate::clock;
 use crate::config::{Config, CvrAddress, Limits, UpstreamAddress};
 use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
-use crate::http::{self, Admission, HttpContext};
+use crate::http::{self, Admission, HttpContext, Origins};
 use crate::inspect::Inspector;
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
@@ -216,6 +216,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         upstream: upstream.clone(),
         mode,
         dev: config.dev,
+        origins: Origins::new(&config.allowed_origins, config.dev),
         policy: policy.clone(),
         max_payload_bytes: config.max_payload_bytes,
         max_buffered_bytes: config.max_buffered_bytes,

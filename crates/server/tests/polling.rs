@@ -45,7 +45,10 @@ impl Poller {
     }
 
     async fn post(&self, body: String) -> (u16, Json) {
-        let mut request = self.http.post(&self.url).body(body);
+        self.send(self.http.post(&self.url).body(body)).await
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> (u16, Json) {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -231,6 +234,16 @@ async fn what_is_no_poll_is_refused(backend: Backend) {
     old.url = old.url.replace("clientID=c&", "").replace("/v29/", "/v52/");
     let (status, _) = old.post(json!([old.pull()]).to_string()).await;
     assert_eq!(status, 400);
+    // In development mode, which this world runs in, any page that a developer visits could ask.
+    for (origin, expected) in [
+        ("https://evil.example", 400),
+        ("http://localhost:5173", 200),
+    ] {
+        let body = json!([client.pull()]).to_string();
+        let request = client.http.post(&client.url).body(body);
+        let (status, answer) = client.send(request.header("origin", origin)).await;
+        assert_eq!(status, expected, "{origin} {answer}");
+    }
     world.end().await;
 }
 

@@ -86,6 +86,9 @@ pub struct Flags {
     /// Address to listen on [default: 0.0.0.0, with --dev 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
+    /// Origins of the pages that may connect, separated by commas; * = all [default: *, with --dev those of this machine]
+    #[arg(long, value_name = "LIST")]
+    allowed_origins: Option<String>,
     /// Port to listen on, 0 = any free one [default: 4848]
     #[arg(long, value_name = "N")]
     port: Option<String>,
@@ -247,6 +250,7 @@ impl Flags {
             ("app-publications", &self.app_publications),
             ("shard-num", &self.shard_num),
             ("host", &self.host),
+            ("allowed-origins", &self.allowed_origins),
             ("port", &self.port),
             ("query-url", &self.query_url),
             ("query-api-key", &self.query_api_key),

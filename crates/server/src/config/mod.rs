@@ -143,6 +143,8 @@ pub struct Config {
     pub publications: Vec<String>,
     /// Address to listen on.
     pub host: String,
+    /// Origins of the pages that may connect; empty = the default.
+    pub allowed_origins: Vec<String>,
     /// Port to listen on; 0 = any free one.
     pub port: u16,
     /// The app's query endpoint.
@@ -244,6 +246,7 @@ const OURS_ONLY: &[&str] = &[
     "dev",
     "permissions",
     "host",
+    "allowed-origins",
     "max-buffered-bytes",
     "query-threads",
     "query-max-rows",
@@ -370,6 +373,7 @@ impl Lookup<'_> {
             shard_num: self.parsed("shard-num", 0, "a number"),
             publications: self.list("app-publications"),
             host: self.text("host").unwrap_or_else(|| host.into()),
+            allowed_origins: self.origins(),
             port: self.parsed("port", 4848, "a port number (0 to 65535)"),
             query: self.endpoint("query"),
             mutate: self.endpoint("mutate"),
@@ -427,6 +431,19 @@ impl Lookup<'_> {
                 .push("max-messages-per-second: expected at least 1".into());
         }
         limits
+    }
+
+    fn origins(&mut self) -> Vec<String> {
+        let origins = self.list("allowed-origins");
+        let is_one = |text: &str| {
+            let rest = text.split_once("://").map(|(_, rest)| rest);
+            text == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+        };
+        if !origins.iter().all(|origin| is_one(origin)) {
+            self.problems
+                .push("allowed-origins: expected https://host, without a path, or *".into());
+        }
+        origins
     }
 
     fn mutation_limit(&mut self) -> Option<(usize, Duration)> {
@@ -631,9 +648,10 @@ mod tests {
             ("LANDFALL_AUTH_SECRET", "hush"),
             ("LANDFALL_AUTH_JWK", "{}"),
             ("LANDFALL_DEV", "maybe"),
+            ("LANDFALL_ALLOWED_ORIGINS", "https://a.example/"),
         ];
         let problems = check(&[], &env).expect_err("invalid").0;
-        assert_eq!(problems.len(), 6, "{problems:?}");
+        assert_eq!(problems.len(), 7, "{problems:?}");
         assert!(!format!("{problems:?}").contains("hush"));
     }
 

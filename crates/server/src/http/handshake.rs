@@ -200,6 +200,17 @@ pub(super) async fn accept(
     token: Option<&str>,
 ) -> Result<(ConnectionContext, Ticket), ErrorBody> {
     let params = &connect.params;
+    if !context.origins.allow(headers) {
+        let origin = headers.get(header::ORIGIN).and_then(|v| v.to_str().ok());
+        tracing::warn!(
+            origin,
+            "a page of an origin that is not allowed (--allowed-origins)"
+        );
+        return Err(ErrorBody::new(
+            ErrorKind::InvalidConnectionRequest,
+            "pages of this origin may not connect (--allowed-origins)",
+        ));
+    }
     let auth = context
         .tokens
         .resolve(params.user_id.as_deref(), token)

@@ -6,6 +6,7 @@ mod admission;
 mod frames;
 mod handshake;
 mod line;
+mod origins;
 mod pace;
 mod poll;
 mod socket;
@@ -32,6 +33,7 @@ use crate::session::Registry;
 use crate::upstream::{self, Upstream};
 pub use admission::Admission;
 use line::{ItsLine, LineListener};
+pub use origins::Origins;
 
 /// Bytes that the kernel holds for a connection.
 const SEND_BUFFER: u32 = 256 << 10;
@@ -50,6 +52,8 @@ pub struct HttpContext {
     pub mode: ServerMode,
     /// Development mode.
     pub dev: bool,
+    /// From which pages connections are taken.
+    pub origins: Origins,
     /// Who may read and write what.
     pub policy: Arc<Policy>,
     /// Largest message from a client.
