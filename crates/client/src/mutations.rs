@@ -357,8 +357,8 @@ impl Mutations {
     }
 
     /// The server forgot the group. What storage has re-issued gets its new name from `known` (id and sequence by old
-    /// name); what was sent is returned and noted as uncertain; own mutations that storage never had come last.
-    /// Everything belongs to the new client.
+    /// name); what was sent, by whomever, is returned and noted as uncertain; own mutations that storage never had come
+    /// last. Everything belongs to the new client.
     pub(crate) fn reidentify(
         &mut self,
         old_client: &str,
@@ -370,17 +370,19 @@ impl Mutations {
         let mut uncertain = Vec::new();
         let mut last = known.values().map(|(id, _)| *id).max().unwrap_or(0);
         for mut mutation in std::mem::take(&mut self.pending) {
+            let own = mutation.client_id == old_client;
             match known.get(&mutation.key()) {
                 Some(&(id, sequence)) => {
                     mutation.id = id;
                     mutation.stored = Stored::At(sequence);
                 }
-                None if mutation.attempted => {
+                // An own one that storage held and has not issued again was sent by a tab that took this one for dead.
+                None if mutation.attempted || own && matches!(mutation.stored, Stored::At(_)) => {
                     self.note_end(&mutation, &Outcome::Uncertain);
                     uncertain.push(mutation);
                     continue;
                 }
-                None if mutation.client_id == old_client => {
+                None if own => {
                     last += 1;
                     mutation.id = last;
                     mutation.stored = Stored::Pending;
@@ -511,10 +513,11 @@ mod tests {
     #[test]
     fn a_forgotten_group_keeps_unsent_writes_and_names_the_uncertain_ones() {
         let mut queue = Mutations::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             own(&mut queue);
         }
         queue.pending[0].attempted = true;
+        queue.pending[2].stored = Stored::At(5);
         queue.insert(mutation("dead", 1, Stored::At(1)));
         queue.insert(mutation("alive", 1, Stored::At(9)));
         let known = SortedMap::from([
@@ -526,10 +529,12 @@ mod tests {
         let names: Vec<&str> = queue.pending.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(
             names,
-            ["m1", "m2", "m3"],
+            ["m1", "m2", "m4"],
             "the dead tab's, the stored one, the one in memory"
         );
-        assert_eq!(uncertain.len(), 1);
+        // The one that was sent, and the one that storage held and has not issued again.
+        let ids: Vec<u64> = uncertain.iter().map(|m| m.id).collect();
+        assert_eq!(ids, [1, 3]);
         assert_eq!(queue.next_id(), 4);
     }
 }

@@ -19,8 +19,8 @@ use crate::stored_forms::{
 };
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, FoldPlanning, Head, Open, QueuedMutation, StateReader, StoreFailure, StoreOp,
-    StoreReply, StoreRequest, StoredOutcome, Unread,
+    AppendPoke, BackendFailure, FoldPlanning, Head, Open, QueuedMutation, StateReader,
+    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome, Unread,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -77,8 +77,10 @@ pub(crate) struct Persistence {
     pub(crate) is_writing: bool,
     pub(crate) is_folding: bool,
     pub(crate) retry_at: Option<f64>,
-    /// When the queue is to be read again, because reading it failed.
+    /// When the queue, or what is stored of ends, is to be read again, because reading it failed.
     pub(crate) reread_at: Option<f64>,
+    /// Ends that are told when storage could be read.
+    unread_ends: Vec<Settled>,
     /// When the queue is to be marked as sent again, because that failed.
     pub(crate) remark_at: Option<f64>,
     pub(crate) mark_failures: u32,
@@ -196,7 +198,7 @@ impl Client {
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
             Purpose::FollowLog => self.on_log_read(result),
             Purpose::FollowAll => self.on_all_read(result),
-            Purpose::Outcomes(ends) => self.on_outcomes_read(ends, result),
+            Purpose::Outcomes(ends) => self.on_outcomes_read(now, ends, result),
             Purpose::LoadForFold => self.on_loaded_for_fold(result),
             Purpose::Fold => self.persistence.is_folding = false,
             Purpose::Note(what) => {
@@ -213,6 +215,10 @@ impl Client {
     /// Reads the stored queue, for what dead tabs stored without announcing it.
     pub(crate) fn read_queue(&mut self) {
         self.persistence.reread_at = None;
+        let ends = std::mem::take(&mut self.persistence.unread_ends);
+        if !ends.is_empty() {
+            self.read_outcomes(ends);
+        }
         let dying = self.tabs.dying().clone();
         self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue);
     }
@@ -252,30 +258,41 @@ impl Client {
     }
 
     pub(crate) fn read_outcomes(&mut self, ends: Vec<Settled>) {
-        if self.group_id.is_none() {
-            // Between two groups; storage will not be asked.
-            return ends.iter().for_each(|end| self.tell_outcome(end));
+        if self.group_id.is_none() || self.persistence.disabled {
+            // Between two groups, or without storage by now: nobody can be asked.
+            return self.tell_doubtful(ends, Vec::new(), true);
         }
         self.ask_store(Purpose::Outcomes(ends), StoreOp::ReadOutcomes);
     }
 
     fn on_outcomes_read(
         &mut self,
-        mut ends: Vec<Settled>,
+        now: f64,
+        ends: Vec<Settled>,
         result: Result<StoreReply, StoreFailure>,
     ) {
-        let stored = match result {
+        match result {
             Ok(StoreReply::Outcomes {
                 stored,
                 was_emptied,
             }) => {
                 self.persistence.faults.emptied |= was_emptied;
-                stored
+                // A failure that storage had may be gone with it.
+                let is_lost = self.persistence.faults.emptied;
+                self.tell_doubtful(ends, stored, is_lost);
             }
-            _ => Vec::new(),
-        };
-        if self.persistence.faults.emptied {
-            // A failure that storage had may be gone with it.
+            Err(StoreFailure::Backend { kind, .. }) if kind != BackendFailure::Unavailable => {
+                self.persistence.unread_ends.extend(ends);
+                self.persistence.reread_at = Some(now + RETRY_MS);
+            }
+            Ok(_) | Err(_) => self.tell_doubtful(ends, Vec::new(), true),
+        }
+    }
+
+    /// Tells how mutations ended of which the server said nothing more. Silence is no success where what storage knew of
+    /// failures is lost.
+    fn tell_doubtful(&mut self, mut ends: Vec<Settled>, stored: Vec<StoredOutcome>, is_lost: bool) {
+        if is_lost {
             ends.iter_mut()
                 .for_each(|end| end.outcome = Outcome::Uncertain);
         }

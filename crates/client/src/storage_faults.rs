@@ -53,7 +53,10 @@ impl Client {
     /// Tells the application, and does what can be done apart from the request itself.
     pub(crate) fn on_store_failure(&mut self, now: f64, purpose: &Purpose, failure: &StoreFailure) {
         let kind = self.tell_store_failure(failure);
-        let stores = matches!(purpose, Purpose::Poke { .. } | Purpose::Queue(_));
+        let stores = matches!(
+            purpose,
+            Purpose::Poke { .. } | Purpose::Queue(_) | Purpose::Mark
+        );
         self.persistence.faults.emptied |= kind == StorageProblemKind::Evicted;
         match kind {
             StorageProblemKind::Damaged if stores => self.repair(now),

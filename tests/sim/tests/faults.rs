@@ -1,16 +1,19 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::{Client, ConnectionState, Outcome, RunReason, TxId, WriteOp};
+use landfall_client::{Client, ConnectionState, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, Tab, thrown};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{BackendFailure, FrozenOps, MarkAttempted, StoreName, StoreOp, StoreRequest};
 use serde_json::{Value, json};
 
 /// A world in which one tab has rows and, offline, one stored write.
 fn world() -> (World, TabId) {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    written_offline(World::new(SCHEMA, MUTATORS, notes::server()))
+}
+
+fn written_offline(mut world: World) -> (World, TabId) {
     world
         .server
         .commit(|rows| rows.put("note", json!({"id": "a"})));
@@ -422,4 +425,54 @@ fn writes_that_cannot_be_read_but_may_have_been_sent_are_told_as_uncertain() {
         let ended = &world.tabs[&id].client.mutations()[0];
         assert_eq!(ended.outcome, Some(Outcome::Uncertain), "{mutator}");
     }
+}
+
+#[test]
+fn a_head_that_is_damaged_when_writes_are_about_to_be_sent_is_mended_before() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    world.slices = Some((1, 0));
+    let (mut world, id) = written_offline(world);
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    let connecting = tab(&mut world, id);
+    connecting.manual_work = true;
+    connecting.piece_sizes = vec![1000];
+    world.network_up();
+    // Nothing but the beginning of each connection is read, so that no poke finds the damage by being stored.
+    for _ in 0..600 {
+        world.pass(100.0);
+        let reading = tab(&mut world, id);
+        if reading.connection != Some(ConnectionState::Connected) {
+            reading.work_one();
+            reading.pump();
+        }
+    }
+    told(&world, id, "Damaged");
+    let working = tab(&mut world, id);
+    working.manual_work = false;
+    working.piece_sizes = Vec::new();
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
+fn a_failure_that_storage_knows_is_told_when_storage_can_be_read_again() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let id = open(&mut world);
+    let call = tab(&mut world, id).mutate("refused", &note("b"));
+    world.cut_off.insert(id);
+    world.lose_answers(id);
+    // The page of the next release stores the failure, and the server may forget it.
+    world.open_tab_as(0, 0.0, next_release(Role::Draining), |_| {});
+    world.settle();
+    let stored = world.browsers[0].disk.store();
+    assert_eq!(stored.values(StoreName::Outcomes).len(), 1);
+    tab(&mut world, id).storage_fails = true;
+    world.cut_off.clear();
+    world.pass(20_000.0);
+    let connected = &world.tabs[&id].connection;
+    assert_eq!(connected, &Some(ConnectionState::Connected));
+    assert_eq!(world.tabs[&id].ends.get(&call), None, "nobody knows");
+    tab(&mut world, id).storage_fails = false;
+    world.pass(20_000.0);
+    let ended = world.tabs[&id].ends.get(&call);
+    assert!(matches!(ended, Some(Outcome::Failed { .. })), "{ended:?}");
 }

@@ -449,3 +449,42 @@ fn an_export_holds_rows_and_pending_writes() {
     assert_eq!(export["mutations"][0]["name"], json!("upsert"));
     assert_eq!(export["clientID"], json!(tab.client.client_id()));
 }
+
+#[test]
+fn what_another_tab_sent_for_one_that_slept_is_not_sent_again_in_a_new_group() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let slept = open_with_view(&mut world);
+    world.network_down();
+    let tab = world.tabs.get_mut(&slept).expect("it lives");
+    let call = tab.mutate("upsert", &note("a"));
+    world.settle();
+    world.tabs.get_mut(&slept).expect("it lives").frozen = true;
+    // A tab a month later takes it for dead and sends its write, but does not live to store the answer.
+    let month = 31.0 * 86_400_000.0;
+    let other = world.open_tab_in(0, month);
+    world
+        .tabs
+        .get_mut(&other)
+        .expect("just opened")
+        .manual_storage = true;
+    world.network_up();
+    loop {
+        world.pass(100.0);
+        if !world.server.executed.is_empty() {
+            break;
+        }
+        let storing = world.tabs.get_mut(&other).expect("it lives");
+        if storing.commit_one() {
+            storing.hear_one();
+        }
+        storing.pump();
+    }
+    world.kill_tab(other);
+    world.server.forget_all();
+    world.tabs.get_mut(&slept).expect("it lives").frozen = false;
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1, "sent once");
+    let ended = world.tabs[&slept].ends.get(&call);
+    assert_eq!(ended, Some(&Outcome::Uncertain));
+}
