@@ -140,6 +140,39 @@ test('a database that the browser closes by force is opened again, and what the 
   await arrives('forced-2');
 });
 
+declare global {
+  interface Window { isMute: boolean; mute: IDBDatabase | undefined }
+}
+
+test('a transaction of whose end the browser never tells holds nothing up when it has closed the database', async () => {
+  const page = await open(async page => {
+    await page.addInitScript(() => {
+      const { transaction } = IDBDatabase.prototype;
+      IDBDatabase.prototype.transaction = function (...args) {
+        const made = transaction.apply(this, args);
+        if (window.isMute) {
+          window.mute = this;
+          for (const end of ['complete', 'abort']) made.addEventListener(end, event => event.stopImmediatePropagation());
+        }
+        return made;
+      };
+    });
+  });
+  await page.evaluate(() => { window.isMute = true; });
+  const writing = write(page, 'mute-1');
+  await page.waitForFunction(() => window.mute);
+  await page.evaluate(() => {
+    window.isMute = false;
+    window.mute!.dispatchEvent(new Event('close'));
+  });
+  // Whether it was stored is not known, so it is stored again.
+  await writing;
+  await told(page, 'closed');
+  await until('writes are stored again', () => write(page, `mute-${Math.random()}`));
+  await arrives('mute-1');
+  await until('nothing waits', () => page.evaluate(() => window.app.zero.pending.current.length === 0));
+});
+
 test('in a private window everything works while it is open', async () => {
   const page = await chromium.privatePage('about:blank');
   await page.goto(stage.url());

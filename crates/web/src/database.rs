@@ -11,7 +11,7 @@ use crate::socket::describe;
 use crate::transaction::Running;
 use landfall_store::{BackendFailure, StoreFailure, StoreName, StoreReply, StoreRequest};
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use web_sys::{DomException, Event, IdbDatabase, IdbFactory, IdbOpenDbRequest};
@@ -34,9 +34,13 @@ pub struct Database(Rc<Open>);
 struct Open {
     database: IdbDatabase,
     closed: Rc<Cell<bool>>,
+    running: Transactions,
     _held: Held,
-    _on_closed: Closure<dyn FnMut()>,
+    _on_closed: OnEvent,
 }
+
+/// What runs on a database; what has ended may still be in it.
+type Transactions = Rc<RefCell<Vec<Weak<Running>>>>;
 
 impl Database {
     /// Opens or makes the database of this name.
@@ -60,8 +64,13 @@ impl Database {
         done: impl Fn(Result<StoreReply, StoreFailure>) + 'static,
     ) {
         let done = Rc::new(done);
-        if let Err(error) = Running::start(&self.0.database, request, done.clone()) {
-            done(Err(failure(&error)));
+        match Running::start(&self.0.database, request, done.clone()) {
+            Ok(running) => {
+                let mut all = self.0.running.borrow_mut();
+                all.retain(|one| one.strong_count() > 0);
+                all.push(running);
+            }
+            Err(error) => done(Err(failure(&error))),
         }
     }
 }
@@ -132,13 +141,18 @@ fn make_stores(database: &IdbDatabase) -> Result<(), JsValue> {
 impl Open {
     fn new(database: IdbDatabase) -> Open {
         let closed = Rc::new(Cell::new(false));
+        let running = Transactions::default();
         let on_closed = {
-            let (database, closed) = (database.clone(), closed.clone());
-            // For `versionchange`: somebody wants to delete the database, and waits for us.
-            // For `close`: the browser has closed it.
-            Closure::<dyn FnMut()>::new(move || {
+            let (database, closed, running) = (database.clone(), closed.clone(), running.clone());
+            // For `versionchange`: somebody wants to delete the database, and waits for us; what runs comes to its end.
+            // For `close`: the browser has closed it, and what runs may have no end.
+            OnEvent::new(move |event: Event| {
                 closed.set(true);
                 database.close();
+                if event.type_() == "close" && !panicked() {
+                    let left: Vec<_> = running.take().iter().filter_map(Weak::upgrade).collect();
+                    left.iter().for_each(|one| one.give_up());
+                }
             })
         };
         let function = on_closed.as_ref().unchecked_ref();
@@ -148,6 +162,7 @@ impl Open {
             _held: hold(&database),
             database,
             closed,
+            running,
             _on_closed: on_closed,
         }
     }

@@ -9,12 +9,12 @@ use crate::panic::panicked;
 use crate::tabs::object_with;
 use js_sys::{Array, Function, Object, Uint8Array};
 use landfall_store::{
-    Durability, Mode, NewValue, Read, ReadResult, StoreFailure, StoreName, StoreReply,
-    StoreRequest, WriteOp,
+    BackendFailure, Durability, Mode, NewValue, Read, ReadResult, StoreFailure, StoreName,
+    StoreReply, StoreRequest, WriteOp,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use web_sys::{Event, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
@@ -55,6 +55,7 @@ pub(crate) struct Running {
     reply: RefCell<Option<StoreReply>>,
     result: RefCell<Option<Result<StoreReply, StoreFailure>>>,
     done: Rc<dyn Fn(Result<StoreReply, StoreFailure>)>,
+    has_ended: Cell<bool>,
     // Call `take_page` and `write_on`.
     on_page: RefCell<Option<Function>>,
     on_written: RefCell<Option<Function>>,
@@ -67,7 +68,7 @@ impl Running {
         database: &IdbDatabase,
         request: StoreRequest,
         done: Rc<dyn Fn(Result<StoreReply, StoreFailure>)>,
-    ) -> Result<(), JsValue> {
+    ) -> Result<Weak<Running>, JsValue> {
         let names: Array = StoreName::ALL
             .iter()
             .map(|store| JsValue::from_str(store.name()))
@@ -98,6 +99,7 @@ impl Running {
             reply: RefCell::default(),
             result: RefCell::default(),
             done,
+            has_ended: Cell::default(),
             on_page: RefCell::default(),
             on_written: RefCell::default(),
             keep: RefCell::default(),
@@ -106,7 +108,21 @@ impl Running {
         if running.reading.get() == 0 {
             running.decide();
         }
-        Ok(())
+        Ok(Rc::downgrade(&running))
+    }
+
+    /// The browser has closed the database, and may never say how this ended: whether it was stored is not known.
+    pub(crate) fn give_up(&self) {
+        if self.has_ended.replace(true) {
+            return;
+        }
+        self.request.take();
+        self.writes.take();
+        // What listens stays: events may still come.
+        (self.done)(Err(StoreFailure::Backend {
+            kind: BackendFailure::Closed,
+            message: "the browser closed the database".into(),
+        }));
     }
 
     fn listen(self: Rc<Self>) {
@@ -267,6 +283,9 @@ impl Running {
     // After commit or abort: nothing of this transaction happens any more.
     fn end(&self) {
         drop(self.keep.take());
+        if self.has_ended.replace(true) {
+            return;
+        }
         let aborted = self.transaction.error();
         let result = match (self.result.take(), aborted) {
             (Some(Err(refused)), _) => Err(refused),
