@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use landfall_protocol::CrudOp;
-use landfall_zql::json::{self, FromJson, JsonError, JsonReader};
+use landfall_zql::json::{self, FromJson, JsonError, JsonReader, to_text};
 use landfall_zql::json_object;
 use serde::Serialize;
 
@@ -147,13 +147,8 @@ impl Client {
     }
 
     fn announce(&mut self, announcement: &Announcement) {
-        match serde_json::to_string(announcement) {
-            Ok(text) => self.effects.push(Effect::Announce { text }),
-            Err(error) => self.log(
-                LogLevel::Error,
-                &format!("an announcement could not be written: {error}"),
-            ),
-        }
+        let text = to_text(announcement);
+        self.effects.push(Effect::Announce { text });
     }
 
     /// A message of another tab.

@@ -1,6 +1,7 @@
 //! Everything that is local, as JSON: for backups, for bug reports, and for a user whose storage fails.
 
 use crate::client::Client;
+use landfall_zql::json::to_text;
 use landfall_zql::{Names, ValueRef, write_json};
 use serde::Serialize;
 
@@ -43,7 +44,7 @@ impl Client {
             cookie: self.cookie.as_deref(),
             mutations: self.mutations(),
         };
-        let rest = serde_json::to_string(&rest).expect("texts and lists of them are JSON");
+        let rest = to_text(&rest);
         text.push_str("},");
         text.push_str(rest.trim_start_matches('{'));
         text

@@ -3,6 +3,7 @@
 //! This module writes bytes and words. Which rows and operations there are is decided by the views.
 
 use crate::row_columns::RowColumns;
+use landfall_zql::json::to_text;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Row, Schema, TableId};
 
@@ -99,5 +100,5 @@ pub(crate) fn layout(schema: &Schema) -> String {
                 .collect(),
         })
         .collect();
-    serde_json::to_string(&tables).expect("strings and lists can be written")
+    to_text(&tables)
 }

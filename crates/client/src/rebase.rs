@@ -219,11 +219,9 @@ impl Rebase {
         if self.shadow.is_empty() {
             return rows.all();
         }
-        let keys: BTreeSet<RowKey> = rows
-            .keys()
-            .into_iter()
-            .chain(self.shadow.keys().cloned())
-            .collect();
+        let mut keys: BTreeSet<RowKey> = BTreeSet::new();
+        keys.extend(rows.keys());
+        keys.extend(self.shadow.keys().cloned());
         keys.into_iter()
             .filter_map(|key| self.server_row(rows, &key).map(|row| (key.0, row)))
             .collect()

@@ -87,7 +87,10 @@ pub(crate) fn layer_of(changes: &[RowChange], rows: &impl VisibleRows) -> Layer 
         RowChange::Put { table, row } => ((*table, rows.key_of(*table, row)), Some(row.clone())),
         RowChange::Del { table, key } => ((*table, key.clone()), None),
     });
-    changes.collect()
+    // One by one: collecting would bring a sort of its own into the module for browsers.
+    let mut layer = Layer::new();
+    layer.extend(changes);
+    layer
 }
 
 /// What of a layer is not visible already.
@@ -99,8 +102,10 @@ pub(crate) fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey
 
 impl Trial {
     pub(crate) fn new(server: Layer) -> Trial {
+        let mut touched = BTreeSet::new();
+        touched.extend(server.keys().cloned());
         Trial {
-            touched: server.keys().cloned().collect(),
+            touched,
             branch: Branch::new(server),
         }
     }

@@ -6,7 +6,7 @@ use crate::pokes::Poke;
 use crate::queries::QueryChange;
 use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
 use landfall_store::{Ending, LogRecord, Patch, QueuedMutation, RememberedMode, StoredOutcome};
-use landfall_zql::json;
+use landfall_zql::json::{self, to_text};
 
 pub(crate) fn remembered(mode: ServerMode) -> RememberedMode {
     RememberedMode {
@@ -33,7 +33,7 @@ pub(crate) fn server_mode(mode: RememberedMode) -> ServerMode {
 }
 
 pub(crate) fn ops_json(ops: &[CrudOp]) -> String {
-    serde_json::to_string(ops).expect("operations are strings and JSON texts")
+    to_text(ops)
 }
 
 /// Writes that cannot be read are made anew by the replay. If it fails, or if they may have been sent, the application is
@@ -104,7 +104,7 @@ pub(crate) fn unnamed_outcome(key: &MutationKey, outcome: &Outcome) -> Option<St
         Outcome::Confirmed => return None,
         Outcome::Uncertain => Ending::Uncertain,
         Outcome::Failed { error } => Ending::Failed {
-            error: serde_json::to_string(error).expect("an error is strings"),
+            error: to_text(error),
         },
     };
     Some(StoredOutcome {

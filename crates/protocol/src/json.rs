@@ -22,9 +22,7 @@ impl Json {
 
     /// The JSON text of a value of ours.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, ProtocolError> {
-        serde_json::value::to_raw_value(value)
-            .map(Self)
-            .map_err(|error| ProtocolError::Malformed(error.to_string()))
+        Self::parse(json::to_text(value))
     }
 
     /// The text.

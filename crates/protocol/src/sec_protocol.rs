@@ -6,7 +6,7 @@ use crate::error::HandshakeError;
 use crate::init_connection::InitConnection;
 use crate::json::check_depth;
 use crate::percent::{base64, from_base64, unescape};
-use landfall_zql::json::from_str;
+use landfall_zql::json::{from_str, to_text};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -130,9 +130,7 @@ fn encode(init_connection: Option<&InitConnection>, auth_token: Option<&str>) ->
         init_connection_message: init_connection.map(|init| ("initConnection", init)),
         auth_token,
     };
-    let json = serde_json::to_string(&written)
-        .expect("messages have string keys only and thus a JSON form");
-    base64(json.as_bytes())
+    base64(to_text(&written).as_bytes())
         .replace('+', "%2B")
         .replace('/', "%2F")
         .replace('=', "%3D")

@@ -1,7 +1,7 @@
 //! `[type, body]`: reads the type, then the body straight into the right message, without a copy in between.
 
 use crate::error::ProtocolError;
-use landfall_zql::json::{FromJson, JsonError, JsonReader, read_with};
+use landfall_zql::json::{FromJson, JsonError, JsonReader, read_with, to_text};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -39,6 +39,5 @@ pub(crate) fn decode<'de, M: Messages<'de>>(text: &'de str) -> Result<M, Protoco
 
 /// Writes one message.
 pub(crate) fn encode<T: Serialize + ?Sized>(kind: &str, body: &T) -> String {
-    serde_json::to_string(&(kind, body))
-        .expect("messages have string keys only and thus a JSON form")
+    to_text(&(kind, body))
 }

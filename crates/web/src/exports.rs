@@ -6,6 +6,7 @@
 use crate::host::Host;
 use crate::startup::Startup;
 use js_sys::{Error, Function};
+use landfall_client::json::to_text;
 use landfall_client::{
     ClientError, ErrorSource, MutationError, QuerySource, TxId, ViewId, ViewRequest, WriteOp,
 };
@@ -207,9 +208,8 @@ impl Core {
     }
 
     /// JSON text of the pending, failed and uncertain mutations.
-    pub fn mutations(&self) -> Result<String, Error> {
-        let mutations = self.host.read(|client| client.mutations());
-        serde_json::to_string(&mutations).map_err(|text| error("fault", &text.to_string()))
+    pub fn mutations(&self) -> String {
+        to_text(&self.host.read(|client| client.mutations()))
     }
 
     /// Forgets a failed or uncertain mutation.

@@ -18,6 +18,7 @@
 //!
 //! `js/src/core/effects.ts` is written from [`Outgoing`] by the test `the_types_of_typescript_are_current`.
 
+use landfall_client::json::to_text;
 use landfall_client::{
     ConnectionState, Effect, Flush, LogLevel, MutationError, Outcome, RunReason,
     StorageProblemKind, UpdateReason,
@@ -225,8 +226,7 @@ impl Outbox {
 
     /// The texts of the letter that was taken last, as a list in JSON.
     pub(crate) fn texts(&mut self) -> String {
-        serde_json::to_string(&std::mem::take(&mut self.taken.texts))
-            .expect("effects are plain data with text keys")
+        to_text(&std::mem::take(&mut self.taken.texts))
     }
 
     /// The address of the operands of a flush that is the answer to a question; it stays until the next answer.

@@ -334,7 +334,7 @@ impl Ast {
 
     /// The query as JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("an AST has only string keys")
+        json::to_text(self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads JSON texts: what browsers read through [`FromJson`], anything else through serde's `Deserialize`.
+//! Reads JSON texts: what browsers read through [`FromJson`], anything else through serde's `Deserialize`; and writes them.
 //!
 //! Differs from `serde_json` in three ways.
 //! It is small: one kind of input, and what does not depend on the type that is read is written once, which makes a
@@ -13,9 +13,11 @@ use std::fmt;
 mod deserializer;
 mod from_json;
 mod object;
+mod writer;
 
 pub use from_json::{FromJson, Member, read};
 pub use object::Members;
+pub use writer::to_text;
 
 /// How deeply values may nest. What passes through unread, or is skipped, may nest without bound.
 const MAX_DEPTH: u8 = 128;

@@ -9,7 +9,7 @@ use super::{
     Anchor, Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator,
     Literal, MAX_PATTERN, Operand, Path, SimpleOperator, System,
 };
-use crate::json::{FromJson, JsonError, JsonReader};
+use crate::json::{FromJson, JsonError, JsonReader, to_text};
 use crate::sorted_map::SortedMap;
 use crate::{json_names, json_object, read_through_json};
 
@@ -293,26 +293,24 @@ impl<'de> FromJson<'de> for Literal {
             }
             b'[' => {
                 let values = FromJson::from_json(reader)?;
-                list_literal(values)?
+                list_literal(values)
             }
-            b'{' => json_literal(&SortedMap::<String, Literal>::from_json(reader)?)?,
+            b'{' => json_literal(&SortedMap::<String, Literal>::from_json(reader)?),
             _ => Literal::Number(FromJson::from_json(reader)?),
         })
     }
 }
 
-fn list_literal(values: Vec<Literal>) -> Result<Literal, JsonError> {
+fn list_literal(values: Vec<Literal>) -> Literal {
     let scalar =
         |value: &Literal| !matches!(value, Literal::Null | Literal::Array(_) | Literal::Json(_));
     match values.iter().all(scalar) {
-        true => Ok(Literal::Array(values)),
+        true => Literal::Array(values),
         false => json_literal(&values),
     }
 }
 
 /// JSON text without spaces, members sorted by name.
-fn json_literal(value: &impl serde::Serialize) -> Result<Literal, JsonError> {
-    serde_json::to_string(value)
-        .map(Literal::Json)
-        .map_err(|_| JsonError::refused("a literal has no JSON form"))
+fn json_literal(value: &impl serde::Serialize) -> Literal {
+    Literal::Json(to_text(value))
 }

@@ -5,8 +5,8 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 
-/// The name by which `serde_json::value::RawValue` asks for the text of a value.
-const RAW_VALUE: &str = "$serde_json::private::RawValue";
+/// The name by which `serde_json::value::RawValue` asks for the text of a value, and gives it.
+pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 impl<'de> Deserializer<'de> for &mut JsonReader<'de> {
     type Error = JsonError;
