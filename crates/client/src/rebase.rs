@@ -16,7 +16,7 @@ use landfall_protocol::CrudOp;
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::SortedSet;
 use landfall_zql::{Key, Row, TableId};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Names a row in all tables.
 pub(crate) type RowKey = (TableId, Key);
@@ -219,11 +219,13 @@ impl Rebase {
         if self.shadow.is_empty() {
             return rows.all();
         }
-        let mut keys: BTreeSet<RowKey> = BTreeSet::new();
-        keys.extend(rows.keys());
-        keys.extend(self.shadow.keys().cloned());
-        keys.into_iter()
-            .filter_map(|key| self.server_row(rows, &key).map(|row| (key.0, row)))
+        let mut seen = Layer::new();
+        for key in rows.keys().into_iter().chain(self.shadow.keys().cloned()) {
+            let row = self.server_row(rows, &key);
+            seen.insert(key, row);
+        }
+        seen.into_iter()
+            .filter_map(|(key, row)| row.map(|row| (key.0, row)))
             .collect()
     }
 
@@ -426,7 +428,7 @@ impl Rebase {
 
     fn swap_in(&mut self, mut trial: Trial, patch: Option<&Poke>, rows: &mut impl VisibleRows) {
         // First runs that were committed while the round ran have touched more keys.
-        trial.touched.extend(self.shadow.keys().cloned());
+        trial.touch(&self.shadow);
         let patch = patch.map(|poke| (poke.cleared, layer_of(&poke.rows, rows)));
         let patched = |key: &RowKey| {
             let (cleared, layer) = patch.as_ref()?;
@@ -440,9 +442,9 @@ impl Rebase {
             let server = patched(key).unwrap_or_else(|| self.server_row(rows, key));
             shadow.insert(key.clone(), server);
         }
-        trial.touched.extend(shadow.keys().cloned());
+        trial.touch(&shadow);
         let mut changes = Vec::new();
-        for key in &trial.touched {
+        for key in trial.touched.keys() {
             let Some(new) = trial.branch.get(key.0, &key.1) else {
                 continue;
             };

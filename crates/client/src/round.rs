@@ -12,7 +12,6 @@ use landfall_protocol::CrudOp;
 use landfall_store::RowChange;
 use landfall_zql::Row;
 use landfall_zql::sorted_map::SortedSet;
-use std::collections::BTreeSet;
 use std::ops::Bound;
 
 #[derive(Debug)]
@@ -60,8 +59,8 @@ pub(crate) struct Staging {
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub(crate) branch: Branch,
-    /// Every key whose visible value may differ from the branch's.
-    pub(crate) touched: BTreeSet<RowKey>,
+    /// Has every key whose visible value may differ from the branch's; the rows here do not count.
+    pub(crate) touched: Layer,
 }
 
 /// The server's rows wherever they may differ from the visible ones, once a poke is taken.
@@ -102,12 +101,16 @@ pub(crate) fn differences(rows: &impl VisibleRows, layer: &Layer) -> Vec<(RowKey
 
 impl Trial {
     pub(crate) fn new(server: Layer) -> Trial {
-        let mut touched = BTreeSet::new();
-        touched.extend(server.keys().cloned());
         Trial {
-            touched,
+            touched: server.clone(),
             branch: Branch::new(server),
         }
+    }
+
+    /// Rows have changed at the keys of a layer.
+    pub(crate) fn touch(&mut self, layer: &Layer) {
+        let rows = layer.iter().map(|(key, row)| (key.clone(), row.clone()));
+        self.touched.extend(rows);
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_zql::ordering::Order;
@@ -15,6 +14,7 @@ use landfall_zql::{Key, Row, ValueRef};
 
 use crate::change::{Change, Node};
 use crate::error::SourceError;
+use crate::partitions::Partitions;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
 use crate::push::Task;
 use crate::source::Sink;
@@ -31,7 +31,7 @@ pub(crate) struct JunctionTake {
     order: Order,
     /// Of the destinations.
     far_order: Order,
-    partitions: RefCell<BTreeMap<Key, Partition>>,
+    partitions: RefCell<Partitions<Partition>>,
     /// The partition whose changes are being announced, one after the other.
     settling: RefCell<Option<Settling>>,
 }
@@ -88,7 +88,7 @@ impl JunctionTake {
             partition,
             order,
             far_order,
-            partitions: RefCell::new(BTreeMap::new()),
+            partitions: RefCell::new(Partitions::new()),
             settling: RefCell::new(None),
         }
     }
@@ -100,13 +100,12 @@ impl JunctionTake {
     }
 
     fn is_hydrated(&self, key: &Key) -> bool {
-        self.partitions.borrow().contains_key(key)
+        self.partitions.borrow().contains(key)
     }
 
     /// Works on a partition that is hydrated.
     fn with<T>(&self, key: &Key, work: impl FnOnce(&mut Partition) -> T) -> T {
-        let mut partitions = self.partitions.borrow_mut();
-        work(partitions.entry(key.clone()).or_default())
+        work(self.partitions.borrow_mut().entry(key))
     }
 
     /// Gives the junction rows of one parent: the only way in which this level is read.
@@ -183,7 +182,7 @@ impl JunctionTake {
         }
         let shown = partition.all.iter().take(self.limit);
         partition.shown = shown.cloned().collect();
-        self.partitions.borrow_mut().insert(key.clone(), partition);
+        *self.partitions.borrow_mut().entry(key) = partition;
         Ok(())
     }
 

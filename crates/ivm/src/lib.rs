@@ -21,6 +21,7 @@ mod junction_take;
 mod live_query;
 mod memory_source;
 mod needs;
+mod partitions;
 mod pipeline;
 mod plan;
 mod push;

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_zql::ordering::Order;
@@ -12,6 +11,7 @@ use landfall_zql::{Key, Row, ValueRef};
 
 use crate::change::{Change, Node};
 use crate::error::SourceError;
+use crate::partitions::Partitions;
 use crate::pipeline::{OpId, Reader, Request};
 use crate::push::Task;
 use crate::source::{Basis, Sink, Start};
@@ -24,7 +24,7 @@ pub(crate) struct Take {
     /// Sorted; empty when the whole level is one partition.
     partition: Vec<usize>,
     order: Order,
-    partitions: RefCell<BTreeMap<Key, Kept>>,
+    partitions: RefCell<Partitions<Kept>>,
     /// The partition whose hydration is under way, one slice after the other.
     growing: RefCell<Option<Kept>>,
     /// A row that is within the bound already but not announced yet.
@@ -48,7 +48,7 @@ impl Take {
             limit: limit as usize,
             partition,
             order,
-            partitions: RefCell::new(BTreeMap::new()),
+            partitions: RefCell::new(Partitions::new()),
             growing: RefCell::new(None),
             hidden: RefCell::new(None),
         }
@@ -72,9 +72,7 @@ impl Take {
     }
 
     fn keep(&self, row: &Row, kept: Kept) {
-        self.partitions
-            .borrow_mut()
-            .insert(self.partition_of(row), kept);
+        *self.partitions.borrow_mut().entry(&self.partition_of(row)) = kept;
     }
 
     fn shows(&self, row: &Row) -> bool {
@@ -110,7 +108,7 @@ impl Take {
             let key = Key(Row::from_values(
                 request.constraint.iter().map(|(_, value)| *value),
             ));
-            if !self.partitions.borrow().contains_key(&key) {
+            if !self.partitions.borrow().contains(&key) {
                 if request.pause.is_some() {
                     return self.grow(reader, request, key, sink);
                 }
@@ -167,7 +165,7 @@ impl Take {
         if stopped || paused {
             self.growing.replace(Some(kept));
         } else {
-            self.partitions.borrow_mut().insert(key, kept);
+            *self.partitions.borrow_mut().entry(&key) = kept;
         }
         Ok(())
     }
@@ -198,7 +196,7 @@ impl Take {
             size: rows.len(),
             bound: rows.last().cloned(),
         };
-        self.partitions.borrow_mut().insert(key, kept);
+        *self.partitions.borrow_mut().entry(&key) = kept;
         Ok(rows)
     }
 
