@@ -68,7 +68,7 @@ pub(crate) fn decide(
 ) -> Result<Decision, StoreFailure> {
     let mut results = Results(results.into_iter());
     let head = results.value()?;
-    let head = match &request.op {
+    let mut head = match &request.op {
         // Works on damaged stores too: it is the way out.
         StoreOp::Erase => {
             let writes = StoreName::ALL
@@ -119,10 +119,10 @@ pub(crate) fn decide(
                 })
                 .collect(),
         )),
-        StoreOp::SetServerMode(mode) => Ok(done(vec![put_head(&Head {
-            server_mode: Some(*mode),
-            ..head
-        })])),
+        StoreOp::SetServerMode(mode) => {
+            head.server_mode = Some(*mode);
+            Ok(done(vec![put_head(&head)]))
+        }
         StoreOp::TouchClient { client_id, now } => group::touch(client_id, *now, results),
         StoreOp::RemoveClients { client_ids } => group::remove(head, client_ids, results),
         StoreOp::StartGroup(start) => group::start(&head, start, results),
@@ -187,7 +187,7 @@ impl Results {
     }
 }
 
-fn in_group(head: Option<&[u8]>, group_id: &str) -> Result<Head, StoreFailure> {
+fn in_group(head: Option<&[u8]>, group_id: &str) -> Result<Box<Head>, StoreFailure> {
     let head =
         Head::decode(head.ok_or(StoreFailure::NotOpen)?).map_err(corrupt(StoreName::Head))?;
     match head.group_id == group_id {

@@ -52,8 +52,9 @@ pub const FOLD_RECORDS: u64 = 1000;
 pub const FOLD_BYTES: u64 = 4 << 20;
 
 impl Head {
-    pub(crate) fn new(group_id: String) -> Self {
-        Self {
+    /// Boxed, as everywhere: it is large, and handed on often.
+    pub(crate) fn new(group_id: String) -> Box<Self> {
+        Box::new(Self {
             group_id,
             cookie: None,
             last_mutation_ids: SortedMap::new(),
@@ -66,7 +67,7 @@ impl Head {
             next_sequence: 0,
             previous_group: None,
             server_mode: None,
-        }
+        })
     }
 
     /// The last confirmed mutation id of a client; 0 if it has none.
@@ -116,35 +117,31 @@ impl Head {
         out.finish()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Box<Self>, FormatError> {
         let mut reader = Reader::new(Kind::Head, bytes)?;
-        let head = Self {
-            group_id: reader.text()?,
-            cookie: reader.optional_text()?,
-            last_mutation_ids: reader
-                .list(|reader| Ok((reader.text()?, reader.u64()?)))?
-                .into_iter()
-                .collect(),
-            log_first: reader.u64()?,
-            log_next: reader.u64()?,
-            log_bytes: reader.u64()?,
-            pages_generation: reader.u64()?,
-            pages: reader.u32()?,
-            next_page: reader.u32()?,
-            next_sequence: reader.u64()?,
-            server_mode: match reader.flag()? {
-                true => Some(RememberedMode {
-                    named_queries: reader.flag()?,
-                    custom_mutations: reader.flag()?,
-                    version: reader.u32()?,
-                }),
-                false => None,
-            },
-            previous_group: match reader.version() {
-                1 => None,
-                _ => reader.optional_text()?,
-            },
-        };
+        let mut head = Self::new(reader.text()?);
+        head.cookie = reader.optional_text()?;
+        for _ in 0..reader.u32()? {
+            let client_id = reader.text()?;
+            head.last_mutation_ids.insert(client_id, reader.u64()?);
+        }
+        head.log_first = reader.u64()?;
+        head.log_next = reader.u64()?;
+        head.log_bytes = reader.u64()?;
+        head.pages_generation = reader.u64()?;
+        head.pages = reader.u32()?;
+        head.next_page = reader.u32()?;
+        head.next_sequence = reader.u64()?;
+        if reader.flag()? {
+            head.server_mode = Some(RememberedMode {
+                named_queries: reader.flag()?,
+                custom_mutations: reader.flag()?,
+                version: reader.u32()?,
+            });
+        }
+        if reader.version() != 1 {
+            head.previous_group = reader.optional_text()?;
+        }
         reader.end()?;
         match head.log_first <= head.log_next {
             true => Ok(head),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Unread {
     /// Where the store stands.
-    pub head: Head,
+    pub head: Box<Head>,
     /// Mutations that are not confirmed, in the group's order.
     pub queue: Vec<QueuedMutation>,
     /// Mutations that failed or are uncertain, by client and id.
@@ -77,7 +77,7 @@ impl Unread {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// Where the store stands.
-    pub head: Head,
+    pub head: Box<Head>,
     /// Mutations that are not confirmed, in the group's order.
     pub queue: Vec<QueuedMutation>,
     /// Mutations that failed or are uncertain, by client and id.

@@ -258,20 +258,20 @@ pub enum StoreReply {
         was_emptied: bool,
     },
     /// The poke or the snapshot is stored.
-    Appended(Head),
+    Appended(Box<Head>),
     /// The store already holds what the poke or the snapshot leads to, and maybe more.
-    AlreadyThere(Head),
+    AlreadyThere(Box<Head>),
     /// The store is older than what the poke starts from: write a snapshot.
-    NeedsSnapshot(Head),
+    NeedsSnapshot(Box<Head>),
     /// To [`StoreOp::Repair`].
     Repaired {
         /// How many mutations and outcomes could not be read.
         lost: usize,
     },
     /// The fold is stored.
-    Folded(Head),
+    Folded(Box<Head>),
     /// Another fold or snapshot came first; nothing was written.
-    FoldOutdated(Head),
+    FoldOutdated(Box<Head>),
     /// To [`StoreOp::WriteQueue`]: id and place in the group's order of each mutation, whether it was stored now or by
     /// an earlier request. The place of one that is confirmed already is 0.
     Queued {
@@ -293,7 +293,7 @@ pub enum StoreReply {
 #[derive(Clone, Debug)]
 pub struct GroupStarted {
     /// The head of the new group: no cookie, nothing confirmed.
-    pub head: Head,
+    pub head: Box<Head>,
     /// The mutations that were never sent, under their new ids, each with its old client and id.
     pub reissued: Vec<Reissued>,
     /// All outcomes: those stored before, and the mutations that may have been sent, now uncertain.

@@ -26,7 +26,7 @@ pub(super) fn outcome_reads(outcomes: &[StoredOutcome]) -> impl Iterator<Item = 
 /// A poke `base → cookie` on a store at `head`: dropped if the store is there already, appended if the store holds
 /// everything up to `base`, refused if the store has lost something before `base`.
 pub(super) fn append_poke(
-    mut head: Head,
+    mut head: Box<Head>,
     append: &AppendPoke,
     results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -78,7 +78,7 @@ pub(super) fn append_poke(
 
 /// What a poke says of mutations, for those who do not follow the rows.
 pub(super) fn confirm_only(
-    mut head: Head,
+    mut head: Box<Head>,
     asked: &Confirm,
     results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -90,7 +90,7 @@ pub(super) fn confirm_only(
 
 /// All rows at `cookie`. At the store's own cookie this is a fold from memory; behind it, it would lose something.
 pub(super) fn write_snapshot(
-    mut head: Head,
+    mut head: Box<Head>,
     snapshot: &WriteSnapshot,
     results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -130,7 +130,7 @@ pub(super) fn write_snapshot(
 }
 
 /// The pages of a plan in place of those it was made from; records that came later stay in the log.
-pub(super) fn fold(mut head: Head, plan: &FoldPlan) -> Result<Decision, StoreFailure> {
+pub(super) fn fold(mut head: Box<Head>, plan: &FoldPlan) -> Result<Decision, StoreFailure> {
     let FoldPlan {
         generation,
         log_first,

@@ -36,7 +36,7 @@ pub(super) fn remove_reads(client_ids: &[String]) -> impl Iterator<Item = Read> 
 }
 
 pub(super) fn remove(
-    mut head: Head,
+    mut head: Box<Head>,
     client_ids: &[String],
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -101,13 +101,11 @@ pub(super) type Work = (Vec<QueuedMutation>, Vec<StoredOutcome>, Vec<ClientRecor
 pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decision {
     let (queue, mut outcomes, clients) = work;
     let mut record = ClientRecord::new(start.client_id.clone(), start.now);
-    let mut new_head = Head {
-        server_mode: head.server_mode,
-        // What was lost with an emptied store did not come along.
-        previous_group: Some(head.group_id.clone())
-            .filter(|id| !id.is_empty() && !head.was_emptied()),
-        ..Head::new(start.new_group_id.clone())
-    };
+    let mut new_head = Head::new(start.new_group_id.clone());
+    new_head.server_mode = head.server_mode;
+    // What was lost with an emptied store did not come along.
+    new_head.previous_group =
+        Some(head.group_id.clone()).filter(|id| !id.is_empty() && !head.was_emptied());
     // A plan for a fold of the old group must not fit the new one.
     new_head.pages_generation = head.pages_generation + 1;
     new_head.next_page = head.next_page;

@@ -113,7 +113,7 @@ pub(super) fn open_queue(
 }
 
 pub(super) fn load(
-    head: Head,
+    head: Box<Head>,
     schema: &Arc<Schema>,
     results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -148,7 +148,7 @@ pub(super) fn read_earlier(
 }
 
 pub(super) fn read_log(
-    head: Head,
+    head: Box<Head>,
     schema: &Schema,
     from: u64,
     mut results: Results,
@@ -160,14 +160,14 @@ pub(super) fn read_log(
     Ok(Decision {
         writes: Vec::new(),
         reply: StoreReply::Log {
-            head: Box::new(head),
+            head,
             records: reaches.then_some(records),
             outcomes,
         },
     })
 }
 
-fn empty(head: Head, schema: &Arc<Schema>) -> Unread {
+fn empty(head: Box<Head>, schema: &Arc<Schema>) -> Unread {
     Unread {
         head,
         queue: Vec::new(),
@@ -181,7 +181,7 @@ fn empty(head: Head, schema: &Arc<Schema>) -> Unread {
 }
 
 fn read_same_schema(
-    head: Head,
+    head: Box<Head>,
     schema: &Arc<Schema>,
     mut results: Results,
 ) -> Result<Unread, StoreFailure> {
@@ -194,7 +194,7 @@ fn read_same_schema(
 
 /// Everything after the schema, which is known to be this one.
 fn read_all(
-    head: Head,
+    head: Box<Head>,
     schema: &Arc<Schema>,
     mut results: Results,
 ) -> Result<Unread, StoreFailure> {

@@ -57,7 +57,7 @@ pub(super) fn write_reads(write: &WriteQueue) -> [Read; 2] {
 }
 
 pub(super) fn write_queue(
-    mut head: Head,
+    mut head: Box<Head>,
     write: &WriteQueue,
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {

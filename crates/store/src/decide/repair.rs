@@ -47,7 +47,7 @@ pub(super) fn repair(
     Ok(decision)
 }
 
-fn without_rows(mut head: Head, outcomes: &[StoredOutcome]) -> Decision {
+fn without_rows(mut head: Box<Head>, outcomes: &[StoredOutcome]) -> Decision {
     head.cookie = None;
     head.log_first = head.log_next;
     head.log_bytes = 0;
