@@ -95,9 +95,13 @@ impl Writer {
 }
 
 /// Reads the bytes of one value.
+///
+/// What cannot be read is a zero or empty, and so is all that follows: [`check`](Self::check), [`end`](Self::end), and
+/// reading a row or a list tell of it. One check in place of one per field is a few kilobytes of WebAssembly.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     version: u8,
+    failed: Option<FormatError>,
 }
 
 impl<'a> Reader<'a> {
@@ -109,6 +113,7 @@ impl<'a> Reader<'a> {
                 WITHOUT_CHECKSUM => Ok(Self {
                     bytes: rest,
                     version: WITHOUT_CHECKSUM,
+                    failed: None,
                 }),
                 version => Err(FormatError::Version(version)),
             },
@@ -128,6 +133,7 @@ impl<'a> Reader<'a> {
             ] if *first == kind as u8 => Ok(Self {
                 bytes: rest,
                 version: *version,
+                failed: None,
             }),
             _ => Self::new(kind, bytes),
         }
@@ -140,7 +146,11 @@ impl<'a> Reader<'a> {
         }
         // So short that the checksum would begin in the first two bytes.
         let bytes = value.get(2..).ok_or(FormatError::Truncated)?;
-        Ok(Self { bytes, version })
+        Ok(Self {
+            bytes,
+            version,
+            failed: None,
+        })
     }
 
     /// The version of the format that the value was written in.
@@ -150,7 +160,11 @@ impl<'a> Reader<'a> {
 
     /// Goes on in the middle of a value.
     pub(crate) fn inside(bytes: &'a [u8], version: u8) -> Self {
-        Self { bytes, version }
+        Self {
+            bytes,
+            version,
+            failed: None,
+        }
     }
 
     /// How many bytes are not read yet.
@@ -158,64 +172,90 @@ impl<'a> Reader<'a> {
         self.bytes.len()
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
-        let (taken, rest) = self
-            .bytes
-            .split_at_checked(len)
-            .ok_or(FormatError::Truncated)?;
-        self.bytes = rest;
-        Ok(taken)
+    fn fail(&mut self, error: FormatError) {
+        self.bytes = &[];
+        self.failed.get_or_insert(error);
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
-        let taken = self.take(N)?;
-        taken.try_into().map_err(|_| FormatError::Truncated)
-    }
-
-    pub(crate) fn u8(&mut self) -> Result<u8, FormatError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, FormatError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(crate) fn u64(&mut self) -> Result<u64, FormatError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub(crate) fn f64(&mut self) -> Result<f64, FormatError> {
-        self.array().map(f64::from_le_bytes)
-    }
-
-    pub(crate) fn flag(&mut self) -> Result<bool, FormatError> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(FormatError::Tag(other)),
+    /// Whether all that was read was there. Until then it may be made up.
+    pub(crate) fn check(&self) -> Result<(), FormatError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
         }
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], FormatError> {
-        let len = self.u32()?;
-        self.take(usize::try_from(len).map_err(|_| FormatError::Truncated)?)
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        match self.bytes.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.bytes = rest;
+                taken
+            }
+            None => {
+                self.fail(FormatError::Truncated);
+                &[]
+            }
+        }
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, FormatError> {
-        std::str::from_utf8(self.bytes()?)
-            .map(str::to_owned)
-            .map_err(|_| FormatError::Utf8)
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().unwrap_or([0; N])
     }
 
-    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, FormatError> {
-        self.flag()?.then(|| self.text()).transpose()
+    pub(crate) fn u8(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    pub(crate) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.array())
+    }
+
+    pub(crate) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.array())
+    }
+
+    pub(crate) fn f64(&mut self) -> f64 {
+        f64::from_le_bytes(self.array())
+    }
+
+    pub(crate) fn flag(&mut self) -> bool {
+        match self.u8() {
+            0 => false,
+            1 => true,
+            other => {
+                self.fail(FormatError::Tag(other));
+                false
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&mut self) -> &'a [u8] {
+        let len = self.u32();
+        self.take(usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn text(&mut self) -> String {
+        match std::str::from_utf8(self.bytes()) {
+            Ok(text) => text.to_owned(),
+            Err(_) => {
+                self.fail(FormatError::Utf8);
+                String::new()
+            }
+        }
+    }
+
+    pub(crate) fn optional_text(&mut self) -> Option<String> {
+        self.flag().then(|| self.text())
     }
 
     /// A packed row with this many columns.
     pub(crate) fn row(&mut self, columns: usize) -> Result<Row, FormatError> {
+        let bytes = self.bytes();
+        self.check()?;
         let row = match self.version {
-            FORMAT_VERSION => Row::from_bytes(self.bytes()?)?,
-            _ => Row::from_earlier_bytes(self.bytes()?)?,
+            FORMAT_VERSION => Row::from_bytes(bytes)?,
+            _ => Row::from_earlier_bytes(bytes)?,
         };
         match row.len() == columns {
             true => Ok(row),
@@ -236,16 +276,19 @@ impl<'a> Reader<'a> {
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<T, FormatError>,
     ) -> Result<Vec<T>, FormatError> {
-        let count = self.u32()?;
+        let count = self.u32();
+        self.check()?;
         let mut list = Vec::new();
         for _ in 0..count {
             list.push(element(self)?);
+            self.check()?;
         }
         Ok(list)
     }
 
     /// Nothing may be left over.
     pub(crate) fn end(self) -> Result<(), FormatError> {
+        self.check()?;
         match self.bytes {
             [] => Ok(()),
             _ => Err(FormatError::TooLong),

@@ -119,28 +119,28 @@ impl Head {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Box<Self>, FormatError> {
         let mut reader = Reader::new(Kind::Head, bytes)?;
-        let mut head = Self::new(reader.text()?);
-        head.cookie = reader.optional_text()?;
-        for _ in 0..reader.u32()? {
-            let client_id = reader.text()?;
-            head.last_mutation_ids.insert(client_id, reader.u64()?);
-        }
-        head.log_first = reader.u64()?;
-        head.log_next = reader.u64()?;
-        head.log_bytes = reader.u64()?;
-        head.pages_generation = reader.u64()?;
-        head.pages = reader.u32()?;
-        head.next_page = reader.u32()?;
-        head.next_sequence = reader.u64()?;
-        if reader.flag()? {
+        let mut head = Self::new(reader.text());
+        head.cookie = reader.optional_text();
+        head.last_mutation_ids = reader
+            .list(|reader| Ok((reader.text(), reader.u64())))?
+            .into_iter()
+            .collect();
+        head.log_first = reader.u64();
+        head.log_next = reader.u64();
+        head.log_bytes = reader.u64();
+        head.pages_generation = reader.u64();
+        head.pages = reader.u32();
+        head.next_page = reader.u32();
+        head.next_sequence = reader.u64();
+        if reader.flag() {
             head.server_mode = Some(RememberedMode {
-                named_queries: reader.flag()?,
-                custom_mutations: reader.flag()?,
-                version: reader.u32()?,
+                named_queries: reader.flag(),
+                custom_mutations: reader.flag(),
+                version: reader.u32(),
             });
         }
         if reader.version() != 1 {
-            head.previous_group = reader.optional_text()?;
+            head.previous_group = reader.optional_text();
         }
         reader.end()?;
         match head.log_first <= head.log_next {

@@ -106,7 +106,8 @@ impl PageRows {
     fn begin(&mut self, schema: &Schema) -> Result<(TableId, Row), FormatError> {
         let mut reader = Reader::unchecked(Kind::Page, &self.bytes)?;
         self.version = reader.version();
-        let (number, left) = (reader.u32()?, reader.u32()?);
+        let (number, left) = (reader.u32(), reader.u32());
+        reader.check()?;
         let at = self.bytes.len() - reader.left();
         (self.number, self.left, self.at) = (number, left, at);
         let first = self.next(schema)?.ok_or(FormatError::RowCount)?;
@@ -132,8 +133,9 @@ impl PageRows {
             return reader.end().map(|()| None);
         }
         while self.left_of_run == 0 {
-            self.table = TableId(reader.u32()?);
-            self.left_of_run = reader.u32()?;
+            self.table = TableId(reader.u32());
+            self.left_of_run = reader.u32();
+            reader.check()?;
             if self.left_of_run > self.left {
                 return Err(FormatError::RowCount);
             }
@@ -279,7 +281,7 @@ impl QuerySets {
         let mut reader = Reader::new(Kind::Queries, bytes)?;
         let sets = Self {
             desired: reader
-                .list(|reader| Ok((reader.text()?, hashes(reader)?)))?
+                .list(|reader| Ok((reader.text(), hashes(reader)?)))?
                 .into_iter()
                 .collect(),
             got: hashes(&mut reader)?,
@@ -290,5 +292,8 @@ impl QuerySets {
 }
 
 fn hashes(reader: &mut Reader<'_>) -> Result<SortedSet<String>, FormatError> {
-    Ok(reader.list(Reader::text)?.into_iter().collect())
+    Ok(reader
+        .list(|reader| Ok(reader.text()))?
+        .into_iter()
+        .collect())
 }

@@ -128,19 +128,19 @@ impl LogRecord {
     pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
         let mut reader = Reader::new(Kind::Log, bytes)?;
         let record = Self {
-            number: reader.u64()?,
-            base: reader.optional_text()?,
-            cookie: reader.text()?,
+            number: reader.u64(),
+            base: reader.optional_text(),
+            cookie: reader.text(),
             last_mutation_ids: reader
-                .list(|reader| Ok((reader.text()?, reader.u64()?)))?
+                .list(|reader| Ok((reader.text(), reader.u64())))?
                 .into_iter()
                 .collect(),
             patch: Patch {
-                clear: reader.flag()?,
+                clear: reader.flag(),
                 rows: reader.list(|reader| row_change(reader, schema))?,
                 desired: reader.list(|reader| {
                     Ok(DesiredChange {
-                        client_id: reader.text()?,
+                        client_id: reader.text(),
                         change: query_change(reader)?,
                     })
                 })?,
@@ -162,19 +162,20 @@ fn write_query(out: &mut Writer, change: &QueryChange) {
 }
 
 fn query_change(reader: &mut Reader<'_>) -> Result<QueryChange, FormatError> {
-    Ok(match reader.flag()? {
+    Ok(match reader.flag() {
         true => QueryChange::Put {
-            hash: reader.text()?,
+            hash: reader.text(),
         },
         false => QueryChange::Del {
-            hash: reader.text()?,
+            hash: reader.text(),
         },
     })
 }
 
 fn row_change(reader: &mut Reader<'_>, schema: &Schema) -> Result<RowChange, FormatError> {
-    let put = reader.flag()?;
-    let table = TableId(reader.u32()?);
+    let put = reader.flag();
+    let table = TableId(reader.u32());
+    reader.check()?;
     let known = schema
         .tables
         .get(table.0 as usize)

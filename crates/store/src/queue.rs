@@ -82,13 +82,13 @@ impl QueuedMutation {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(Kind::Mutation, bytes)?;
         let mutation = Self {
-            sequence: reader.u64()?,
-            client_id: reader.text()?,
-            id: reader.u64()?,
-            name: reader.text()?,
-            args: reader.text()?,
-            ops: reader.optional_text()?,
-            timestamp: reader.f64()?,
+            sequence: reader.u64(),
+            client_id: reader.text(),
+            id: reader.u64(),
+            name: reader.text(),
+            args: reader.text(),
+            ops: reader.optional_text(),
+            timestamp: reader.f64(),
             attempted: false,
         };
         reader.end()?;
@@ -140,11 +140,11 @@ impl StoredOutcome {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(Kind::Outcome, bytes)?;
         let outcome = Self {
-            client_id: reader.text()?,
-            id: reader.u64()?,
-            name: reader.text()?,
-            args: reader.text()?,
-            ending: match reader.optional_text()? {
+            client_id: reader.text(),
+            id: reader.u64(),
+            name: reader.text(),
+            args: reader.text(),
+            ending: match reader.optional_text() {
                 Some(error) => Ending::Failed { error },
                 None => Ending::Uncertain,
             },
@@ -189,10 +189,10 @@ impl ClientRecord {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(Kind::Client, bytes)?;
         let record = Self {
-            client_id: reader.text()?,
-            last_queued: reader.u64()?,
-            attempted: reader.u64()?,
-            seen: reader.f64()?,
+            client_id: reader.text(),
+            last_queued: reader.u64(),
+            attempted: reader.u64(),
+            seen: reader.f64(),
         };
         reader.end()?;
         Ok(record)

@@ -39,10 +39,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Schema, FormatError> {
 }
 
 fn table(reader: &mut Reader<'_>) -> Result<TableSchema, FormatError> {
-    let (name, server_name) = (reader.text()?, reader.text()?);
+    let (name, server_name) = (reader.text(), reader.text());
     let columns = reader.list(column)?;
     let primary_key = reader.list(|reader| {
-        let column = usize::try_from(reader.u32()?).map_err(|_| FormatError::Schema)?;
+        let column = usize::try_from(reader.u32()).map_err(|_| FormatError::Schema)?;
         (column < columns.len())
             .then_some(column)
             .ok_or(FormatError::Schema)
@@ -56,8 +56,8 @@ fn table(reader: &mut Reader<'_>) -> Result<TableSchema, FormatError> {
 }
 
 fn column(reader: &mut Reader<'_>) -> Result<Column, FormatError> {
-    let (name, server_name) = (reader.text()?, reader.text()?);
-    let ty = match reader.u8()? {
+    let (name, server_name) = (reader.text(), reader.text());
+    let ty = match reader.u8() {
         0 => ColumnType::String,
         1 => ColumnType::Number,
         2 => ColumnType::Boolean,
@@ -69,7 +69,7 @@ fn column(reader: &mut Reader<'_>) -> Result<Column, FormatError> {
         name,
         server_name,
         ty,
-        optional: reader.flag()?,
+        optional: reader.flag(),
     })
 }
 
