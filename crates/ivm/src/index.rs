@@ -209,7 +209,9 @@ impl Index {
         for chunk in chunks {
             picked.append(&mut chunk.pick(prefix, &self.spec.0)?);
         }
-        self.sorted.set(self.sorted.get() + unsorted / PICKED);
+        // Each chunk is looked through, and what is picked is brought in order.
+        self.sorted
+            .set(self.sorted.get() + unsorted / PICKED + picked.len());
         Some(picked)
     }
 
