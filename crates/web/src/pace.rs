@@ -28,7 +28,8 @@ impl Pace {
         if spent >= TELLING_STEPS && ms > 0.0 {
             let fitting = CALL_MS * spent as f64 / ms;
             let (least, limit) = (self.steps / 2.0, self.steps * 1.25);
-            self.steps = fitting.clamp(least, limit);
+            // Not `clamp`: its panic shows both bounds, with all the code that writes fractions.
+            self.steps = fitting.max(least).min(limit);
             self.steps = self.steps.max(FEWEST_STEPS).min(self.most);
         }
         self.steps as usize
