@@ -9,7 +9,7 @@ import { command, Refusal, root, run, say, targetFolder, WASM_BINDGEN } from './
 
 const CRATE = 'landfall-web';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 242;
+const MOST_KB = 245;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');
