@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::frames::{PONG, write_at_hand, write_message};
 use crate::session::{Frame, Port};
@@ -29,6 +30,9 @@ const AT_ONCE: usize = 64 << 10;
 /// A connection of which the kernel takes nothing for so long is given up. A kernel takes more when a good part of what
 /// it has is gone: with a reader of 2 KB a second that was 15 seconds.
 const STALL: Duration = Duration::from_secs(30);
+/// A connection on which no request has been answered for so long is given up, unless a WebSocket has begun. Longer than
+/// a poll waits for its answer.
+const SILENCE: Duration = Duration::from_secs(120);
 
 thread_local! {
     /// Where frames are put together before the kernel copies them.
@@ -378,7 +382,7 @@ impl Listener for LineListener {
         // A poke is several small frames: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
         let line = Arc::new(Line::new(stream, self.limit));
-        (LineStream { line }, address)
+        (LineStream::new(line, SILENCE), address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -395,6 +399,21 @@ impl Connected<IncomingStream<'_, LineListener>> for ItsLine {
 /// A line, as libraries read and write it.
 pub(super) struct LineStream {
     line: Arc<Line>,
+    /// How long the other side may be without an answer.
+    silence: Duration,
+    /// Until when something is to be answered. What arrives does not put it off: a request that never ends is silence.
+    patience: Pin<Box<Sleep>>,
+}
+
+impl LineStream {
+    fn new(line: Arc<Line>, silence: Duration) -> Self {
+        let patience = Box::pin(sleep(silence));
+        LineStream {
+            line,
+            silence,
+            patience,
+        }
+    }
 }
 
 impl Drop for LineStream {
@@ -408,10 +427,14 @@ impl Drop for LineStream {
 
 impl AsyncRead for LineStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let is_open = self.line.is_open.load(Ordering::Acquire);
+        if !is_open && self.patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
         let stream = &self.line.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
@@ -429,7 +452,7 @@ impl AsyncRead for LineStream {
 
 impl AsyncWrite for LineStream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -437,6 +460,8 @@ impl AsyncWrite for LineStream {
             self.line.write_raw(buf);
             return Poll::Ready(Ok(buf.len()));
         }
+        let until = Instant::now() + self.silence;
+        self.patience.as_mut().reset(until);
         let stream = &self.line.stream;
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -459,16 +484,22 @@ impl AsyncWrite for LineStream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     async fn pair(limit: usize) -> (Arc<Line>, TcpStream) {
+        let (line, peer) = fresh_pair(limit).await;
+        line.open();
+        (line, peer)
+    }
+
+    /// No WebSocket has begun.
+    async fn fresh_pair(limit: usize) -> (Arc<Line>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let line = Line::new(accepted.expect("accepted").0, limit);
-        line.open();
         (Arc::new(line), peer.expect("connected"))
     }
 
@@ -535,6 +566,35 @@ mod tests {
         assert_eq!(line.waiting.lock().bytes, before);
         line.write_raw(b"\x88\x00");
         assert_eq!(line.waiting.lock().bytes, before + 2);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_is_given_up_and_a_websocket_is_not() {
+        let (line, mut peer) = fresh_pair(0).await;
+        let mut stream = LineStream::new(line.clone(), Duration::from_millis(200));
+        let dripping = async {
+            loop {
+                peer.write_all(b"G").await.expect("written");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let reading = async {
+            loop {
+                if let Err(error) = stream.read(&mut [0; 16]).await {
+                    return error.kind();
+                }
+            }
+        };
+        let ended = tokio::select! { kind = reading => kind, () = dripping => unreachable!() };
+        assert_eq!(ended, ErrorKind::TimedOut);
+        // An answer begins the time anew.
+        stream.write_all(b"OK").await.expect("written");
+        peer.write_all(b"G").await.expect("written");
+        stream.read_exact(&mut [0]).await.expect("read in time");
+        line.open();
+        sleep(Duration::from_millis(300)).await;
+        peer.write_all(b"!").await.expect("written");
+        while stream.read_u8().await.expect("read for ever") != b'!' {}
     }
 
     #[tokio::test]
