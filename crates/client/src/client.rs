@@ -2,26 +2,26 @@
 //! `turn.rs`.
 
 use crate::connection::Connection;
-use crate::earlier_store::EarlierStore;
+use crate::connection::pokes::Pokes;
+use crate::connection::server_link::ServerLink;
 use crate::effect::{
     CallId, Effect, ErrorSource, LogLevel, MutationError, MutationInfo, TxId, ViewId,
 };
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::flush::Flush;
 use crate::mutations::Mutations;
+use crate::mutations::writes::Write;
 use crate::options::{Limits, Options, Role};
 use crate::persistence::Persistence;
-use crate::pokes::Pokes;
+use crate::persistence::earlier_store::EarlierStore;
 use crate::queries::{Queries, QueryText, Status};
 use crate::random::Random;
 use crate::rebase::{Identity, Rebase, RowKey};
 use crate::request::{QuerySource, ViewRequest, WriteOp};
-use crate::server_link::ServerLink;
 use crate::slices::Slices;
 use crate::tabs::Tabs;
-use crate::visible::{Base, Visible};
-use crate::writes::Write;
+use crate::views::flush::Flush;
+use crate::views::{Base, Visible};
 use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
@@ -201,7 +201,7 @@ impl Client {
     /// JSON text of the tables and columns in the order in which flushes number them:
     /// `[{"name":"issue","columns":[{"name":"id","type":"string"},…],"primaryKey":["id"]},…]`.
     pub fn layout(&self) -> String {
-        crate::flush::layout(&self.schema)
+        crate::views::flush::layout(&self.schema)
     }
 
     /// Opens a view: the flush among the effects shows what is local now, later flushes keep it current.

@@ -6,7 +6,7 @@
 
 use crate::connection::ConnectionState;
 use crate::event::StoreRequestId;
-use crate::flush::Flush;
+use crate::views::flush::Flush;
 use landfall_store::StoreRequest;
 use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use landfall_zql::{json_names, json_object};

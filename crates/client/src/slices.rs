@@ -9,9 +9,9 @@
 //! pieces.
 
 use crate::client::Client;
+use crate::connection::pokes::Reading;
 use crate::effect::{Effect, SocketId};
 use crate::event::{Event, TextPieces};
-use crate::pokes::Reading;
 use landfall_ivm::Steps;
 use std::collections::VecDeque;
 

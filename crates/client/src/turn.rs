@@ -3,10 +3,10 @@
 
 use crate::client::Client;
 use crate::connection::Phase;
+use crate::connection::pokes::Poke;
 use crate::effect::{CallId, Effect, Outcome};
 use crate::mutations::{MutationKey, Settled};
 use crate::options::Role;
-use crate::pokes::Poke;
 use crate::rebase::{Run, Step};
 
 impl Client {

@@ -5,19 +5,19 @@ export const mutations = [
   // Connection
   {
     name: 'overlay: a removed row is still shown',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: 'self.removed = Some(old.clone());',
     to: 'let _ = old;',
   },
   {
     name: 'overlay: an added row is not shown',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: 'self.added = Some(new.clone());',
     to: 'let _ = new;',
   },
   {
     name: 'overlay: visible to connections that the change has not reached',
-    file: ivm('push'),
+    file: ivm('pipeline/push'),
     from: '                let change = connection.see(old.as_ref(), new.as_ref());\n',
     to: `                let change = connection.see(old.as_ref(), new.as_ref());
                 for (_, other) in self.pipeline().connections(table) {
@@ -27,43 +27,43 @@ export const mutations = [
   },
   {
     name: 'overlay: an added row behind all others is forgotten',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: '            let _ = sink(&last);',
     to: '            let _ = &last;',
   },
   {
     name: 'overlay: an added row ignores the constraint and the start',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: 'added.filter(|row| request.admits(row))',
     to: 'added.filter(|row| self.filter.matches(row))',
   },
   {
     name: 'overlay: left in place after the change',
-    file: ivm('push'),
+    file: ivm('pipeline/push'),
     from: '                    connection.overlay.take();',
     to: '                    let _ = &connection.overlay;',
   },
   {
     name: 'filter: an edit that enters is an edit',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: '(None, Some(row)) => Some(Change::Add(row.clone().into())),',
     to: '(None, Some(row)) => old.map(|old| Change::Edit { old: old.clone(), new: row.clone() }).or(Some(Change::Add(row.clone().into()))),',
   },
   {
     name: 'filter: an edit that leaves is dropped',
-    file: ivm('connection'),
+    file: ivm('operators/connection'),
     from: '(Some(row), None) => Some(Change::Remove(row.clone().into())),',
     to: '(Some(row), None) => new.is_none().then(|| Change::Remove(row.clone().into())),',
   },
   {
     name: 'split: an edit of a join column is not split',
-    file: ivm('push'),
+    file: ivm('pipeline/push'),
     from: '.all(|(_, connection)| same_in(&connection.split, before, after))',
     to: '.all(|(_, connection)| connection.split.is_empty() || same_in(&[0], before, before))',
   },
   {
     name: 'split: the addition comes before the removal',
-    file: ivm('push'),
+    file: ivm('pipeline/push'),
     from: `        if new.is_some() {
             tasks.push(task(None, new));
         }
@@ -79,63 +79,63 @@ export const mutations = [
   },
   {
     name: 'split: columns of EXISTS are forgotten',
-    file: ivm('build'),
+    file: ivm('pipeline/build'),
     from: 'names.extend(related.correlation.parent_field.clone())',
     to: 'let _ = &names;',
   },
   {
     name: 'split: the partition of a level is forgotten',
-    file: ivm('build'),
+    file: ivm('pipeline/build'),
     from: 'split.extend(partition.unwrap_or_default());',
     to: 'let _ = partition;',
   },
   // Skip
   {
     name: 'skip: exclusive is inclusive for changes',
-    file: ivm('skip'),
+    file: ivm('operators/skip'),
     from: 'Ordering::Equal => !self.exclusive,',
     to: 'Ordering::Equal => true,',
   },
   {
     name: 'skip: exclusive is inclusive for reads',
-    file: ivm('skip'),
+    file: ivm('operators/skip'),
     from: 'basis: if self.exclusive {',
     to: 'basis: if false {',
   },
   // Take
   {
     name: 'take: one row too many',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'if size < take.limit {',
     to: 'if size <= take.limit {',
   },
   {
     name: 'take: a row at the bound is taken for one behind it',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'if place == Ordering::Greater {\n            return Ok(None);',
     to: 'if place != Ordering::Less {\n            return Ok(None);',
   },
   {
     name: 'take: the new last row is read from the wrong side',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: '            .near(&bound, Basis::After, true)?\n            .unwrap_or_else(|| row.clone());',
     to: '            .near(&bound, Basis::At, true)?\n            .unwrap_or_else(|| row.clone());',
   },
   {
     name: 'take: nothing follows a row that leaves',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'if let Some(next) = self.near(&bound, Basis::After, false)? {\n            take.keep(',
     to: 'if let Some(next) = None::<Row> {\n            take.keep(',
   },
   {
     name: 'take: the size does not shrink',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'size: size - 1,',
     to: 'size,',
   },
   {
     name: 'take: the bound stays when the last row leaves',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: `        let bound = if place == Ordering::Equal {
             self.near(&bound, Basis::After, true)?
         } else {`,
@@ -145,13 +145,13 @@ export const mutations = [
   },
   {
     name: 'take: the row that comes in is not announced',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'self.hidden.take().map(|row| Change::Add(row.into()))',
     to: 'self.hidden.take().filter(|_| false).map(|row| Change::Add(row.into()))',
   },
   {
     name: 'take: adds, then removes',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     edits: [
       ['*self.take.hidden.borrow_mut() = Some(added);', '*self.take.hidden.borrow_mut() = Some(removed.row);'],
       ['Ok(Some(Change::Remove(removed)))', 'Ok(Some(Change::Add(added.into())))'],
@@ -160,7 +160,7 @@ export const mutations = [
   },
   {
     name: 'take: an edit of the last row moves the bound to the row itself',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: `                    .near(&bound, Basis::At, true)?
                     .unwrap_or_else(|| new.clone());
                 keep(last);`,
@@ -171,38 +171,38 @@ export const mutations = [
   },
   {
     name: 'take: an edit past the bound is an edit',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'if take.order.compare(&next, &new).is_eq() {',
     to: 'if take.order.compare(&next, &next).is_eq() {',
   },
   {
     name: 'take: an edit into the window is an edit',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: '(Ordering::Greater, _) => self.replace_bound(new, size, bound),',
     to: '(Ordering::Greater, _) => Ok(Some(Change::Edit { old, new })),',
   },
   {
     name: 'take: partitions share one window',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'self.partition.iter().map(|column| row.get(*column)),',
     to: 'self.partition.iter().take(0).map(|column| row.get(*column)),',
   },
   {
     name: 'take: children of rows behind the bound are passed on',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'Change::Child { ref row, .. } => Ok(self.shows(row).then_some(change)),',
     to: 'Change::Child { .. } => Ok(Some(change)),',
   },
   {
     name: 'take: a hydration in slices begins to count anew',
-    file: ivm('take'),
+    file: ivm('operators/take'),
     from: 'let mut kept = self.growing.take().unwrap_or_default();',
     to: 'let mut kept = Kept::default();\n        self.growing.take();',
   },
   // Join
   {
     name: 'join: no change in progress',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: `        if let Some(in_progress) = &*self.in_progress.borrow() {
             self.take_back(in_progress, parent, &mut children);
         }`,
@@ -210,37 +210,37 @@ export const mutations = [
   },
   {
     name: 'join: the change in progress on the wrong side',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'if !self.parent_order.compare(parent, position).is_gt() {',
     to: 'if !self.parent_order.compare(parent, position).is_lt() {',
   },
   {
     name: 'join: the change in progress hidden from its own parent',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'if !self.parent_order.compare(parent, position).is_gt() {',
     to: 'if self.parent_order.compare(parent, position).is_lt() {',
   },
   {
     name: 'join: a removal in progress is not taken back',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'Change::Remove(node) => self.insert(node.clone(), children),',
     to: 'Change::Remove(_) => {}',
   },
   {
     name: 'join: an addition in progress is not taken back',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())\n            }',
     to: 'let _ = node;\n            }',
   },
   {
     name: 'join: only the first parents are told',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'if parents.rows.len() == 0 && parents.more {',
     to: 'if false && parents.more {',
   },
   {
     name: 'join: NULL joins NULL',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: `        if value.is_null() {
             return None;
         }
@@ -249,44 +249,44 @@ export const mutations = [
   },
   {
     name: 'join: one column of a compound key decides',
-    file: ivm('join'),
+    file: ivm('operators/join'),
     from: 'for (from, to) in from.iter().zip(to) {',
     to: 'for (from, to) in from.iter().zip(to).take(1) {',
   },
   // Where
   {
     name: 'exists: the second child makes a row enter',
-    file: ivm('condition'),
+    file: ivm('operators/condition'),
     from: 'Change::Add(_) => (operator.has_children(reader, &row, 2)?, true),',
     to: 'Change::Add(_) => (operator.has_children(reader, &row, 3)?, true),',
   },
   {
     name: 'exists: a row leaves with its last child but one',
-    file: ivm('condition'),
+    file: ivm('operators/condition'),
     from: '_ => (true, operator.has_children(reader, &row, 1)?),',
     to: '_ => (true, operator.has_children(reader, &row, 2)?),',
   },
   {
     name: 'exists: a row leaves with the children of now',
-    file: ivm('condition'),
+    file: ivm('operators/condition'),
     from: 'Change::Remove(child) => operator.insert(child, &mut children),',
     to: 'Change::Remove(_) => {}',
   },
   {
     name: 'where: an edit is not looked at twice',
-    file: ivm('condition'),
+    file: ivm('operators/condition'),
     from: 'let (was, is) = (is_met(&old)?, is_met(&new)?);',
     to: 'let (was, is) = (is_met(&new)?, is_met(&new)?);',
   },
   {
     name: 'where: a child of a row that is not shown is passed on',
-    file: ivm('condition'),
+    file: ivm('operators/condition'),
     from: 'return Ok(is_met.then_some(Change::Child { row, join, change }));',
     to: 'return Ok((is_met || true).then_some(Change::Child { row, join, change }));',
   },
   {
     name: 'where: the filter takes one branch of an OR for all',
-    file: ivm('build'),
+    file: ivm('pipeline/build'),
     from: `            let conditions: Option<Vec<Condition>> =
                 conditions.iter().map(without_subqueries).collect();
             Some(Condition::Or {
@@ -299,25 +299,25 @@ export const mutations = [
   // Drive
   {
     name: 'drive: rows that two drivers find come twice',
-    file: ivm('drive'),
+    file: ivm('operators/drive'),
     from: 'rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());',
     to: '',
   },
   {
     name: 'drive: parents of the child in progress are forgotten',
-    file: ivm('drive'),
+    file: ivm('operators/drive'),
     from: 'keys.extend(self.child_in_progress().map(|row| key_of(&row)));',
     to: '',
   },
   {
     name: 'drive: a read from a row on begins with the row behind it',
-    file: ivm('drive'),
+    file: ivm('operators/drive'),
     from: 'std::cmp::Ordering::Equal => start.basis == Basis::After,',
     to: 'std::cmp::Ordering::Equal => true,',
   },
   {
     name: 'drive: backwards is forwards',
-    file: ivm('drive'),
+    file: ivm('operators/drive'),
     from: `        if request.reverse {
             rows.reverse();
         }`,
@@ -326,7 +326,7 @@ export const mutations = [
   // Junction take
   {
     name: 'junction take: every junction row counts',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: `            Ok(at) => {
                 list[at].row = row;
                 list[at].through.push(junction.clone());
@@ -338,19 +338,19 @@ export const mutations = [
   },
   {
     name: 'junction take: what leaves the window stays',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'self.missing(shown, first, staying)',
     to: 'self.missing(shown, all, staying)',
   },
   {
     name: 'junction take: nothing follows into the window',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'self.missing(first, shown, None)?',
     to: 'self.missing(&first[..first.len().min(shown.len())], shown, None)?',
   },
   {
     name: 'junction take: a destination that a second row leads to leaves with the first',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: `        if through.is_empty() {
             list.remove(at);
         }`,
@@ -358,26 +358,26 @@ export const mutations = [
   },
   {
     name: 'junction take: a junction row that still leads to another destination leaves',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'if shown.iter().any(|to| self.leads(&junction, to)) {',
     to: 'if shown.is_empty() && self.limit == usize::MAX {',
   },
   {
     name: 'junction take: a destination that leaves has the children of now',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'let node = gone.filter(is_gone).cloned();',
     to: 'let node = gone.filter(is_gone).filter(|_| false).cloned();',
   },
   {
     name: 'junction take: an edit of a junction row is kept from those that are hidden',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'for list in [&mut partition.all, &mut partition.shown] {\n                for junction',
     to: 'for list in [&mut partition.shown] {\n                for junction',
     rare: true,
   },
   {
     name: 'junction take: children of destinations outside the window are passed on',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     edits: [
       [
         'return Ok(is_shown.then_some(Change::Child { row, join, change }));',
@@ -387,14 +387,14 @@ export const mutations = [
   },
   {
     name: 'junction take: one destination too many at first',
-    file: ivm('junction_take'),
+    file: ivm('operators/junction_take'),
     from: 'partition.all.iter().take(self.limit)',
     to: 'partition.all.iter().take(self.limit + 1)',
   },
   // Reads of the root level within bounds
   {
     name: 'range: the row at the lower bound is left out',
-    file: ivm('range'),
+    file: ivm('planner/range'),
     edits: [
       ['None => ValueRef::Null,', 'None => ValueRef::Bool(true),'],
       ['basis: Basis::At,', 'basis: Basis::After,'],
@@ -402,52 +402,52 @@ export const mutations = [
   },
   {
     name: 'range: a start behind the bound is forgotten',
-    file: ivm('range'),
+    file: ivm('planner/range'),
     from: 'order.compare(start.row, begin).is_ge()',
     to: 'order.compare(start.row, begin).is_lt()',
   },
   {
     name: 'range: bounds of a descending order are those of an ascending one',
-    file: ivm('range'),
+    file: ivm('planner/range'),
     from: 'Direction::Desc => (greatest, least),',
     to: 'Direction::Desc => (least, greatest),',
   },
   {
     name: 'range: the row at the upper bound ends the read',
-    file: ivm('range'),
+    file: ivm('planner/range'),
     from: 'bound.as_ref().is_some_and(|bound| place(bound) == passed)',
     to: 'bound.as_ref().is_some_and(|bound| place(bound) == passed || place(bound).is_eq())',
   },
   // Making of indexes
   {
     name: 'needs: an index is said to be there that is not',
-    file: ivm('needs'),
+    file: ivm('pipeline/needs'),
     from: 'if progress == Progress::More {',
     to: 'if progress == Progress::More && !reader.steps.are_spent() {',
   },
   {
     name: 'needs: nothing is prepared for relationships',
-    file: ivm('pipeline'),
+    file: ivm('pipeline/mod'),
     from: 'if !self.needs[RELATED].are_met()\n',
     to: 'if self.needs[RELATED].are_met()\n',
   },
   {
     name: 'index build: rows that changed after they were read are forgotten',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     from: 'self.late.push(late);',
     to: 'let _ = &late;',
     library: true,
   },
   {
     name: 'index build: rows that change before they are read come twice',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     from: 'self.is_read || last.is_some_and(|last| self.arrival.compare(row, last).is_le())',
     to: 'self.is_read || last.is_none_or(|last| self.arrival.compare(row, last).is_ge())',
     library: true,
   },
   {
     name: 'index build: large bins are always in order',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     edits: [
       [
         'place.digit == 0 && rest.iter().eq(self.arrival.0.iter().filter(is_open))',
@@ -458,14 +458,14 @@ export const mutations = [
   },
   {
     name: 'index build: bins in the wrong order',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     from: 'bins.into_iter().enumerate().rev()',
     to: 'bins.into_iter().enumerate()',
     library: true,
   },
   {
     name: 'index build: texts that begin alike are the same',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     edits: [
       [
         'if self.digits(row, place.column).goes_on(place.digit) {',
@@ -476,61 +476,61 @@ export const mutations = [
   },
   {
     name: 'index: chunks stay as they came',
-    file: ivm('chunk'),
+    file: ivm('source/chunk'),
     edits: [['            bring_in_order(&mut entries, &order.0[..by]);\n', '            let _ = by;\n']],
     library: true,
   },
   {
     name: 'index: rows that are picked stay as they came',
-    file: ivm('chunk'),
+    file: ivm('source/chunk'),
     from: 'sort_by(&mut rows, |a, b| compare_by(columns, a, b));',
     to: 'let _ = columns;',
     library: true,
   },
   {
     name: 'index: rows are picked from the first chunk only',
-    file: ivm('index'),
+    file: ivm('source/index'),
     from: '&self.chunks[smaller.saturating_sub(1)..smaller + same];',
     to: '&self.chunks[smaller.saturating_sub(1)..(smaller + same).min(smaller.max(1))];',
     library: true,
   },
   {
     name: 'index build: bins are found by parts of their digits alone',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     from: 'from + sorted[from..to].partition_point(|other| *other <= number)',
     to: 'from + sorted[from..to].len()',
     library: true,
   },
   {
     name: 'index: a digit with more text behind it tells all',
-    file: ivm('digits'),
+    file: ivm('source/digits'),
     from: 'last != MORE && last != BEFORE',
     to: 'last != BEFORE',
     library: true,
   },
   {
     name: 'index: texts before the common beginning are behind it',
-    file: ivm('digits'),
+    file: ivm('source/digits'),
     from: '} else if text < self.beginning {',
     to: '} else if text > self.beginning {',
     library: true,
   },
   {
     name: 'index: a read does not end at another prefix',
-    file: ivm('memory_source'),
+    file: ivm('source/memory'),
     from: '!constraint.is_empty() && Some(entry.prefix()) != prefix',
     to: '!is_told && Some(entry.prefix()) != prefix && !constraint.is_empty()',
   },
   {
     name: 'index: prefixes stay when the common beginning changes',
-    file: ivm('index'),
+    file: ivm('source/index'),
     from: 'entry.set_prefix(self.prefix(&entry.row));\n            }\n            let least',
     to: '}\n            let least',
     library: true,
   },
   {
     name: 'index build: texts outside the common beginning are dealt out by it',
-    file: ivm('index_build'),
+    file: ivm('source/index_build'),
     from: 'true if *place == FIRST && self.index.is_coarse(from) => None,',
     to: '',
     library: true,
@@ -556,7 +556,7 @@ export const mutations = [
   },
   {
     name: 'rows: the rows below a row that enters are not counted',
-    file: ivm('rows'),
+    file: ivm('pipeline/rows'),
     from: `                self.subtree(
                     relationship.table,
                     &relationship.relationships,
@@ -568,20 +568,20 @@ export const mutations = [
   },
   {
     name: 'rows: rows that decide a permission are counted',
-    file: ivm('rows'),
+    file: ivm('pipeline/rows'),
     from: '            .filter(|relationship| relationship.role != Role::Permission)\n        {',
     to: '            .filter(|relationship| relationship.role != Role::Permission || true)\n        {',
   },
   // Sources
   {
     name: 'memory: a start is always inclusive',
-    file: ivm('memory_source'),
+    file: ivm('source/memory'),
     from: '(start.basis == Basis::After) != request.reverse,',
     to: '(start.basis == Basis::After && false) != request.reverse,',
   },
   {
     name: 'branch: a deleted row of the base is shown',
-    file: ivm('branch'),
+    file: ivm('source/branch'),
     from: `                return ControlFlow::Continue(());
             }
             while flow.is_continue()`,

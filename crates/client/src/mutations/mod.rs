@@ -1,0 +1,543 @@
+//! The mutation queue in memory: what is pending, in which order it is replayed, what is to be sent, how it ended.
+//!
+//! Running and replaying mutators is the work of the rebase; writing the queue to storage that of `queue_writing.rs`.
+//!
+//! Invariants: the ids of one client form a gap-free run above its last confirmed one; what was sent for an id
+//! never changes; stored mutations come in the order of their group-wide sequence, own unstored ones last.
+
+pub(crate) mod queue_writing;
+pub(crate) mod writes;
+
+use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
+use landfall_protocol::CrudOp;
+use landfall_zql::sort::{sort, sort_by_key};
+use landfall_zql::sorted_map::SortedMap;
+
+/// Names a mutation: the client that made it and its number there.
+pub(crate) type MutationKey = (String, u64);
+
+/// How far a mutation's way into storage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Not written yet, or being written.
+    Pending,
+    /// Committed, with its place in the group's order.
+    At(u64),
+    /// Storage refused it: it lives in memory only.
+    Refused,
+    /// Storage failed while it was written, and may hold it all the same.
+    Unknown,
+}
+
+/// One pending mutation.
+#[derive(Clone, Debug)]
+pub(crate) struct Mutation {
+    pub(crate) client_id: String,
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) args_json: String,
+    pub(crate) created_ms: f64,
+    /// The call in this page that made it.
+    pub(crate) call: Option<CallId>,
+    /// The writes of its latest successful run, as the server understands them.
+    pub(crate) ops: Vec<CrudOp>,
+    /// It has been sent, or may have been: its ops never change again.
+    pub(crate) attempted: bool,
+    pub(crate) stored: Stored,
+    /// Why its last replay failed, if it did.
+    pub(crate) replay_error: Option<MutationError>,
+    /// Storage holds writes of it that cannot be read, and no replay has made them anew.
+    pub(crate) unreadable: bool,
+    /// The outcome if the server takes it and says nothing more, where that is not [`Outcome::Confirmed`]: it is sent
+    /// without its writes.
+    pub(crate) sent_outcome: Option<Outcome>,
+}
+
+impl Mutation {
+    pub(crate) fn key(&self) -> MutationKey {
+        (self.client_id.clone(), self.id)
+    }
+
+    /// It is about to be sent: from here on it does not change.
+    pub(crate) fn freeze(&mut self, as_writes: bool) {
+        if as_writes && self.ops.is_empty() && self.sent_outcome.is_none() {
+            self.sent_outcome = match self.attempted {
+                // The mutator refused, or the writes could neither be read nor be made anew.
+                false => self
+                    .replay_error
+                    .clone()
+                    .map(|error| Outcome::Failed { error }),
+                // An earlier sending may have brought them.
+                true => self.unreadable.then_some(Outcome::Uncertain),
+            };
+        }
+        self.attempted = true;
+    }
+
+    /// How it ended if the server has it and said nothing more.
+    fn silent_outcome(&self) -> Outcome {
+        self.sent_outcome.clone().unwrap_or(Outcome::Confirmed)
+    }
+
+    fn order(&self) -> u64 {
+        match self.stored {
+            Stored::At(sequence) => sequence,
+            Stored::Pending | Stored::Refused | Stored::Unknown => u64::MAX,
+        }
+    }
+
+    pub(crate) fn info(&self) -> MutationInfo {
+        MutationInfo {
+            client_id: self.client_id.clone(),
+            mutation_id: self.id,
+            name: self.name.clone(),
+            args_json: self.args_json.clone(),
+            outcome: None,
+        }
+    }
+}
+
+/// A mutation that left the queue, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) mutation: Mutation,
+    pub(crate) outcome: Outcome,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Mutations {
+    pending: Vec<Mutation>,
+    /// Last mutation id of each client that the applied pokes have named.
+    confirmed: SortedMap<String, u64>,
+    /// Highest id of each client that was sent on this connection.
+    sent: SortedMap<String, u64>,
+    /// Failed and uncertain mutations that the application has not cleared.
+    ended: Vec<MutationInfo>,
+    next_id: u64,
+    /// Counts changes of the queue other than at its end.
+    revision: u64,
+}
+
+impl Mutations {
+    pub(crate) fn new() -> Self {
+        Mutations {
+            next_id: 1,
+            ..Mutations::default()
+        }
+    }
+
+    /// What storage held. Rows that were confirmed before they were written are left out.
+    pub(crate) fn load(
+        &mut self,
+        confirmed: SortedMap<String, u64>,
+        queue: Vec<Mutation>,
+        ended: Vec<MutationInfo>,
+    ) {
+        self.confirmed = confirmed;
+        self.ended = ended;
+        for mutation in queue {
+            self.insert(mutation);
+        }
+    }
+
+    /// Changes whenever a place in the queue may mean another mutation than before.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The id that the next successful mutation of this client will have.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    pub(crate) fn pending(&self) -> &[Mutation] {
+        &self.pending
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &MutationKey) -> Option<&mut Mutation> {
+        self.pending
+            .iter_mut()
+            .find(|m| m.id == key.1 && m.client_id == key.0)
+    }
+
+    pub(crate) fn get(&self, key: &MutationKey) -> Option<&Mutation> {
+        self.pending
+            .iter()
+            .find(|m| m.id == key.1 && m.client_id == key.0)
+    }
+
+    pub(crate) fn confirmed(&self) -> &SortedMap<String, u64> {
+        &self.confirmed
+    }
+
+    pub(crate) fn confirmed_of(&self, client: &str) -> u64 {
+        self.confirmed.get(client).copied().unwrap_or(0)
+    }
+
+    /// Takes out the mutation that storage now holds under another name; returns the call of this page that made it.
+    pub(crate) fn take_renamed(&mut self, stored: &Mutation) -> Option<CallId> {
+        let same = |m: &Mutation| {
+            m.created_ms == stored.created_ms
+                && m.name == stored.name
+                && m.args_json == stored.args_json
+        };
+        let place = self.pending.iter().position(same)?;
+        self.revision += 1;
+        self.pending.remove(place).call
+    }
+
+    /// Storage has renamed what it held: only what it never had stays, and what may have been sent.
+    pub(crate) fn forget_stored(&mut self) -> Vec<Mutation> {
+        self.revision += 1;
+        let stays =
+            |m: &Mutation| matches!(m.stored, Stored::Pending | Stored::Refused) || m.attempted;
+        let (pending, forgotten) = self.pending.drain(..).partition(stays);
+        self.pending = pending;
+        forgotten
+    }
+
+    /// What storage says of ended mutations.
+    pub(crate) fn replace_ended(&mut self, ended: Vec<MutationInfo>) {
+        for info in ended {
+            let known = |e: &MutationInfo| {
+                e.client_id == info.client_id && e.mutation_id == info.mutation_id
+            };
+            if !self.ended.iter().any(known) {
+                self.ended.push(info);
+            }
+        }
+    }
+
+    /// A mutation of this page has run: it takes the next id and the last place.
+    pub(crate) fn append(&mut self, mutation: Mutation) {
+        debug_assert_eq!(mutation.id, self.next_id);
+        self.next_id += 1;
+        self.pending.push(mutation);
+    }
+
+    /// A mutation of another tab or an earlier session. Returns whether it was new.
+    pub(crate) fn insert(&mut self, mutation: Mutation) -> bool {
+        if mutation.id <= self.confirmed_of(&mutation.client_id)
+            || self.get(&mutation.key()).is_some()
+        {
+            return false;
+        }
+        let order = mutation.order();
+        let place = self
+            .pending
+            .iter()
+            .position(|m| m.order() > order)
+            .unwrap_or(self.pending.len());
+        self.pending.insert(place, mutation);
+        self.revision += 1;
+        true
+    }
+
+    /// Storage has committed a mutation with this sequence. Returns whether the order of replay changed.
+    pub(crate) fn stored(&mut self, key: &MutationKey, sequence: u64) -> bool {
+        let Some(mutation) = self.get_mut(key) else {
+            return false;
+        };
+        mutation.stored = Stored::At(sequence);
+        if self.pending.is_sorted_by_key(Mutation::order) {
+            return false;
+        }
+        sort_by_key(&mut self.pending, Mutation::order);
+        self.revision += 1;
+        true
+    }
+
+    /// Which of the pending ones a poke with these last mutation ids and results ends, and how.
+    pub(crate) fn settled_by(
+        &self,
+        confirmed: &SortedMap<String, u64>,
+        results: &SortedMap<MutationKey, Outcome>,
+    ) -> Vec<Settled> {
+        self.pending
+            .iter()
+            .filter(|m| {
+                confirmed
+                    .get(&m.client_id)
+                    .is_some_and(|last| *last >= m.id)
+            })
+            .map(|m| Settled {
+                mutation: m.clone(),
+                outcome: results
+                    .get(&m.key())
+                    .cloned()
+                    .unwrap_or_else(|| m.silent_outcome()),
+            })
+            .collect()
+    }
+
+    /// Takes a poke's last mutation ids as applied; ended mutations leave the queue.
+    pub(crate) fn apply(&mut self, confirmed: &SortedMap<String, u64>, settled: &[Settled]) {
+        for (client, last) in confirmed {
+            let known = self.confirmed.get_or_insert_with(client.clone(), || 0);
+            *known = (*known).max(*last);
+        }
+        let confirmed = &self.confirmed;
+        self.pending
+            .retain(|m| confirmed.get(&m.client_id).is_none_or(|last| *last < m.id));
+        for end in settled {
+            self.note_end(&end.mutation, &end.outcome);
+        }
+    }
+
+    /// Keeps an outcome that the application should see, until it clears it.
+    pub(crate) fn note_end(&mut self, mutation: &Mutation, outcome: &Outcome) {
+        if *outcome != Outcome::Confirmed {
+            self.ended.push(MutationInfo {
+                outcome: Some(outcome.clone()),
+                ..mutation.info()
+            });
+        }
+    }
+
+    /// The application has seen an outcome. Returns whether there was one.
+    pub(crate) fn clear_end(&mut self, client_id: &str, id: u64) -> bool {
+        let before = self.ended.len();
+        self.ended
+            .retain(|info| info.client_id != client_id || info.mutation_id != id);
+        self.ended.len() != before
+    }
+
+    /// A new connection: what was sent on the old one counts for nothing.
+    pub(crate) fn forget_sent(&mut self) {
+        self.sent.clear();
+    }
+
+    /// The mutations of these clients to send now, marked as sent: in the order of the queue, so that what was made
+    /// on top of another mutation does not arrive before it.
+    pub(crate) fn take_unsent(&mut self, clients: &[&str]) -> Vec<MutationKey> {
+        // Of each client the ids to send, without gaps, and the next of them.
+        let mut spans: SortedMap<&str, (std::ops::Range<u64>, u64)> = SortedMap::new();
+        for client in clients {
+            let start = self
+                .confirmed_of(client)
+                .max(self.sent.get(*client).copied().unwrap_or(0));
+            let mut ids: Vec<u64> = self
+                .pending
+                .iter()
+                .filter(|m| m.client_id == *client && m.id > start)
+                .map(|m| m.id)
+                .collect();
+            sort(&mut ids);
+            // A gap would be refused; it closes when the missing one is announced or loaded.
+            let expected = start + 1..;
+            let gapless = expected.zip(&ids).take_while(|(a, b)| a == *b).count() as u64;
+            if gapless > 0 {
+                self.sent.insert((*client).to_owned(), start + gapless);
+                spans.insert(client, (start + 1..start + 1 + gapless, start + 1));
+            }
+        }
+        // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
+        let mut keys = Vec::new();
+        for mutation in &self.pending {
+            if let Some((span, next)) = spans.get_mut(mutation.client_id.as_str())
+                && span.contains(&mutation.id)
+            {
+                keys.push((mutation.client_id.clone(), *next));
+                *next += 1;
+            }
+        }
+        keys
+    }
+
+    /// Whether anything is pending.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Pending, failed and uncertain ones, for the application.
+    pub(crate) fn infos(&self) -> Vec<MutationInfo> {
+        self.pending
+            .iter()
+            .map(Mutation::info)
+            .chain(self.ended.iter().cloned())
+            .collect()
+    }
+
+    /// The server forgot the group. What storage has re-issued gets its new name from `known` (id and sequence by old
+    /// name); what was sent, by whomever, is returned and noted as uncertain; own mutations that storage never had come
+    /// last. Everything belongs to the new client.
+    pub(crate) fn reidentify(
+        &mut self,
+        old_client: &str,
+        new_client: &str,
+        known: &SortedMap<MutationKey, (u64, u64)>,
+    ) -> Vec<Mutation> {
+        self.confirmed.clear();
+        self.sent.clear();
+        let mut uncertain = Vec::new();
+        let mut last = known.values().map(|(id, _)| *id).max().unwrap_or(0);
+        for mut mutation in std::mem::take(&mut self.pending) {
+            let own = mutation.client_id == old_client;
+            match known.get(&mutation.key()) {
+                Some(&(id, sequence)) => {
+                    mutation.id = id;
+                    mutation.stored = Stored::At(sequence);
+                }
+                // An own one that storage held and has not issued again was sent by a tab that took this one for dead.
+                None if mutation.attempted || own && matches!(mutation.stored, Stored::At(_)) => {
+                    self.note_end(&mutation, &Outcome::Uncertain);
+                    uncertain.push(mutation);
+                    continue;
+                }
+                None if own => {
+                    last += 1;
+                    mutation.id = last;
+                    mutation.stored = Stored::Pending;
+                }
+                // Another tab's, and it takes care of it.
+                None => continue,
+            }
+            mutation.client_id = new_client.to_owned();
+            mutation.attempted = false;
+            self.pending.push(mutation);
+        }
+        sort_by_key(&mut self.pending, |mutation| mutation.id);
+        self.revision += 1;
+        self.next_id = last + 1;
+        uncertain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutation(client: &str, id: u64, stored: Stored) -> Mutation {
+        Mutation {
+            client_id: client.into(),
+            id,
+            name: format!("m{id}"),
+            args_json: "[null]".into(),
+            created_ms: 0.0,
+            call: None,
+            ops: Vec::new(),
+            attempted: false,
+            stored,
+            replay_error: None,
+            unreadable: false,
+            sent_outcome: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(queue: &Mutations, expected: &str) {
+        let shown: Vec<String> = queue
+            .pending
+            .iter()
+            .map(|m| format!("{}{}", m.client_id, m.id))
+            .collect();
+        assert_eq!(shown.join(" "), expected);
+    }
+
+    fn own(queue: &mut Mutations) {
+        let id = queue.next_id();
+        queue.append(mutation("a", id, Stored::Pending));
+    }
+
+    #[test]
+    fn stored_ones_come_in_the_order_of_the_group_and_own_unstored_ones_last() {
+        let mut queue = Mutations::new();
+        own(&mut queue);
+        assert!(queue.insert(mutation("b", 1, Stored::At(5))));
+        check(&queue, "b1 a1");
+        assert!(
+            !queue.insert(mutation("b", 1, Stored::At(5))),
+            "heard twice"
+        );
+        assert!(queue.stored(&("a".into(), 1), 4), "the order changed");
+        check(&queue, "a1 b1");
+        own(&mut queue);
+        assert!(!queue.stored(&("a".into(), 2), 6));
+        check(&queue, "a1 b1 a2");
+    }
+
+    #[test]
+    fn a_connection_sends_what_is_above_the_confirmed_id_once_and_without_gaps() {
+        let mut queue = Mutations::new();
+        for _ in 0..3 {
+            own(&mut queue);
+        }
+        let ids = |keys: Vec<MutationKey>| keys.into_iter().map(|k| k.1).collect::<Vec<_>>();
+        assert_eq!(ids(queue.take_unsent(&["a"])), [1, 2, 3]);
+        assert_eq!(ids(queue.take_unsent(&["a"])), [0u64; 0]);
+        queue.apply(&SortedMap::from([("a".into(), 1)]), &[]);
+        queue.forget_sent();
+        own(&mut queue);
+        assert_eq!(ids(queue.take_unsent(&["a"])), [2, 3, 4]);
+        queue.insert(mutation("b", 2, Stored::At(9)));
+        assert_eq!(ids(queue.take_unsent(&["b"])), [0u64; 0], "b1 is missing");
+        queue.insert(mutation("b", 1, Stored::At(8)));
+        assert_eq!(ids(queue.take_unsent(&["a", "b"])), [1, 2]);
+        queue.forget_sent();
+        let keys = queue.take_unsent(&["a", "b"]);
+        let shown: Vec<String> = keys
+            .into_iter()
+            .map(|k| format!("{}{}", k.0, k.1))
+            .collect();
+        assert_eq!(
+            shown,
+            ["b1", "b2", "a2", "a3", "a4"],
+            "in the order of the group"
+        );
+    }
+
+    #[test]
+    fn a_result_wins_over_the_last_mutation_id() {
+        let mut queue = Mutations::new();
+        own(&mut queue);
+        own(&mut queue);
+        let failed = Outcome::Failed {
+            error: MutationError {
+                source: crate::ErrorSource::App,
+                message: "no".into(),
+                details: None,
+            },
+        };
+        let confirmed = SortedMap::from([("a".to_owned(), 2)]);
+        let settled = queue.settled_by(
+            &confirmed,
+            &SortedMap::from([(("a".to_owned(), 1), failed.clone())]),
+        );
+        let outcomes: Vec<_> = settled.iter().map(|s| s.outcome.clone()).collect();
+        assert_eq!(outcomes, [failed, Outcome::Confirmed]);
+        queue.apply(&confirmed, &settled);
+        assert!(queue.is_empty());
+        assert_eq!(queue.infos().len(), 1);
+        assert!(queue.clear_end("a", 1));
+        assert!(queue.infos().is_empty());
+    }
+
+    #[test]
+    fn a_forgotten_group_keeps_unsent_writes_and_names_the_uncertain_ones() {
+        let mut queue = Mutations::new();
+        for _ in 0..4 {
+            own(&mut queue);
+        }
+        queue.pending[0].attempted = true;
+        queue.pending[2].stored = Stored::At(5);
+        queue.insert(mutation("dead", 1, Stored::At(1)));
+        queue.insert(mutation("alive", 1, Stored::At(9)));
+        let known = SortedMap::from([
+            (("dead".to_owned(), 1), (1, 1)),
+            (("a".to_owned(), 2), (2, 4)),
+        ]);
+        let uncertain = queue.reidentify("a", "z", &known);
+        check(&queue, "z1 z2 z3");
+        let names: Vec<&str> = queue.pending.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["m1", "m2", "m4"],
+            "the dead tab's, the stored one, the one in memory"
+        );
+        // The one that was sent, and the one that storage held and has not issued again.
+        let ids: Vec<u64> = uncertain.iter().map(|m| m.id).collect();
+        assert_eq!(ids, [1, 3]);
+        assert_eq!(queue.next_id(), 4);
+    }
+}

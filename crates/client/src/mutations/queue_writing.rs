@@ -1,0 +1,286 @@
+//! Mutations on their way into storage, and what storage must know before they are sent.
+//!
+//! One write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
+
+use crate::client::Client;
+use crate::connection::server_link::PushGate;
+use crate::effect::{CallId, Effect};
+use crate::mutations::{Mutation, MutationKey, Stored};
+use crate::persistence::stored_forms::ops_json;
+use crate::persistence::{Purpose, RETRY_MS};
+use landfall_protocol::MutationMode;
+use landfall_store::{
+    BackendFailure, FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply,
+    WriteQueue,
+};
+use landfall_zql::sort::sort_by_key;
+use landfall_zql::sorted_map::SortedMap;
+
+/// How often marking the queue is tried before it is sent without.
+const MARK_ATTEMPTS: u32 = 3;
+
+impl Client {
+    /// Writes the mutations that wait, unless a write is under way.
+    pub(crate) fn write_queue(&mut self, now: f64) {
+        self.restart_again(now);
+        if self.persistence.reread_at.is_some_and(|at| at <= now) {
+            self.read_queue();
+        }
+        if self.persistence.retry_at.is_some_and(|at| at <= now) {
+            self.persistence.retry_at = None;
+        }
+        let blocked = self.persistence.is_writing
+            || self.persistence.restart.is_some()
+            || self.persistence.retry_at.is_some()
+            || self.persistence.to_write.is_empty();
+        if blocked {
+            return;
+        }
+        let keys: Vec<MutationKey> = self.persistence.to_write.drain(..).collect();
+        let calls: Vec<(MutationKey, Option<CallId>)> = keys
+            .iter()
+            .map(|key| (key.clone(), self.mutations.get(key).and_then(|m| m.call)))
+            .collect();
+        if self.persistence.disabled {
+            for (_, call) in calls {
+                self.tell_durable(
+                    call,
+                    Err("there is no storage: the mutation lives in memory".into()),
+                );
+            }
+            return;
+        }
+        // Confirmed before it was written: nothing is left to store.
+        let with_ops = self
+            .link
+            .mode
+            .is_none_or(|mode| mode.mutations == MutationMode::Crud);
+        let mutations: Vec<NewMutation> = keys
+            .iter()
+            .filter_map(|key| self.mutations.get(key))
+            .map(|m| NewMutation {
+                id: m.id,
+                name: m.name.clone(),
+                args: m.args_json.clone(),
+                ops: with_ops.then(|| ops_json(&m.ops)),
+                timestamp: m.created_ms,
+            })
+            .collect();
+        if mutations.is_empty() {
+            calls
+                .into_iter()
+                .for_each(|(_, call)| self.tell_durable(call, Ok(())));
+            return;
+        }
+        self.persistence.is_writing = true;
+        // Also after a failed write: some of them may have been sent meanwhile.
+        let sent = |key: &MutationKey| self.mutations.get(key).is_some_and(|m| m.attempted);
+        let attempted = self.link.push_gate != PushGate::Shut || keys.iter().any(sent);
+        let op = WriteQueue {
+            client_id: self.client_id.clone(),
+            mutations,
+            attempted,
+            confirmed: self.mutations.confirmed_of(&self.client_id),
+            now,
+        };
+        self.ask_store(Purpose::Queue(calls), StoreOp::WriteQueue(op));
+    }
+
+    /// The server has taken a mutation: if it still waits to be stored, nothing is left to store.
+    pub(crate) fn spare_queue(&mut self, mutation: &Mutation) {
+        let key = mutation.key();
+        let mut waiting = self.persistence.to_write.iter();
+        let Some(place) = waiting.position(|other| *other == key) else {
+            return;
+        };
+        self.persistence.to_write.remove(place);
+        if !self.persistence.told.remove(&key) {
+            self.tell_durable(mutation.call, Ok(()));
+        }
+    }
+
+    /// The last chance: also behind a write that is under way. If that one fails, storage refuses this one as well,
+    /// since ids are stored without gaps.
+    pub(crate) fn write_rest_of_queue(&mut self, now: f64) {
+        self.persistence.is_writing = false;
+        self.persistence.retry_at = None;
+        self.write_queue(now);
+    }
+
+    fn tell_durable(&mut self, call: Option<CallId>, result: Result<(), String>) {
+        if let Some(call) = call {
+            self.effects.push(Effect::MutationDurable { call, result });
+        }
+    }
+
+    pub(crate) fn on_queue_stored(
+        &mut self,
+        now: f64,
+        keys: Vec<(MutationKey, Option<CallId>)>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        self.persistence.is_writing = false;
+        match result {
+            Ok(reply) => {
+                let sequences: SortedMap<u64, u64> = match reply {
+                    StoreReply::Queued { sequences } => sequences.into_iter().collect(),
+                    _ => SortedMap::new(),
+                };
+                let placed: Vec<(MutationKey, u64)> = keys
+                    .iter()
+                    .filter_map(|(key, _)| Some((key.clone(), *sequences.get(&key.1)?)))
+                    .collect();
+                self.on_mutations_stored(&placed);
+                for (key, call) in keys {
+                    if !self.persistence.told.remove(&key) {
+                        self.tell_durable(call, Ok(()));
+                    }
+                }
+            }
+            Err(StoreFailure::Gap { expected, .. }) if self.fill_gap(expected, &keys) => {}
+            Err(failure) => {
+                for (key, call) in keys.into_iter().rev() {
+                    if self.persistence.told.insert(key.clone()) {
+                        self.tell_durable(call, Err(failure.to_string()));
+                    }
+                    if let Some(mutation) = self.mutations.get_mut(&key) {
+                        mutation.stored = match failure {
+                            _ if mutation.stored == Stored::Unknown => Stored::Unknown,
+                            StoreFailure::Backend {
+                                kind: BackendFailure::Closed | BackendFailure::Other,
+                                ..
+                            } => Stored::Unknown,
+                            _ => Stored::Refused,
+                        };
+                    }
+                    // Again with the next ones, and before them.
+                    self.persistence.to_write.push_front(key);
+                }
+                self.persistence.retry_at = Some(now + RETRY_MS);
+            }
+        }
+    }
+
+    /// Storage has lost mutations of this page, or has seen their end and forgotten it: they are stored again, before
+    /// those that could not be. Returns whether there are any.
+    fn fill_gap(&mut self, expected: u64, keys: &[(MutationKey, Option<CallId>)]) -> bool {
+        let own = |m: &&Mutation| m.client_id == self.client_id && m.id >= expected;
+        let lost = |m: &&Mutation| own(m) && matches!(m.stored, Stored::At(_));
+        let pending = self.mutations.pending().iter();
+        let mut waiting: Vec<MutationKey> = pending.filter(lost).map(Mutation::key).collect();
+        if waiting.is_empty() {
+            return false;
+        }
+        for key in &waiting {
+            if let Some(mutation) = self.mutations.get_mut(key) {
+                mutation.stored = Stored::Pending;
+            }
+        }
+        waiting.extend(keys.iter().map(|(key, _)| key.clone()));
+        waiting.extend(self.persistence.to_write.drain(..));
+        sort_by_key(&mut waiting, |key| key.1);
+        self.persistence.to_write.extend(waiting);
+        true
+    }
+
+    fn on_mutations_stored(&mut self, stored: &[(MutationKey, u64)]) {
+        for (key, sequence) in stored {
+            if self.mutations.stored(key, *sequence) {
+                self.rebase.request_round_soon();
+            }
+        }
+        self.announce_mutations(stored);
+    }
+
+    /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they
+    /// may have been sent.
+    pub(crate) fn open_push_gate(&mut self) {
+        let recovering = self.tabs.recovering();
+        let crud = self
+            .link
+            .mode
+            .is_some_and(|mode| mode.mutations == MutationMode::Crud);
+        // A mark of an earlier connection that is still under way may fail.
+        let is_unsure = self.persistence.mark_failures > 0 || self.persistence.is_marking();
+        let mut through: SortedMap<String, u64> = SortedMap::new();
+        let mut frozen = Vec::new();
+        let mut keys = Vec::new();
+        for mutation in self.mutations.pending() {
+            if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
+                continue;
+            }
+            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
+            *last = (*last).max(mutation.id);
+            if !mutation.attempted || is_unsure {
+                keys.push(mutation.key());
+                // What cannot be read stays as it is stored: read again, it says so again.
+                if crud && !mutation.unreadable {
+                    frozen.push(FrozenOps {
+                        client_id: mutation.client_id.clone(),
+                        id: mutation.id,
+                        ops: ops_json(&mutation.ops),
+                    });
+                }
+            }
+        }
+        if keys.is_empty() || self.persistence.disabled {
+            self.link.push_gate = PushGate::Open;
+            return;
+        }
+        for key in keys {
+            if let Some(mutation) = self.mutations.get_mut(&key) {
+                mutation.freeze(crud);
+            }
+        }
+        self.link.push_gate = PushGate::Marking;
+        let through = through.into_iter().collect();
+        self.ask_store(
+            Purpose::Mark,
+            StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
+        );
+    }
+
+    /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
+    /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
+    /// keep the user's work from the server for ever.
+    pub(crate) fn on_marked(&mut self, now: f64, stored: bool) {
+        self.persistence.mark_failures = match stored {
+            true => 0,
+            false => self.persistence.mark_failures + 1,
+        };
+        // Only the last mark names all that is about to be sent.
+        if self.link.push_gate != PushGate::Marking || self.persistence.is_marking() {
+            return;
+        }
+        if stored || self.persistence.mark_failures > MARK_ATTEMPTS {
+            self.link.push_gate = PushGate::Open;
+        } else {
+            self.link.push_gate = PushGate::Shut;
+            self.persistence.remark_at = Some(now + RETRY_MS);
+        }
+    }
+
+    /// The connection is gone: the next one marks what it sends.
+    pub(crate) fn forget_mark(&mut self) {
+        self.persistence.remark_at = None;
+    }
+
+    /// Tries the mark again when its time has come.
+    pub(crate) fn mark_again(&mut self, now: f64) {
+        if self.persistence.remark_at.is_some_and(|at| at <= now) {
+            self.persistence.remark_at = None;
+            if self.link.push_gate == PushGate::Shut {
+                self.open_push_gate();
+            }
+        }
+    }
+
+    /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
+    pub(crate) fn has_unmarked_dead(&self) -> bool {
+        let recovering = self.tabs.recovering();
+        self.mutations
+            .pending()
+            .iter()
+            .any(|m| !m.attempted && recovering.contains(&m.client_id))
+    }
+}

@@ -1,0 +1,196 @@
+//! A tab without a connection follows what another tab of the group has stored, as if it were told by the server.
+//!
+//! A record of the log is the patch of a poke, and its changes are absolute: what this tab has of it already does no
+//! harm. If the log does not reach back far enough, everything is read and takes the place of what is here.
+
+use crate::client::Client;
+use crate::connection::pokes::Poke;
+use crate::effect::Outcome;
+use crate::mutations::{MutationKey, Stored};
+use crate::persistence::Purpose;
+use crate::persistence::stored_forms::{from_outcome, from_record};
+use crate::queries::QueryChange;
+use landfall_store::{
+    Loaded, LogRecord, RowChange, StoreFailure, StoreOp, StoreReply, StoredOutcome, compare_cookies,
+};
+use landfall_zql::sorted_map::SortedMap;
+use std::cmp::Ordering;
+
+/// Whether storage is being read, and is to be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Following {
+    reading: bool,
+    again: bool,
+}
+
+impl Client {
+    /// Storage may be ahead: at this cookie, or who knows where.
+    pub(crate) fn follow_log(&mut self, cookie: Option<&str>) {
+        let own = self.coming_cookie();
+        let ahead = cookie.is_none_or(|it| compare_cookies(own, Some(it)) == Ordering::Less);
+        if ahead {
+            self.persistence.following.again = true;
+            self.follow_on();
+        }
+    }
+
+    /// Reads the log, if it is to be read and nothing stands in the way.
+    pub(crate) fn follow_on(&mut self) {
+        let Following { reading, again } = self.persistence.following;
+        // With a socket the server tells; during a round the place to go on from is not reached yet.
+        let connected = self.link.socket.is_some();
+        if reading || !again || connected || !self.is_loaded() || !self.rebase.is_idle() {
+            return;
+        }
+        if self.group_id.is_none() || self.persistence.disabled {
+            return;
+        }
+        self.persistence.following = Following {
+            reading: true,
+            again: false,
+        };
+        let schema = self.schema.clone();
+        let from = self.persistence.log_next;
+        self.ask_store(Purpose::FollowLog, StoreOp::ReadLog { schema, from });
+    }
+
+    pub(crate) fn on_log_read(&mut self, result: Result<StoreReply, StoreFailure>) {
+        self.persistence.following.reading = false;
+        if self.link.socket.is_some() || !self.rebase.is_idle() {
+            return;
+        }
+        match result {
+            Ok(StoreReply::Log {
+                head,
+                records: Some(records),
+                outcomes,
+            }) => self.follow_records(head.cookie.as_deref(), records, outcomes),
+            Ok(StoreReply::Log { head, .. }) => {
+                let behind = compare_cookies(self.cookie.as_deref(), head.cookie.as_deref());
+                if behind == Ordering::Less {
+                    self.read_all();
+                }
+            }
+            // The next announcement tries again.
+            Ok(_) | Err(_) => {}
+        }
+        self.follow_on();
+    }
+
+    fn read_all(&mut self) {
+        self.persistence.following.reading = true;
+        let schema = self.schema.clone();
+        self.ask_store(Purpose::FollowAll, StoreOp::Load { schema });
+    }
+
+    fn follow_records(
+        &mut self,
+        stored: Option<&str>,
+        records: Vec<LogRecord>,
+        outcomes: Vec<StoredOutcome>,
+    ) {
+        let mut at = self.cookie.clone();
+        let mut pokes: Vec<Poke> = Vec::new();
+        for record in records {
+            let next = record.number + 1;
+            if compare_cookies(at.as_deref(), Some(&record.cookie)) != Ordering::Less {
+                self.persistence.log_next = next;
+                continue;
+            }
+            if compare_cookies(at.as_deref(), record.base.as_deref()) == Ordering::Less {
+                // Storage has lost its tail, and others have written another one.
+                return self.read_all();
+            }
+            let base = at.replace(record.cookie.clone());
+            pokes.push(from_record(record, base));
+        }
+        if compare_cookies(at.as_deref(), stored) == Ordering::Less {
+            // What is stored was written anew, and the log has no record of how it came about.
+            return self.read_all();
+        }
+        if let Some(last) = pokes.last_mut() {
+            last.results = results(outcomes);
+        }
+        self.pokes.follow(pokes);
+    }
+
+    /// Everything that is stored, in place of what is here.
+    pub(crate) fn on_all_read(&mut self, result: Result<StoreReply, StoreFailure>) {
+        self.persistence.following.reading = false;
+        if self.link.socket.is_some() || !self.rebase.is_idle() {
+            return;
+        }
+        let Ok(StoreReply::Loaded(unread)) = result else {
+            return;
+        };
+        let loaded = match unread.read() {
+            Ok(loaded) => loaded,
+            // The next announcement tries again; whoever writes next repairs it.
+            Err(failure) => {
+                self.tell_store_failure(&failure);
+                return;
+            }
+        };
+        let own = self.cookie.as_deref();
+        let ahead = compare_cookies(own, loaded.head.cookie.as_deref()) == Ordering::Less;
+        if ahead && !self.is_forgotten_in(&loaded) {
+            let poke = self.poke_to(loaded);
+            self.pokes.follow(vec![poke]);
+        }
+    }
+
+    /// Whether storage has forgotten what became of this tab's own mutations: others took it for dead, or the browser
+    /// emptied storage. Only the server can tell, and only who is still where it was before.
+    fn is_forgotten_in(&self, loaded: &Loaded) -> bool {
+        let confirmed = loaded.head.last_mutation_id(&self.client_id);
+        let is_queued = |id: u64| {
+            let mut queue = loaded.queue.iter();
+            queue.any(|m| m.id == id && m.client_id == self.client_id)
+        };
+        let mut own = self.mutations.pending().iter();
+        own.any(|m| {
+            let stored = m.client_id == self.client_id && matches!(m.stored, Stored::At(_));
+            stored && m.id > confirmed && !is_queued(m.id)
+        })
+    }
+
+    fn poke_to(&self, loaded: Loaded) -> Poke {
+        let head = loaded.head.clone();
+        let outcomes = loaded.outcomes.clone();
+        let mut confirmed = head.last_mutation_ids;
+        // What others made and storage holds no more is over, even if its client is forgotten already.
+        for mutation in self.mutations.pending() {
+            let key = (&mutation.client_id, mutation.id);
+            let queued = loaded.queue.iter().any(|m| (&m.client_id, m.id) == key);
+            if mutation.client_id != self.client_id && !queued {
+                let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
+                *last = (*last).max(mutation.id);
+            }
+        }
+        let state = loaded.into_server_state();
+        let mut rows = Vec::new();
+        for ((table, _), stored) in self.schema.iter().zip(state.tables) {
+            let put = |row| RowChange::Put { table, row };
+            rows.extend(stored.into_iter().map(put));
+        }
+        let got = state.queries.got.iter().cloned().map(QueryChange::Put);
+        Poke {
+            base: self.cookie.clone(),
+            cookie: head.cookie.unwrap_or_default(),
+            cleared: true,
+            rows,
+            confirmed,
+            results: results(outcomes),
+            got: std::iter::once(QueryChange::Clear).chain(got).collect(),
+            stored: Some(head.log_next),
+            ..Poke::default()
+        }
+    }
+}
+
+fn results(outcomes: Vec<StoredOutcome>) -> SortedMap<MutationKey, Outcome> {
+    let infos = outcomes.into_iter().map(from_outcome);
+    infos
+        .filter_map(|info| Some(((info.client_id, info.mutation_id), info.outcome?)))
+        .collect()
+}

@@ -1,0 +1,611 @@
+//! The client's side of storage: what is asked of the store, and what follows from its answers.
+//!
+//! Requests are carried out one after another by the host, so a later one sees what an earlier one wrote.
+//! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
+
+pub(crate) mod earlier_store;
+pub(crate) mod export;
+pub(crate) mod faults;
+pub(crate) mod log_following;
+pub(crate) mod snapshot_writing;
+pub(crate) mod stored_forms;
+
+use crate::client::Client;
+use crate::connection::pokes::Poke;
+use crate::effect::{CallId, Effect, LogLevel, MutationInfo, Outcome};
+use crate::event::StoreRequestId;
+use crate::mutations::{Mutation, MutationKey, Mutations, Settled};
+use crate::options::Role;
+use crate::persistence::faults::Faults;
+use crate::persistence::log_following::Following;
+use crate::persistence::snapshot_writing::SnapshotWriting;
+use crate::persistence::stored_forms::{
+    from_outcome, from_queue, named_ends, remembered, server_mode, to_outcome, to_patch,
+    unnamed_outcome,
+};
+use crate::tabs::group_restart::Restart;
+use landfall_protocol::ServerMode;
+use landfall_store::{
+    AppendPoke, BackendFailure, FoldPlanning, Head, Open, QueuedMutation, StateReader,
+    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome, Unread,
+};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use std::collections::VecDeque;
+
+/// Pause before a failed write of the queue is tried again.
+pub(crate) const RETRY_MS: f64 = 5_000.0;
+
+/// How long the first replay of the stored queue may keep the stored rows from being shown.
+const READY_WAIT_MS: f64 = 1_000.0;
+
+/// A row that is read from storage counts as so many steps.
+const LOAD_STEPS: usize = 2;
+
+/// Why a request was made.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    Open,
+    /// The stored rows are let go of.
+    Repair,
+    /// Storage was emptied.
+    StoreAnew,
+    /// A poke; on success these results are acknowledged to the server.
+    Poke {
+        acks: SortedMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+    },
+    Queue(Vec<(MutationKey, Option<CallId>)>),
+    Mark,
+    StartGroup,
+    /// Another tab has begun a new group: join it under a new id.
+    Rejoin {
+        group: String,
+        new_client: String,
+    },
+    /// What dead tabs left; these are known to be dead when it is asked.
+    ReadQueue(SortedSet<String>),
+    /// How these ended, of which only storage may know more than that they did.
+    Outcomes(Vec<Settled>),
+    /// What other tabs have stored, for a tab without a connection.
+    FollowLog,
+    FollowAll,
+    LoadForFold,
+    Fold,
+    /// Nothing follows from it.
+    Note(&'static str),
+}
+
+/// Requests under way and mutations to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Persistence {
+    next_request: u32,
+    open: SortedMap<StoreRequestId, Purpose>,
+    pub(crate) to_write: VecDeque<MutationKey>,
+    pub(crate) is_writing: bool,
+    pub(crate) is_folding: bool,
+    pub(crate) retry_at: Option<f64>,
+    /// When the queue, or what is stored of ends, is to be read again, because reading it failed.
+    pub(crate) reread_at: Option<f64>,
+    /// Ends that are told when storage could be read.
+    unread_ends: Vec<Settled>,
+    /// When the queue is to be marked as sent again, because that failed.
+    pub(crate) remark_at: Option<f64>,
+    pub(crate) mark_failures: u32,
+    pub(crate) faults: Faults,
+    pub(crate) following: Following,
+    /// The log record with which other tabs go on from what is here.
+    pub(crate) log_next: u64,
+    /// Mutations whose failure to be stored was told.
+    pub(crate) told: SortedSet<MutationKey>,
+    /// There is no storage: everything lives in memory.
+    pub(crate) disabled: bool,
+    /// All rows on their way into storage.
+    pub(crate) snapshot: Option<Box<SnapshotWriting>>,
+    /// A fold that is being planned.
+    pub(crate) planning: Option<Box<FoldPlanning>>,
+    /// Rows that are being read at the start.
+    loading: Option<Box<StateReader>>,
+    /// A new group is being begun: nothing is written meanwhile.
+    pub(crate) restart: Option<Restart>,
+}
+
+impl Persistence {
+    /// A mutation is to be stored.
+    pub(crate) fn enqueue(&mut self, key: MutationKey) {
+        self.to_write.push_back(key);
+    }
+
+    /// Whether storage is being told what is about to be sent.
+    pub(crate) fn is_marking(&self) -> bool {
+        let mut purposes = self.open.values();
+        purposes.any(|purpose| matches!(purpose, Purpose::Mark))
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        let restart_at = self.restart.as_ref().and_then(|restart| restart.retry_at);
+        [self.retry_at, self.reread_at, self.remark_at, restart_at]
+            .into_iter()
+            .flatten()
+            .reduce(f64::min)
+    }
+}
+
+impl Client {
+    pub(crate) fn ask_store(&mut self, purpose: Purpose, op: StoreOp) {
+        let Some(group_id) = self.group_id.clone() else {
+            return;
+        };
+        self.ask_store_as(group_id, purpose, op);
+    }
+
+    pub(crate) fn ask_store_as(&mut self, group_id: String, purpose: Purpose, op: StoreOp) {
+        if self.persistence.disabled {
+            return;
+        }
+        let request = StoreRequestId(self.persistence.next_request);
+        self.persistence.next_request += 1;
+        self.persistence.open.insert(request, purpose);
+        self.effects.push(Effect::Store {
+            request,
+            op: StoreRequest { group_id, op },
+        });
+    }
+
+    /// Asks for everything that is stored.
+    pub(crate) fn load(&mut self, now: f64) {
+        let fresh_group = self.random.id();
+        let op = match self.role {
+            Role::Draining => StoreOp::OpenQueue,
+            Role::Usual | Role::Held => StoreOp::Open(Open {
+                schema: self.schema.clone(),
+                client_id: self.client_id.clone(),
+                now,
+                was_there: false,
+            }),
+        };
+        self.ask_store_as(fresh_group, Purpose::Open, op);
+    }
+
+    /// A request was answered.
+    pub(crate) fn on_stored(
+        &mut self,
+        now: f64,
+        request: StoreRequestId,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let Some(purpose) = self.persistence.open.remove(&request) else {
+            self.log(
+                LogLevel::Warn,
+                "storage answered a request that was not made",
+            );
+            return;
+        };
+        let other_group = match (&purpose, &result) {
+            (Purpose::Open | Purpose::Rejoin { .. }, _) => None,
+            (_, Err(StoreFailure::OtherGroup { group_id })) => Some(group_id.clone()),
+            _ => None,
+        };
+        match (&other_group, &result) {
+            (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
+            (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
+            (None, Ok(_)) => {}
+        }
+        match purpose {
+            Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
+            Purpose::Rejoin { group, new_client } => {
+                self.on_rejoined(now, group, new_client, result);
+            }
+            Purpose::Open => self.on_opened(now, result),
+            Purpose::Repair => self.on_repaired(now, result),
+            Purpose::StoreAnew => self.on_stored_anew(result),
+            Purpose::Poke { acks, outcomes } => self.on_poke_stored(now, acks, outcomes, result),
+            Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
+            Purpose::Mark => self.on_marked(now, result.is_ok()),
+            Purpose::StartGroup => self.on_group_answer(now, result),
+            Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
+            Purpose::FollowLog => self.on_log_read(result),
+            Purpose::FollowAll => self.on_all_read(result),
+            Purpose::Outcomes(ends) => self.on_outcomes_read(now, ends, result),
+            Purpose::LoadForFold => self.on_loaded_for_fold(result),
+            Purpose::Fold => self.persistence.is_folding = false,
+            Purpose::Note(what) => {
+                if result.is_err() {
+                    self.log(LogLevel::Warn, &format!("not stored: {what}"));
+                }
+            }
+        }
+        if let Some(group) = other_group {
+            self.rejoin(now, group);
+        }
+    }
+
+    /// Reads the stored queue, for what dead tabs stored without announcing it.
+    pub(crate) fn read_queue(&mut self) {
+        self.persistence.reread_at = None;
+        let ends = std::mem::take(&mut self.persistence.unread_ends);
+        if !ends.is_empty() {
+            self.read_outcomes(ends);
+        }
+        let dying = self.tabs.dying().clone();
+        self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue);
+    }
+
+    /// Mutations as they were stored.
+    pub(crate) fn take_stored(&mut self, queue: Vec<QueuedMutation>) -> Vec<Mutation> {
+        let mutations: Vec<Mutation> = queue.into_iter().map(from_queue).collect();
+        for mutation in mutations.iter().filter(|mutation| mutation.unreadable) {
+            let Mutation { client_id, id, .. } = mutation;
+            let text = format!("the stored writes of mutation {id} of {client_id} cannot be read");
+            self.log(LogLevel::Warn, &text);
+        }
+        mutations
+    }
+
+    fn on_queue_read(
+        &mut self,
+        now: f64,
+        dying: SortedSet<String>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        let Ok(StoreReply::Queue { queue, clients }) = result else {
+            self.persistence.reread_at = Some(now + RETRY_MS);
+            return;
+        };
+        self.take_records(now, &clients);
+        for mutation in self.take_stored(queue) {
+            let owner = mutation.client_id.clone();
+            // Own ones are here already, whatever storage says of them.
+            if owner != self.client_id && self.mutations.insert(mutation) {
+                self.mutations_changed = true;
+                self.rebase.request_round();
+                self.watch(&owner);
+            }
+        }
+        self.bury(dying);
+    }
+
+    pub(crate) fn read_outcomes(&mut self, ends: Vec<Settled>) {
+        if self.group_id.is_none() || self.persistence.disabled {
+            // Between two groups, or without storage by now: nobody can be asked.
+            return self.tell_doubtful(ends, Vec::new(), true);
+        }
+        self.ask_store(Purpose::Outcomes(ends), StoreOp::ReadOutcomes);
+    }
+
+    fn on_outcomes_read(
+        &mut self,
+        now: f64,
+        ends: Vec<Settled>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        match result {
+            Ok(StoreReply::Outcomes {
+                stored,
+                was_emptied,
+            }) => {
+                self.persistence.faults.emptied |= was_emptied;
+                // A failure that storage had may be gone with it.
+                let is_lost = self.persistence.faults.emptied;
+                self.tell_doubtful(ends, stored, is_lost);
+            }
+            Err(StoreFailure::Backend { kind, .. }) if kind != BackendFailure::Unavailable => {
+                self.persistence.unread_ends.extend(ends);
+                self.persistence.reread_at = Some(now + RETRY_MS);
+            }
+            Ok(_) | Err(_) => self.tell_doubtful(ends, Vec::new(), true),
+        }
+    }
+
+    /// Tells how mutations ended of which the server said nothing more. Silence is no success where what storage knew of
+    /// failures is lost.
+    fn tell_doubtful(&mut self, mut ends: Vec<Settled>, stored: Vec<StoredOutcome>, is_lost: bool) {
+        if is_lost {
+            ends.iter_mut()
+                .for_each(|end| end.outcome = Outcome::Uncertain);
+        }
+        for info in stored.into_iter().map(from_outcome) {
+            let same = |end: &&mut Settled| {
+                end.mutation.key() == (info.client_id.clone(), info.mutation_id)
+            };
+            if let (Some(end), Some(outcome)) = (ends.iter_mut().find(same), &info.outcome) {
+                end.outcome = outcome.clone();
+                self.mutations.replace_ended(vec![info]);
+                self.mutations_changed = true;
+            }
+        }
+        for end in &ends {
+            if end.outcome == Outcome::Uncertain {
+                let outcome = Some(Outcome::Uncertain);
+                let info = MutationInfo {
+                    outcome,
+                    ..end.mutation.info()
+                };
+                self.mutations.replace_ended(vec![info]);
+                self.mutations_changed = true;
+            }
+            self.tell_outcome(end);
+        }
+    }
+
+    fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        match result {
+            Ok(StoreReply::Opened { loaded, .. }) => {
+                if let Some(unread) = self.wait_for_earlier(loaded) {
+                    self.begin_loading(now, *unread);
+                }
+            }
+            Ok(_) => self.begin_without_storage(now),
+            Err(failure) if self.open_again(now, &failure) => {}
+            Err(_) => self.begin_without_storage(now),
+        }
+    }
+
+    /// Nothing can be read: work in memory, and begin a group that nobody else knows.
+    fn begin_without_storage(&mut self, now: f64) {
+        self.persistence.disabled = true;
+        self.group_id = Some(self.random.id());
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: f64) {
+        self.loaded = true;
+        self.mutations_changed = true;
+        // What is pending is replayed first, so that nobody sees the rows without it; but not for long.
+        self.ready_by = Some(now + READY_WAIT_MS);
+        self.say_hello();
+        self.start_connection(now);
+        // What was announced while rows were read.
+        self.follow_on();
+    }
+
+    /// Takes what is not rows; the rows are read in slices.
+    pub(crate) fn begin_loading(&mut self, now: f64, mut unread: Unread) {
+        let was_given = unread.was_given();
+        let rows = match self.role {
+            Role::Draining => None,
+            Role::Usual | Role::Held => Some(StateReader::new(&mut unread)),
+        };
+        let head = unread.head;
+        self.group_id = Some(head.group_id);
+        self.persistence.log_next = head.log_next;
+        self.cookie = head.cookie;
+        self.link.mode = head.server_mode.map(server_mode);
+        let queue = self.take_stored(unread.queue);
+        let ended = named_ends(&unread.outcomes);
+        let clients = unread.clients.into_iter().map(|client| client.client_id);
+        let owners = queue.iter().map(|mutation| mutation.client_id.clone());
+        let others: SortedSet<String> = clients.chain(owners).collect();
+        self.mutations.load(head.last_mutation_ids, queue, ended);
+        self.show_earlier(was_given);
+        if !self.mutations.is_empty() {
+            self.rebase.request_round();
+        }
+        for client in &others {
+            self.watch(client);
+        }
+        match rows {
+            None => self.begin(now),
+            Some(Ok(reader)) => self.persistence.loading = Some(Box::new(reader)),
+            Some(Err(failure)) => self.give_up_loading(now, &failure),
+        }
+    }
+
+    /// Reads rows of storage as long as there are steps.
+    pub(crate) fn read_on(&mut self, now: f64) {
+        while !self.slices.steps.are_spent()
+            && let Some(reader) = &mut self.persistence.loading
+        {
+            let visible = &mut self.visible;
+            match reader.step(&mut |table, row| visible.load(table, row)) {
+                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
+                Ok(None) => {
+                    let reader = self.persistence.loading.take();
+                    let queries = reader.map(|reader| reader.into_queries());
+                    self.queries.load(queries.unwrap_or_default().got);
+                    self.begin(now);
+                }
+                Err(failure) => self.give_up_loading(now, &failure),
+            }
+        }
+    }
+
+    pub(crate) fn is_reading_on(&self) -> bool {
+        self.persistence.loading.is_some()
+    }
+
+    /// What is stored cannot be read.
+    fn give_up_loading(&mut self, now: f64, failure: &StoreFailure) {
+        self.persistence.loading = None;
+        self.visible.unload();
+        self.mutations = Mutations::new();
+        self.cookie = None;
+        self.tell_store_failure(failure);
+        // What is under way for a repair belongs to the group.
+        if !self.open_again(now, failure) {
+            self.begin_without_storage(now);
+        }
+    }
+
+    /// Stores what a poke brought.
+    pub(crate) fn store_poke(&mut self, mut poke: Poke, settled: &[Settled]) {
+        let outcomes = settled
+            .iter()
+            .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
+            .chain(self.outcomes_of_others(&poke, settled))
+            .collect::<Vec<_>>();
+        let mut acks: SortedMap<String, u64> = SortedMap::new();
+        for (client, id) in &poke.result_changes {
+            let draining = self.role == Role::Draining;
+            if draining || *client == self.client_id || self.tabs.dead().contains(client) {
+                let last = acks.get_or_insert_with(client.clone(), || *id);
+                *last = (*last).max(*id);
+            }
+        }
+        if self.persistence.disabled {
+            self.acknowledge(acks);
+            return;
+        }
+        let (acks, outcomes) = self.with_unstored(acks, outcomes);
+        if self.role == Role::Draining {
+            return self.store_confirmation(poke.confirmed, acks, outcomes);
+        }
+        // As a record of the log it would be one piece, and soon be moved into pages.
+        if poke.rows.len() > self.limits.snapshot_from {
+            return self.store_snapshot(acks, outcomes);
+        }
+        let patch = to_patch(&mut poke);
+        let op = StoreOp::AppendPoke(AppendPoke {
+            base: poke.base,
+            cookie: poke.cookie,
+            patch,
+            last_mutation_ids: poke.confirmed,
+            outcomes: outcomes.clone(),
+        });
+        self.store_in_order(Purpose::Poke { acks, outcomes }, op);
+    }
+
+    /// Failures of mutations that only the tab that made them knows, because it could not store them. It may learn from
+    /// storage that they are over, and must not take them for done.
+    fn outcomes_of_others(&self, poke: &Poke, settled: &[Settled]) -> Vec<StoredOutcome> {
+        let known = |key: &MutationKey| settled.iter().any(|end| end.mutation.key() == *key);
+        poke.results
+            .iter()
+            .filter(|(key, _)| key.0 != self.client_id && !known(key))
+            .filter(|(key, _)| !self.tabs.dead().contains(&key.0))
+            .filter_map(|(key, outcome)| unnamed_outcome(key, outcome))
+            .collect()
+    }
+
+    /// Whether a poke is on its way into storage.
+    pub(crate) fn poke_store_in_flight(&self) -> bool {
+        let is_open = self
+            .persistence
+            .open
+            .values()
+            .any(|purpose| matches!(purpose, Purpose::Poke { .. }));
+        is_open || self.is_writing_snapshot()
+    }
+
+    fn on_poke_stored(
+        &mut self,
+        now: f64,
+        acks: SortedMap<String, u64>,
+        outcomes: Vec<StoredOutcome>,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
+        match result {
+            Ok(StoreReply::Appended(head)) => {
+                self.acknowledge(acks);
+                self.fold_if_needed(&head);
+                self.persistence.log_next = head.log_next;
+                self.tell_unneeded();
+                if let Some(cookie) = head.cookie {
+                    self.announce_poke(cookie);
+                }
+            }
+            // Another tab was first, and stored the same outcomes; or there are no rows to store.
+            Ok(StoreReply::AlreadyThere(_) | StoreReply::Done) => self.acknowledge(acks),
+            Ok(StoreReply::NeedsSnapshot(_)) => {
+                let full = self.persistence.faults.no_room_until;
+                if full.is_none_or(|until| until <= now) {
+                    let (acks, outcomes) = self.with_unstored(acks, outcomes);
+                    self.store_snapshot(acks, outcomes);
+                } else {
+                    self.keep_unstored(acks, outcomes);
+                }
+            }
+            // Not acknowledged: what the server told could not be stored.
+            Ok(_) | Err(_) => self.keep_unstored(acks, outcomes),
+        }
+    }
+
+    /// Storage has lost what this client builds on: it gets everything.
+    fn store_snapshot(&mut self, acks: SortedMap<String, u64>, outcomes: Vec<StoredOutcome>) {
+        let purpose = Purpose::Poke {
+            acks,
+            outcomes: outcomes.clone(),
+        };
+        self.begin_snapshot(purpose, outcomes);
+    }
+
+    fn fold_if_needed(&mut self, head: &Head) {
+        if !head.needs_fold() || self.persistence.is_folding {
+            return;
+        }
+        self.persistence.is_folding = true;
+        match &self.cookie {
+            // What is stored is here: nothing has to be read for it.
+            Some(_) if head.cookie == self.cookie && head.is_mostly_log() && !self.stale_rows => {
+                self.begin_snapshot(Purpose::Fold, Vec::new());
+            }
+            _ => self.ask_store(
+                Purpose::LoadForFold,
+                StoreOp::Load {
+                    schema: self.schema.clone(),
+                },
+            ),
+        }
+    }
+
+    fn on_loaded_for_fold(&mut self, result: Result<StoreReply, StoreFailure>) {
+        match result {
+            Ok(StoreReply::Loaded(unread)) => match FoldPlanning::new(*unread) {
+                Ok(planning) => self.persistence.planning = Some(Box::new(planning)),
+                Err(failure) => self.give_up_folding(&failure),
+            },
+            Ok(_) => self.persistence.is_folding = false,
+            Err(failure) => self.give_up_folding(&failure),
+        }
+    }
+
+    /// Plans the fold as long as there are steps.
+    pub(crate) fn fold_on(&mut self) {
+        while !self.slices.steps.are_spent()
+            && let Some(planning) = &mut self.persistence.planning
+        {
+            match planning.step() {
+                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
+                Ok(None) => {
+                    if let Some(planning) = self.persistence.planning.take() {
+                        self.ask_store(Purpose::Fold, StoreOp::Fold(planning.finish()));
+                    }
+                }
+                Err(failure) => self.give_up_folding(&failure),
+            }
+        }
+    }
+
+    pub(crate) fn is_planning_fold(&self) -> bool {
+        self.persistence.planning.is_some()
+    }
+
+    fn give_up_folding(&mut self, failure: &StoreFailure) {
+        self.persistence.planning = None;
+        self.persistence.is_folding = false;
+        // What cannot be read can be written anew.
+        if matches!(failure, StoreFailure::Corrupt { .. }) {
+            self.store_snapshot(SortedMap::new(), Vec::new());
+        }
+    }
+
+    /// Stores something from which nothing follows.
+    pub(crate) fn store_note(&mut self, what: &'static str, op: StoreOp) {
+        self.ask_store(Purpose::Note(what), op);
+    }
+
+    pub(crate) fn store_mode(&mut self, mode: ServerMode) {
+        self.store_note(
+            "the server's mode",
+            StoreOp::SetServerMode(remembered(mode)),
+        );
+    }
+
+    pub(crate) fn store_cleared_outcome(&mut self, client_id: &str, id: u64) {
+        let ids = vec![(client_id.to_owned(), id)];
+        self.store_note("a cleared outcome", StoreOp::ClearOutcomes { ids });
+    }
+
+    pub(crate) fn store_removal(&mut self, client_ids: Vec<String>) {
+        self.store_note("the end of a client", StoreOp::RemoveClients { client_ids });
+    }
+}

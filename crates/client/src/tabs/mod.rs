@@ -1,0 +1,302 @@
+//! Several tabs of one group: showing each other's writes, noticing dead ones, and sending what those left behind.
+//!
+//! A tab is alive as long as it holds the lock named after its client id. Where pages have no locks, it is alive as
+//! long as its record in storage is renewed. The server is asked to forget only those that are dead.
+//!
+//! Sending what another tab has stored needs no certainty: the server takes an id once. So what stays unconfirmed for
+//! long while this tab is connected is sent by this tab as well, whether its maker is dead, frozen or only slow.
+
+pub(crate) mod announcements;
+pub(crate) mod group_restart;
+
+use crate::client::Client;
+use crate::effect::Effect;
+use crate::options::Role;
+use landfall_protocol::{DeleteClients, Upstream};
+use landfall_store::{ClientRecord, StoreOp};
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
+
+const RECOVERY_LOCK: &str = "recovery";
+
+/// What another tab has stored is sent as well when it was not confirmed for as long as this, or twice that.
+const STALE_MS: f64 = 10_000.0;
+
+/// How often a tab without locks looks after the others and renews its own record.
+const LOOK_MS: f64 = 60_000.0;
+
+/// Without locks a tab is dead when its record was not renewed for a day, by whichever clock.
+const DEAD_MS: f64 = 86_400_000.0;
+
+fn client_lock(client: &str) -> String {
+    format!("client/{client}")
+}
+
+/// What this tab knows of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Tabs {
+    /// Clients whose lock this tab waits for.
+    watched: SortedSet<String>,
+    /// Clients whose lock was granted to this tab: they are gone. What they stored last is being read.
+    dying: SortedSet<String>,
+    /// Clients that are gone, and all that they stored is known here.
+    dead: SortedSet<String>,
+    /// Dead clients whose mutations are all confirmed: the server may forget them.
+    drained: SortedSet<String>,
+    /// Dead clients that the server was asked to forget on this connection.
+    asked: SortedSet<String>,
+    recovery: Recovery,
+    /// The tab holds its own lock: pages have locks here.
+    has_lock: bool,
+    /// The oldest pending mutation of every other client when it was last looked at, while connected.
+    oldest: SortedMap<String, u64>,
+    /// For a draining client: everybody.
+    left: SortedSet<String>,
+    /// Clients whose oldest mutation has stayed the same from one look to the next.
+    stale: SortedSet<String>,
+    /// When to look again.
+    stale_at: Option<f64>,
+    look_at: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Recovery {
+    #[default]
+    No,
+    Waiting,
+    Held,
+}
+
+impl Tabs {
+    /// Dead clients that the server may forget.
+    pub(crate) fn deletable(&self) -> Vec<String> {
+        self.drained.iter().cloned().collect()
+    }
+
+    /// Other clients whose mutations this tab sends.
+    pub(crate) fn recovering(&self) -> Vec<String> {
+        let dead = self.dead.iter();
+        let dead =
+            dead.filter(|client| self.recovery == Recovery::Held && !self.stale.contains(*client));
+        dead.chain(&self.stale).cloned().collect()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<f64> {
+        let looks = [self.stale_at, self.look_at].into_iter().flatten();
+        looks.reduce(f64::min)
+    }
+
+    pub(crate) fn dead(&self) -> &SortedSet<String> {
+        &self.dead
+    }
+
+    pub(crate) fn dying(&self) -> &SortedSet<String> {
+        &self.dying
+    }
+
+    /// A new group begins: the dead of the old one are nobody's business any more.
+    pub(crate) fn forget_dead(&mut self) {
+        self.dying.clear();
+        self.dead.clear();
+        self.drained.clear();
+        self.asked.clear();
+        self.oldest.clear();
+        self.stale.clear();
+        self.has_lock = false;
+    }
+}
+
+impl Client {
+    /// Takes the lock of a client that this tab is or is about to be: before storage can name it to others, who would
+    /// otherwise be granted the lock first and take this tab for dead.
+    pub(crate) fn hold_lock_of(&mut self, client: &str) {
+        let name = client_lock(client);
+        self.effects.push(Effect::RequestLock { name });
+    }
+
+    /// Lets go of the lock of a client that this tab is no more.
+    pub(crate) fn release_lock_of(&mut self, client: &str) {
+        let name = client_lock(client);
+        self.effects.push(Effect::ReleaseLock { name });
+    }
+
+    /// Waits for the end of another tab.
+    pub(crate) fn watch(&mut self, client: &str) {
+        if self.role == Role::Draining {
+            // Sends for everybody, and forgets nobody.
+            self.tabs.left.insert(client.to_owned());
+        } else if client != self.client_id
+            && !self.tabs.dead.contains(client)
+            && !self.tabs.dying.contains(client)
+            && self.tabs.watched.insert(client.to_owned())
+        {
+            self.effects.push(Effect::RequestLock {
+                name: client_lock(client),
+            });
+        }
+    }
+
+    /// A lock is held now.
+    pub(crate) fn on_lock_granted(&mut self, name: &str) {
+        if name == RECOVERY_LOCK {
+            if self.tabs.recovery == Recovery::Waiting {
+                self.tabs.recovery = Recovery::Held;
+                self.read_queue();
+            }
+            return;
+        }
+        let Some(client) = name.strip_prefix("client/") else {
+            return;
+        };
+        self.tabs.has_lock |= client == self.client_id;
+        if self.tabs.watched.remove(client) {
+            self.tabs.dying.insert(client.to_owned());
+            // It may have stored mutations that it did not live to announce.
+            self.read_queue();
+            // Kept by nobody: the next tab must be able to notice the same.
+            self.effects.push(Effect::ReleaseLock {
+                name: name.to_owned(),
+            });
+        }
+    }
+
+    /// The stored queue was read: everything that the dying left is known.
+    pub(crate) fn bury(&mut self, dying: SortedSet<String>) {
+        for client in dying {
+            if self.tabs.dying.remove(&client) {
+                self.tabs.dead.insert(client);
+            }
+        }
+    }
+
+    /// Connected: become the tab that takes care of the dead ones, once no other tab is.
+    pub(crate) fn begin_recovery(&mut self, now: f64) {
+        self.tabs.asked.clear();
+        self.tabs.stale_at = Some(now + STALE_MS);
+        if self.tabs.recovery == Recovery::No {
+            self.tabs.recovery = Recovery::Waiting;
+            self.effects.push(Effect::RequestLock {
+                name: RECOVERY_LOCK.to_owned(),
+            });
+        }
+    }
+
+    /// Whether a dead tab has left mutations that this tab is about to be allowed to send.
+    pub(crate) fn waits_for_recovery(&self) -> bool {
+        self.tabs.recovery == Recovery::Waiting
+            && self
+                .mutations
+                .pending()
+                .iter()
+                .any(|m| self.tabs.dead.contains(&m.client_id))
+    }
+
+    /// Not connected any more: another tab may do better.
+    pub(crate) fn stop_recovery(&mut self) {
+        self.tabs.stale_at = None;
+        self.tabs.oldest.clear();
+        self.tabs.stale.clear();
+        if self.tabs.recovery != Recovery::No {
+            self.tabs.recovery = Recovery::No;
+            self.effects.push(Effect::ReleaseLock {
+                name: RECOVERY_LOCK.to_owned(),
+            });
+        }
+    }
+
+    /// While connected: whose mutations do not move?
+    pub(crate) fn look_for_stale(&mut self, now: f64) {
+        if self.tabs.stale_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut oldest: SortedMap<String, u64> = SortedMap::new();
+        for mutation in self.mutations.pending() {
+            if mutation.client_id != self.client_id {
+                let id = oldest.get_or_insert_with(mutation.client_id.clone(), || mutation.id);
+                *id = (*id).min(mutation.id);
+            }
+        }
+        let before = std::mem::replace(&mut self.tabs.oldest, oldest);
+        for (client, id) in &self.tabs.oldest {
+            if before.get(client) == Some(id) {
+                self.tabs.stale.insert(client.clone());
+            }
+        }
+        self.tabs.stale_at = Some(now + STALE_MS);
+    }
+
+    /// Where pages have no locks: renews the own record, and looks for what others have stored.
+    pub(crate) fn look_after_others(&mut self, now: f64) {
+        if self.tabs.has_lock || self.persistence.disabled {
+            self.tabs.look_at = None;
+            return;
+        }
+        let due = *self.tabs.look_at.get_or_insert(now + LOOK_MS);
+        if due > now {
+            return;
+        }
+        self.tabs.look_at = Some(now + LOOK_MS);
+        // Between two groups there is nobody to look after.
+        if self.group_id.is_none() {
+            return;
+        }
+        let client_id = self.client_id.clone();
+        self.store_note("a sign of life", StoreOp::TouchClient { client_id, now });
+        self.read_queue();
+    }
+
+    /// The records of all clients, as stored.
+    pub(crate) fn take_records(&mut self, now: f64, records: &[ClientRecord]) {
+        for record in records {
+            self.watch(&record.client_id);
+            let silent = (now - record.seen).abs() > DEAD_MS;
+            if silent && !self.tabs.has_lock && self.tabs.watched.remove(&record.client_id) {
+                self.tabs.dead.insert(record.client_id.clone());
+            }
+        }
+    }
+
+    /// Dead clients with nothing left to send are named to the server, which may then forget their queries.
+    pub(crate) fn let_the_dead_go(&mut self) {
+        // Without locks nobody holds the one of recovery; to be asked twice is harmless.
+        let mine = self.tabs.recovery == Recovery::Held || !self.tabs.has_lock;
+        if !mine || !self.link.connection.is_connected() {
+            return;
+        }
+        let left: SortedSet<&str> = self
+            .mutations
+            .pending()
+            .iter()
+            .map(|m| m.client_id.as_str())
+            .collect();
+        let new: Vec<String> = self
+            .tabs
+            .dead
+            .iter()
+            .filter(|client| !left.contains(client.as_str()) && !self.tabs.asked.contains(*client))
+            .cloned()
+            .collect();
+        if new.is_empty() || self.poke_store_in_flight() {
+            return;
+        }
+        self.tabs.drained.extend(new.iter().cloned());
+        self.tabs.asked.extend(new.iter().cloned());
+        self.send(&Upstream::DeleteClients(DeleteClients {
+            client_ids: Some(new),
+            ..DeleteClients::default()
+        }));
+    }
+
+    /// The server has forgotten these clients.
+    pub(crate) fn on_clients_deleted(&mut self, clients: Vec<String>) {
+        let known: Vec<String> = clients
+            .into_iter()
+            .filter(|client| self.tabs.drained.remove(client))
+            .collect();
+        for client in &known {
+            self.tabs.dead.remove(client);
+        }
+        if !known.is_empty() {
+            self.store_removal(known);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Drive: finds the rows of a level from its condition, by values or from the children that an `EXISTS` asks for,
+//! where the level would otherwise be read from end to end.
+//!
+//! What it gives are at least the rows that meet the condition, all of them rows of its input: the condition itself
+//! is decided behind it, or by the connection. So a driver changes what is read and never what comes out.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use landfall_zql::ordering::Order;
+use landfall_zql::predicate::Lookup;
+use landfall_zql::sort::{sort, sort_by};
+use landfall_zql::{Key, Row, ValueRef, join_eq};
+
+use crate::error::SourceError;
+use crate::operators::join::Join;
+use crate::pipeline::{JoinId, OpId, Reader, Request};
+use crate::source::{Basis, Sink, Start};
+use crate::steps::{Pause, Progress};
+
+#[derive(Debug)]
+pub(crate) struct Drive {
+    pub input: OpId,
+    pub driver: Driver,
+    /// A fetch is driven if it is constrained on exactly these columns, which are sorted; others are few rows anyway.
+    pub columns: Vec<usize>,
+    pub order: Order,
+    /// Whether hydration may break off here and go on later.
+    pub resumes: bool,
+    /// The rows that a hydration found and has not finished with.
+    pub found: RefCell<Option<Vec<Row>>>,
+    /// What a hydration is finding.
+    pub search: RefCell<Option<Search>>,
+}
+
+/// A search for the rows of a whole level that stops when the steps are spent and goes on later.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// How many of the driver's leaves are done with.
+    leaves: usize,
+    /// Of the present one: where its children are read on, and the keys that they have.
+    position: Option<Row>,
+    keys: Vec<Key>,
+    has_keys: bool,
+    /// How many keys or values have been looked up.
+    looked_up: usize,
+    rows: Vec<Row>,
+}
+
+/// Where candidates come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Driver {
+    /// Rows with these values.
+    Lookups(Vec<Lookup>),
+    /// Parents of the rows that a child level gives.
+    Children(JoinId),
+    /// Whatever one of these finds.
+    Any(Vec<Driver>),
+}
+
+/// Columns with the values that they must equal: sorted by column, each at most once.
+type Columns<'a> = [(usize, ValueRef<'a>)];
+
+impl Drive {
+    pub fn fetch(
+        &self,
+        reader: Reader<'_>,
+        request: &Request<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        let constrained = request.constraint.iter().map(|(column, _)| column);
+        if !constrained.eq(&self.columns) {
+            return reader.fetch(self.input, request, sink);
+        }
+        let resumes = (self.resumes || request.pause.is_some()) && !request.reverse;
+        let goes_on = request.start.is_some() || request.pause.is_some();
+        let rows = match self.found.take() {
+            Some(rows) if resumes && goes_on => rows,
+            _ => self.candidates(reader, request)?,
+        };
+        let first = request.start.map_or(0, |start| {
+            rows.partition_point(|row| self.is_before(row, start, request.reverse))
+        });
+        let done = rows[first..].iter().try_for_each(|row| {
+            if request.pauses(reader, row) {
+                return ControlFlow::Break(());
+            }
+            reader.steps.spend();
+            sink(row)
+        });
+        if resumes && done.is_break() {
+            self.found.replace(Some(rows));
+        }
+        Ok(())
+    }
+
+    /// Finds the rows for a fetch of the whole level that may pause, in slices.
+    pub fn prepare(&self, reader: Reader<'_>) -> Result<Progress, SourceError> {
+        if !self.columns.is_empty() || self.found.borrow().is_some() {
+            return Ok(Progress::Done);
+        }
+        let mut search = self.search.take().unwrap_or_default();
+        let progress = self.go_on(reader, &Request::default(), true, &mut search)?;
+        if progress == Progress::More {
+            self.search.replace(Some(search));
+        } else {
+            self.found.replace(Some(self.in_order(search.rows)));
+        }
+        Ok(progress)
+    }
+
+    /// Everything that the driver finds, in the direction of the request, each row once.
+    fn candidates(
+        &self,
+        reader: Reader<'_>,
+        request: &Request<'_>,
+    ) -> Result<Vec<Row>, SourceError> {
+        let mut search = Search::default();
+        self.go_on(reader, request, false, &mut search)?;
+        let mut rows = self.in_order(search.rows);
+        if request.reverse {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    fn in_order(&self, mut rows: Vec<Row>) -> Vec<Row> {
+        sort_by(&mut rows, |a, b| self.order.compare(a, b));
+        rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());
+        rows
+    }
+
+    /// Searches on. If `sliced`, until the steps are spent, but a little in any case.
+    fn go_on(
+        &self,
+        reader: Reader<'_>,
+        request: &Request<'_>,
+        sliced: bool,
+        search: &mut Search,
+    ) -> Result<Progress, SourceError> {
+        let mut has_moved = false;
+        for leaf in self.driver.leaves().into_iter().skip(search.leaves) {
+            if let Driver::Children(join) = leaf
+                && !search.has_keys
+            {
+                let join = reader.pipeline().join(*join);
+                if join.read_keys(reader, request.constraint, sliced, search)? == Progress::More {
+                    return Ok(Progress::More);
+                }
+                search.has_keys = true;
+                has_moved = true;
+            }
+            let Search {
+                keys,
+                looked_up,
+                rows,
+                ..
+            } = search;
+            while let Some(wanted) = leaf.wanted(reader, keys, *looked_up) {
+                if sliced && has_moved && reader.steps.are_spent() {
+                    return Ok(Progress::More);
+                }
+                has_moved = true;
+                reader.steps.spend();
+                *looked_up += 1;
+                let Some(constraint) = wanted.and_then(|wanted| both(request.constraint, &wanted))
+                else {
+                    continue;
+                };
+                let request = Request {
+                    constraint: &constraint,
+                    pause: None,
+                    ..*request
+                };
+                reader.fetch(self.input, &request, &mut |row| {
+                    rows.push(row.clone());
+                    ControlFlow::Continue(())
+                })?;
+            }
+            *search = Search {
+                leaves: search.leaves + 1,
+                rows: std::mem::take(rows),
+                ..Search::default()
+            };
+        }
+        Ok(Progress::Done)
+    }
+
+    fn is_before(&self, row: &Row, start: Start<'_>, reverse: bool) -> bool {
+        let place = self.order.compare(row, start.row);
+        match if reverse { place.reverse() } else { place } {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => start.basis == Basis::After,
+            std::cmp::Ordering::Greater => false,
+        }
+    }
+}
+
+impl Driver {
+    fn leaves(&self) -> Vec<&Driver> {
+        match self {
+            Driver::Any(drivers) => drivers.iter().flat_map(Driver::leaves).collect(),
+            leaf => vec![leaf],
+        }
+    }
+
+    /// The constraint of a leaf's look-up number `at`: `None` when there are no more, `Some(None)` when no row can meet
+    /// it. Every row that meets the condition meets one of them.
+    fn wanted<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        keys: &'a [Key],
+        at: usize,
+    ) -> Option<Option<Vec<(usize, ValueRef<'a>)>>> {
+        Some(match self {
+            Driver::Any(_) => return None,
+            Driver::Lookups(lookups) => {
+                let lookup = lookups.get(at)?.iter();
+                same(lookup.map(|(column, value)| (column, value.as_ref())))
+            }
+            Driver::Children(join) => {
+                let Key(values) = keys.get(at)?;
+                let columns = &reader.pipeline().join(*join).parent_columns;
+                same(columns.iter().zip(values.iter()))
+            }
+        })
+    }
+}
+
+impl Join {
+    /// Reads the keys that all children have whose parents may be `within` a constraint, each once. While a child's
+    /// change is in progress, its key is among them: some of its parents still have the child from before.
+    fn read_keys(
+        &self,
+        reader: Reader<'_>,
+        within: &Columns<'_>,
+        sliced: bool,
+        Search { position, keys, .. }: &mut Search,
+    ) -> Result<Progress, SourceError> {
+        let key_of = |row: &Row| {
+            let values = self.child_columns.iter().map(|column| row.get(*column));
+            Key(Row::from_values(values))
+        };
+        let Some(constraint) = self.for_children(within) else {
+            return Ok(Progress::Done);
+        };
+        if sliced
+            && let Some(drive) = reader.pipeline().drive_of(self.child)
+            && drive.prepare(reader)? == Progress::More
+        {
+            return Ok(Progress::More);
+        }
+        let pause = Pause::default();
+        let from = position.take();
+        let request = Request {
+            constraint: &constraint,
+            start: from.as_ref().map(|row| Start {
+                row,
+                basis: Basis::At,
+            }),
+            pause: sliced.then_some(&pause),
+            ..Request::default()
+        };
+        reader.fetch(self.child, &request, &mut |row| {
+            let key = key_of(row);
+            if keys.last() != Some(&key) {
+                keys.push(key);
+            }
+            ControlFlow::Continue(())
+        })?;
+        *position = pause.into_next();
+        if position.is_some() {
+            return Ok(Progress::More);
+        }
+        keys.extend(self.child_in_progress().map(|row| key_of(&row)));
+        sort(keys);
+        keys.dedup();
+        Ok(Progress::Done)
+    }
+
+    /// What a constraint on parents means for their children; `None` when no parent can meet it.
+    fn for_children<'a>(&self, parents: &Columns<'a>) -> Option<Vec<(usize, ValueRef<'a>)>> {
+        let columns = self.parent_columns.iter().zip(&self.child_columns);
+        let known = columns.filter_map(|(parent, child)| {
+            let at = parents.binary_search_by_key(parent, |(column, _)| *column);
+            at.ok().map(|at| (child, parents[at].1))
+        });
+        same(known)
+    }
+}
+
+/// A constraint from columns and values; `None` when no row can meet it.
+fn same<'a, 'b>(
+    columns: impl Iterator<Item = (&'b usize, ValueRef<'a>)>,
+) -> Option<Vec<(usize, ValueRef<'a>)>> {
+    let mut constraint: Vec<(usize, ValueRef<'a>)> = Vec::new();
+    for (column, value) in columns {
+        if value.is_null() {
+            return None;
+        }
+        match constraint.binary_search_by_key(column, |(column, _)| *column) {
+            Ok(at) if join_eq(constraint[at].1, value) => {}
+            Ok(_) => return None,
+            Err(at) => constraint.insert(at, (*column, value)),
+        }
+    }
+    Some(constraint)
+}
+
+fn both<'a>(a: &Columns<'a>, b: &Columns<'a>) -> Option<Vec<(usize, ValueRef<'a>)>> {
+    same(a.iter().chain(b).map(|(column, value)| (column, *value)))
+}

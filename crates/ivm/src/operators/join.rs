@@ -1,0 +1,258 @@
+//! Join: gives every row of a parent level its children.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use landfall_zql::ordering::Order;
+use landfall_zql::{Row, ValueRef, compare};
+
+use crate::change::{Change, Node};
+use crate::error::SourceError;
+use crate::pipeline::push::{Parents, Task};
+use crate::pipeline::{JoinId, OpId, Reader, Request};
+use crate::source::{Basis, Start};
+
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub parent: OpId,
+    pub child: OpId,
+    pub parent_columns: Vec<usize>,
+    pub child_columns: Vec<usize>,
+    parent_order: Order,
+    child_order: Order,
+    in_progress: RefCell<Option<InProgress>>,
+    /// The junction take that decides which of the children are shown.
+    pub limited_by: Option<OpId>,
+}
+
+/// A child's change on its way to one parent after the other: parents behind `position` must not see it yet.
+#[derive(Clone, Debug)]
+struct InProgress {
+    change: Change,
+    position: Row,
+}
+
+impl Join {
+    pub fn new(
+        parent: OpId,
+        child: OpId,
+        parent_columns: Vec<usize>,
+        child_columns: Vec<usize>,
+        parent_order: Order,
+        child_order: Order,
+    ) -> Join {
+        let in_progress = RefCell::new(None);
+        Join {
+            parent,
+            child,
+            parent_columns,
+            child_columns,
+            parent_order,
+            child_order,
+            in_progress,
+            limited_by: None,
+        }
+    }
+
+    /// The order of the children.
+    pub fn child_order(&self) -> &Order {
+        &self.child_order
+    }
+
+    /// The child whose change is on its way from parent to parent.
+    pub fn child_in_progress(&self) -> Option<Row> {
+        let in_progress = self.in_progress.borrow();
+        in_progress
+            .as_ref()
+            .map(|InProgress { change, .. }| match change {
+                Change::Add(node) | Change::Remove(node) => node.row.clone(),
+                Change::Edit { new, .. } => new.clone(),
+                Change::Child { row, .. } => row.clone(),
+            })
+    }
+
+    /// The children of a parent row, in order.
+    pub fn children(&self, reader: Reader<'_>, parent: &Row) -> Result<Vec<Node>, SourceError> {
+        let mut children: Vec<Node> = Vec::new();
+        let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
+            return Ok(children);
+        };
+        let request = Request {
+            constraint: &constraint,
+            ..Request::default()
+        };
+        reader.fetch(self.child, &request, &mut |row| {
+            children.push(row.clone().into());
+            ControlFlow::Continue(())
+        })?;
+        if let Some(in_progress) = &*self.in_progress.borrow() {
+            self.take_back(in_progress, parent, &mut children);
+        }
+        Ok(children)
+    }
+
+    /// Whether a parent row has at least `wanted` children.
+    pub fn has_children(
+        &self,
+        reader: Reader<'_>,
+        parent: &Row,
+        wanted: usize,
+    ) -> Result<bool, SourceError> {
+        if self.in_progress.borrow().is_some() {
+            return Ok(self.children(reader, parent)?.len() >= wanted);
+        }
+        let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
+            return Ok(wanted == 0);
+        };
+        let request = Request {
+            constraint: &constraint,
+            ..Request::default()
+        };
+        let mut found = 0;
+        reader.fetch(self.child, &request, &mut |_| {
+            found += 1;
+            if found < wanted {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(found >= wanted)
+    }
+
+    /// Shows a parent that the change has not reached yet its children from before it.
+    fn take_back(
+        &self,
+        InProgress { change, position }: &InProgress,
+        parent: &Row,
+        children: &mut Vec<Node>,
+    ) {
+        if !self.parent_order.compare(parent, position).is_gt() {
+            return;
+        }
+        // The child itself is the same row before and after.
+        if let Change::Child { .. } = change {
+            return;
+        }
+        let child = change.row();
+        let is_parent = self
+            .parent_columns
+            .iter()
+            .zip(&self.child_columns)
+            .all(|(own, other)| landfall_zql::join_eq(parent.get(*own), child.get(*other)));
+        if !is_parent {
+            return;
+        }
+        match change {
+            Change::Add(node) => {
+                children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())
+            }
+            Change::Remove(node) => self.insert(node.clone(), children),
+            Change::Edit { old, new } => {
+                children.retain(|other| self.child_order.compare(&other.row, new).is_ne());
+                self.insert(old.clone().into(), children);
+            }
+            Change::Child { .. } => {}
+        }
+    }
+
+    /// Puts a child in its place.
+    pub fn insert(&self, node: Node, children: &mut Vec<Node>) {
+        let at = children
+            .partition_point(|other| self.child_order.compare(&other.row, &node.row).is_lt());
+        children.insert(at, node);
+    }
+
+    /// Takes a child out, if it is there.
+    pub fn remove(&self, row: &Row, children: &mut Vec<Node>) {
+        children.retain(|other| self.child_order.compare(&other.row, row).is_ne());
+    }
+
+    /// Begins to give a child's change to its parents.
+    pub fn push_child(
+        &self,
+        reader: Reader<'_>,
+        own: OpId,
+        change: Change,
+        tasks: &mut Vec<Task>,
+    ) -> Result<(), SourceError> {
+        let parents = self.next_parents(reader, change.row(), None)?;
+        if let [first, ..] = parents.rows.as_slice() {
+            let position = first.clone();
+            self.in_progress
+                .replace(Some(InProgress { change, position }));
+            tasks.push(Task::Parents { join: own, parents });
+        }
+        Ok(())
+    }
+
+    /// Gives the change in progress to one more parent. Nothing else is to be done for that parent, so the work may be
+    /// left here: the position says what each parent sees meanwhile.
+    pub fn next_parent(
+        &self,
+        reader: Reader<'_>,
+        own: OpId,
+        mut parents: Parents,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
+        if parents.rows.len() == 0 && parents.more {
+            let at = self.in_progress.borrow().clone();
+            if let Some(InProgress { change, position }) = at {
+                parents = self.next_parents(reader, change.row(), Some(&position))?;
+            }
+        }
+        let Some(parent) = parents.rows.next() else {
+            self.in_progress.take();
+            return Ok(None);
+        };
+        let mut in_progress = self.in_progress.borrow_mut();
+        Ok(in_progress.as_mut().map(|in_progress| {
+            in_progress.position = parent.clone();
+            tasks.push(Task::Parents { join: own, parents });
+            Change::Child {
+                row: parent,
+                join: JoinId(own),
+                change: Box::new(in_progress.change.clone()),
+            }
+        }))
+    }
+
+    /// The next parents of a child.
+    fn next_parents(
+        &self,
+        reader: Reader<'_>,
+        child: &Row,
+        after: Option<&Row>,
+    ) -> Result<Parents, SourceError> {
+        let Some(constraint) = key(&self.child_columns, child, &self.parent_columns) else {
+            return Parents::collect(|_| Ok(()));
+        };
+        let request = Request {
+            constraint: &constraint,
+            start: after.map(|row| Start {
+                row,
+                basis: Basis::After,
+            }),
+            ..Request::default()
+        };
+        Parents::collect(|sink| reader.fetch(self.parent, &request, sink))
+    }
+}
+
+/// The constraint on `to` columns that `row` sets with its `from` columns: sorted, each column once. `None` when no
+/// row can meet it.
+fn key<'a>(from: &[usize], row: &'a Row, to: &[usize]) -> Option<Vec<(usize, ValueRef<'a>)>> {
+    let mut constraint: Vec<(usize, ValueRef<'a>)> = Vec::with_capacity(to.len());
+    for (from, to) in from.iter().zip(to) {
+        let value = row.get(*from);
+        if value.is_null() {
+            return None;
+        }
+        match constraint.binary_search_by_key(to, |(column, _)| *column) {
+            Ok(at) if compare(constraint[at].1, value).is_eq() => {}
+            Ok(_) => return None,
+            Err(at) => constraint.insert(at, (*to, value)),
+        }
+    }
+    Some(constraint)
+}
