@@ -316,3 +316,32 @@ async fn records_out_of_reach_send_clients_away_until_they_are_back() {
     drop((client, other));
     world.end().await;
 }
+
+/// Several notice at once that the node's lock is gone: one of them takes it again, and the others wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_lost_is_taken_again_once() {
+    if !has_postgres() {
+        return;
+    }
+    let mut world = World::sharing(&[]).await;
+    world.start_node(0).await;
+    let mut first = world.client("first", "c").put("h", issues()).open().await;
+    first.got("h").await;
+    for round in 0..5 {
+        world
+            .sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks
+                  WHERE locktype = 'advisory' AND objsubid = 2 AND pid <> pg_backend_pid()
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            )
+            .await;
+        let visits = (0..6).map(async |visitor| {
+            let group = format!("g{round}-{visitor}");
+            let mut client = world.client(&group, "c").put("h", issues()).open().await;
+            client.got("h").await;
+        });
+        futures::future::join_all(visits).await;
+    }
+    drop(first);
+    world.end().await;
+}

@@ -212,7 +212,8 @@ impl CvrError {
             CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure,
         };
         match self {
-            CvrError::Away(_) => true,
+            // Whoever was taken for gone begins anew, under another number.
+            CvrError::Away(_) | CvrError::Fenced => true,
             CvrError::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | SystemIoFailure)

@@ -79,28 +79,27 @@ impl PostgresCvr {
     }
 
     /// A session that holds the lock of a node.
-    fn hold(&self, node: i32) -> Result<(), CvrError> {
+    fn hold(&self, node: i32) -> Result<Client, CvrError> {
         let client = self.link.session()?;
-        let mut session = self.session.lock();
         let (client, held) = self.link.wait(async move {
             let sql = "SELECT pg_try_advisory_lock(hashtext(current_schema()), $1)";
             let row = client.query_one(sql, &[&node]).await;
             let row = row.map_err(|error| CvrError::Away(error.to_string()))?;
             Ok((client, row.get::<_, bool>(0)))
         })?;
-        if !held {
-            return Err(CvrError::Fenced);
+        match held {
+            true => Ok(client),
+            false => Err(CvrError::Fenced),
         }
-        *session = Some(client);
-        Ok(())
     }
 
     /// The node, whose lock is held. A session that broke is replaced; if others noticed first, the node has ended.
     fn living(&self) -> Result<i32, CvrError> {
         let node = self.node.load(Ordering::Acquire);
-        let held = self.session.lock().as_ref().is_some_and(|s| !s.is_closed());
-        if !held {
-            self.hold(node)?;
+        // Kept until the new session is there: a second one would find the lock taken by the first.
+        let mut session = self.session.lock();
+        if session.as_ref().is_none_or(Client::is_closed) {
+            *session = Some(self.hold(node)?);
         }
         Ok(node)
     }
@@ -116,7 +115,7 @@ impl CvrStore for PostgresCvr {
             })
         })?;
         // First the lock: a node without one counts as gone.
-        self.hold(node)?;
+        *self.session.lock() = Some(self.hold(node)?);
         let generation = generation.to_owned();
         let forgotten = self.link.run(move |mut client| {
             let generation = generation.clone();
