@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use super::StateVersion;
 
-/// Steps that the ring keeps at most.
-const MAX_STEPS: usize = 4096;
+/// Steps that the ring keeps at most: some seconds of the fastest stream of small transactions, since whoever falls
+/// further behind reads every query anew. Half a kilobyte each.
+const MAX_STEPS: usize = 32_768;
 /// Row changes that the ring keeps at most, over all steps.
 const MAX_CHANGES: usize = 200_000;
 
