@@ -303,6 +303,41 @@ fn what_another_tab_stores_again_after_an_eviction_does_not_make_silence_a_succe
     assert_eq!(ended, Some(&Outcome::Uncertain));
 }
 
+/// Found as seed 960017: the follower took the write for over, and stored that as what the server had said.
+#[test]
+fn a_write_that_an_emptied_store_holds_no_more_is_not_taken_for_over() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let (maker, follower) = (open(&mut world), open(&mut world));
+    let again = open(&mut world);
+    world.network_down();
+    tab(&mut world, maker).mutate("upsert", &note("b"));
+    world.settle();
+    world.cut_off.extend([maker, follower]);
+    world.browsers[0].disk.evict();
+    tab(&mut world, again).mutate("upsert", &note("c"));
+    world.settle();
+    told(&world, again, "Evicted");
+    world.kill_tab(again);
+    // One that knows of the write only what storage does.
+    open(&mut world);
+    world.network_up();
+    world.pass(30_000.0);
+    assert_eq!(
+        world.server.executed.len(),
+        1,
+        "the write after the eviction"
+    );
+    let pending = world.tabs[&follower].client.mutations();
+    let ids: Vec<(u64, bool)> = pending
+        .iter()
+        .map(|m| (m.mutation_id, m.outcome.is_some()))
+        .collect();
+    assert_eq!(ids, [(1, false)]);
+    world.kill_tab(maker);
+    world.cut_off.clear();
+    arrives(&mut world, 2, &["b", "c"]);
+}
+
 #[test]
 fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
     let (mut world, id) = world();

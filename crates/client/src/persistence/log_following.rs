@@ -6,12 +6,13 @@
 use crate::client::Client;
 use crate::connection::pokes::Poke;
 use crate::effect::Outcome;
-use crate::mutations::{MutationKey, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::Purpose;
 use crate::persistence::stored_forms::{from_outcome, from_record};
 use crate::queries::QueryChange;
 use landfall_store::{
-    Loaded, LogRecord, RowChange, StoreFailure, StoreOp, StoreReply, StoredOutcome, compare_cookies,
+    Loaded, LogRecord, QueuedMutation, RowChange, StoreFailure, StoreOp, StoreReply, StoredOutcome,
+    compare_cookies,
 };
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
@@ -157,15 +158,17 @@ impl Client {
     fn poke_to(&self, loaded: Loaded) -> Poke {
         let head = loaded.head.clone();
         let outcomes = loaded.outcomes.clone();
+        let was_emptied = head.was_emptied();
         let mut confirmed = head.last_mutation_ids;
-        // What others made and storage holds no more is over, even if its client is forgotten already.
-        for mutation in self.mutations.pending() {
-            let key = (&mutation.client_id, mutation.id);
-            let queued = loaded.queue.iter().any(|m| (&m.client_id, m.id) == key);
-            if mutation.client_id != self.client_id && !queued {
-                let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
-                *last = (*last).max(mutation.id);
-            }
+        // What others made and storage holds no more is over, even if its client is forgotten already. Not if storage was
+        // emptied: the maker or the server tells.
+        let is_over = |m: &&Mutation| {
+            let is_it = |q: &QueuedMutation| q.client_id == m.client_id && q.id == m.id;
+            !was_emptied && m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
+        };
+        for mutation in self.mutations.pending().iter().filter(is_over) {
+            let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
+            *last = (*last).max(mutation.id);
         }
         let state = loaded.into_server_state();
         let mut rows = Vec::new();
