@@ -17,8 +17,12 @@ use std::hash::{Hash, Hasher};
 use thiserror::Error;
 use triomphe::ThinArc;
 
-use crate::json::is_json;
 use crate::value::ValueRef;
+
+use self::validate::validate;
+
+mod earlier;
+mod validate;
 
 /// The bit of the first two bytes that says that the entries of columns are narrow.
 const NARROW: u16 = 1 << 15;
@@ -79,49 +83,6 @@ impl Row {
     pub fn from_bytes(bytes: &[u8]) -> Result<Row, RowError> {
         validate(bytes)?;
         Ok(Row(ThinArc::from_header_and_slice((), bytes)))
-    }
-
-    /// Reads foreign bytes of the layout that stored rows had before: `u16` number of columns; per column a `u32` =
-    /// tag << 29 | end of its payload; the payload area, in which numbers have eight bytes.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with them.
-    pub fn from_earlier_bytes(bytes: &[u8]) -> Result<Row, RowError> {
-        let (count, rest) = bytes.split_first_chunk().ok_or(RowError::Length)?;
-        let count = usize::from(u16::from_le_bytes(*count));
-        let (entries, payload) = rest.split_at_checked(4 * count).ok_or(RowError::Length)?;
-        let mut start = 0;
-        let mut builder = RowBuilder::default();
-        for (column, entry) in entries.as_chunks().0.iter().enumerate() {
-            let entry = u32::from_le_bytes(*entry);
-            let end = entry as usize & MOST;
-            let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
-            let text = || std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column));
-            builder.push(match (entry >> 29) as u8 {
-                NULL => ValueRef::Null,
-                FALSE => ValueRef::Bool(false),
-                TRUE => ValueRef::Bool(true),
-                NUMBER => {
-                    let bytes = slice.try_into().map_err(|_| RowError::Extent(column))?;
-                    let number = f64::from_le_bytes(bytes);
-                    if !number.is_finite() {
-                        return Err(RowError::Number(column));
-                    }
-                    ValueRef::Number(number)
-                }
-                STRING => ValueRef::String(text()?),
-                JSON => {
-                    validate_json(text()?, column)?;
-                    ValueRef::Json(text()?)
-                }
-                _ => return Err(RowError::Tag(column)),
-            });
-            start = end;
-        }
-        match start == payload.len() {
-            true => builder.try_finish(),
-            false => Err(RowError::Length),
-        }
     }
 
     /// Packs values; see [`RowBuilder`] to pack many rows.
@@ -428,66 +389,13 @@ fn text(slice: &[u8]) -> &str {
     unsafe { std::str::from_utf8_unchecked(slice) }
 }
 
-fn validate(bytes: &[u8]) -> Result<(), RowError> {
-    if bytes.len() < ENTRIES {
-        return Err(RowError::Length);
-    }
-    let layout = Layout::of(bytes);
-    let payload = bytes.get(layout.payload()..).ok_or(RowError::Length)?;
-    if payload.len() > MOST || Layout::new(layout.count, payload.len()) != layout {
-        return Err(RowError::Header);
-    }
-    let mut start = 0;
-    for column in 0..layout.count {
-        let (tag, end) = layout.entry(bytes, column);
-        let slice = payload.get(start..end).ok_or(RowError::Extent(column))?;
-        match tag {
-            NULL | FALSE | TRUE if slice.is_empty() => {}
-            NUMBER => validate_number(slice, column)?,
-            STRING | JSON => {
-                let text = std::str::from_utf8(slice).map_err(|_| RowError::Utf8(column))?;
-                if tag == JSON {
-                    validate_json(text, column)?;
-                }
-            }
-            NULL | FALSE | TRUE => return Err(RowError::Extent(column)),
-            _ => return Err(RowError::Tag(column)),
-        }
-        start = end;
-    }
-    if start == payload.len() {
-        Ok(())
-    } else {
-        Err(RowError::Length)
-    }
-}
-
-fn validate_number(slice: &[u8], column: usize) -> Result<(), RowError> {
-    if !matches!(slice.len(), 1 | 2 | 4 | 6 | 8) {
-        return Err(RowError::Extent(column));
-    }
-    let number = number(slice);
-    let (bytes, size) = pack_number(number);
-    match number.is_finite() && slice == &bytes[..size] {
-        true => Ok(()),
-        false => Err(RowError::Number(column)),
-    }
-}
-
-fn validate_json(text: &str, column: usize) -> Result<(), RowError> {
-    match is_json(text) && text != "null" {
-        true => Ok(()),
-        false => Err(RowError::Json(column)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::value::Value;
     use proptest::prelude::*;
 
-    fn value() -> impl Strategy<Value = Value> {
+    pub(super) fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
@@ -498,68 +406,8 @@ mod tests {
         ]
     }
 
-    fn pack(values: &[Value]) -> Row {
+    pub(super) fn pack(values: &[Value]) -> Row {
         Row::from_values(values.iter().map(Value::as_ref))
-    }
-
-    fn refuse(bytes: &[u8], expected: RowError) {
-        assert_eq!(Row::from_bytes(bytes), Err(expected), "{bytes:?}");
-    }
-
-    /// The bytes of a row with one column.
-    fn one_column(tag: u8, payload: &[u8]) -> Vec<u8> {
-        let end = u8::try_from(payload.len()).unwrap();
-        [&[1, 0x80, end, tag << 5], payload].concat()
-    }
-
-    /// The layout that stored rows had before.
-    fn earlier(values: &[Value]) -> Vec<u8> {
-        let mut entries = Vec::new();
-        let mut payload = Vec::new();
-        for value in values {
-            let tag = match value.as_ref() {
-                ValueRef::Number(number) => {
-                    payload.extend(number.to_le_bytes());
-                    NUMBER
-                }
-                value => append(value, &mut payload),
-            };
-            entries.extend((u32::from(tag) << 29 | payload.len() as u32).to_le_bytes());
-        }
-        let count = u16::try_from(values.len()).unwrap();
-        [&count.to_le_bytes()[..], &entries, &payload].concat()
-    }
-
-    #[test]
-    fn foreign_bytes_are_checked() {
-        refuse(&[], RowError::Length);
-        refuse(&[1], RowError::Length);
-        refuse(&[1, 0], RowError::Length);
-        refuse(&[0, 0], RowError::Header);
-        refuse(&[1, 0x80], RowError::Length);
-        refuse(&[0, 0x80, 0], RowError::Length);
-        refuse(&[1, 0, 1, 0, 0, 4 << 5, b'x'], RowError::Header);
-        refuse(&one_column(0, b"x"), RowError::Extent(0));
-        refuse(&one_column(3, b"1234567"), RowError::Extent(0));
-        refuse(&one_column(3, b""), RowError::Extent(0));
-        for wrong in [f64::NAN, f64::INFINITY, -0.0, 1.0] {
-            refuse(&one_column(3, &wrong.to_le_bytes()), RowError::Number(0));
-        }
-        refuse(&one_column(3, &[127, 0]), RowError::Number(0));
-        refuse(
-            &one_column(3, &[0xff, 0xff, 0xff, 0xff]),
-            RowError::Number(0),
-        );
-        refuse(&one_column(4, &[0xff]), RowError::Utf8(0));
-        refuse(&one_column(5, b"{"), RowError::Json(0));
-        refuse(&one_column(5, b"null"), RowError::Json(0));
-        refuse(&one_column(6, b""), RowError::Tag(0));
-        refuse(&one_column(7, b""), RowError::Tag(0));
-        let mut short = one_column(4, b"abc");
-        short.pop();
-        refuse(&short, RowError::Extent(0));
-        refuse(&[2, 0x80, 1, 4 << 5, 0, 0, b'a'], RowError::Extent(1));
-        assert!(Row::from_bytes(&[0, 0x80]).unwrap().is_empty());
     }
 
     #[test]
@@ -592,27 +440,6 @@ mod tests {
         check(&[text(0x1fff)], 2 + 2 + 0x1fff);
         check(&[text(0x1fff), text(1)], 2 + 2 * 4 + 0x2000);
         check(&[text(0x2000)], 2 + 4 + 0x2000);
-    }
-
-    #[test]
-    fn earlier_bytes_are_checked() {
-        let refuse = |bytes: &[u8], expected| {
-            assert_eq!(Row::from_earlier_bytes(bytes), Err(expected), "{bytes:?}");
-        };
-        let one = |tag: u32, payload: &[u8]| {
-            let entry = tag << 29 | payload.len() as u32;
-            [&[1, 0], &entry.to_le_bytes()[..], payload].concat()
-        };
-        refuse(&[1], RowError::Length);
-        refuse(&[1, 0], RowError::Length);
-        refuse(&[0, 0, 0], RowError::Length);
-        refuse(&one(3, b"1234567"), RowError::Extent(0));
-        refuse(&one(3, &f64::NAN.to_le_bytes()), RowError::Number(0));
-        refuse(&one(4, &[0xff]), RowError::Utf8(0));
-        refuse(&one(5, b"{"), RowError::Json(0));
-        refuse(&one(6, b""), RowError::Tag(0));
-        refuse(&[1, 0, 4, 0, 0, 4 << 5, b'a'], RowError::Extent(0));
-        assert!(Row::from_earlier_bytes(&[0, 0]).unwrap().is_empty());
     }
 
     #[test]
@@ -672,7 +499,6 @@ mod tests {
             let found: Vec<Value> = row.iter().map(Value::from).collect();
             prop_assert_eq!(&found, &values);
             prop_assert_eq!(row.get(values.len()), ValueRef::Null);
-            prop_assert_eq!(Row::from_earlier_bytes(&earlier(&values)), Ok(row.clone()));
             prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
         }
 
@@ -683,9 +509,6 @@ mod tests {
             for bytes in [bytes, framed] {
                 if let Ok(row) = Row::from_bytes(&bytes) {
                     prop_assert_eq!(&pack(&row.iter().map(Value::from).collect::<Vec<_>>()), &row);
-                }
-                if let Ok(row) = Row::from_earlier_bytes(&bytes) {
-                    prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
                 }
             }
         }
