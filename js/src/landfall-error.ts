@@ -34,3 +34,8 @@ export class TransactionClosedError extends LandfallError {
     super('transaction-closed', message, options);
   }
 }
+
+/** What to say of something that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

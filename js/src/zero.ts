@@ -1,35 +1,25 @@
 /** The client: {@link Zero}, also called `Landfall`. */
 import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
 import {loadBindings} from './core/load.js';
+import {callBack} from './call-back.js';
 import {ClientConnection} from './client-connection.js';
+import {ClientMutators} from './client-mutators.js';
+import {completeAnswer} from './complete-answer.js';
 import type {Connection} from './connection.js';
+import {coreOptionsJSON, queryURL} from './core-options.js';
 import type {DefaultContext, DefaultSchema} from './default-types.js';
+import {Deferred} from './deferred.js';
 import {dropDatabase} from './drop-database.js';
 import {materializeWith} from './factory-view.js';
 import {hideGlobally, showGlobally} from './inspector/global.js';
 import {type Inspector, inspectorOf} from './inspector/inspector.js';
 import {Questions} from './inspector/questions.js';
 import type {ReadonlyJSONValue} from './json.js';
-import {LandfallError} from './landfall-error.js';
+import {messageOf} from './landfall-error.js';
 import {logger, type Logger} from './logger.js';
-import {
-  type AnyMutateRequest,
-  type AnyMutator,
-  mutatorNotRegisteredMessage,
-  type ZeroMutate,
-} from './mutate/mutator-registry.js';
-import {
-  type AnyMutators,
-  batch,
-  type BatchMutator,
-  type DBMutator,
-  type KnownMutators,
-  knownMutators,
-  type MakeCustomMutatorInterfaces,
-  withLegacyMembers,
-} from './mutate/legacy-mutators.js';
-import type {MutatorResult} from './mutate/mutator-result.js';
-import {MutationCall, MutationCalls, PendingMutationList, refusedMutation} from './mutations.js';
+import type {ZeroMutate} from './mutate/mutator-registry.js';
+import type {AnyMutators, BatchMutator, DBMutator, MakeCustomMutatorInterfaces} from './mutate/legacy-mutators.js';
+import {PendingMutationList} from './mutations.js';
 import type {PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
 import {builderFor} from './query/create-builder.js';
@@ -38,11 +28,10 @@ import {asQueryInternals, type QueryInternals} from './query/internals.js';
 import type {AnyViewFactory, ViewFactory} from './query/view-factory.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
 import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-options.js';
-import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL, type TTL} from './query/ttl.js';
+import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL} from './query/ttl.js';
 import type {TypedView, ViewStore} from './query/view-store.js';
 import {preload} from './preload.js';
 import {reloadPage} from './reload.js';
-import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
 import {OldStores, oldStorageNames} from './old-stores.js';
@@ -105,11 +94,10 @@ export class Zero<
   readonly mutateBatch: BatchMutator<S>;
 
   readonly #options: AnyOptions;
-  readonly #mutators: KnownMutators;
+  readonly #mutators: ClientMutators;
   readonly #log: Logger;
   readonly #connection: ClientConnection;
   readonly #pending: PendingMutationList;
-  readonly #calls = new MutationCalls();
   readonly #viewOwner: ViewOwner;
   readonly #views: Views;
   readonly #recent: RecentQueries;
@@ -125,12 +113,9 @@ export class Zero<
   #closed = false;
   #clientID: string;
   #clientGroupID: Promise<string>;
-  #isReady!: () => void;
-  #isNotReady!: (error: unknown) => void;
-  #hasGroup!: (id: string) => void;
-  #hasNoGroup!: (error: unknown) => void;
-  #hasClosed!: () => void;
-  readonly #closing: Promise<void>;
+  readonly #starting = new Deferred<void>();
+  readonly #joining = new Deferred<string>();
+  readonly #closing = new Deferred<void>();
 
   constructor(options: ZeroOptions<S, MD, C>) {
     const given = options as unknown as AnyOptions;
@@ -154,18 +139,8 @@ export class Zero<
       queryURL: queryURL(given),
       schema: this.schema,
     });
-    this.ready = new Promise((resolve, reject) => {
-      this.#isReady = resolve;
-      this.#isNotReady = reject;
-    });
-    this.#clientGroupID = new Promise((resolve, reject) => {
-      this.#hasGroup = resolve;
-      this.#hasNoGroup = reject;
-    });
-    this.#closing = new Promise(resolve => (this.#hasClosed = resolve));
-    // Whoever waits for them hears of a failure; who does not wait is told by the connection's state.
-    this.ready.catch(() => {});
-    this.#clientGroupID.catch(() => {});
+    this.ready = this.#starting.promise;
+    this.#clientGroupID = this.#joining.promise;
     this.#connection = new ClientConnection(auth => this.#connect(auth));
     this.connection = this.#connection;
     this.#pending = new PendingMutationList(({clientID, id}) => {
@@ -193,13 +168,16 @@ export class Zero<
     if (given.onOnlineChange !== undefined) {
       this.onOnline(given.onOnlineChange);
     }
-    this.#mutators = knownMutators(given.mutators);
-    const call = (mutator: AnyMutator, args: Args) => this.#call(mutator, args);
-    const mutate = (request: AnyMutateRequest) => this.#mutate(request);
-    this.mutate = withLegacyMembers(mutate, this.schema, given.mutators, this.#mutators, call) as never;
-    this.mutateBatch = (
-      this.schema.enableLegacyMutators === true ? (write: (mutate: any) => unknown) => batch(this.schema, call, write) : undefined
-    ) as BatchMutator<S>;
+    this.#mutators = new ClientMutators({
+      schema: this.schema,
+      context: this.context,
+      get auth() { return client.#auth; },
+      get clientID() { return client.#clientID; },
+      get closed() { return client.#closed; },
+      whenCore: use => this.#whenCore(use),
+    }, given.mutators);
+    this.mutate = this.#mutators.mutate as never;
+    this.mutateBatch = this.#mutators.mutateBatch as BatchMutator<S>;
     showGlobally(this);
     void this.#start();
   }
@@ -226,7 +204,7 @@ export class Zero<
   ): Promise<HumanReadable<TReturn>> {
     // Arguments that do not validate throw here, not later.
     const internals = this.#internals(query);
-    const answer = options?.type === 'complete' ? this.#runComplete(internals, options.ttl) : this.#runLocal(internals);
+    const answer = options?.type === 'complete' ? completeAnswer(this.#views, internals, options.ttl) : this.#runLocal(internals);
     return answer as Promise<HumanReadable<TReturn>>;
   }
 
@@ -362,7 +340,7 @@ export class Zero<
     if (!this.#closed) {
       this.#end('The client is closed.');
       if (this.#core === undefined) {
-        this.#hasClosed();
+        this.#closing.resolve();
       } else {
         // Read while it can be: after the close there is nobody to ask.
         void this.#pending.current;
@@ -370,7 +348,7 @@ export class Zero<
         this.#core.close();
       }
     }
-    return this.#closing;
+    return this.#closing.promise;
   }
 
   /** Closes the client and deletes its database, with everything that was not sent. */
@@ -434,25 +412,14 @@ export class Zero<
   }
 
   #coreOptions(storageName: string, clientID: string, role: 'held' | 'draining' | undefined): string {
-    const options = this.#options;
-    return JSON.stringify({
+    return coreOptionsJSON(this.#options, {
       schema: this.schema,
-      role,
       clientID,
       storageName,
-      storage: this.#indexed ? 'indexed' : 'memory',
-      cacheURL: this.server,
-      userID: this.userID,
+      isIndexed: this.#indexed,
+      server: this.server,
       auth: this.#auth,
-      queryURL: queryURL(options),
-      queryHeaders: options.queryHeaders,
-      mutateURL: options.mutateURL,
-      mutateHeaders: options.mutateHeaders,
-      pingTimeoutMs: options.pingTimeoutMs,
-      hiddenDisconnectMs: options.hiddenTabDisconnectDelay,
-      disconnectMs: options.disconnectTimeoutMs,
-      queryThrottleMs: options.queryChangeThrottleMs,
-      maxHeaderLength: options.maxHeaderLength,
+      role,
     });
   }
 
@@ -463,7 +430,7 @@ export class Zero<
       fault: error => this.#fail(error),
       batch: this.#batch(),
       listenerError: reportError,
-      traceparent: getTraceparent && (() => traceparentOf(getTraceparent)),
+      traceparent: getTraceparent && (() => callBack(getTraceparent)),
     };
   }
 
@@ -475,28 +442,28 @@ export class Zero<
   #effect(effect: ForHost): void {
     switch (effect.type) {
       case 'runCall':
-        return this.#runCall(effect);
+        return this.#core && this.#mutators.runCall(this.#core, effect);
       case 'callRan':
-        return this.#calls.ranLocally(effect.call);
+        return this.#mutators.calls.ranLocally(effect.call);
       case 'callStored':
-        return this.#calls.stored(effect.call, undefined);
+        return this.#mutators.calls.stored(effect.call, undefined);
       case 'callConfirmed':
-        return this.#calls.confirmed(effect.call);
+        return this.#mutators.calls.confirmed(effect.call);
       case 'runMutator':
-        return this.#core && runStoredMutator(this.#core, this.#surroundings(), effect);
+        return this.#core && this.#mutators.runStored(this.#core, effect);
       case 'mutationLocal':
-        return this.#calls.failedLocally(effect.call, effect.error);
+        return this.#mutators.calls.failedLocally(effect.call, effect.error);
       case 'mutationDurable':
-        return this.#calls.stored(effect.call, effect.error);
+        return this.#mutators.calls.stored(effect.call, effect.error);
       case 'mutationOutcome':
-        return effect.call === undefined ? undefined : this.#calls.ended(effect.call, effect.outcome);
+        return effect.call === undefined ? undefined : this.#mutators.calls.ended(effect.call, effect.outcome);
       case 'mutationsChanged':
         return this.#pending.changed(() => this.#mutationsJSON());
       case 'connection':
         return this.#closed ? undefined : this.#connection.state.set(effect.state);
       case 'ready':
-        this.#hasGroup(effect.clientGroupID);
-        return this.#isReady();
+        this.#joining.resolve(effect.clientGroupID);
+        return this.#starting.resolve();
       case 'updateNeeded': {
         const {onUpdateNeeded = reloadPage} = this.#options;
         return callBack(() => onUpdateNeeded({type: effect.reason, message: effect.message}));
@@ -520,52 +487,9 @@ export class Zero<
       case 'closed':
         this.#pending.keepLast();
         this.#core?.free();
-        this.#calls.abandon('The client is closed.');
-        return this.#hasClosed();
+        this.#mutators.calls.abandon('The client is closed.');
+        return this.#closing.resolve();
     }
-  }
-
-  #runCall({tx, call, reason, mutationID}: Extract<ForHost, {type: 'runCall'}>): void {
-    const known = this.#calls.get(call);
-    if (known === undefined) {
-      this.#core?.settle(tx, {type: 'zero', message: 'The arguments of a call are lost.', detailsJSON: undefined});
-    } else if (this.#core !== undefined) {
-      const run = {tx, reason, clientID: this.#clientID, mutationID};
-      runMutator(this.#core, this.#surroundings(), run, known.mutator, known.args);
-    }
-  }
-
-  #surroundings(): MutatorSurroundings {
-    return {schema: this.schema, context: this.context, mutators: this.#mutators, auth: this.#auth};
-  }
-
-  #mutate(request: AnyMutateRequest): MutatorResult {
-    if ((request as AnyMutateRequest | undefined)?.mutator === undefined) {
-      throw new TypeError('zero.mutate takes the call of a mutator, as in zero.mutate(mutators.issue.close({id})).');
-    }
-    const {mutator, args} = request;
-    if (!this.#mutators.has(mutator)) {
-      throw new Error(mutatorNotRegisteredMessage(mutator.mutatorName));
-    }
-    return this.#call(mutator, args);
-  }
-
-  #call(mutator: AnyMutator, args: Args): MutatorResult {
-    if (this.#closed) {
-      return refusedMutation('The client is closed.');
-    }
-    // A copy: what the application does with its object later must not reach a replay.
-    const argsJSON = JSON.stringify([args ?? null]);
-    const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
-    return this.#calls.begin(new MutationCall(mutator, copy), (named, refused) => {
-      this.#whenCore(core => {
-        try {
-          core.mutate(mutator.mutatorName, argsJSON, named);
-        } catch (error) {
-          refused(messageOf(error));
-        }
-      });
-    });
   }
 
   // Told while views change: what is called may be the application's.
@@ -599,24 +523,6 @@ export class Zero<
       throw closedError();
     }
     return this.#core.query(astJSON, shape) ?? (format.singular ? undefined : []);
-  }
-
-  #runComplete(query: QueryInternals, ttl: TTL | undefined): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const view = new HeldView<unknown>(this.#views, query, ttl ?? DEFAULT_TTL);
-      view.addListener((data, type, error) => {
-        if (type === 'unknown') {
-          return;
-        }
-        // Not within its own first call: the view is not assigned before that returns.
-        queueMicrotask(() => view.destroy());
-        if (type === 'complete') {
-          resolve(data);
-        } else {
-          reject(new LandfallError('query', error?.message ?? 'The query failed.', {cause: error}));
-        }
-      });
-    });
   }
 
   #connect(auth: string | undefined): void {
@@ -653,12 +559,12 @@ export class Zero<
   #fail(error: unknown): void {
     const reason = messageOf(error);
     this.#log('error', reason);
-    this.#isNotReady(error);
-    this.#hasNoGroup(error);
+    this.#starting.reject(error);
+    this.#joining.reject(error);
     this.#pending.keepLast();
     this.#end(reason);
-    this.#calls.abandon(reason);
-    this.#hasClosed();
+    this.#mutators.calls.abandon(reason);
+    this.#closing.resolve();
   }
 
   #end(reason: string): void {
@@ -668,10 +574,10 @@ export class Zero<
     this.#closed = true;
     hideGlobally(this);
     this.#waiting = [];
-    this.#isNotReady(closedError());
-    this.#hasNoGroup(closedError());
+    this.#starting.reject(closedError());
+    this.#joining.reject(closedError());
     this.#connection.state.set({name: 'closed', reason});
-    this.#calls.abandonServer(reason);
+    this.#mutators.calls.abandonServer(reason);
     this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}});
   }
 }
@@ -684,28 +590,3 @@ export type Landfall<
   MD extends AnyMutators | undefined = undefined,
   C = DefaultContext,
 > = Zero<S, MD, C>;
-
-function queryURL(options: CommonOptions): string | undefined {
-  return options.queryURL ?? options.getQueriesURL;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function traceparentOf(ask: () => string | undefined): string | undefined {
-  try {
-    return ask();
-  } catch (error) {
-    reportError(error);
-    return undefined;
-  }
-}
-
-function callBack(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    reportError(error);
-  }
-}

@@ -1,6 +1,6 @@
 /** Finds, fetches and compiles the WebAssembly module; makes one instance of it for each client. */
 import {type Bindings, createBindings} from '../../wasm/landfall.js';
-import {LandfallError} from '../landfall-error.js';
+import {LandfallError, messageOf} from '../landfall-error.js';
 import type {WasmSource} from '../wasm-source.js';
 
 // After each of these the module is asked for again, when it was the network that failed.
@@ -61,8 +61,4 @@ function nodeFiles(): NodeFiles | undefined {
 function placeOf(source: WasmSource | undefined): string {
   const place = source ?? moduleURL();
   return typeof place === 'string' || place instanceof URL ? ` from ${place} (see the option "wasm")` : '';
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,0 +1,96 @@
+/** The mutators of a client: what `zero.mutate` does, and the runs that the core asks for. */
+import type {Core, ForHost} from './core/core.js';
+import type {ReadonlyJSONValue} from './json.js';
+import {messageOf} from './landfall-error.js';
+import {type AnyMutators, batch, type KnownMutators, knownMutators, withLegacyMembers} from './mutate/legacy-mutators.js';
+import {type AnyMutateRequest, type AnyMutator, mutatorNotRegisteredMessage} from './mutate/mutator-registry.js';
+import type {MutatorResult} from './mutate/mutator-result.js';
+import {MutationCall, MutationCalls, refusedMutation} from './mutations.js';
+import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
+import type {Schema} from './schema/schema.js';
+
+type Args = ReadonlyJSONValue | undefined;
+type Asked<T extends ForHost['type']> = Extract<ForHost, {type: T}>;
+
+/** What mutators need of their client. */
+export interface MutatorsHost {
+  readonly schema: Schema;
+  readonly context: unknown;
+  /** The token of now. */
+  readonly auth: string | undefined;
+  readonly clientID: string;
+  readonly closed: boolean;
+  /** Calls `use` when there is a core. */
+  whenCore(use: (core: Core) => void): void;
+}
+
+export class ClientMutators {
+  /** What `zero.mutate` is. */
+  readonly mutate: object;
+  /** What `zero.mutateBatch` is; there only if the schema enables legacy mutators. */
+  readonly mutateBatch: ((write: (mutate: any) => unknown) => unknown) | undefined;
+  /** The calls made here. */
+  readonly calls = new MutationCalls();
+  readonly #host: MutatorsHost;
+  readonly #known: KnownMutators;
+
+  constructor(host: MutatorsHost, given: AnyMutators | undefined) {
+    const {schema} = host;
+    this.#host = host;
+    this.#known = knownMutators(given);
+    const call = (mutator: AnyMutator, args: Args) => this.#call(mutator, args);
+    const mutate = (request: AnyMutateRequest) => this.#mutate(request);
+    this.mutate = withLegacyMembers(mutate, schema, given, this.#known, call);
+    this.mutateBatch = schema.enableLegacyMutators === true ? write => batch(schema, call, write) : undefined;
+  }
+
+  /** Runs the mutator of a call that was made here. */
+  runCall(core: Core, {tx, call, reason, mutationID}: Asked<'runCall'>): void {
+    const known = this.calls.get(call);
+    if (known === undefined) {
+      core.settle(tx, {type: 'zero', message: 'The arguments of a call are lost.', detailsJSON: undefined});
+    } else {
+      const run = {tx, reason, clientID: this.#host.clientID, mutationID};
+      runMutator(core, this.#surroundings(), run, known.mutator, known.args);
+    }
+  }
+
+  /** Runs what another page or session has called. */
+  runStored(core: Core, asked: Asked<'runMutator'>): void {
+    runStoredMutator(core, this.#surroundings(), asked);
+  }
+
+  #surroundings(): MutatorSurroundings {
+    const {schema, context, auth} = this.#host;
+    return {schema, context, mutators: this.#known, auth};
+  }
+
+  #mutate(request: AnyMutateRequest): MutatorResult {
+    if ((request as AnyMutateRequest | undefined)?.mutator === undefined) {
+      throw new TypeError('zero.mutate takes the call of a mutator, as in zero.mutate(mutators.issue.close({id})).');
+    }
+    const {mutator, args} = request;
+    if (!this.#known.has(mutator)) {
+      throw new Error(mutatorNotRegisteredMessage(mutator.mutatorName));
+    }
+    return this.#call(mutator, args);
+  }
+
+  #call(mutator: AnyMutator, args: Args): MutatorResult {
+    if (this.#host.closed) {
+      return refusedMutation('The client is closed.');
+    }
+    // A copy: what the application does with its object later must not reach a replay.
+    const argsJSON = JSON.stringify([args ?? null]);
+    const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
+    return this.calls.begin(new MutationCall(mutator, copy), (named, refused) => {
+      this.#host.whenCore(core => {
+        try {
+          core.mutate(mutator.mutatorName, argsJSON, named);
+        } catch (error) {
+          refused(messageOf(error));
+        }
+      });
+    });
+  }
+}
