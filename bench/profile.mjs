@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal, root, run } from '../scripts/tools.mjs';
+import { shortenNames } from '../scripts/wasm-names.mjs';
 
 const LINES = 30;
 
@@ -14,6 +15,7 @@ export function namedModule(out) {
   const built = join(target, 'wasm32-unknown-unknown/wasm/landfall_web.wasm');
   run('wasm-bindgen', ['--target', 'no-modules', '--out-dir', folder, '--out-name', 'landfall', '--no-typescript', built]);
   const wasm = join(folder, 'landfall_bg.wasm');
+  shortenNames(wasm, join(folder, 'landfall.js'));
   const named = join(folder, 'landfall_named.wasm');
   run('wasm-opt', ['-Oz', '-g', wasm, '-o', named]);
   if (spawnSync('grep', ['-c', 'landfall_ivm', named]).status !== 0) throw new Refusal('the module has no names');

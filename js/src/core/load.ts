@@ -11,7 +11,7 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
   for (let attempt = 0; ; attempt++) {
     const bindings = createBindings();
     try {
-      await bindings({module_or_path: await input(source ?? moduleURL())});
+      bindings.start(await instantiate(source ?? moduleURL(), bindings.imports));
       return bindings;
     } catch (error) {
       const pauseMs = pausesMs[attempt];
@@ -34,21 +34,40 @@ function moduleURL(): URL {
   return new URL('../../wasm/landfall_bg.wasm', import.meta.url);
 }
 
-async function input(source: WasmSource): Promise<InitInput> {
-  if (source instanceof URL && source.protocol === 'file:') {
-    const fs = nodeFiles();
-    if (fs !== undefined) {
-      return new Uint8Array(await fs.readFile(source));
-    }
+/** What {@link WasmSource} is where there are the browser's types. */
+type Input = Response | BufferSource | WebAssembly.Module;
+
+async function instantiate(source: WasmSource, imports: WebAssembly.Imports): Promise<WebAssembly.Instance> {
+  const input = (await (typeof source === 'string' || source instanceof URL ? read(source) : source)) as Input;
+  if (input instanceof WebAssembly.Module) {
+    return WebAssembly.instantiate(input, imports);
   }
-  return source as InitInput;
+  const isResponse = typeof Response === 'function' && input instanceof Response;
+  return (await (isResponse ? instantiateResponse(input, imports) : WebAssembly.instantiate(input as BufferSource, imports))).instance;
 }
 
-/** What {@link WasmSource} is where there are the browser's types. */
-type InitInput = string | URL | Response | BufferSource | WebAssembly.Module;
+async function read(place: string | URL): Promise<Response | Uint8Array<ArrayBuffer>> {
+  if (place instanceof URL && place.protocol === 'file:') {
+    const fs = nodeFiles();
+    if (fs !== undefined) {
+      return fs.readFile(place);
+    }
+  }
+  return fetch(place);
+}
+
+async function instantiateResponse(response: Response, imports: WebAssembly.Imports): Promise<WebAssembly.WebAssemblyInstantiatedSource> {
+  if (!response.ok) {
+    throw new Error(`${response.status} ${response.statusText}`);
+  }
+  // Browsers compile while they load only what the server calls by its right type.
+  return response.headers.get('content-type') === 'application/wasm'
+    ? WebAssembly.instantiateStreaming(response, imports)
+    : WebAssembly.instantiate(await response.arrayBuffer(), imports);
+}
 
 interface NodeFiles {
-  readFile(url: URL): Promise<Uint8Array>;
+  readFile(url: URL): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 // Node cannot fetch files. Asked for this way no bundler finds an import of `node:fs` in code for browsers.
