@@ -22,6 +22,7 @@ impl Client {
             // Nothing is left to do if there is nothing to fill.
             let _ = self.visible.work(&self.slices.steps);
             self.show_when_ready(now);
+            self.mark_again(now);
             self.send_due(now);
             self.let_the_dead_go();
             self.look_after_others(now);

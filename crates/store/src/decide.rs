@@ -49,14 +49,12 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
         StoreOp::TouchClient { client_id, .. } => {
             reads.push(key::get(StoreName::Clients, client_id.as_bytes()));
         }
-        StoreOp::RemoveClients { client_ids } => reads.extend(group::remove_reads(client_ids)),
+        StoreOp::RemoveClients { client_ids, .. } => reads.extend(group::remove_reads(client_ids)),
+        StoreOp::ClearOutcomes { ids, .. } => reads.extend(group::clear_reads(ids)),
         StoreOp::StartGroup(_) | StoreOp::Repair(_) => {
             reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
         }
-        StoreOp::Fold(_)
-        | StoreOp::ClearOutcomes { .. }
-        | StoreOp::SetServerMode(_)
-        | StoreOp::Erase => {}
+        StoreOp::Fold(_) | StoreOp::SetServerMode(_) | StoreOp::Erase => {}
     }
     reads
 }
@@ -103,7 +101,7 @@ pub(crate) fn decide(
             writes: Vec::new(),
             reply: StoreReply::Outcomes {
                 stored: results.decoded(StoreName::Outcomes, StoredOutcome::decode)?,
-                was_emptied: head.was_emptied(),
+                has_lost_ends: head.has_lost_ends(),
             },
         }),
         StoreOp::AppendPoke(append) => append::append_poke(head, append, results),
@@ -111,20 +109,16 @@ pub(crate) fn decide(
         StoreOp::Fold(plan) => append::fold(head, plan),
         StoreOp::WriteQueue(write) => mutations::write_queue(head, write, results),
         StoreOp::MarkAttempted(mark) => mutations::mark_attempted(mark, results),
-        StoreOp::ClearOutcomes { ids } => Ok(done(
-            ids.iter()
-                .map(|(client_id, id)| WriteOp::Delete {
-                    store: StoreName::Outcomes,
-                    key: key::mutation(client_id, *id),
-                })
-                .collect(),
-        )),
+        StoreOp::ClearOutcomes { by, ids } => group::clear(head, by, ids, results),
         StoreOp::SetServerMode(mode) => {
             head.server_mode = Some(*mode);
             Ok(done(vec![put_head(&head)]))
         }
         StoreOp::TouchClient { client_id, now } => group::touch(client_id, *now, results),
-        StoreOp::RemoveClients { client_ids } => group::remove(head, client_ids, results),
+        StoreOp::RemoveClients {
+            client_ids,
+            are_gone,
+        } => group::remove(head, client_ids, *are_gone, results),
         StoreOp::StartGroup(start) => group::start(&head, start, results),
     }
 }

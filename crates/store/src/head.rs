@@ -28,8 +28,8 @@ pub struct Head {
     pub next_page: u32,
     /// The place in the group's order that the next mutation gets.
     pub next_sequence: u64,
-    /// The group whose unsent mutations this one was begun with; the group itself, if the browser has emptied the store
-    /// and a tab of the group has made it once more.
+    /// The group whose unsent mutations this one was begun with, as long as all their ends are told here; the group
+    /// itself, if ends of its own are lost.
     pub previous_group: Option<String>,
     /// How the server took queries and mutations when it was last there.
     pub server_mode: Option<RememberedMode>,
@@ -75,10 +75,15 @@ impl Head {
         self.last_mutation_ids.get(client_id).copied().unwrap_or(0)
     }
 
-    /// Whether the browser has emptied the store since the group began: of mutations before that it does not tell how
-    /// they ended.
-    pub fn was_emptied(&self) -> bool {
+    /// Whether the browser has emptied the store since the group began, or something in it could not be read: of
+    /// mutations before that it does not tell how they ended.
+    pub fn has_lost_ends(&self) -> bool {
         self.previous_group.as_deref() == Some(self.group_id.as_str())
+    }
+
+    /// From here on it does not tell how earlier mutations ended.
+    pub(crate) fn lose_ends(&mut self) {
+        self.previous_group = Some(self.group_id.clone());
     }
 
     /// Whether the log has grown enough to be folded into the pages.

@@ -37,9 +37,9 @@ pub use page::{NewPage, NewPages, PAGE_BYTES, PageWriter, QuerySets};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{
-    AppendPoke, Confirm, Decision, Durability, FoldPlan, FrozenOps, GroupStarted, MarkAttempted,
-    Mode, NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp,
-    StoreReply, StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
+    AppendPoke, Confirm, Decision, Durability, FoldPlan, Frozen, GroupStarted, MarkAttempted, Mode,
+    NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply,
+    StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use schema_change::EarlierRows;
 pub use state_reader::StateReader;

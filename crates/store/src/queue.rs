@@ -124,6 +124,15 @@ pub enum Ending {
 }
 
 impl StoredOutcome {
+    /// The same for the client that made the mutation alone.
+    pub(crate) fn without_name(self) -> Self {
+        Self {
+            name: String::new(),
+            args: "[]".to_owned(),
+            ..self
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(Kind::Outcome);
         out.text(&self.client_id);

@@ -15,7 +15,7 @@ use crate::head::{Head, RememberedMode};
 use crate::loaded::Unread;
 use crate::page::{NewPage, NewPages, QuerySets};
 use crate::patch::{LogRecord, Patch};
-use crate::queue::{ClientRecord, NewMutation, QueuedMutation, StoredOutcome};
+use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 use crate::schema_change::EarlierRows;
 use landfall_zql::Schema;
 use landfall_zql::sorted_map::SortedMap;
@@ -71,8 +71,11 @@ pub enum StoreOp {
     WriteQueue(WriteQueue),
     /// Mutations are about to be sent.
     MarkAttempted(MarkAttempted),
-    /// The application has seen these outcomes.
+    /// The application has seen these outcomes. Of another client that may still ask, how the mutation ended stays,
+    /// without a name.
     ClearOutcomes {
+        /// The client that clears.
+        by: String,
         /// Client and mutation id of each.
         ids: Vec<(String, u64)>,
     },
@@ -89,6 +92,8 @@ pub enum StoreOp {
     RemoveClients {
         /// The clients.
         client_ids: Vec<String>,
+        /// They are surely gone: what is there for them alone goes too.
+        are_gone: bool,
     },
     /// The server knows this group no more: begin another one and keep the unsent mutations.
     StartGroup(StartGroup),
@@ -184,19 +189,24 @@ pub struct WriteQueue {
 pub struct MarkAttempted {
     /// For each client the id up to which mutations are about to be sent.
     pub through: Vec<(String, u64)>,
-    /// Writes to be sent where they differ from the stored ones; from now on they must not change.
-    pub frozen: Vec<FrozenOps>,
+    /// What is about to be sent where it may differ from what is stored; from now on it must not change.
+    pub frozen: Vec<Frozen>,
 }
 
-/// The writes that a mutation is sent with.
-#[derive(Clone, Debug)]
-pub struct FrozenOps {
+/// What a mutation is sent as, where the server takes writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frozen {
     /// The client that made the mutation.
     pub client_id: String,
     /// The number in the client's sequence.
     pub id: u64,
-    /// JSON text of the writes.
-    pub ops: String,
+    /// JSON text of the writes; what is stored stays if absent.
+    pub ops: Option<String>,
+    /// It is sent without writes, and this is how it ends if the server takes it and says nothing more. Stored as an
+    /// outcome while the mutation still waits.
+    pub end: Option<Ending>,
+    /// Whoever asks has sent it already. If not, and another may have, then what is stored counts.
+    pub sent: bool,
 }
 
 /// See [`StoreOp::StartGroup`].
@@ -207,6 +217,8 @@ pub struct StartGroup {
     /// The client that begins it; unsent mutations of all clients become its own, ids from 1.
     /// It must be new too: an id of the old group might have been seen by the server.
     pub client_id: String,
+    /// For clients the id up to which whoever asks knows that mutations may have been sent: storage may not.
+    pub sent: Vec<(String, u64)>,
     /// Now, in epoch milliseconds.
     pub now: f64,
 }
@@ -254,8 +266,8 @@ pub enum StoreReply {
     Outcomes {
         /// By client and id.
         stored: Vec<StoredOutcome>,
-        /// Earlier ones are lost: see [`Head::was_emptied`].
-        was_emptied: bool,
+        /// Earlier ones are lost: see [`Head::has_lost_ends`].
+        has_lost_ends: bool,
     },
     /// The poke or the snapshot is stored.
     Appended(Box<Head>),
@@ -277,6 +289,11 @@ pub enum StoreReply {
     Queued {
         /// Id and sequence.
         sequences: Vec<(u64, u64)>,
+    },
+    /// To [`StoreOp::MarkAttempted`].
+    Marked {
+        /// What another may have sent otherwise than asked for, as that is stored: nothing was written of these.
+        otherwise: Vec<Frozen>,
     },
     /// To [`StoreOp::RemoveClients`]: those that were removed.
     Removed {

@@ -85,10 +85,12 @@ fn requests() -> Vec<StoreRequest> {
         queue("c1", &[4], true),
         request(StoreOp::MarkAttempted(MarkAttempted {
             through: vec![("c1".into(), 3)],
-            frozen: vec![FrozenOps {
+            frozen: vec![Frozen {
                 client_id: "c1".into(),
                 id: 2,
-                ops: "[]".into(),
+                ops: Some("[]".into()),
+                end: None,
+                sent: false,
             }],
         })),
         request(StoreOp::TouchClient {
@@ -97,10 +99,12 @@ fn requests() -> Vec<StoreRequest> {
         }),
         request(StoreOp::RemoveClients {
             client_ids: vec!["c1".into(), "c2".into()],
+            are_gone: true,
         }),
         request(StoreOp::StartGroup(StartGroup {
             new_group_id: "g".into(),
             client_id: "n".into(),
+            sent: vec![("c1".into(), 4)],
             now: 1.0,
         })),
     ]

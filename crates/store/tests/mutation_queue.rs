@@ -130,6 +130,7 @@ fn failures_keep_what_was_called_and_stay_until_cleared() {
         }]
     );
     let clear = StoreOp::ClearOutcomes {
+        by: "c1".into(),
         ids: vec![("c1".into(), 2)],
     };
     store.execute(&request(clear)).expect("clears");
@@ -148,15 +149,19 @@ fn what_may_have_been_sent_is_known() {
     let mark = MarkAttempted {
         through: vec![("c1".into(), 1), ("c2".into(), 1), ("gone".into(), 5)],
         frozen: vec![
-            FrozenOps {
+            Frozen {
                 client_id: "c1".into(),
                 id: 1,
-                ops: "[1]".into(),
+                ops: Some("[1]".into()),
+                end: None,
+                sent: false,
             },
-            FrozenOps {
+            Frozen {
                 client_id: "c1".into(),
                 id: 9,
-                ops: "[9]".into(),
+                ops: Some("[9]".into()),
+                end: None,
+                sent: false,
             },
         ],
     };
@@ -173,6 +178,52 @@ fn what_may_have_been_sent_is_known() {
 }
 
 #[test]
+fn how_a_mutation_ends_that_is_sent_without_writes_is_known_before_it_is_sent() {
+    let store = store_with(&["c1"]);
+    store.execute(&queue("c1", &[1, 2], false)).expect("stores");
+    let frozen = |id, ops: &str, end, sent| Frozen {
+        client_id: "c1".into(),
+        id,
+        ops: Some(ops.into()),
+        end,
+        sent,
+    };
+    let mark = |through, frozen| {
+        let through = vec![("c1".into(), through)];
+        let mark = MarkAttempted { through, frozen };
+        match store.execute(&request(StoreOp::MarkAttempted(mark))) {
+            Ok(StoreReply::Marked { otherwise }) => otherwise,
+            other => panic!("{other:?}"),
+        }
+    };
+    let refused = Ending::Failed { error: "no".into() };
+    let without = frozen(1, "[]", Some(refused.clone()), false);
+    assert_eq!(mark(1, vec![without.clone()]), []);
+    // Who comes later takes over what may have been sent, and who has sent it insists.
+    assert_eq!(mark(1, vec![frozen(1, "[1]", None, false)]), [without]);
+    assert_eq!(mark(2, vec![frozen(2, "[2]", None, false)]), []);
+    let late = mark(2, vec![frozen(2, "[]", Some(refused.clone()), false)]);
+    assert_eq!(late, [frozen(2, "[2]", None, false)]);
+    assert_eq!(mark(2, vec![frozen(2, "[2, 2]", None, true)]), []);
+    let stored = loaded(&store);
+    assert_eq!(stored.queue[0].ops.as_deref(), Some("[]"));
+    assert_eq!(stored.queue[1].ops.as_deref(), Some("[2, 2]"));
+    // It was never carried out, whatever becomes of the group.
+    let start = StartGroup {
+        new_group_id: "group2".into(),
+        client_id: "n1".into(),
+        sent: Vec::new(),
+        now: 5.0,
+    };
+    let reply = store.execute(&request(StoreOp::StartGroup(start)));
+    let Ok(StoreReply::GroupStarted(started)) = reply else {
+        panic!("{reply:?}")
+    };
+    let endings: Vec<Ending> = started.outcomes.into_iter().map(|o| o.ending).collect();
+    assert_eq!(endings, [refused, Ending::Uncertain]);
+}
+
+#[test]
 fn clients_with_work_are_not_forgotten() {
     let store = store_with(&["c1", "c2", "c3"]);
     store.execute(&queue("c1", &[1], false)).expect("stores");
@@ -180,7 +231,10 @@ fn clients_with_work_are_not_forgotten() {
     confirm(&store, "1", "c2", 1, vec![failed("c2", 1)]);
     let remove = |ids: &[&str]| {
         let client_ids = ids.iter().map(|&id| id.to_owned()).collect();
-        match store.execute(&request(StoreOp::RemoveClients { client_ids })) {
+        match store.execute(&request(StoreOp::RemoveClients {
+            client_ids,
+            are_gone: true,
+        })) {
             Ok(StoreReply::Removed { client_ids }) => client_ids,
             other => panic!("{other:?}"),
         }
@@ -199,6 +253,7 @@ fn a_tab_that_slept_goes_on_where_it_was() {
     store
         .execute(&request(StoreOp::RemoveClients {
             client_ids: vec!["c1".into()],
+            are_gone: false,
         }))
         .expect("removes");
     // Its heartbeat must not make a record that begins at 1 again.
@@ -264,6 +319,7 @@ fn a_forgotten_group_begins_anew_with_its_unsent_work() {
     let start = StartGroup {
         new_group_id: "group2".into(),
         client_id: "n1".into(),
+        sent: Vec::new(),
         now: 5.0,
     };
     let Ok(StoreReply::GroupStarted(started)) =
@@ -419,7 +475,7 @@ proptest! {
                 }
                 Event::Remove { client } => {
                     let client_ids = vec![names[client].to_owned()];
-                    let reply = store.execute(&request(StoreOp::RemoveClients { client_ids }));
+                    let reply = store.execute(&request(StoreOp::RemoveClients { client_ids, are_gone: true }));
                     if let Ok(StoreReply::Removed { client_ids }) = reply && !client_ids.is_empty() {
                         let (stored, confirmed, sent) = &mut model[client];
                         prop_assert_eq!(&*stored, &*confirmed, "a client with queued mutations was removed");
@@ -458,14 +514,15 @@ fn a_group_that_is_made_once_more_in_an_emptied_store_says_so() {
         // Opened again it is what it was.
         opened(&store, "c2");
         let read = store.execute(&request(StoreOp::ReadOutcomes));
-        let Ok(StoreReply::Outcomes { was_emptied, .. }) = read else {
+        let Ok(StoreReply::Outcomes { has_lost_ends, .. }) = read else {
             panic!("{read:?}");
         };
-        assert_eq!(was_emptied, was_there);
+        assert_eq!(has_lost_ends, was_there);
         // The next group cannot tell either how the lost mutations ended.
         let start = StoreOp::StartGroup(StartGroup {
             new_group_id: "group2".into(),
             client_id: "c3".into(),
+            sent: Vec::new(),
             now: 2.0,
         });
         match store.execute(&request(start)) {

@@ -168,11 +168,13 @@ fn program() -> Vec<StoreRequest> {
             now: 9.0,
         }),
         request(StoreOp::ClearOutcomes {
+            by: "c2".into(),
             ids: vec![("c1".into(), 1)],
         }),
         open_group("c2"),
         request(StoreOp::RemoveClients {
             client_ids: vec!["c1".into(), "c2".into()],
+            are_gone: true,
         }),
         load(),
         request(StoreOp::Erase),

@@ -5,7 +5,7 @@ use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, Tab, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release};
 use landfall_sim::world::{TabId, World};
-use landfall_store::{BackendFailure, FrozenOps, MarkAttempted, StoreName, StoreOp, StoreRequest};
+use landfall_store::{BackendFailure, Frozen, MarkAttempted, StoreName, StoreOp, StoreRequest};
 use serde_json::{Value, json};
 
 /// A world in which one tab has rows and, offline, one stored write.
@@ -414,10 +414,12 @@ fn unreadable(mutator: &str, sent: bool) -> (World, TabId) {
     let client_id = tab(&mut world, id).client.client_id().to_owned();
     world.kill_tab(id);
     let through = [(client_id.clone(), 1)];
-    let frozen = FrozenOps {
+    let frozen = Frozen {
         client_id,
         id: 1,
-        ops: "[1]".into(),
+        ops: Some("[1]".into()),
+        end: None,
+        sent: false,
     };
     let op = StoreOp::MarkAttempted(MarkAttempted {
         through: through.into_iter().filter(|_| sent).collect(),

@@ -6,17 +6,18 @@ use crate::client::Client;
 use crate::connection::pokes::{PokeError, Reading, Refusal};
 use crate::connection::{Action, AuthReason, Connection, PauseBounds};
 use crate::effect::{Effect, LogLevel, SocketId, UpdateReason};
-use crate::mutations::MutationKey;
+use crate::mutations::{Mutation, MutationKey};
 use crate::options::Role;
 use crate::queries::QueryOp;
 use landfall_protocol::{
     AckMutationResponses, Action as ErrorAction, AuthRefusal, CRUD_NAME, ChangeDesiredQueries,
     ClientSchema, ConnectParams, Connected, ConnectionReaction, CrudMutation, CustomMutation,
     DeleteClients, Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber,
-    Json, LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION,
-    Push, PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode,
-    UpQueryOp, UpdateAuth, Upstream, close_reaction, reaction,
+    LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION, Push,
+    PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
+    UpdateAuth, Upstream, close_reaction, reaction,
 };
+use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Schema, To, map_ast};
 
@@ -24,6 +25,9 @@ use landfall_zql::{Schema, To, map_ast};
 const PUSH_BATCH: usize = 100;
 /// Most bytes of arguments in one message, unless a single mutation has more.
 const PUSH_BYTES: usize = 1 << 20;
+/// What a mutation calls whose arguments cannot be read. No server has it, so that each refuses it and nothing else is
+/// carried out in its place.
+const UNUSABLE_NAME: &str = "_landfall_unreadable";
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
 
@@ -106,9 +110,11 @@ impl ServerLink {
             .reduce(f64::min)
     }
 
-    fn sends_crud(&self) -> bool {
-        self.mode
-            .is_some_and(|mode| mode.mutations == MutationMode::Crud)
+    /// Whether a mutation is sent as the writes it makes, and not as a call.
+    pub(crate) fn sends_writes_of(&self, mutation: &Mutation) -> bool {
+        let takes_writes = |mode: ServerMode| mode.mutations == MutationMode::Crud;
+        // Writes of the deprecated `zero.mutate.<table>` have this name, which no server's mutator has.
+        self.mode.is_some_and(takes_writes) || mutation.name == CRUD_NAME
     }
 
     fn sends_asts(&self) -> bool {
@@ -476,14 +482,19 @@ impl Client {
             self.link.push_wait = None;
             self.open_push_gate();
         }
-        self.mark_again(now);
         self.look_for_stale(now);
-        if self.link.push_gate == PushGate::Open && self.has_unmarked_dead() {
+        if self.link.push_gate == PushGate::Open && self.has_unmarked() {
             self.open_push_gate();
         }
         if self.link.push_gate == PushGate::Open && self.link.push_after.is_none() {
             self.push(now);
         }
+    }
+
+    /// Whether marking what is about to be sent on this connection has failed and is to be tried again.
+    pub(crate) fn is_to_be_marked(&self) -> bool {
+        let connected = self.link.connection.is_connected();
+        connected && self.link.push_wait.is_none() && self.link.push_gate == PushGate::Shut
     }
 
     fn push(&mut self, now: f64) {
@@ -538,10 +549,9 @@ impl Client {
 
     /// The mutation as it is sent. From here on it never changes.
     fn wire_mutation(&mut self, key: &MutationKey) -> Option<(WireMutation, usize)> {
-        let sends_crud = self.link.sends_crud();
         let mutation = self.mutations.get_mut(key)?;
-        // Writes of the deprecated `zero.mutate.<table>` have this name, which no server's mutator has.
-        let crud = sends_crud || mutation.name == CRUD_NAME;
+        mutation.pushed = true;
+        let crud = self.link.sends_writes_of(mutation);
         mutation.freeze(crud);
         let timestamp = number(mutation.created_ms.floor());
         let (id, client_id) = (mutation.id, mutation.client_id.clone());
@@ -558,11 +568,13 @@ impl Client {
                 size,
             ));
         }
-        let args: Vec<Json> = Json::parse(&mutation.args_json)
-            .and_then(|json| json.read())
-            .unwrap_or_default();
         let size = mutation.args_json.len();
-        let name = mutation.name.clone();
+        let args = json::read(&mutation.args_json).ok();
+        let (name, args) = match args.filter(|_| mutation.unusable.is_none()) {
+            Some(args) => (mutation.name.clone(), args),
+            // Its id must be used up, or nothing after it would be taken.
+            None => (UNUSABLE_NAME.to_owned(), Vec::new()),
+        };
         Some((
             WireMutation::Custom(CustomMutation {
                 id,

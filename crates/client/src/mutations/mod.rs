@@ -8,8 +8,11 @@
 pub(crate) mod queue_writing;
 pub(crate) mod writes;
 
-use crate::effect::{CallId, MutationError, MutationInfo, Outcome};
-use landfall_protocol::CrudOp;
+use crate::effect::{CallId, ErrorSource, MutationError, MutationInfo, Outcome};
+use crate::persistence::stored_forms::{ending_of, ops_json, outcome_of, read_ops};
+use landfall_protocol::{CrudOp, Json};
+use landfall_store::Frozen;
+use landfall_zql::json;
 use landfall_zql::sort::{sort, sort_by_key};
 use landfall_zql::sorted_map::SortedMap;
 
@@ -43,14 +46,33 @@ pub(crate) struct Mutation {
     pub(crate) ops: Vec<CrudOp>,
     /// It has been sent, or may have been: its ops never change again.
     pub(crate) attempted: bool,
+    /// This tab has sent it.
+    pub(crate) pushed: bool,
     pub(crate) stored: Stored,
     /// Why its last replay failed, if it did.
     pub(crate) replay_error: Option<MutationError>,
+    /// Why nobody knows what it was called with: it is neither replayed nor sent as a call.
+    pub(crate) unusable: Option<MutationError>,
     /// Storage holds writes of it that cannot be read, and no replay has made them anew.
     pub(crate) unreadable: bool,
     /// The outcome if the server takes it and says nothing more, where that is not [`Outcome::Confirmed`]: it is sent
-    /// without its writes.
+    /// without its writes, or without what it calls.
     pub(crate) sent_outcome: Option<Outcome>,
+}
+
+/// Arguments from outside; in place of those that cannot be read none, and why.
+pub(crate) fn read_arguments(args_json: String) -> (String, Option<MutationError>) {
+    match json::read::<Vec<Json>>(&args_json) {
+        Ok(_) => (args_json, None),
+        Err(problem) => {
+            let error = MutationError {
+                source: ErrorSource::Zero,
+                message: format!("its stored arguments cannot be read: {problem}"),
+                details: None,
+            };
+            ("[]".to_owned(), Some(error))
+        }
+    }
 }
 
 impl Mutation {
@@ -60,7 +82,9 @@ impl Mutation {
 
     /// It is about to be sent: from here on it does not change.
     pub(crate) fn freeze(&mut self, as_writes: bool) {
-        if as_writes && self.ops.is_empty() && self.sent_outcome.is_none() {
+        if !as_writes {
+            self.freeze_call();
+        } else if self.ops.is_empty() && self.sent_outcome.is_none() {
             self.sent_outcome = match self.attempted {
                 // The mutator refused, or the writes could neither be read nor be made anew.
                 false => self
@@ -74,9 +98,56 @@ impl Mutation {
         self.attempted = true;
     }
 
-    /// How it ended if the server has it and said nothing more.
-    fn silent_outcome(&self) -> Outcome {
-        self.sent_outcome.clone().unwrap_or(Outcome::Confirmed)
+    fn freeze_call(&mut self) {
+        match &self.unusable {
+            Some(error) if self.sent_outcome.is_none() => {
+                self.sent_outcome = Some(match self.attempted {
+                    // It may have been sent by one who could read them.
+                    true => Outcome::Uncertain,
+                    false => Outcome::Failed {
+                        error: error.clone(),
+                    },
+                });
+            }
+            Some(_) => {}
+            // It may have gone out without writes to a server that took writes; this one takes calls.
+            None => {
+                if self.sent_outcome.is_some() {
+                    self.sent_outcome = Some(Outcome::Uncertain);
+                }
+            }
+        }
+    }
+
+    /// What storage is told before it is sent as writes.
+    pub(crate) fn frozen(&self) -> Frozen {
+        Frozen {
+            client_id: self.client_id.clone(),
+            id: self.id,
+            // What cannot be read stays as it is stored: read again, it says so again.
+            ops: (!self.unreadable).then(|| ops_json(&self.ops)),
+            end: self.sent_outcome.as_ref().and_then(ending_of),
+            sent: self.pushed,
+        }
+    }
+
+    /// Another tab may have sent it already, as this.
+    fn adopt(&mut self, frozen: Frozen) {
+        let (ops, problem) = read_ops(frozen.ops.as_deref());
+        self.ops = ops;
+        self.unreadable = problem.is_some();
+        let known = frozen.end.map(outcome_of);
+        self.sent_outcome = known.or(self.unreadable.then_some(Outcome::Uncertain));
+    }
+
+    /// How it ended if the server has it and said this of it, or nothing more.
+    fn outcome(&self, said: Option<&Outcome>) -> Outcome {
+        match (&self.sent_outcome, said) {
+            // What was asked for was never sent: what the server says is of something else.
+            (Some(known @ Outcome::Failed { .. }), _) => known.clone(),
+            (_, Some(said)) => said.clone(),
+            (known, None) => known.clone().unwrap_or(Outcome::Confirmed),
+        }
     }
 
     fn order(&self) -> u64 {
@@ -161,6 +232,26 @@ impl Mutations {
             .find(|m| m.id == key.1 && m.client_id == key.0)
     }
 
+    /// What other tabs may have sent counts, not what was made of it here.
+    pub(crate) fn adopt(&mut self, otherwise: Vec<Frozen>) {
+        for frozen in otherwise {
+            let key = (frozen.client_id.clone(), frozen.id);
+            if let Some(mutation) = self.get_mut(&key).filter(|mutation| !mutation.pushed) {
+                mutation.adopt(frozen);
+            }
+        }
+    }
+
+    /// For each client the last pending mutation of which this holds.
+    pub(crate) fn through(&self, holds: fn(&Mutation) -> bool) -> SortedMap<String, u64> {
+        let mut through = SortedMap::new();
+        for mutation in self.pending.iter().filter(|mutation| holds(mutation)) {
+            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
+            *last = mutation.id.max(*last);
+        }
+        through
+    }
+
     pub(crate) fn get(&self, key: &MutationKey) -> Option<&Mutation> {
         self.pending
             .iter()
@@ -200,13 +291,16 @@ impl Mutations {
     /// What storage says of ended mutations.
     pub(crate) fn replace_ended(&mut self, ended: Vec<MutationInfo>) {
         for info in ended {
-            let known = |e: &MutationInfo| {
-                e.client_id == info.client_id && e.mutation_id == info.mutation_id
-            };
-            if !self.ended.iter().any(known) {
+            if !self.knows_end(&info) {
                 self.ended.push(info);
             }
         }
+    }
+
+    pub(crate) fn knows_end(&self, info: &MutationInfo) -> bool {
+        self.ended
+            .iter()
+            .any(|e| e.client_id == info.client_id && e.mutation_id == info.mutation_id)
     }
 
     /// A mutation of this page has run: it takes the next id and the last place.
@@ -263,10 +357,7 @@ impl Mutations {
             })
             .map(|m| Settled {
                 mutation: m.clone(),
-                outcome: results
-                    .get(&m.key())
-                    .cloned()
-                    .unwrap_or_else(|| m.silent_outcome()),
+                outcome: m.outcome(results.get(&m.key())),
             })
             .collect()
     }
@@ -395,6 +486,7 @@ impl Mutations {
             }
             mutation.client_id = new_client.to_owned();
             mutation.attempted = false;
+            mutation.pushed = false;
             self.pending.push(mutation);
         }
         sort_by_key(&mut self.pending, |mutation| mutation.id);
@@ -418,8 +510,10 @@ mod tests {
             call: None,
             ops: Vec::new(),
             attempted: false,
+            pushed: false,
             stored,
             replay_error: None,
+            unusable: None,
             unreadable: false,
             sent_outcome: None,
         }
@@ -494,7 +588,7 @@ mod tests {
         own(&mut queue);
         let failed = Outcome::Failed {
             error: MutationError {
-                source: crate::ErrorSource::App,
+                source: ErrorSource::App,
                 message: "no".into(),
                 details: None,
             },

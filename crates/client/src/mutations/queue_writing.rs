@@ -8,16 +8,17 @@ use crate::effect::{CallId, Effect};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::stored_forms::ops_json;
 use crate::persistence::{Purpose, RETRY_MS};
-use landfall_protocol::MutationMode;
 use landfall_store::{
-    BackendFailure, FrozenOps, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply,
-    WriteQueue,
+    BackendFailure, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply, WriteQueue,
 };
 use landfall_zql::sort::sort_by_key;
 use landfall_zql::sorted_map::SortedMap;
 
 /// How often marking the queue is tried before it is sent without.
 const MARK_ATTEMPTS: u32 = 3;
+
+/// So many times the usual pause is the longest between two attempts.
+const MAX_MARK_PAUSES: u32 = 12;
 
 impl Client {
     /// Writes the mutations that wait, unless a write is under way.
@@ -51,10 +52,8 @@ impl Client {
             return;
         }
         // Confirmed before it was written: nothing is left to store.
-        let with_ops = self
-            .link
-            .mode
-            .is_none_or(|mode| mode.mutations == MutationMode::Crud);
+        let link = &self.link;
+        let with_ops = |m: &Mutation| link.mode.is_none() || link.sends_writes_of(m);
         let mutations: Vec<NewMutation> = keys
             .iter()
             .filter_map(|key| self.mutations.get(key))
@@ -62,7 +61,7 @@ impl Client {
                 id: m.id,
                 name: m.name.clone(),
                 args: m.args_json.clone(),
-                ops: with_ops.then(|| ops_json(&m.ops)),
+                ops: with_ops(m).then(|| ops_json(&m.ops)),
                 timestamp: m.created_ms,
             })
             .collect();
@@ -196,14 +195,9 @@ impl Client {
     /// may have been sent.
     pub(crate) fn open_push_gate(&mut self) {
         let recovering = self.tabs.recovering();
-        let crud = self
-            .link
-            .mode
-            .is_some_and(|mode| mode.mutations == MutationMode::Crud);
         // A mark of an earlier connection that is still under way may fail.
         let is_unsure = self.persistence.mark_failures > 0 || self.persistence.is_marking();
-        let mut through: SortedMap<String, u64> = SortedMap::new();
-        let mut frozen = Vec::new();
+        let mut through = self.persistence.unmarked.clone();
         let mut keys = Vec::new();
         for mutation in self.mutations.pending() {
             if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
@@ -213,74 +207,121 @@ impl Client {
             *last = (*last).max(mutation.id);
             if !mutation.attempted || is_unsure {
                 keys.push(mutation.key());
-                // What cannot be read stays as it is stored: read again, it says so again.
-                if crud && !mutation.unreadable {
-                    frozen.push(FrozenOps {
-                        client_id: mutation.client_id.clone(),
-                        id: mutation.id,
-                        ops: ops_json(&mutation.ops),
-                    });
-                }
             }
         }
         if keys.is_empty() || self.persistence.disabled {
             self.link.push_gate = PushGate::Open;
             return;
         }
+        self.link.push_gate = PushGate::Marking;
+        self.mark(through, keys);
+    }
+
+    fn mark(&mut self, through: SortedMap<String, u64>, keys: Vec<MutationKey>) {
+        let mut frozen = Vec::new();
         for key in keys {
             if let Some(mutation) = self.mutations.get_mut(&key) {
-                mutation.freeze(crud);
+                let as_writes = self.link.sends_writes_of(mutation);
+                mutation.freeze(as_writes);
+                if as_writes {
+                    frozen.push(mutation.frozen());
+                }
             }
         }
-        self.link.push_gate = PushGate::Marking;
         let through = through.into_iter().collect();
-        self.ask_store(
-            Purpose::Mark,
-            StoreOp::MarkAttempted(MarkAttempted { through, frozen }),
-        );
+        let mark = MarkAttempted { through, frozen };
+        self.ask_store(Purpose::Mark, StoreOp::MarkAttempted(mark));
     }
 
     /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
     /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
-    /// keep the user's work from the server for ever.
-    pub(crate) fn on_marked(&mut self, now: f64, stored: bool) {
-        self.persistence.mark_failures = match stored {
-            true => 0,
-            false => self.persistence.mark_failures + 1,
+    /// keep the user's work from the server for ever. What it could not be told then, it is told when it works again.
+    pub(crate) fn on_marked(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        let persistence = &mut self.persistence;
+        let stored = match result {
+            Ok(reply) => {
+                persistence.mark_failures = 0;
+                persistence.unmarked.clear();
+                if let StoreReply::Marked { otherwise } = reply {
+                    self.mutations.adopt(otherwise);
+                }
+                true
+            }
+            Err(_) => {
+                persistence.mark_failures += 1;
+                false
+            }
         };
         // Only the last mark names all that is about to be sent.
-        if self.link.push_gate != PushGate::Marking || self.persistence.is_marking() {
+        if self.persistence.is_marking() {
             return;
         }
-        if stored || self.persistence.mark_failures > MARK_ATTEMPTS {
-            self.link.push_gate = PushGate::Open;
-        } else {
-            self.link.push_gate = PushGate::Shut;
-            self.persistence.remark_at = Some(now + RETRY_MS);
+        let failures = self.persistence.mark_failures;
+        if self.link.push_gate == PushGate::Marking {
+            if stored || failures > MARK_ATTEMPTS {
+                self.link.push_gate = PushGate::Open;
+            } else {
+                self.link.push_gate = PushGate::Shut;
+                self.persistence.remark_at = Some(now + RETRY_MS);
+            }
+            if !stored && self.link.push_gate == PushGate::Open {
+                self.persistence.unmarked = self.mutations.through(|m| m.attempted);
+            }
+        }
+        if !stored && !self.persistence.unmarked.is_empty() {
+            let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
+            self.persistence.remark_at = Some(now + pause);
         }
     }
 
     /// The connection is gone: the next one marks what it sends.
     pub(crate) fn forget_mark(&mut self) {
-        self.persistence.remark_at = None;
-    }
-
-    /// Tries the mark again when its time has come.
-    pub(crate) fn mark_again(&mut self, now: f64) {
-        if self.persistence.remark_at.is_some_and(|at| at <= now) {
+        if self.persistence.unmarked.is_empty() {
             self.persistence.remark_at = None;
-            if self.link.push_gate == PushGate::Shut {
-                self.open_push_gate();
-            }
         }
     }
 
-    /// Whether a dead tab's mutations are about to be sent that storage still calls unsent.
-    pub(crate) fn has_unmarked_dead(&self) -> bool {
+    /// Tries the mark again when its time has come, or when storage was seen to work.
+    pub(crate) fn mark_again(&mut self, now: f64) {
+        let persistence = &mut self.persistence;
+        let is_due = persistence.remark_at.take_if(|at| *at <= now).is_some();
+        let heals = std::mem::take(&mut persistence.heals) && !persistence.unmarked.is_empty();
+        if !is_due && !heals {
+            return;
+        }
+        if self.is_to_be_marked() {
+            return self.open_push_gate();
+        }
+        let through = self.persistence.unmarked.clone();
+        if !through.is_empty() && !self.persistence.is_marking() {
+            let is_named = |m: &&Mutation| m.attempted && through.get(&m.client_id).is_some();
+            let pending = self.mutations.pending().iter().filter(is_named);
+            let keys = pending.map(Mutation::key).collect();
+            self.mark(through, keys);
+        }
+    }
+
+    /// For each client the last mutation that this tab has sent, whatever storage knows.
+    pub(crate) fn sent_through(&self) -> Vec<(String, u64)> {
+        let mut through = self.mutations.through(|m| m.pushed);
+        for (client, id) in &self.persistence.unmarked {
+            let last = through.get_or_insert_with(client.clone(), || 0);
+            *last = (*last).max(*id);
+        }
+        through.into_iter().collect()
+    }
+
+    /// Whether something is about to be sent that storage must know of first: a dead tab's mutations that it still
+    /// calls unsent, or one that goes without its writes and has an end already.
+    pub(crate) fn has_unmarked(&self) -> bool {
         let recovering = self.tabs.recovering();
+        let ends = |m: &Mutation| {
+            let own = m.client_id == self.client_id && self.link.sends_writes_of(m);
+            own && m.ops.is_empty() && m.replay_error.is_some()
+        };
         self.mutations
             .pending()
             .iter()
-            .any(|m| !m.attempted && recovering.contains(&m.client_id))
+            .any(|m| !m.attempted && (ends(m) || recovering.contains(&m.client_id)))
     }
 }

@@ -27,8 +27,8 @@ pub(crate) struct Faults {
     open_attempts: u32,
     /// Storage was repaired in this session; a second time it would be of no use.
     repaired: bool,
-    /// The browser has emptied storage in this session: what it held of ends is lost.
-    pub(crate) emptied: bool,
+    /// What storage held of ends is lost: the browser has emptied it, or it could not be read.
+    pub(crate) lost_ends: bool,
     /// Until then rows are not written: there is no room.
     pub(crate) no_room_until: Option<f64>,
     /// What pokes that could not be stored told of mutations: acknowledgements that are due, and ends.
@@ -57,7 +57,7 @@ impl Client {
             purpose,
             Purpose::Poke { .. } | Purpose::Queue(_) | Purpose::Mark
         );
-        self.persistence.faults.emptied |= kind == StorageProblemKind::Evicted;
+        self.persistence.faults.lost_ends |= kind == StorageProblemKind::Evicted;
         match kind {
             StorageProblemKind::Damaged if stores => self.repair(now),
             StorageProblemKind::Evicted if stores => self.store_anew(now),
@@ -131,6 +131,7 @@ impl Client {
             new_group_id: self.random.id(),
             // Of nobody: whoever takes care of the dead sends what becomes its own.
             client_id: self.random.id(),
+            sent: self.sent_through(),
             now,
         };
         let schema = self.schema.clone();

@@ -158,13 +158,13 @@ impl Client {
     fn poke_to(&self, loaded: Loaded) -> Poke {
         let head = loaded.head.clone();
         let outcomes = loaded.outcomes.clone();
-        let was_emptied = head.was_emptied();
+        let has_lost_ends = head.has_lost_ends();
         let mut confirmed = head.last_mutation_ids;
-        // What others made and storage holds no more is over, even if its client is forgotten already. Not if storage was
-        // emptied: the maker or the server tells.
+        // What others made and storage holds no more is over, even if its client is forgotten already. Not if storage
+        // has lost something: the maker or the server tells.
         let is_over = |m: &&Mutation| {
             let is_it = |q: &QueuedMutation| q.client_id == m.client_id && q.id == m.id;
-            !was_emptied && m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
+            !has_lost_ends && m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
         };
         for mutation in self.mutations.pending().iter().filter(is_over) {
             let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);

@@ -20,7 +20,7 @@ use crate::persistence::faults::Faults;
 use crate::persistence::log_following::Following;
 use crate::persistence::snapshot_writing::SnapshotWriting;
 use crate::persistence::stored_forms::{
-    from_outcome, from_queue, named_ends, remembered, server_mode, to_outcome, to_patch,
+    from_queue, outcome_of, remembered, server_mode, take_ends, to_outcome, to_patch,
     unnamed_outcome,
 };
 use crate::tabs::group_restart::Restart;
@@ -91,6 +91,10 @@ pub(crate) struct Persistence {
     /// When the queue is to be marked as sent again, because that failed.
     pub(crate) remark_at: Option<f64>,
     pub(crate) mark_failures: u32,
+    /// What was sent although storage could not be told, by client: it is told as soon as it can be.
+    pub(crate) unmarked: SortedMap<String, u64>,
+    /// Storage has carried something out since that was last tried.
+    pub(crate) heals: bool,
     pub(crate) faults: Faults,
     pub(crate) following: Following,
     /// The log record with which other tabs go on from what is here.
@@ -188,7 +192,7 @@ impl Client {
         match (&other_group, &result) {
             (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
-            (None, Ok(_)) => {}
+            (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark),
         }
         match purpose {
             Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
@@ -200,7 +204,7 @@ impl Client {
             Purpose::StoreAnew => self.on_stored_anew(result),
             Purpose::Poke { acks, outcomes } => self.on_poke_stored(now, acks, outcomes, result),
             Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
-            Purpose::Mark => self.on_marked(now, result.is_ok()),
+            Purpose::Mark => self.on_marked(now, result),
             Purpose::StartGroup => self.on_group_answer(now, result),
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
             Purpose::FollowLog => self.on_log_read(result),
@@ -233,9 +237,14 @@ impl Client {
     /// Mutations as they were stored.
     pub(crate) fn take_stored(&mut self, queue: Vec<QueuedMutation>) -> Vec<Mutation> {
         let mutations: Vec<Mutation> = queue.into_iter().map(from_queue).collect();
-        for mutation in mutations.iter().filter(|mutation| mutation.unreadable) {
+        for mutation in &mutations {
+            let what = match mutation {
+                Mutation { unreadable, .. } if *unreadable => "writes",
+                Mutation { unusable, .. } if unusable.is_some() => "arguments",
+                _ => continue,
+            };
             let Mutation { client_id, id, .. } = mutation;
-            let text = format!("the stored writes of mutation {id} of {client_id} cannot be read");
+            let text = format!("the stored {what} of mutation {id} of {client_id} cannot be read");
             self.log(LogLevel::Warn, &text);
         }
         mutations
@@ -281,11 +290,11 @@ impl Client {
         match result {
             Ok(StoreReply::Outcomes {
                 stored,
-                was_emptied,
+                has_lost_ends,
             }) => {
-                self.persistence.faults.emptied |= was_emptied;
+                self.persistence.faults.lost_ends |= has_lost_ends;
                 // A failure that storage had may be gone with it.
-                let is_lost = self.persistence.faults.emptied;
+                let is_lost = self.persistence.faults.lost_ends;
                 self.tell_doubtful(ends, stored, is_lost);
             }
             Err(StoreFailure::Backend { kind, .. }) if kind != BackendFailure::Unavailable => {
@@ -303,21 +312,17 @@ impl Client {
             ends.iter_mut()
                 .for_each(|end| end.outcome = Outcome::Uncertain);
         }
-        for info in stored.into_iter().map(from_outcome) {
-            let same = |end: &&mut Settled| {
-                end.mutation.key() == (info.client_id.clone(), info.mutation_id)
-            };
-            if let (Some(end), Some(outcome)) = (ends.iter_mut().find(same), &info.outcome) {
-                end.outcome = outcome.clone();
-                self.mutations.replace_ended(vec![info]);
-                self.mutations_changed = true;
+        for outcome in stored {
+            let same =
+                |end: &&mut Settled| end.mutation.key() == (outcome.client_id.clone(), outcome.id);
+            if let Some(end) = ends.iter_mut().find(same) {
+                end.outcome = outcome_of(outcome.ending);
             }
         }
         for end in &ends {
-            if end.outcome == Outcome::Uncertain {
-                let outcome = Some(Outcome::Uncertain);
+            if end.outcome != Outcome::Confirmed {
                 let info = MutationInfo {
-                    outcome,
+                    outcome: Some(end.outcome.clone()),
                     ..end.mutation.info()
                 };
                 self.mutations.replace_ended(vec![info]);
@@ -370,8 +375,8 @@ impl Client {
         self.persistence.log_next = head.log_next;
         self.cookie = head.cookie;
         self.link.mode = head.server_mode.map(server_mode);
-        let queue = self.take_stored(unread.queue);
-        let ended = named_ends(&unread.outcomes);
+        let mut queue = self.take_stored(unread.queue);
+        let ended = take_ends(unread.outcomes, &mut queue);
         let clients = unread.clients.into_iter().map(|client| client.client_id);
         let owners = queue.iter().map(|mutation| mutation.client_id.clone());
         let others: SortedSet<String> = clients.chain(owners).collect();
@@ -465,13 +470,14 @@ impl Client {
     }
 
     /// Failures of mutations that only the tab that made them knows, because it could not store them. It may learn from
-    /// storage that they are over, and must not take them for done.
+    /// storage that they are over, and must not take them for done; nor if it was only silent for so long that it is
+    /// taken for dead.
     fn outcomes_of_others(&self, poke: &Poke, settled: &[Settled]) -> Vec<StoredOutcome> {
         let known = |key: &MutationKey| settled.iter().any(|end| end.mutation.key() == *key);
         poke.results
             .iter()
             .filter(|(key, _)| key.0 != self.client_id && !known(key))
-            .filter(|(key, _)| !self.tabs.dead().contains(&key.0))
+            .filter(|(key, _)| !self.tabs.is_gone(&key.0))
             .filter_map(|(key, outcome)| unnamed_outcome(key, outcome))
             .collect()
     }
@@ -601,11 +607,18 @@ impl Client {
     }
 
     pub(crate) fn store_cleared_outcome(&mut self, client_id: &str, id: u64) {
-        let ids = vec![(client_id.to_owned(), id)];
-        self.store_note("a cleared outcome", StoreOp::ClearOutcomes { ids });
+        let op = StoreOp::ClearOutcomes {
+            by: self.client_id.clone(),
+            ids: vec![(client_id.to_owned(), id)],
+        };
+        self.store_note("a cleared outcome", op);
     }
 
-    pub(crate) fn store_removal(&mut self, client_ids: Vec<String>) {
-        self.store_note("the end of a client", StoreOp::RemoveClients { client_ids });
+    pub(crate) fn store_removal(&mut self, client_ids: Vec<String>, are_gone: bool) {
+        let op = StoreOp::RemoveClients {
+            client_ids,
+            are_gone,
+        };
+        self.store_note("the end of a client", op);
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::connection::pokes::Poke;
 use crate::effect::{ErrorSource, MutationError, MutationInfo, Outcome};
-use crate::mutations::{Mutation, MutationKey, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored, read_arguments};
 use crate::queries::QueryChange;
 use landfall_protocol::{CrudOp, MutationMode, QueryMode, ServerMode};
 use landfall_store::{Ending, LogRecord, Patch, QueuedMutation, RememberedMode, StoredOutcome};
-use landfall_zql::json::{self, to_text};
+use landfall_zql::json::{self, JsonError, to_text};
 
 pub(crate) fn remembered(mode: ServerMode) -> RememberedMode {
     RememberedMode {
@@ -36,36 +36,43 @@ pub(crate) fn ops_json(ops: &[CrudOp]) -> String {
     to_text(ops)
 }
 
+/// Writes as they were stored, or why they cannot be read.
+pub(crate) fn read_ops(ops: Option<&str>) -> (Vec<CrudOp>, Option<JsonError>) {
+    match ops.map(json::read::<Vec<CrudOp>>).transpose() {
+        Ok(ops) => (ops.unwrap_or_default(), None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    }
+}
+
 /// Writes that cannot be read are made anew by the replay. If it fails, or if they may have been sent, the application is
 /// told when the server has taken the mutation without them.
 pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
-    let ops = queued.ops.as_deref().map(json::read::<Vec<CrudOp>>);
-    let (ops, problem) = match ops.transpose() {
-        Ok(ops) => (ops.unwrap_or_default(), None),
-        Err(problem) => (Vec::new(), Some(problem)),
-    };
+    let (ops, problem) = read_ops(queued.ops.as_deref());
+    let (args_json, unusable) = read_arguments(queued.args);
     Mutation {
         client_id: queued.client_id,
         id: queued.id,
         name: queued.name,
-        args_json: queued.args,
+        args_json,
         created_ms: queued.timestamp,
         call: None,
         ops,
         unreadable: problem.is_some(),
         attempted: queued.attempted,
+        pushed: false,
         stored: Stored::At(queued.sequence),
-        replay_error: problem.map(|problem| MutationError {
+        replay_error: unusable.clone().or(problem.map(|problem| MutationError {
             source: ErrorSource::Zero,
             message: format!("its stored writes cannot be read: {problem}"),
             details: None,
-        }),
+        })),
+        unusable,
         sent_outcome: None,
     }
 }
 
-pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
-    let outcome = match stored.ending {
+pub(crate) fn outcome_of(ending: Ending) -> Outcome {
+    match ending {
         Ending::Uncertain => Outcome::Uncertain,
         Ending::Failed { error } => Outcome::Failed {
             error: json::read(&error).unwrap_or(MutationError {
@@ -74,20 +81,42 @@ pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
                 details: None,
             }),
         },
-    };
+    }
+}
+
+pub(crate) fn ending_of(outcome: &Outcome) -> Option<Ending> {
+    match outcome {
+        Outcome::Confirmed => None,
+        Outcome::Uncertain => Some(Ending::Uncertain),
+        Outcome::Failed { error } => Some(Ending::Failed {
+            error: to_text(error),
+        }),
+    }
+}
+
+pub(crate) fn from_outcome(stored: StoredOutcome) -> MutationInfo {
     MutationInfo {
         client_id: stored.client_id,
         mutation_id: stored.id,
         name: stored.name,
         args_json: stored.args,
-        outcome: Some(outcome),
+        outcome: Some(outcome_of(stored.ending)),
     }
 }
 
-/// The outcomes that the application is shown: of the others only the tab that made them knows what they are.
-pub(crate) fn named_ends(outcomes: &[StoredOutcome]) -> Vec<MutationInfo> {
-    let named = outcomes.iter().filter(|outcome| !outcome.name.is_empty());
-    named.cloned().map(from_outcome).collect()
+/// The outcomes that the application is shown: of those without a name only the tab that made them knows what they are,
+/// and those of mutations that still wait tell how these will end.
+pub(crate) fn take_ends(outcomes: Vec<StoredOutcome>, queue: &mut [Mutation]) -> Vec<MutationInfo> {
+    let mut shown = Vec::new();
+    for outcome in outcomes {
+        let is_it = |m: &&mut Mutation| m.id == outcome.id && m.client_id == outcome.client_id;
+        if let Some(waiting) = queue.iter_mut().find(is_it) {
+            waiting.sent_outcome = Some(outcome_of(outcome.ending));
+        } else if !outcome.name.is_empty() {
+            shown.push(from_outcome(outcome));
+        }
+    }
+    shown
 }
 
 pub(crate) fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<StoredOutcome> {
@@ -100,19 +129,12 @@ pub(crate) fn to_outcome(mutation: &Mutation, outcome: &Outcome) -> Option<Store
 
 /// As [`to_outcome`], of a mutation of which nothing but its key is known here.
 pub(crate) fn unnamed_outcome(key: &MutationKey, outcome: &Outcome) -> Option<StoredOutcome> {
-    let ending = match outcome {
-        Outcome::Confirmed => return None,
-        Outcome::Uncertain => Ending::Uncertain,
-        Outcome::Failed { error } => Ending::Failed {
-            error: to_text(error),
-        },
-    };
     Some(StoredOutcome {
         client_id: key.0.clone(),
         id: key.1,
         name: String::new(),
         args: "[]".to_owned(),
-        ending,
+        ending: ending_of(outcome)?,
     })
 }
 

@@ -610,8 +610,10 @@ impl Rebase {
             call: Some(first.call.call),
             ops: first.ops,
             attempted: false,
+            pushed: false,
             stored: crate::mutations::Stored::Pending,
             replay_error: None,
+            unusable: None,
             unreadable: false,
             sent_outcome: None,
         };

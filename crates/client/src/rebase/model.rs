@@ -270,8 +270,10 @@ impl World {
             call: None,
             ops: Vec::new(),
             attempted: false,
+            pushed: false,
             stored: crate::mutations::Stored::At(self.sequence),
             replay_error: None,
+            unusable: None,
             unreadable: false,
             sent_outcome: None,
         });

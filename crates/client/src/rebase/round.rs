@@ -122,7 +122,9 @@ impl Round {
         }
         while let Some(mutation) = mutations.pending().get(self.cursor.1) {
             self.cursor.1 += 1;
-            if !self.confirms(mutation) && self.replayed.insert(mutation.key()) {
+            // What nobody knows the arguments of shows nothing.
+            let is_usable = mutation.unusable.is_none();
+            if is_usable && !self.confirms(mutation) && self.replayed.insert(mutation.key()) {
                 return Some(mutation);
             }
         }

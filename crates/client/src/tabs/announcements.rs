@@ -4,7 +4,7 @@
 
 use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
-use crate::mutations::{Mutation, MutationKey, Stored};
+use crate::mutations::{Mutation, MutationKey, Stored, read_arguments};
 use landfall_protocol::CrudOp;
 use landfall_zql::json::{self, FromJson, JsonError, JsonReader, to_text};
 use landfall_zql::json_object;
@@ -190,17 +190,20 @@ impl Client {
         }
         self.watch(&client);
         for mutation in stored {
+            let (args_json, unusable) = read_arguments(mutation.args_json);
             let new = self.mutations.insert(Mutation {
                 client_id: client.clone(),
                 id: mutation.id,
                 name: mutation.name,
-                args_json: mutation.args_json,
+                args_json,
                 created_ms: mutation.created_ms,
                 call: None,
                 ops: mutation.ops,
                 attempted: false,
+                pushed: false,
                 stored: Stored::At(mutation.sequence),
-                replay_error: None,
+                replay_error: unusable.clone(),
+                unusable,
                 unreadable: false,
                 sent_outcome: None,
             });

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::connection::PauseBounds;
 use crate::effect::{Effect, MutationInfo, Outcome};
 use crate::mutations::{Mutation, MutationKey, Stored};
-use crate::persistence::stored_forms::{from_outcome, named_ends};
+use crate::persistence::stored_forms::take_ends;
 use crate::persistence::{Purpose, RETRY_MS};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
 use landfall_zql::sorted_map::SortedMap;
@@ -60,9 +60,11 @@ impl Client {
         };
         restart.retry_at = None;
         let old_group = restart.old_group.clone();
+        let (new_group_id, client_id) = (restart.new_group.clone(), restart.new_client.clone());
         let op = StartGroup {
-            new_group_id: restart.new_group.clone(),
-            client_id: restart.new_client.clone(),
+            new_group_id,
+            client_id,
+            sent: self.sent_through(),
             now,
         };
         self.ask_store_as(old_group, Purpose::StartGroup, StoreOp::StartGroup(op));
@@ -100,10 +102,11 @@ impl Client {
             self.finish_restart(now, restart.new_group, restart.new_client, &known);
             // Storage knows more than this tab had been told.
             let reissued = started.reissued.into_iter();
-            for mutation in self.take_stored(reissued.map(|r| r.mutation).collect()) {
+            let mut queue = self.take_stored(reissued.map(|r| r.mutation).collect());
+            let ended = take_ends(started.outcomes, &mut queue);
+            for mutation in queue {
                 self.mutations.insert(mutation);
             }
-            let ended = started.outcomes.into_iter().map(from_outcome).collect();
             self.mutations.replace_ended(ended);
             return;
         }
@@ -203,8 +206,8 @@ impl Client {
             true => group,
             false => loaded.head.group_id.clone(),
         };
-        let ended: Vec<MutationInfo> = named_ends(&loaded.outcomes);
         let mut queue = self.take_stored(loaded.queue.clone());
+        let ended: Vec<MutationInfo> = take_ends(loaded.outcomes.clone(), &mut queue);
         // The calls of this page go on with the mutations that they became, also those that were about to be sent.
         for mutation in &mut queue {
             mutation.call = self.mutations.take_renamed(mutation);
@@ -243,10 +246,7 @@ impl Client {
             .cloned()
             .collect();
         for mutation in missed {
-            let same =
-                |e: &&MutationInfo| e.name == mutation.name && e.args_json == mutation.args_json;
-            let outcome = ended.iter().find(same).and_then(|e| e.outcome.clone());
-            match outcome.or(follows.then_some(Outcome::Confirmed)) {
+            match self.missed_outcome(&mutation, ended, follows) {
                 Some(outcome) if mutation.call.is_some() => {
                     self.effects.push(Effect::MutationOutcome {
                         call: mutation.call,
@@ -258,6 +258,28 @@ impl Client {
                 Some(_) => {}
                 None => self.end_uncertain(&mutation),
             }
+        }
+    }
+
+    /// How another tab has seen it end, if that is sure: under its new name it is known by what it calls alone.
+    fn missed_outcome(
+        &self,
+        mutation: &Mutation,
+        ended: &[MutationInfo],
+        follows: bool,
+    ) -> Option<Outcome> {
+        let calls_same =
+            |name: &str, args: &str| name == mutation.name && args == mutation.args_json;
+        let is_new = |e: &&MutationInfo| !self.mutations.knows_end(e);
+        let mut ends = ended
+            .iter()
+            .filter(|e| calls_same(&e.name, &e.args_json) && is_new(e));
+        let pending = self.mutations.pending().iter();
+        let alike = pending.filter(|m| calls_same(&m.name, &m.args_json));
+        match (ends.next(), alike.count()) {
+            (None, _) => follows.then_some(Outcome::Confirmed),
+            (Some(end), 1) => end.outcome.clone().filter(|_| ends.next().is_none()),
+            (Some(_), _) => None,
         }
     }
 
@@ -292,6 +314,7 @@ impl Client {
         self.rebase.set_client_id(client.clone());
         self.group_id = Some(group.clone());
         self.cookie = None;
+        self.persistence.unmarked.clear();
         self.persistence.log_next = 0;
         self.abandon_snapshot();
         self.stale_rows = true;

@@ -89,6 +89,11 @@ impl Tabs {
         &self.dead
     }
 
+    /// Whether a client is surely dead, and not only silent for long.
+    pub(crate) fn is_gone(&self, client: &str) -> bool {
+        self.has_lock && self.dead.contains(client)
+    }
+
     pub(crate) fn dying(&self) -> &SortedSet<String> {
         &self.dying
     }
@@ -296,7 +301,7 @@ impl Client {
             self.tabs.dead.remove(client);
         }
         if !known.is_empty() {
-            self.store_removal(known);
+            self.store_removal(known, self.tabs.has_lock);
         }
     }
 }

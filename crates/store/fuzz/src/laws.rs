@@ -141,6 +141,7 @@ fn check_repair(store: &MemoryStore) {
     let instead = StartGroup {
         new_group_id: "group2".into(),
         client_id: "c8".into(),
+        sent: Vec::new(),
         now: 8.0,
     };
     let schema = schema();

@@ -38,6 +38,7 @@ pub(super) fn remove_reads(client_ids: &[String]) -> impl Iterator<Item = Read> 
 pub(super) fn remove(
     mut head: Box<Head>,
     client_ids: &[String],
+    are_gone: bool,
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
     let mut removed = Vec::new();
@@ -64,7 +65,9 @@ pub(super) fn remove(
             key: id.as_bytes().to_vec(),
         })
         .collect();
-    writes.extend(removed.iter().map(|id| WriteOp::DeleteRange {
+    // One that was only silent for long may come back and ask; then they stay for as long as the group lasts.
+    let emptied = removed.iter().filter(|_| are_gone);
+    writes.extend(emptied.map(|id| WriteOp::DeleteRange {
         store: StoreName::Outcomes,
         from: key::mutation(id, 0),
         until: key::after_client(id),
@@ -79,6 +82,48 @@ pub(super) fn remove(
             client_ids: removed,
         },
     })
+}
+
+/// For each outcome: is its client known, and what is it?
+pub(super) fn clear_reads(ids: &[(String, u64)]) -> impl Iterator<Item = Read> {
+    ids.iter().flat_map(|(client_id, id)| {
+        [
+            key::get(StoreName::Clients, client_id.as_bytes()),
+            key::get(StoreName::Outcomes, key::mutation(client_id, *id)),
+        ]
+    })
+}
+
+/// Nobody is shown these any more. A tab that made one and has slept since must still not take silence for success: of
+/// its own mutation it finds the end without a name, and one that became another's in a new group it finds nowhere, so
+/// that the group does not follow the one before any more.
+pub(super) fn clear(
+    mut head: Box<Head>,
+    by: &str,
+    ids: &[(String, u64)],
+    mut results: Results,
+) -> Result<Decision, StoreFailure> {
+    let mut writes = Vec::new();
+    for (client_id, id) in ids {
+        let is_known = results.value()?.is_some();
+        let outcome = results.maybe(StoreName::Outcomes, StoredOutcome::decode)?;
+        let key = key::mutation(client_id, *id);
+        match outcome {
+            Some(outcome) if is_known && client_id != by => {
+                let value = outcome.without_name().encode();
+                writes.push(key::put(StoreName::Outcomes, key, value));
+            }
+            Some(_) => writes.push(WriteOp::Delete {
+                store: StoreName::Outcomes,
+                key,
+            }),
+            None => {}
+        }
+    }
+    if !head.has_lost_ends() && head.previous_group.take().is_some() {
+        writes.push(put_head(&head));
+    }
+    Ok(done(writes))
 }
 
 /// Rows and cookie go, the users' work stays: what was certainly never sent is issued again in the same order, what
@@ -100,12 +145,14 @@ pub(super) type Work = (Vec<QueuedMutation>, Vec<StoredOutcome>, Vec<ClientRecor
 /// Begins a group with this work.
 pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decision {
     let (queue, mut outcomes, clients) = work;
+    // Outcomes without a name are there for clients that end here.
+    outcomes.retain(|outcome| !outcome.name.is_empty());
     let mut record = ClientRecord::new(start.client_id.clone(), start.now);
     let mut new_head = Head::new(start.new_group_id.clone());
     new_head.server_mode = head.server_mode;
     // What was lost with an emptied store did not come along.
     new_head.previous_group =
-        Some(head.group_id.clone()).filter(|id| !id.is_empty() && !head.was_emptied());
+        Some(head.group_id.clone()).filter(|id| !id.is_empty() && !head.has_lost_ends());
     // A plan for a fold of the old group must not fit the new one.
     new_head.pages_generation = head.pages_generation + 1;
     new_head.next_page = head.next_page;
@@ -121,14 +168,19 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
             attempted,
             ..
         } = old;
-        if attempted {
-            outcomes.push(StoredOutcome {
-                client_id,
-                id,
-                name,
-                args,
-                ending: Ending::Uncertain,
-            });
+        let is_it = |(client, through): &(String, u64)| *client == client_id && id <= *through;
+        if attempted || start.sent.iter().any(is_it) {
+            // What was sent without writes has its end already.
+            let has_end = |end: &StoredOutcome| end.client_id == client_id && end.id == id;
+            if !outcomes.iter().any(has_end) {
+                outcomes.push(StoredOutcome {
+                    client_id,
+                    id,
+                    name,
+                    args,
+                    ending: Ending::Uncertain,
+                });
+            }
             continue;
         }
         record.last_queued += 1;
@@ -154,6 +206,7 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
         StoreName::Log,
         StoreName::Pages,
         StoreName::Queue,
+        StoreName::Outcomes,
         StoreName::Clients,
     ]
     .map(|store| WriteOp::Clear { store })

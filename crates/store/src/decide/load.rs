@@ -48,7 +48,9 @@ pub(super) fn open(
         }
         None => {
             let mut head = Head::new(group_id.to_owned());
-            head.previous_group = open.was_there.then(|| group_id.to_owned());
+            if open.was_there {
+                head.lose_ends();
+            }
             writes.push(put_head(&head));
             writes.push(key::put(
                 StoreName::Head,

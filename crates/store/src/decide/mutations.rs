@@ -1,11 +1,13 @@
 //! The mutation queue: first in, first out, without gaps, and what may have been sent is known.
 
-use super::{Results, corrupt, done, put_head};
+use super::{Results, put_head};
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
-use crate::queue::{ClientRecord, QueuedMutation};
-use crate::request::{Decision, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue};
+use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
+use crate::request::{
+    Decision, Frozen, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue,
+};
 use landfall_zql::sort::sort_by_key;
 use landfall_zql::sorted_map::SortedMap;
 
@@ -119,17 +121,15 @@ pub(super) fn write_queue(
     })
 }
 
-/// The records of the clients, then the mutations whose writes are frozen.
+/// The records of the clients, then the mutations that are frozen and what is known of their ends.
 pub(super) fn mark_reads(mark: &MarkAttempted) -> impl Iterator<Item = Read> {
     let clients = mark
         .through
         .iter()
         .map(|(client_id, _)| key::get(StoreName::Clients, client_id.as_bytes()));
-    let frozen = mark.frozen.iter().map(|frozen| {
-        key::get(
-            StoreName::Queue,
-            key::mutation(&frozen.client_id, frozen.id),
-        )
+    let frozen = mark.frozen.iter().flat_map(|frozen| {
+        let key = key::mutation(&frozen.client_id, frozen.id);
+        [StoreName::Queue, StoreName::Outcomes].map(|store| key::get(store, key.clone()))
     });
     clients.chain(frozen)
 }
@@ -140,11 +140,13 @@ pub(super) fn mark_attempted(
 ) -> Result<Decision, StoreFailure> {
     // A client may be named twice; the highest id counts.
     let mut records: SortedMap<&str, ClientRecord> = SortedMap::new();
+    let mut before: SortedMap<&str, u64> = SortedMap::new();
     for (client_id, through) in &mark.through {
         // Without a record its mutations count as attempted anyway.
         let Some(stored) = results.maybe(StoreName::Clients, ClientRecord::decode)? else {
             continue;
         };
+        before.insert(client_id, stored.attempted);
         let record = records.get_or_insert_with(client_id, || stored);
         record.attempted = record.attempted.max(*through);
     }
@@ -154,17 +156,42 @@ pub(super) fn mark_attempted(
             key::put(StoreName::Clients, client_id.as_bytes(), record.encode())
         })
         .collect();
+    let mut otherwise = Vec::new();
     for frozen in &mark.frozen {
-        let bytes = results.value()?;
+        let queued = results.maybe(StoreName::Queue, QueuedMutation::decode)?;
+        let end = results.maybe(StoreName::Outcomes, StoredOutcome::decode)?;
         // Confirmed meanwhile: nothing is left to freeze.
-        let Some(bytes) = bytes else { continue };
-        let mut mutation = QueuedMutation::decode(&bytes).map_err(corrupt(StoreName::Queue))?;
-        mutation.ops = Some(frozen.ops.clone());
-        writes.push(key::put(
-            StoreName::Queue,
-            key::mutation(&frozen.client_id, frozen.id),
-            mutation.encode(),
-        ));
+        let Some(mut queued) = queued else { continue };
+        // Without a record nobody knows.
+        let through = before.get(frozen.client_id.as_str());
+        let was_attempted = through.is_none_or(|&through| frozen.id <= through);
+        // Which writes arrive first is the same to all, but whether any do is not.
+        if was_attempted && !frozen.sent && (frozen.end.is_some() || end.is_some()) {
+            otherwise.push(Frozen {
+                ops: queued.ops,
+                end: end.map(|end| end.ending),
+                ..frozen.clone()
+            });
+            continue;
+        }
+        let key = key::mutation(&frozen.client_id, frozen.id);
+        if let Some(ending) = frozen.end.clone() {
+            let outcome = StoredOutcome {
+                client_id: frozen.client_id.clone(),
+                id: frozen.id,
+                name: queued.name.clone(),
+                args: queued.args.clone(),
+                ending,
+            };
+            writes.push(key::put(StoreName::Outcomes, key.clone(), outcome.encode()));
+        }
+        if let Some(ops) = frozen.ops.clone() {
+            queued.ops = Some(ops);
+            writes.push(key::put(StoreName::Queue, key, queued.encode()));
+        }
     }
-    Ok(done(writes))
+    Ok(Decision {
+        writes,
+        reply: StoreReply::Marked { otherwise },
+    })
 }

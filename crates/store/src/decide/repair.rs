@@ -21,21 +21,17 @@ pub(super) fn repair(
     let (outcomes, lost_outcomes) = results.readable(StoredOutcome::decode)?;
     let (clients, lost_clients) = results.readable(ClientRecord::decode)?;
     let lost = lost_mutations + lost_outcomes;
-    let head = Head::decode(head_bytes).ok();
+    let mut head = Head::decode(head_bytes).ok();
+    // Whoever asks after what is lost, in whichever tab, must not take silence for success.
+    if let Some(head) = head.as_mut().filter(|_| lost > 0) {
+        head.lose_ends();
+    }
     let mut decision = match head {
         Some(head) if lost_mutations + lost_clients == 0 => without_rows(head, &outcomes),
         head => {
             let head = head.unwrap_or_else(|| Head::new(String::new()));
             let work: Work = (queue, outcomes, clients);
-            let mut decision = start_with(&head, &repair.instead, work);
-            // Damaged values went with the rest of their stores, except here.
-            decision.writes.insert(
-                0,
-                WriteOp::Clear {
-                    store: StoreName::Outcomes,
-                },
-            );
-            decision
+            start_with(&head, &repair.instead, work)
         }
     };
     decision.writes.push(key::put(

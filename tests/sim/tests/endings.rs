@@ -1,0 +1,350 @@
+//! What is told of a write's end is true, in every tab and after every reload, or that nobody knows is told.
+
+use landfall_client::{Client, Outcome, RunReason, TxId, WriteOp};
+use landfall_sim::disk::DiskFault;
+use landfall_sim::host::{Mutator, Progress, Tab, thrown};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::world::{TabId, World};
+use landfall_store::{NewMutation, StoreName, StoreOp, StoreRequest, WriteQueue};
+use serde_json::{Value, json};
+
+fn world() -> World {
+    World::new(SCHEMA, MUTATORS, notes::server())
+}
+
+fn open(world: &mut World) -> TabId {
+    let id = world.open_tab();
+    tab(world, id).view(QUERIES[0], named(0));
+    world.settle();
+    id
+}
+
+fn tab(world: &mut World, id: TabId) -> &mut Tab {
+    world.tabs.get_mut(&id).expect("it lives")
+}
+
+fn note(id: &str) -> Value {
+    json!({"row": {"id": id, "kind": "red"}})
+}
+
+/// How the writes ended that a tab lists, in its order; `None` for those that wait.
+fn listed(world: &World, id: TabId) -> Vec<Option<Outcome>> {
+    let infos = world.tabs[&id].client.mutations();
+    infos.into_iter().map(|info| info.outcome).collect()
+}
+
+#[track_caller]
+fn failed(outcome: Option<&Outcome>) -> &str {
+    match outcome {
+        Some(Outcome::Failed { error }) => &error.message,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A stored write that was sent while storage could not be told, and a server that takes it.
+fn sent_unmarked() -> (World, TabId) {
+    let mut world = world();
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a"})));
+    let id = open(&mut world);
+    world.network_down();
+    tab(&mut world, id).mutate("upsert", &note("b"));
+    world.settle();
+    tab(&mut world, id).storage_fails = true;
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    (world, id)
+}
+
+#[test]
+fn what_storage_could_not_be_told_before_it_was_sent_it_is_told_when_it_works_again() {
+    let (mut world, id) = sent_unmarked();
+    world.cut_off.insert(id);
+    world.break_tab(id);
+    tab(&mut world, id).storage_fails = false;
+    world.pass(70_000.0);
+    world.kill_tab(id);
+    world.server.forget_all();
+    let id = open(&mut world);
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1, "sent once");
+    assert_eq!(listed(&world, id), [Some(Outcome::Uncertain)]);
+}
+
+#[test]
+fn a_new_group_does_not_issue_again_what_was_sent_while_storage_could_not_be_told() {
+    let (mut world, id) = sent_unmarked();
+    tab(&mut world, id).storage_fails = false;
+    world.server.forget_all();
+    world.break_tab(id);
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1, "sent once");
+}
+
+#[test]
+fn a_failure_is_kept_for_one_that_is_taken_for_dead() {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let (sleeper, other) = (open(&mut world), open(&mut world));
+    world.cut_off.insert(other);
+    world.break_tab(other);
+    tab(&mut world, sleeper).storage_fails = true;
+    let call = tab(&mut world, sleeper).mutate("refused", &note("a"));
+    world.lose_answers(sleeper);
+    tab(&mut world, sleeper).frozen = true;
+    assert_eq!(world.server.executed.len(), 1);
+    *world.skews.entry(other).or_default() += 90_000_000.0;
+    world.pass(100_000.0);
+    // It hears of the failure, acknowledges it, and lets the server and storage forget the other one.
+    world.cut_off.clear();
+    world.pass(200_000.0);
+    for said in ["ackMutationResponses", "deleteClients"] {
+        assert!(world.server.received.contains(&said.to_owned()), "{said}");
+    }
+    let waking = tab(&mut world, sleeper);
+    waking.storage_fails = false;
+    waking.frozen = false;
+    world.pass(60_000.0);
+    let end = world.tabs[&sleeper].ends.get(&call);
+    assert_eq!(failed(end), "refused");
+    let infos = world.tabs[&sleeper].client.mutations();
+    assert_eq!(infos[0].name, "refused", "it knows what it was");
+}
+
+#[test]
+fn a_failure_that_another_tab_has_cleared_is_no_success() {
+    let mut world = world();
+    let (away, other) = (open(&mut world), open(&mut world));
+    world.cut_off.insert(away);
+    world.break_tab(away);
+    let call = tab(&mut world, away).mutate("refused", &note("a"));
+    world.settle();
+    tab(&mut world, away).frozen = true;
+    world.pass(60_000.0);
+    assert_eq!(failed(listed(&world, other)[0].as_ref()), "refused");
+    let client = world.tabs[&away].client.client_id().to_owned();
+    let seeing = tab(&mut world, other);
+    seeing.client.clear_outcome(seeing.now, &client, 1);
+    seeing.pump();
+    world.settle();
+    assert_eq!(listed(&world, other), []);
+    tab(&mut world, away).frozen = false;
+    world.pass(60_000.0);
+    assert_eq!(failed(world.tabs[&away].ends.get(&call)), "refused");
+    // Nobody else is shown it again.
+    world.kill_tab(other);
+    let other = open(&mut world);
+    assert_eq!(listed(&world, other), []);
+}
+
+#[test]
+fn a_failure_in_a_new_group_that_another_tab_has_cleared_is_no_success() {
+    let mut world = world();
+    let (away, other) = (open(&mut world), open(&mut world));
+    world.network_down();
+    let call = tab(&mut world, away).mutate("refused", &note("a"));
+    world.settle();
+    tab(&mut world, away).frozen = true;
+    world.server.forget_all();
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    let seeing = tab(&mut world, other);
+    for info in seeing.client.mutations() {
+        seeing
+            .client
+            .clear_outcome(seeing.now, &info.client_id, info.mutation_id);
+    }
+    seeing.pump();
+    tab(&mut world, away).frozen = false;
+    world.pass(60_000.0);
+    let end = world.tabs[&away].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Uncertain));
+}
+
+#[test]
+fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent() {
+    let mut world = world();
+    let id = open(&mut world);
+    world.network_down();
+    let mutation = |id, args: &str| NewMutation {
+        id,
+        name: "upsert".into(),
+        args: args.into(),
+        ops: None,
+        timestamp: 1.0,
+    };
+    let op = StoreOp::WriteQueue(WriteQueue {
+        client_id: "of another time".into(),
+        mutations: vec![
+            mutation(1, "[{"),
+            mutation(2, &json!([note("b")]).to_string()),
+        ],
+        attempted: false,
+        confirmed: 0,
+        now: world.now,
+    });
+    let group_id = world.server.group_ids().remove(0);
+    let request = StoreRequest { group_id, op };
+    let stored = world.browsers[0].disk.execute(&request, DiskFault::None);
+    stored.expect("the group is there");
+    world.kill_tab(id);
+    let id = open(&mut world);
+    let warned = |note: &String| note.contains("the stored arguments of mutation 1");
+    assert!(world.tabs[&id].notes.iter().any(warned));
+    world.network_up();
+    world.pass(60_000.0);
+    let executed = &world.server.executed;
+    let names: Vec<&str> = executed.iter().map(|done| done.name.as_str()).collect();
+    assert_eq!(names, ["_landfall_unreadable", "upsert"]);
+    assert!(executed[0].refusal.is_some());
+    for _ in 0..2 {
+        let ends = listed(&world, id);
+        assert_eq!(ends.len(), 1);
+        assert!(failed(ends[0].as_ref()).starts_with("its stored arguments cannot be read"));
+        // The same after a reload.
+        world.kill_tab(id);
+        assert_eq!(open(&mut world), id + 1);
+        world.kill_tab(id + 1);
+        world.next_tab = id;
+        assert_eq!(open(&mut world), id);
+    }
+}
+
+#[test]
+fn a_failure_that_was_lost_with_a_damaged_store_is_uncertain_in_every_tab() {
+    let mut world = world();
+    let (away, other) = (open(&mut world), open(&mut world));
+    world.cut_off.insert(away);
+    world.break_tab(away);
+    let call = tab(&mut world, away).mutate("refused", &note("a"));
+    world.settle();
+    tab(&mut world, away).frozen = true;
+    world.pass(60_000.0);
+    assert_eq!(failed(listed(&world, other)[0].as_ref()), "refused");
+    world.browsers[0].disk.damage(StoreName::Outcomes, |_| 0);
+    let repairing = open(&mut world);
+    let told = |note: &String| note.contains("1 stored mutations or outcomes could not be read");
+    assert!(world.tabs[&repairing].notes.iter().any(told));
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "b"})));
+    world.settle();
+    tab(&mut world, away).frozen = false;
+    world.pass(60_000.0);
+    let end = world.tabs[&away].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Uncertain));
+}
+
+#[test]
+fn a_write_that_was_lost_with_a_damaged_store_is_uncertain_to_its_maker() {
+    let mut world = world();
+    let maker = open(&mut world);
+    world.network_down();
+    let call = tab(&mut world, maker).mutate("upsert", &note("a"));
+    world.settle();
+    world.browsers[0].disk.damage(StoreName::Queue, |_| 0);
+    open(&mut world);
+    tab(&mut world, maker).mutate("upsert", &note("b"));
+    world.settle();
+    let end = world.tabs[&maker].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Uncertain));
+}
+
+/// A mutator whose replays are refused.
+fn once(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason) -> Progress {
+    if reason == RunReason::Rebase {
+        return Progress::Done(Err(thrown("once only")));
+    }
+    let written = client.write(tx, "note", WriteOp::Upsert, &arg["row"].to_string());
+    Progress::Done(written.map_err(|error| thrown(error.to_string())))
+}
+
+/// A server that takes writes.
+fn crud_world() -> World {
+    let mutators = [MUTATORS, &[("once", once as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    world
+}
+
+#[test]
+fn a_write_that_its_mutator_refused_is_listed_as_failed_after_a_reload() {
+    let mut world = crud_world();
+    let id = open(&mut world);
+    world.network_down();
+    tab(&mut world, id).mutate("once", &note("a"));
+    world.settle();
+    world.kill_tab(id);
+    let sending = open(&mut world);
+    tab(&mut world, sending).manual_storage = true;
+    world.network_up();
+    // It dies when the server has it, and before the answer is stored.
+    loop {
+        world.pass(100.0);
+        if !world.server.executed.is_empty() {
+            break;
+        }
+        let storing = tab(&mut world, sending);
+        if storing.commit_one() {
+            storing.hear_one();
+        }
+        storing.pump();
+    }
+    world.kill_tab(sending);
+    assert_eq!(world.server.executed.len(), 1);
+    assert_eq!(world.server.executed[0].argument, "[]", "without writes");
+    for _ in 0..2 {
+        let id = open(&mut world);
+        world.pass(60_000.0);
+        let ends = listed(&world, id);
+        assert_eq!(ends.len(), 1);
+        assert_eq!(failed(ends[0].as_ref()), "once only");
+        world.kill_tab(id);
+    }
+}
+
+/// Writes of the deprecated calls go out as writes, also where the server takes calls.
+#[test]
+fn a_deprecated_write_that_may_have_been_sent_keeps_what_it_writes() {
+    let mutators = [MUTATORS, &[("_zero_crud", once as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    let id = open(&mut world);
+    world.network_down();
+    tab(&mut world, id).mutate("_zero_crud", &note("a"));
+    world.settle();
+    // It dies when storage says that it is about to be sent, and before it is.
+    tab(&mut world, id).manual_storage = true;
+    world.network_up();
+    world.pass(60_000.0);
+    let dying = tab(&mut world, id);
+    while dying.commit_one() {}
+    world.kill_tab(id);
+    assert_eq!(world.server.executed, []);
+    let id = open(&mut world);
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    assert_eq!(world.server.rows.table("note").len(), 1);
+    assert_eq!(listed(&world, id), []);
+}
+
+#[test]
+fn what_a_tab_may_have_sent_with_its_writes_is_not_sent_without_them_by_another() {
+    let mut world = crud_world();
+    let (maker, heir) = (open(&mut world), open(&mut world));
+    tab(&mut world, maker).mutate("upsert", &note("a"));
+    world.settle();
+    assert_eq!(world.server.executed.len(), 1);
+    // On its way when the network goes down; in the other tab the replay refuses it.
+    tab(&mut world, maker).mutate("once", &note("b"));
+    world.network_down();
+    world.settle();
+    world.kill_tab(maker);
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    assert_eq!(world.server.rows.table("note").len(), 2, "both are there");
+    assert_eq!(listed(&world, heir), []);
+}
