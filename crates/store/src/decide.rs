@@ -13,6 +13,7 @@ pub(crate) use load::check_log;
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;
+use crate::page::StoredPage;
 use crate::queue::StoredOutcome;
 use crate::request::{
     Decision, Read, ReadResult, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
@@ -137,6 +138,13 @@ impl Results {
     fn values(&mut self) -> Result<Vec<Vec<u8>>, StoreFailure> {
         match self.0.next() {
             Some(ReadResult::Values(values)) => Ok(values),
+            _ => Err(StoreFailure::Contract),
+        }
+    }
+
+    fn pages(&mut self) -> Result<Vec<StoredPage>, StoreFailure> {
+        match self.0.next() {
+            Some(ReadResult::Pages(pages)) => Ok(pages),
             _ => Err(StoreFailure::Contract),
         }
     }

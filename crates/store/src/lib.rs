@@ -33,7 +33,7 @@ pub use fold::{FoldPlanning, plan_fold};
 pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
 pub use loaded::{Loaded, ServerState, Unread};
 pub use memory::MemoryStore;
-pub use page::{NewPage, NewPages, PAGE_BYTES, PageWriter, QuerySets};
+pub use page::{NewPage, NewPages, PAGE_BYTES, PageWriter, QuerySets, StoredPage};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{

@@ -3,7 +3,7 @@
 use crate::decide::{check_log, corrupt};
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
-use crate::page::{Page, QuerySets};
+use crate::page::{Page, QuerySets, StoredPage};
 use crate::patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::StoreName;
@@ -23,7 +23,7 @@ pub struct Unread {
     /// The clients of the group, by id.
     pub clients: Vec<ClientRecord>,
     pub(crate) schema: Arc<Schema>,
-    pub(crate) pages: Vec<Vec<u8>>,
+    pub(crate) pages: Vec<StoredPage>,
     pub(crate) log: Vec<Vec<u8>>,
     pub(crate) queries: QuerySets,
 }
@@ -44,8 +44,8 @@ impl Unread {
     /// Pages or log are damaged.
     pub fn read(self) -> Result<Loaded, StoreFailure> {
         let schema = &self.schema;
-        let decoded = self.pages.iter().map(|bytes| Page::decode(bytes, schema));
-        let pages: Vec<Page> = decoded
+        let read = self.pages.into_iter().map(|page| Page::read(page, schema));
+        let pages: Vec<Page> = read
             .collect::<Result<_, _>>()
             .and_then(|pages| Page::sort(pages, schema))
             .map_err(corrupt(StoreName::Pages))?;

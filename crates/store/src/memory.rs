@@ -22,7 +22,7 @@ impl MemoryStore {
         let results = request
             .reads()
             .iter()
-            .map(|read| read_from(&values, read))
+            .map(|read| read_from(&values, request, read))
             .collect();
         let decision = request.decide(results)?;
         if request.mode() == Mode::ReadOnly && !decision.writes.is_empty() {
@@ -61,7 +61,7 @@ impl MemoryStore {
     }
 }
 
-fn read_from(values: &Values, read: &Read) -> ReadResult {
+fn read_from(values: &Values, request: &StoreRequest, read: &Read) -> ReadResult {
     match read {
         Read::Get { store, key } => {
             ReadResult::Value(values.get(store).and_then(|store| store.get(key)).cloned())
@@ -76,14 +76,14 @@ fn read_from(values: &Values, read: &Read) -> ReadResult {
             let range = values
                 .get(store)
                 .map(|store| store.range(from, until.as_ref()));
-            ReadResult::Values(
-                range
-                    .into_iter()
-                    .flatten()
-                    .take(limit)
-                    .map(|(_, value)| value.clone())
-                    .collect(),
-            )
+            let range = range.into_iter().flatten().take(limit);
+            let found = range.map(|(_, value)| value.clone());
+            match store {
+                StoreName::Pages => {
+                    ReadResult::Pages(found.map(|page| request.take_page(page)).collect())
+                }
+                _ => ReadResult::Values(found.collect()),
+            }
         }
     }
 }

@@ -33,11 +33,11 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
-        let (mut rows, _) = PageRows::new(bytes.to_vec(), schema)?;
+    pub(crate) fn read(stored: StoredPage, schema: &Schema) -> Result<Self, FormatError> {
+        let (_, mut rows) = stored.begin(schema)?;
         let mut page = Self {
             number: rows.number,
-            bytes: bytes.len(),
+            bytes: rows.len(),
             rows: Vec::new(),
         };
         while let Some(row) = rows.next(schema)? {
@@ -66,10 +66,49 @@ impl Page {
     }
 }
 
+/// A page as it came out of storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPage(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    Unread(Vec<u8>),
+    ReadAhead(Result<FirstAndPage, FormatError>),
+}
+
+/// A page that is being read, behind what may be its first row.
+pub(crate) type FirstAndPage = ((TableId, Row), PageRows);
+
+impl StoredPage {
+    /// Its rows are read when they are wanted.
+    pub(crate) fn unread(bytes: Vec<u8>) -> StoredPage {
+        StoredPage(Form::Unread(bytes))
+    }
+
+    /// Its rows are read now; what is wrong with them is told when they are wanted.
+    pub(crate) fn read_ahead(bytes: Vec<u8>, schema: &Schema) -> StoredPage {
+        let mut begun = PageRows::new(bytes, schema);
+        if let Ok((_, page)) = &mut begun {
+            page.read_ahead(schema);
+        }
+        StoredPage(Form::ReadAhead(begun))
+    }
+
+    /// Begins to read it, or goes on with what is read.
+    pub(crate) fn begin(self, schema: &Schema) -> Result<FirstAndPage, FormatError> {
+        match self.0 {
+            Form::Unread(bytes) => PageRows::new(bytes, schema),
+            Form::ReadAhead(begun) => begun,
+        }
+    }
+}
+
 /// A page that is read row by row.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PageRows {
     pub(crate) number: u32,
+    len: usize,
+    ahead: Option<Ahead>,
     bytes: Vec<u8>,
     version: u8,
     /// Where the next row is; the value as a whole is checked before the first one.
@@ -80,14 +119,21 @@ pub(crate) struct PageRows {
     left_of_run: u32,
 }
 
+/// What was read before it was wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ahead {
+    /// The last one first.
+    rows: Vec<(TableId, Row)>,
+    end: Result<(), FormatError>,
+}
+
 impl PageRows {
     /// The page, not checked yet, and what may be its first row.
-    pub(crate) fn new(
-        bytes: Vec<u8>,
-        schema: &Schema,
-    ) -> Result<(Self, (TableId, Row)), FormatError> {
+    fn new(bytes: Vec<u8>, schema: &Schema) -> Result<FirstAndPage, FormatError> {
         let mut page = Self {
             number: 0,
+            len: bytes.len(),
+            ahead: None,
             bytes,
             version: 0,
             at: 0,
@@ -97,7 +143,7 @@ impl PageRows {
             left_of_run: 0,
         };
         match page.begin(schema) {
-            Ok(first) => Ok((page, first)),
+            Ok(first) => Ok((first, page)),
             // What is wrong with the value as a whole explains more.
             Err(error) => Err(Reader::new(Kind::Page, &page.bytes).err().unwrap_or(error)),
         }
@@ -110,18 +156,42 @@ impl PageRows {
         reader.check()?;
         let at = self.bytes.len() - reader.left();
         (self.number, self.left, self.at) = (number, left, at);
-        let first = self.next(schema)?.ok_or(FormatError::RowCount)?;
+        let first = self.decode(schema)?.ok_or(FormatError::RowCount)?;
         (self.left, self.at, self.left_of_run, self.is_checked) = (left, at, 0, false);
         Ok(first)
     }
 
     /// How many bytes it has.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
+    }
+
+    fn read_ahead(&mut self, schema: &Schema) {
+        let mut rows = Vec::new();
+        let end = loop {
+            match self.decode(schema) {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        rows.reverse();
+        self.ahead = Some(Ahead { rows, end });
+        self.bytes = Vec::new();
     }
 
     /// The next row; after the last one nothing may be left over.
     pub(crate) fn next(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
+        match &mut self.ahead {
+            None => self.decode(schema),
+            Some(ahead) => match ahead.rows.pop() {
+                Some(row) => Ok(Some(row)),
+                None => ahead.end.clone().map(|()| None),
+            },
+        }
+    }
+
+    fn decode(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
         if !self.is_checked {
             let left = Reader::new(Kind::Page, &self.bytes)?.left();
             self.bytes.truncate(PAGE_HEADER + left);
@@ -296,4 +366,59 @@ fn hashes(reader: &mut Reader<'_>) -> Result<SortedSet<String>, FormatError> {
         .list(|reader| Ok(reader.text()))?
         .into_iter()
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_zql::ValueRef;
+
+    fn schema() -> Schema {
+        let json = r#"{"tables":{"a":{"columns":{"id":{"type":"number"}},"primaryKey":["id"]}}}"#;
+        Schema::from_json(json).expect("a schema")
+    }
+
+    fn bytes(rows: u32) -> Vec<u8> {
+        let mut writer = PageWriter::default();
+        for id in 0..rows {
+            writer.push(
+                TableId(0),
+                &Row::from_values([ValueRef::Number(f64::from(id))]),
+            );
+        }
+        writer.finish().0[0].value(7)
+    }
+
+    /// What a page gives until its end, and what ends it.
+    fn content(stored: StoredPage) -> (Vec<(TableId, Row)>, Result<(), FormatError>) {
+        let mut rows = Vec::new();
+        let mut page = match stored.begin(&schema()) {
+            Ok((_, page)) => page,
+            Err(error) => return (rows, Err(error)),
+        };
+        loop {
+            match page.next(&schema()) {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => return (rows, Ok(())),
+                Err(error) => return (rows, Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_read_ahead_is_the_same_page() {
+        let good = bytes(50);
+        assert_eq!(content(StoredPage::unread(good.clone())).0.len(), 50);
+        for cut in 0..good.len() {
+            let mut damaged = good.clone();
+            damaged[cut] ^= 1;
+            for bytes in [good[..cut].to_vec(), damaged] {
+                let late = content(StoredPage::unread(bytes.clone()));
+                assert!(late.1.is_err());
+                assert_eq!(content(StoredPage::read_ahead(bytes, &schema())), late);
+            }
+        }
+        let late = content(StoredPage::unread(good.clone()));
+        assert_eq!(content(StoredPage::read_ahead(good, &schema())), late);
+    }
 }

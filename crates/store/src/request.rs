@@ -13,7 +13,7 @@
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
 use crate::loaded::Unread;
-use crate::page::{NewPage, NewPages, QuerySets};
+use crate::page::{NewPage, NewPages, QuerySets, StoredPage};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 use crate::schema_change::EarlierRows;
@@ -399,6 +399,8 @@ pub enum ReadResult {
     Value(Option<Vec<u8>>),
     /// To [`Read::Range`].
     Values(Vec<Vec<u8>>),
+    /// To [`Read::Range`] of pages, each taken by [`StoreRequest::take_page`].
+    Pages(Vec<StoredPage>),
 }
 
 /// Something to write.
@@ -526,6 +528,15 @@ impl StoreRequest {
     /// What the transaction reads, before anything else.
     pub fn reads(&self) -> Vec<Read> {
         crate::decide::reads(self)
+    }
+
+    /// Takes the value of a page that the transaction has read. If its rows are what is asked for, they are read here, so
+    /// that this happens while the host waits for the next page; otherwise it costs nothing.
+    pub fn take_page(&self, bytes: Vec<u8>) -> StoredPage {
+        match &self.op {
+            StoreOp::Open(open) => StoredPage::read_ahead(bytes, &open.schema),
+            _ => StoredPage::unread(bytes),
+        }
     }
 
     /// What the transaction writes and answers, given what it read.

@@ -5,7 +5,7 @@
 use crate::decide::corrupt;
 use crate::error::{FormatError, StoreFailure};
 use crate::loaded::{Overlay, Unread};
-use crate::page::{PageRows, QuerySets, compare};
+use crate::page::{FirstAndPage, QuerySets, StoredPage, compare};
 use crate::patch::LogRecord;
 use crate::request::StoreName;
 use landfall_zql::sort::sort_by;
@@ -17,8 +17,6 @@ use std::sync::Arc;
 
 /// Most rows of a page that one step reads.
 pub(crate) const STEP_ROWS: usize = 64;
-
-type FirstAndPage = ((TableId, Row), PageRows);
 
 type Changes = btree_map::IntoIter<(TableId, Key), Option<Row>>;
 
@@ -241,9 +239,12 @@ impl StateReader {
 }
 
 /// The pages, the first one last.
-fn pages_in_order(pages: Vec<Vec<u8>>, schema: &Schema) -> Result<Vec<FirstAndPage>, FormatError> {
-    let read = |bytes| PageRows::new(bytes, schema).map(|(page, first)| (first, page));
-    let mut pages: Vec<FirstAndPage> = pages.into_iter().map(read).collect::<Result<_, _>>()?;
+fn pages_in_order(
+    pages: Vec<StoredPage>,
+    schema: &Schema,
+) -> Result<Vec<FirstAndPage>, FormatError> {
+    let begin = |page: StoredPage| page.begin(schema);
+    let mut pages: Vec<FirstAndPage> = pages.into_iter().map(begin).collect::<Result<_, _>>()?;
     sort_by(&mut pages, |(a, _), (b, _)| compare(schema, b, a));
     Ok(pages)
 }

@@ -2,7 +2,8 @@
 //! writes, then the end.
 //!
 //! Pages are read and written few at a time, each in a task of its own: together they are tens of megabytes. The
-//! transaction stays open meanwhile, as one of its requests is always under way.
+//! transaction stays open meanwhile, as one of its requests is always under way. The rows of a page are read in the task
+//! that it comes in, while the browser fetches the next ones.
 
 use crate::database::{OnEvent, failure};
 use crate::panic::panicked;
@@ -10,7 +11,7 @@ use crate::tabs::object_with;
 use js_sys::{Array, Function, Object, Uint8Array};
 use landfall_store::{
     BackendFailure, Durability, Mode, NewValue, Read, ReadResult, StoreFailure, StoreName,
-    StoreReply, StoreRequest, WriteOp,
+    StoreReply, StoreRequest, StoredPage, WriteOp,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -203,13 +204,15 @@ impl Running {
     }
 
     fn take_page(&self, request: &IdbRequest) {
-        if let Ok(value) = request.result() {
-            let value = bytes(&value);
-            let mut pages = self.pages.borrow_mut();
-            pages.values.push(value);
-            pages.asked -= 1;
-        }
+        // Asked for first: the browser fetches it meanwhile.
         self.ask_for_page();
+        if let Ok(value) = request.result()
+            && let Some(request) = &*self.request.borrow()
+        {
+            let page = request.take_page(bytes(&value));
+            self.pages.borrow_mut().read.push(page);
+        }
+        self.pages.borrow_mut().asked -= 1;
         self.end_pages();
     }
 
@@ -270,7 +273,7 @@ impl Running {
 
     fn read_results(&self) -> Result<Vec<ReadResult>, StoreFailure> {
         let result = |read: &Reading| match read {
-            Reading::Pages(_) => Ok(ReadResult::Values(self.pages.take().values)),
+            Reading::Pages(_) => Ok(ReadResult::Pages(self.pages.take().read)),
             small => small.result(),
         };
         self.reads
@@ -312,7 +315,7 @@ enum Reading {
 struct Pages {
     keys: VecDeque<JsValue>,
     asked: usize,
-    values: Vec<Vec<u8>>,
+    read: Vec<StoredPage>,
 }
 
 impl Reading {
@@ -411,8 +414,12 @@ fn binary(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
 }
 
+// What is stored are arrays of bytes; to make one of another would copy it.
 fn bytes(value: &JsValue) -> Vec<u8> {
-    Uint8Array::new(value).to_vec()
+    match value.dyn_ref::<Uint8Array>() {
+        Some(bytes) => bytes.to_vec(),
+        None => Uint8Array::new(value).to_vec(),
+    }
 }
 
 fn function_of(closure: &OnEvent) -> Function {

@@ -9,9 +9,11 @@ const pausesMs = [500, 2000, 8000, 30_000];
 /** An own instance of the module, ready to construct a core. `wanted` tells whether to try on after a failure. */
 export async function loadBindings(source: WasmSource | undefined, wanted: () => boolean): Promise<Bindings> {
   for (let attempt = 0; ; attempt++) {
-    const bindings = createBindings();
     try {
-      bindings.start(await instantiate(source ?? moduleURL(), bindings.imports));
+      // Asked for first: what else is done at the start is done while it is on its way.
+      const module = compile(source ?? moduleURL());
+      const bindings = createBindings();
+      bindings.start(await WebAssembly.instantiate(await module, bindings.imports));
       return bindings;
     } catch (error) {
       const pauseMs = pausesMs[attempt];
@@ -34,36 +36,29 @@ function moduleURL(): URL {
   return new URL('../../wasm/landfall_bg.wasm', import.meta.url);
 }
 
-/** What {@link WasmSource} is where there are the browser's types. */
-type Input = Response | BufferSource | WebAssembly.Module;
-
-async function instantiate(source: WasmSource, imports: WebAssembly.Imports): Promise<WebAssembly.Instance> {
-  const input = (await (typeof source === 'string' || source instanceof URL ? read(source) : source)) as Input;
-  if (input instanceof WebAssembly.Module) {
-    return WebAssembly.instantiate(input, imports);
+// Not by `compileStreaming`: that reads and checks the module in tasks of the page, which wait for each other. Here all of
+// it happens beside the page, and no server has to know the type of the file.
+async function compile(source: WasmSource): Promise<WebAssembly.Module> {
+  if (typeof source === 'string' || source instanceof URL || isResponse(source)) {
+    return WebAssembly.compile(await read(source));
   }
-  const isResponse = typeof Response === 'function' && input instanceof Response;
-  return (await (isResponse ? instantiateResponse(input, imports) : WebAssembly.instantiate(input as BufferSource, imports))).instance;
+  return source instanceof WebAssembly.Module ? source : WebAssembly.compile(source as BufferSource);
 }
 
-async function read(place: string | URL): Promise<Response | Uint8Array<ArrayBuffer>> {
-  if (place instanceof URL && place.protocol === 'file:') {
-    const fs = nodeFiles();
-    if (fs !== undefined) {
-      return fs.readFile(place);
-    }
+async function read(source: string | URL | Response): Promise<BufferSource> {
+  const fs = source instanceof URL && source.protocol === 'file:' ? nodeFiles() : undefined;
+  if (fs !== undefined) {
+    return fs.readFile(source as URL);
   }
-  return fetch(place);
-}
-
-async function instantiateResponse(response: Response, imports: WebAssembly.Imports): Promise<WebAssembly.WebAssemblyInstantiatedSource> {
+  const response = isResponse(source) ? source : await fetch(source);
   if (!response.ok) {
     throw new Error(`${response.status} ${response.statusText}`);
   }
-  // Browsers compile while they load only what the server calls by its right type.
-  return response.headers.get('content-type') === 'application/wasm'
-    ? WebAssembly.instantiateStreaming(response, imports)
-    : WebAssembly.instantiate(await response.arrayBuffer(), imports);
+  return response.arrayBuffer();
+}
+
+function isResponse(source: WasmSource): source is Response {
+  return typeof Response === 'function' && source instanceof Response;
 }
 
 interface NodeFiles {

@@ -203,7 +203,7 @@ fn read_all(
     let queries = results
         .maybe(StoreName::Pages, QuerySets::decode)?
         .unwrap_or_default();
-    let pages = results.values()?;
+    let pages = results.pages()?;
     if usize::try_from(head.pages) != Ok(pages.len()) {
         return Err(corrupt(StoreName::Pages)(FormatError::PageCount));
     }
