@@ -22,6 +22,8 @@ export interface MutatorsHost {
   readonly closed: boolean;
   /** Calls `use` when there is a core. */
   whenCore(use: (core: Core) => void): void;
+  /** Tells a developer who does not look at results. */
+  log(message: string): void;
 }
 
 export class ClientMutators {
@@ -58,6 +60,28 @@ export class ClientMutators {
   /** Runs what another page or session has called. */
   runStored(core: Core, asked: Asked<'runMutator'>): void {
     runStoredMutator(core, this.#surroundings(), asked);
+  }
+
+  /** A call came to nothing here: nothing is stored or sent. */
+  failedLocally({call, error}: Asked<'mutationLocal'>): void {
+    this.#tell(call, `failed in the page: ${error.message}`);
+    this.calls.failedLocally(call, error);
+  }
+
+  /** The server has decided, or is known to be unable to. */
+  ended({call, outcome}: Asked<'mutationOutcome'>): void {
+    if (call === undefined) {
+      return;
+    }
+    if (outcome.type === 'failed') {
+      this.#tell(call, `was refused by the server: ${outcome.error.message}`);
+    }
+    this.calls.ended(call, outcome);
+  }
+
+  #tell(call: number, what: string): void {
+    const name = this.calls.get(call)?.mutator.mutatorName;
+    this.#host.log(`The mutation${name === undefined ? '' : ` ${name}`} ${what}`);
   }
 
   #surroundings(): MutatorSurroundings {

@@ -27,6 +27,8 @@ export interface ViewOwner {
   opened(query: QueryInternals): void;
   /** Its view is about to be dropped. */
   dropping(query: QueryInternals): void;
+  /** The query of a view cannot be answered. */
+  failed(query: QueryInternals, message: string): void;
   /** The server has confirmed a view's answer, so many milliseconds after it was opened. */
   completed(query: QueryInternals, ms: number): void;
 }
@@ -185,6 +187,9 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     const [oldData, oldDetails] = this.#answer;
     const details = this.#detailsOf(status, failure, oldDetails);
     const newData = data ?? (this.query.format.singular ? undefined : emptyList);
+    if (details.type === 'error' && details !== oldDetails) {
+      this.#owner.failed(this.query, details.error.message);
+    }
     if (newData !== oldData || details !== oldDetails) {
       this.#answer = [newData, details];
     }

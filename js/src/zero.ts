@@ -31,7 +31,7 @@ import type {MaterializeOptions, PreloadOptions, RunOptions} from './query/run-o
 import {DEFAULT_PRELOAD_TTL, DEFAULT_TTL, parseTTL} from './query/ttl.js';
 import type {TypedView, ViewStore} from './query/view-store.js';
 import {preload} from './preload.js';
-import {reloadPage} from './reload.js';
+import {reasonOfReload, reloadPage} from './reload.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
 import {OldStores, oldStorageNames} from './old-stores.js';
@@ -161,6 +161,7 @@ export class Zero<
       sourceOf: query => this.#sourceOf(query),
       opened: query => this.#recent.used(query),
       dropping: query => this.#recent.add(query),
+      failed: (query, message) => this.#failed(query, message),
       completed: (query, ms) => this.#completed(query, ms),
     };
     this.#views = new Views(this.#viewOwner);
@@ -175,10 +176,15 @@ export class Zero<
       get clientID() { return client.#clientID; },
       get closed() { return client.#closed; },
       whenCore: use => this.#whenCore(use),
+      log: message => this.#log('warn', message),
     }, given.mutators);
     this.mutate = this.#mutators.mutate as never;
     this.mutateBatch = this.#mutators.mutateBatch as BatchMutator<S>;
     showGlobally(this);
+    const reloadedFor = reasonOfReload();
+    if (reloadedFor !== undefined) {
+      this.#log('warn', `The page was reloaded, because the server asks for other code: ${reloadedFor}`);
+    }
     void this.#start();
   }
 
@@ -452,11 +458,11 @@ export class Zero<
       case 'runMutator':
         return this.#core && this.#mutators.runStored(this.#core, effect);
       case 'mutationLocal':
-        return this.#mutators.calls.failedLocally(effect.call, effect.error);
+        return this.#mutators.failedLocally(effect);
       case 'mutationDurable':
         return this.#mutators.calls.stored(effect.call, effect.error);
       case 'mutationOutcome':
-        return effect.call === undefined ? undefined : this.#mutators.calls.ended(effect.call, effect.outcome);
+        return this.#mutators.ended(effect);
       case 'mutationsChanged':
         return this.#pending.changed(() => this.#mutationsJSON());
       case 'connection':
@@ -465,7 +471,10 @@ export class Zero<
         this.#joining.resolve(effect.clientGroupID);
         return this.#starting.resolve();
       case 'updateNeeded': {
-        const {onUpdateNeeded = reloadPage} = this.#options;
+        const {onUpdateNeeded} = this.#options;
+        if (onUpdateNeeded === undefined) {
+          return reloadPage(effect.message);
+        }
         return callBack(() => onUpdateNeeded({type: effect.reason, message: effect.message}));
       }
       case 'clientStateNotFound':
@@ -474,7 +483,7 @@ export class Zero<
         this.#log('warn', 'The server has forgotten this client; it starts anew.');
         return callBack(() => this.#options.onClientStateNotFound?.());
       case 'storageProblem':
-        this.#log('error', `Storage failed (${effect.kind}): ${effect.message}`);
+        this.#log('error', `${effect.message} (${effect.kind}; see onStorageProblem)`);
         return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
       case 'inspected':
         return this.#questions?.answered(effect.id, effect.op, effect.valueJSON);
@@ -492,14 +501,21 @@ export class Zero<
     }
   }
 
-  // Told while views change: what is called may be the application's.
-  #completed({customQueryID, ast}: QueryInternals, ms: number): void {
+  #completed(query: QueryInternals, ms: number): void {
     if (ms > (this.#options.slowMaterializeThreshold ?? 5000)) {
-      const name = customQueryID?.name ?? `of table ${ast.table}`;
-      queueMicrotask(() =>
-        this.#log('warn', `Slow query materialization (including server/network): ${name} took ${Math.round(ms)} ms.`),
-      );
+      this.#warnOf(query, name => `Slow query materialization (including server/network): ${name} took ${Math.round(ms)} ms.`);
     }
+  }
+
+  // An application that does not look at the details would show nothing, and say nothing.
+  #failed(query: QueryInternals, message: string): void {
+    this.#warnOf(query, name => `The query ${name} failed: ${message}`);
+  }
+
+  // Told while views change: what is called may be the application's.
+  #warnOf({customQueryID, ast}: QueryInternals, text: (name: string) => string): void {
+    const name = customQueryID?.name ?? `of table ${ast.table}`;
+    queueMicrotask(() => this.#log('warn', text(name)));
   }
 
   #newInspector(): Inspector {

@@ -31,9 +31,10 @@ async function compile(files: ReturnType<typeof programs>): Promise<string> {
       rootDir: '..',
       noEmit: true,
       noUnusedLocals: false,
-      paths: Object.fromEntries(
-        ['', '/react', '/solid'].map(entry => [`landfall${entry}`, [`../src${entry}/index.ts`]]),
-      ),
+      paths: Object.fromEntries([
+        ...['', '/react', '/solid', '/server'].map(entry => [`landfall${entry}`, [`../src${entry}/index.ts`]]),
+        ['landfall/server/adapters/*', ['../src/server/adapters/*.ts']],
+      ]),
     },
     include: ['*'],
     exclude: [],
@@ -47,14 +48,19 @@ async function compile(files: ReturnType<typeof programs>): Promise<string> {
     .join('\n');
 }
 
-test('the programs in the README compile', async () => {
-  const files = programs(readFileSync(join(root, 'README.md'), 'utf8'));
-  expect(files.map(({name}) => name)).toEqual(['schema.ts', 'shared.ts', 'app.tsx']);
+const readmes: readonly (readonly [file: string, programs: readonly string[]])[] = [
+  ['README.md', ['schema.ts', 'shared.ts', 'app.tsx']],
+  ['../README.md', ['schema.ts', 'main.tsx']],
+];
+
+test.each(readmes)('the programs in %s compile', async (file, names) => {
+  const files = programs(readFileSync(join(root, file), 'utf8'));
+  expect(files.map(({name}) => name)).toEqual(names);
   expect(await compile(files)).toBe('');
 }, 60_000);
 
 const guides: readonly (readonly [guide: string, programs: readonly string[]])[] = [
-  ['start', ['schema.ts', 'shared.ts', 'app.tsx']],
+  ['start', ['schema.ts', 'shared.ts', 'app.tsx', 'main.tsx']],
   ['queries', ['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']],
   ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
   ['auth', ['signed-in.tsx', 'rules.ts']],
@@ -66,6 +72,17 @@ test.each(guides)('the programs in the guide "%s" compile', async (guide, names)
   const files = programs(readFileSync(join(root, `../www/guide/${guide}.md`), 'utf8'));
   expect(files.map(({name}) => name)).toEqual(names);
   expect(await compile(files)).toBe('');
+}, 60_000);
+
+// These go on with the app of "start".
+test.each([
+  ['embedded', 'permissions.ts'],
+  ['postgres', 'endpoints.ts'],
+])('the programs in the guide "%s" compile with those of "start"', async (guide, name) => {
+  const read = (guide: string) => programs(readFileSync(join(root, `../www/guide/${guide}.md`), 'utf8'));
+  const files = read(guide);
+  expect(files.map(({name}) => name)).toEqual([name]);
+  expect(await compile([...read('start'), ...files])).toBe('');
 }, 60_000);
 
 test('a program that does not compile is noticed', async () => {

@@ -1,6 +1,6 @@
 // The packed package in the hands of others: compilers, bundlers, Node, a worker, a page with a Content Security Policy.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as esbuild from 'esbuild';
 import * as vite from 'vite';
@@ -74,6 +74,53 @@ test('Vite builds a page with it', async () => {
   const outDir = join(site, 'vite');
   await vite.build({ root: scripts, configFile: false, logLevel: 'error', worker: { format: 'es' }, build: { outDir, target: 'es2022', minify: false } });
   await works(outDir);
+});
+
+test('the guides lead to a page that opens, writes and reloads without a network', async () => {
+  const app = folder();
+  const build = async () => {
+    const guide = (name: string) => readFileSync(join(root, `www/guide/${name}.md`), 'utf8');
+    mkdirSync(join(app, 'node_modules/@vitejs'), { recursive: true });
+    const neighbours = ['landfall', 'react', 'react-dom', 'scheduler'];
+    for (const name of neighbours) symlinkSync(join(site, 'node_modules', name), join(app, 'node_modules', name));
+    for (const name of ['vite', '@vitejs/plugin-react']) symlinkSync(join(root, 'node_modules', name), join(app, 'node_modules', name));
+    mkdirSync(join(app, 'src'));
+    for (const [, name, code] of guide('start').matchAll(/^```tsx?\n\/\/ (\S+)\n([\s\S]*?)^```$/gm)) writeFileSync(join(app, 'src', name!), code!);
+    for (const [, name, code] of guide('offline').matchAll(/^```(?:js|ts)\n\/\/ (\S+)\n([\s\S]*?)^```$/gm)) writeFileSync(join(app, name!), code!);
+    const register = /^```ts\n(if .*)\n```$/m.exec(guide('offline'))![1]!;
+    writeFileSync(join(app, 'src/main.tsx'), `\n${register}\n`, { flag: 'a' });
+    writeFileSync(join(app, 'index.html'), '<!doctype html><div id="root"></div><script type="module" src="/src/main.tsx"></script>');
+    // As a user runs it: what Vitest says of the environment would make it a build for tests.
+    const { NODE_ENV: _, ...env } = process.env;
+    execFileSync(process.execPath, [join(root, 'node_modules/vite/bin/vite.js'), 'build', '--logLevel', 'error'], { cwd: app, env });
+    return serveFolder(join(app, 'dist'));
+  };
+  let server: Awaited<ReturnType<typeof build>> | undefined;
+  try {
+    server = await build();
+    const tab = await chromium.page(server.url);
+    const add = async (text: string) => {
+      await tab.locator('input').fill(text);
+      await tab.locator('input').press('Enter');
+      await until(`it shows ${text}`, async () => (await tab.locator('ul').textContent())!.includes(text));
+    };
+    await until('the service worker serves the page', () => tab.evaluate(() => navigator.serviceWorker.controller !== null));
+    await add('with a network');
+    await server.close();
+    await add('without one');
+    // Resolves when everything is stored.
+    await tab.evaluate(() => (globalThis as any).__zero.close());
+    await tab.reload();
+    await until('the reloaded page shows both', async () => {
+      const text = await tab.locator('ul').textContent() ?? '';
+      return text.includes('with a network') && text.includes('without one');
+    });
+    await tab.close();
+    chromium.problems.splice(0); // That nobody answers at the address of the guide's server.
+  } finally {
+    await server?.close();
+    rmSync(app, { recursive: true, force: true });
+  }
 });
 
 test('webpack builds a page with it', async () => {

@@ -20,7 +20,7 @@ use crate::auth::{Policy, PolicyError, TokenVerifier};
 use crate::clock;
 use crate::config::{Config, CvrAddress, Limits, UpstreamAddress};
 use crate::cvr::{CvrError, CvrStore, PostgresCvr, SqliteCvr, StateVersion};
-use crate::http::{self, Admission, HttpContext, Origins};
+use crate::http::{self, Administrators, Admission, HttpContext, Origins};
 use crate::inspect::Inspector;
 use crate::push::Pusher;
 use crate::push::endpoint::AppEndpoints;
@@ -145,6 +145,12 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
             "DEVELOPMENT MODE: where no permissions are declared, everyone may read and write everything"
         );
     }
+    if is_closed(&config, &app) {
+        tracing::warn!(
+            "no permissions and no endpoints are given (--permissions, --query-url, --mutate-url): \
+             nobody may read or write anything, unless the database has a table of permissions"
+        );
+    }
     // The recorder is one for the process; a second server in it goes without.
     let metrics = telemetry::install_recorder(&config);
     if let (UpstreamAddress::Embedded(file), Some(sql)) = (&config.upstream, app.setup())
@@ -220,7 +226,7 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         policy: policy.clone(),
         max_payload_bytes: config.max_payload_bytes,
         max_buffered_bytes: config.max_buffered_bytes,
-        admin_password: config.admin_password.clone(),
+        administrators: Administrators::new(config.admin_password.clone(), config.dev),
         metrics,
         stopping: stopped,
         admission: Admission::new(config.limits),
@@ -342,6 +348,13 @@ fn open_cvr(config: &Config) -> Result<Arc<dyn CvrStore>, ServerError> {
             }
         },
     }
+}
+
+/// Whether nothing says who may do what.
+fn is_closed(config: &Config, app: &App) -> bool {
+    let has_app = app.has_queries() || app.has_mutators() || app.permissions().is_some();
+    let has_endpoint = config.query.is_some() || config.mutate.is_some();
+    !config.dev && !has_endpoint && config.permissions_file.is_none() && !has_app
 }
 
 fn read_policy(config: &Config, app: &App) -> Result<Policy, ServerError> {

@@ -88,7 +88,7 @@ async fn the_slot_and_the_line_are_watched() {
     world.start_process(0).await;
     let url = world.client("g", "c").url.replace("ws:", "http:");
     let path = |path: &str| url.replace("/sync/v51/connect", path);
-    let (url, ready) = (path("/metrics"), path("/ready"));
+    let (url, ready, statz) = (path("/metrics"), path("/ready"), path("/statz"));
     let begun = std::time::Instant::now();
     loop {
         let text = reqwest::get(&url).await.expect("an answer").text().await;
@@ -121,7 +121,12 @@ async fn the_slot_and_the_line_are_watched() {
     };
     until(200).await;
     gate.cut();
-    assert_ne!(until(503).await, "", "it says why");
+    // Why is for administrators: it names hosts.
+    let said = until(503).await;
+    assert_eq!(said, "no changes arrive from the database at the moment");
+    let stats = reqwest::get(&statz).await.expect("an answer").text().await;
+    let stats = stats.expect("text");
+    assert!(stats.contains("\"upstream\":"), "{stats}");
     gate.lead_to(target);
     until(200).await;
     world.end().await;

@@ -18,7 +18,7 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
     } catch (error) {
       const pauseMs = pausesMs[attempt];
       if (pauseMs === undefined || !isFetchFailure(source, error) || !wanted()) {
-        throw new LandfallError('load', `The WebAssembly module could not be loaded${placeOf(source)}: ${messageOf(error)}`, {cause: error});
+        throw new LandfallError('load', `The WebAssembly module could not be loaded${placeOf(source)}: ${explained(messageOf(error))}`, {cause: error});
       }
       await new Promise(resolve => setTimeout(resolve, pauseMs));
     }
@@ -69,6 +69,17 @@ interface NodeFiles {
 function nodeFiles(): NodeFiles | undefined {
   const {process} = globalThis as {process?: {getBuiltinModule?: (name: string) => NodeFiles | undefined}};
   return process?.getBuiltinModule?.('node:fs/promises');
+}
+
+// What browsers say of the two commonest mistakes leaves out what to do.
+function explained(message: string): string {
+  if (/content.security|\bCSP\b|unsafe-eval/i.test(message)) {
+    return `the page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'. ${message}`;
+  }
+  if (/magic/i.test(message)) {
+    return `what is there is something else, such as a page that is served for every unknown address. ${message}`;
+  }
+  return message;
 }
 
 // Whoever sees this has most often a bundler or a server that does not give the file.

@@ -7,7 +7,7 @@
 //! - **Unavailable**: everything lives in memory.
 
 use crate::client::Client;
-use crate::effect::{Effect, LogLevel, StorageProblemKind};
+use crate::effect::{Effect, StorageProblemKind};
 use crate::mutations::Stored;
 use crate::persistence::Purpose;
 use landfall_store::{
@@ -73,7 +73,6 @@ impl Client {
 
     pub(crate) fn tell_store_failure(&mut self, failure: &StoreFailure) -> StorageProblemKind {
         let (kind, message) = (kind_of(failure), failure.to_string());
-        self.log(LogLevel::Warn, &message);
         self.effects.push(Effect::StorageProblem { kind, message });
         kind
     }

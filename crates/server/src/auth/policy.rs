@@ -19,7 +19,7 @@ use crate::upstream::Judge;
 #[non_exhaustive]
 pub enum PolicyError {
     /// Nothing is declared.
-    #[error("no read permissions are declared, so queries given as an AST are not answered")]
+    #[error("nobody may read anything: no permissions are declared (--permissions), no endpoint answers queries by name (--query-url), and this is no development server (--dev)")]
     Closed,
     /// The permissions cannot be read.
     #[error("the permissions cannot be read: {0}")]

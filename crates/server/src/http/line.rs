@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -275,6 +275,11 @@ impl Line {
         let mut waiting = self.waiting.lock();
         waiting.bytes = waiting.bytes.saturating_sub(length);
         waiting.bytes == 0 && std::mem::take(&mut waiting.is_watched)
+    }
+
+    /// The address at the other end; none when the connection is gone.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Hands bytes to the kernel; what it does not take waits.

@@ -2,6 +2,7 @@
 //!
 //! Knows sockets and frames; what a message means is for `session`.
 
+mod admin;
 mod admission;
 mod frames;
 mod handshake;
@@ -16,21 +17,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base64::Engine as _;
 use landfall_protocol::ServerMode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::auth::{Policy, TokenVerifier};
-use crate::config::Secret;
 use crate::queries::PoolHandle;
 use crate::session::Registry;
 use crate::upstream::{self, Upstream};
+pub use admin::Administrators;
 pub use admission::Admission;
 use line::{ItsLine, LineListener};
 pub use origins::Origins;
@@ -60,8 +60,8 @@ pub struct HttpContext {
     pub max_payload_bytes: usize,
     /// Bytes that may wait for one connection.
     pub max_buffered_bytes: usize,
-    /// Password of the admin routes.
-    pub admin_password: Option<Secret>,
+    /// Who may use the routes for administrators.
+    pub administrators: Administrators,
     /// Renders the metrics.
     pub metrics: Option<PrometheusHandle>,
     /// Becomes true when the server stops.
@@ -137,59 +137,52 @@ pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, Sock
     Ok((listener, address))
 }
 
-/// Whether a request carries the admin password.
-fn is_admin(context: &HttpContext, headers: &HeaderMap) -> bool {
-    let Some(password) = &context.admin_password else {
-        return context.dev;
-    };
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
-    let decoded = given.and_then(|v| v.strip_prefix("Basic ")).and_then(|v| {
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(v.trim())
-            .ok()?;
-        String::from_utf8(bytes).ok()
-    });
-    let given = decoded
-        .as_deref()
-        .and_then(|text| text.split_once(':'))
-        .map(|(_, password)| password);
-    given.is_some_and(|given| password.is(given))
-}
-
 /// Whether clients should be sent here: changes arrive, and the server is not about to stop.
+///
+/// Anyone may ask, so the reason is told to administrators only (`/statz`), and to the log.
 async fn ready(State(context): State<Arc<HttpContext>>) -> Response {
-    let reason = match context.upstream.status().state {
-        _ if *context.stopping.borrow() => "the server is stopping".to_owned(),
+    let state = match context.upstream.status().state {
+        _ if *context.stopping.borrow() => "the server is stopping",
         upstream::State::Connected => return "OK".into_response(),
-        upstream::State::Disconnected { reason } | upstream::State::Stopped { reason } => reason,
+        upstream::State::Disconnected { .. } => "no changes arrive from the database at the moment",
+        upstream::State::Stopped { .. } => "no changes arrive from the database any more",
     };
-    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, state).into_response()
 }
 
-async fn statz(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
-    if !is_admin(&context, &headers) {
-        return (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, "Basic realm=\"landfall\"")],
-            "",
-        )
-            .into_response();
+async fn statz(
+    State(context): State<Arc<HttpContext>>,
+    ConnectInfo(ItsLine(line)): ConnectInfo<ItsLine>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = context.administrators.admit(line.peer(), &headers) {
+        return refusal.into_response();
     }
     let stats = context.pool.stats();
+    let upstream = match context.upstream.status().state {
+        upstream::State::Connected => "connected".to_owned(),
+        upstream::State::Disconnected { reason } | upstream::State::Stopped { reason } => reason,
+    };
     axum::Json(serde_json::json!({
         "groups": context.registry.len(),
         "version": stats.version,
         "instances": stats.instances,
         "members": stats.members,
+        "upstream": upstream,
     }))
     .into_response()
 }
 
-async fn render_metrics(State(context): State<Arc<HttpContext>>, headers: HeaderMap) -> Response {
-    if context.admin_password.is_some() && !is_admin(&context, &headers) {
-        return StatusCode::UNAUTHORIZED.into_response();
+async fn render_metrics(
+    State(context): State<Arc<HttpContext>>,
+    ConnectInfo(ItsLine(line)): ConnectInfo<ItsLine>,
+    headers: HeaderMap,
+) -> Response {
+    let administrators = &context.administrators;
+    if administrators.have_password()
+        && let Err(refusal) = administrators.admit(line.peer(), &headers)
+    {
+        return refusal.into_response();
     }
     context.measure();
     match &context.metrics {

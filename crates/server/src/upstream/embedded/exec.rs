@@ -14,6 +14,7 @@ use crate::upstream::UpstreamError;
 /// Executes all statements in one transaction. Returns the rows of the last one, if it gives any, as a JSON array of
 /// objects. Makes the file if it is missing.
 pub fn exec(path: &Path, sql: &str) -> Result<Option<String>, UpstreamError> {
+    let is_new = !path.exists();
     let run = || {
         let conn = Connection::open(path)?;
         conn.busy_timeout(Duration::from_secs(10))?;
@@ -21,6 +22,9 @@ pub fn exec(path: &Path, sql: &str) -> Result<Option<String>, UpstreamError> {
         run_all(&conn, sql)
     };
     run().map_err(|error: rusqlite::Error| {
+        if is_new {
+            remove_empty(path);
+        }
         if is_busy(&error) {
             UpstreamError::Locked
         } else {
@@ -30,6 +34,14 @@ pub fn exec(path: &Path, sql: &str) -> Result<Option<String>, UpstreamError> {
             }
         }
     })
+}
+
+/// Takes back that opening a file that is not there makes an empty one.
+fn remove_empty(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        // What went wrong before is what matters; an empty file is no harm.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn run_all(conn: &Connection, sql: &str) -> Result<Option<String>, rusqlite::Error> {
@@ -133,5 +145,8 @@ mod tests {
             exec(&path, "SELECT * FROM t").unwrap().as_deref(),
             Some("[]")
         );
+        let new = folder.path().join("b.db");
+        exec(&new, "SELECT * FROM nowhere").unwrap_err();
+        assert!(!new.exists());
     }
 }
