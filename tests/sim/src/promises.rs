@@ -22,6 +22,12 @@ pub fn normal(row: &Value, columns: &[String]) -> Value {
     Value::Object(members.collect())
 }
 
+/// The argument of a call, as the simulation names it.
+pub fn argument_of(args_json: &str) -> String {
+    let args: Vec<Value> = serde_json::from_str(args_json).expect("JSON");
+    args.first().cloned().unwrap_or_default().to_string()
+}
+
 /// Rows by table, each as the schema's columns.
 type Tables = BTreeMap<String, Vec<Value>>;
 

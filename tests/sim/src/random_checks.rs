@@ -89,8 +89,7 @@ impl Run {
         for tab in self.world.tabs.values() {
             for info in tab.client.mutations() {
                 if info.outcome == Some(Outcome::Uncertain) {
-                    let args: Vec<Value> = serde_json::from_str(&info.args_json).expect("JSON");
-                    uncertain.insert(args[0].to_string());
+                    uncertain.insert(promises::argument_of(&info.args_json));
                 }
             }
         }
@@ -101,7 +100,8 @@ impl Run {
         for ((tab, call), made) in &self.made {
             let done = executed.get(made.argument.as_str());
             if made.durable && !self.evicting {
-                let known = done.is_some() || uncertain.contains(&made.argument);
+                let told = uncertain.contains(&made.argument);
+                let known = done.is_some() || told || self.cleared.contains(&made.argument);
                 assert!(known, "lost though durable: {} of tab {tab}", made.argument);
             }
             match (self.ended.get(&(*tab, *call)), done) {

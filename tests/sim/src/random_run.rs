@@ -9,6 +9,7 @@ use crate::dice::Dice;
 use crate::disk::DiskFault;
 use crate::host::Tab;
 use crate::notes::{self, MUTATORS, NEXT_SCHEMA, QUERIES, SCHEMA, named, not_hidden};
+use crate::promises;
 use crate::server::Server;
 use crate::world::{BrowserId, TabId, World};
 use landfall_client::{CallId, Outcome, QuerySource, Role, ViewId};
@@ -96,6 +97,8 @@ pub struct Run {
     pub(crate) ended: BTreeMap<(TabId, CallId), Outcome>,
     /// Mutations that reported durable: client and id.
     pub(crate) durable: BTreeSet<(String, u64)>,
+    /// Arguments of failed and uncertain mutations that the user has seen.
+    pub(crate) cleared: BTreeSet<String>,
 }
 
 impl Run {
@@ -136,6 +139,7 @@ impl Run {
             made: BTreeMap::new(),
             ended: BTreeMap::new(),
             durable: BTreeSet::new(),
+            cleared: BTreeSet::new(),
         }
     }
 
@@ -318,6 +322,7 @@ impl Run {
                 let browser = self.some_browser();
                 self.world.browsers[browser].disk.evict();
             }
+            406 => self.clear_outcomes(),
             404..406 => {
                 let days = [49.0 / 24.0, 31.0][self.dice.roll(2) as usize];
                 if let Some(tab) = self.some_tab() {
@@ -367,6 +372,24 @@ impl Run {
         }
     }
 
+    /// A user has seen what failed and what is uncertain.
+    fn clear_outcomes(&mut self) {
+        self.note();
+        let Some(id) = self.some_page() else { return };
+        let Some(tab) = self.world.tabs.get_mut(&id) else {
+            return;
+        };
+        for info in tab.client.mutations() {
+            if info.outcome.is_some() {
+                self.cleared.insert(promises::argument_of(&info.args_json));
+                tab.client
+                    .clear_outcome(tab.now, &info.client_id, info.mutation_id);
+            }
+        }
+        tab.pump();
+        self.world.collect(id);
+    }
+
     fn power_failure(&mut self) {
         self.note();
         let browser = self.some_browser();
@@ -382,13 +405,14 @@ impl Run {
             .lose_power(|count| dice.roll(count as u64 + 1) as usize);
     }
 
-    /// A stored value is damaged. The head only where mutations may become uncertain.
+    /// A stored value is damaged. The head only where mutations may become uncertain, what users made only where it may
+    /// be lost.
     fn damage(&mut self) {
-        let stores = [StoreName::Pages, StoreName::Log, StoreName::Head];
-        let stores = if self.forgetful {
-            &stores[..]
-        } else {
-            &stores[..2]
+        let [pages, log, head] = [StoreName::Pages, StoreName::Log, StoreName::Head];
+        let stores = match (self.forgetful, self.evicting) {
+            (_, true) => &[pages, log, head, StoreName::Queue, StoreName::Outcomes][..],
+            (true, false) => &[pages, log, head],
+            (false, false) => &[pages, log],
         };
         let browser = self.some_browser();
         if let Some(&store) = self.dice.pick(stores) {

@@ -1,6 +1,6 @@
 //! What is told of a write's end is true, in every tab and after every reload, or that nobody knows is told.
 
-use landfall_client::{Client, Outcome, RunReason, TxId, WriteOp};
+use landfall_client::{CallId, Client, Outcome, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, Tab, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
@@ -113,8 +113,8 @@ fn a_failure_is_kept_for_one_that_is_taken_for_dead() {
     assert_eq!(infos[0].name, "refused", "it knows what it was");
 }
 
-#[test]
-fn a_failure_that_another_tab_has_cleared_is_no_success() {
+/// A tab that sleeps while another sends its write, is told of the failure and clears it.
+fn cleared_elsewhere() -> (World, TabId, TabId, CallId) {
     let mut world = world();
     let (away, other) = (open(&mut world), open(&mut world));
     world.cut_off.insert(away);
@@ -130,6 +130,25 @@ fn a_failure_that_another_tab_has_cleared_is_no_success() {
     seeing.pump();
     world.settle();
     assert_eq!(listed(&world, other), []);
+    (world, away, other, call)
+}
+
+#[test]
+fn a_failure_that_another_tab_has_cleared_is_no_success_in_a_new_group() {
+    let (mut world, away, other, call) = cleared_elsewhere();
+    world.server.forget_all();
+    world.break_tab(other);
+    world.pass(60_000.0);
+    tab(&mut world, away).frozen = false;
+    world.cut_off.clear();
+    world.pass(60_000.0);
+    let end = world.tabs[&away].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Uncertain));
+}
+
+#[test]
+fn a_failure_that_another_tab_has_cleared_is_no_success() {
+    let (mut world, away, other, call) = cleared_elsewhere();
     tab(&mut world, away).frozen = false;
     world.pass(60_000.0);
     assert_eq!(failed(world.tabs[&away].ends.get(&call)), "refused");

@@ -145,14 +145,15 @@ pub(super) type Work = (Vec<QueuedMutation>, Vec<StoredOutcome>, Vec<ClientRecor
 /// Begins a group with this work.
 pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decision {
     let (queue, mut outcomes, clients) = work;
-    // Outcomes without a name are there for clients that end here.
+    // Outcomes without a name are there for clients that end here; these must then not take silence for success.
+    let all = outcomes.len();
     outcomes.retain(|outcome| !outcome.name.is_empty());
+    let tells_all = outcomes.len() == all && !head.has_lost_ends();
     let mut record = ClientRecord::new(start.client_id.clone(), start.now);
     let mut new_head = Head::new(start.new_group_id.clone());
     new_head.server_mode = head.server_mode;
     // What was lost with an emptied store did not come along.
-    new_head.previous_group =
-        Some(head.group_id.clone()).filter(|id| !id.is_empty() && !head.has_lost_ends());
+    new_head.previous_group = Some(head.group_id.clone()).filter(|id| !id.is_empty() && tells_all);
     // A plan for a fold of the old group must not fit the new one.
     new_head.pages_generation = head.pages_generation + 1;
     new_head.next_page = head.next_page;
