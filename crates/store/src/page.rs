@@ -88,8 +88,8 @@ impl StoredPage {
     /// Its rows are read now; what is wrong with them is told when they are wanted.
     pub(crate) fn read_ahead(bytes: Vec<u8>, schema: &Schema) -> StoredPage {
         let mut begun = PageRows::new(bytes, schema);
-        if let Ok((_, page)) = &mut begun {
-            page.read_ahead(schema);
+        if let Ok((first, page)) = &mut begun {
+            page.read_ahead(first, schema);
         }
         StoredPage(Form::ReadAhead(begun))
     }
@@ -119,11 +119,12 @@ pub(crate) struct PageRows {
     left_of_run: u32,
 }
 
-/// What was read before it was wanted.
+/// What was read before it was wanted: rows in their order, and how they ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ahead {
     /// The last one first.
     rows: Vec<(TableId, Row)>,
+    last: (TableId, Row),
     end: Result<(), FormatError>,
 }
 
@@ -166,18 +167,30 @@ impl PageRows {
         self.len
     }
 
-    fn read_ahead(&mut self, schema: &Schema) {
-        let mut rows = Vec::new();
+    fn read_ahead(&mut self, first: &(TableId, Row), schema: &Schema) {
+        let mut rows: Vec<(TableId, Row)> = Vec::new();
         let end = loop {
             match self.decode(schema) {
-                Ok(Some(row)) => rows.push(row),
+                Ok(Some(row)) => {
+                    let last = rows.last();
+                    if last.is_some_and(|last| compare(schema, last, &row) != Ordering::Less) {
+                        break Err(FormatError::Order);
+                    }
+                    rows.push(row);
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
+        let last = rows.last().unwrap_or(first).clone();
         rows.reverse();
-        self.ahead = Some(Ahead { rows, end });
+        self.ahead = Some(Ahead { rows, last, end });
         self.bytes = Vec::new();
+    }
+
+    /// The last row that it gives, if that is known; the rows before it are in their order then.
+    pub(crate) fn last_ahead(&self) -> Option<&(TableId, Row)> {
+        self.ahead.as_ref().map(|ahead| &ahead.last)
     }
 
     /// The next row; after the last one nothing may be left over.
@@ -420,5 +433,16 @@ mod tests {
         }
         let late = content(StoredPage::unread(good.clone()));
         assert_eq!(content(StoredPage::read_ahead(good, &schema())), late);
+    }
+
+    #[test]
+    fn a_page_read_ahead_ends_where_its_order_does() {
+        let mut writer = PageWriter::default();
+        for id in [1.0, 2.0, 2.0, 3.0] {
+            writer.push(TableId(0), &Row::from_values([ValueRef::Number(id)]));
+        }
+        let bytes = writer.finish().0[0].value(7);
+        let (rows, end) = content(StoredPage::read_ahead(bytes, &schema()));
+        assert_eq!((rows.len(), end), (2, Err(FormatError::Order)));
     }
 }

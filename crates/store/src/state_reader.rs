@@ -46,6 +46,8 @@ pub struct StateReader {
     queries: QuerySets,
     /// The last row that a page held.
     last: Option<(TableId, Row)>,
+    /// The rest of the page at hand is in order behind the rows before it, and that is its last one.
+    is_ordered: bool,
 }
 
 impl StateReader {
@@ -67,6 +69,7 @@ impl StateReader {
             changes: None,
             queries: std::mem::take(&mut unread.queries),
             last: None,
+            is_ordered: false,
             schema,
         })
     }
@@ -203,20 +206,25 @@ impl StateReader {
         while count < STEP_ROWS {
             let Some((table, row)) = page.next(&self.schema)? else {
                 self.pages.pop();
+                self.is_ordered = false;
                 return Ok(Some(count + 1));
             };
             count += 1;
-            // A page that is written must not take the place of one that stays.
-            if page.number >= self.next_page {
-                return Err(FormatError::PageCount);
-            }
             let place = (table, row);
-            if let Some(last) = &self.last
-                && compare(&self.schema, last, &place) != Ordering::Less
-            {
-                return Err(FormatError::Order);
+            if !self.is_ordered {
+                // A page that is written must not take the place of one that stays.
+                if page.number >= self.next_page {
+                    return Err(FormatError::PageCount);
+                }
+                if let Some(last) = &self.last
+                    && compare(&self.schema, last, &place) != Ordering::Less
+                {
+                    return Err(FormatError::Order);
+                }
+                let known = page.last_ahead();
+                self.is_ordered = known.is_some();
+                self.last = Some(known.unwrap_or(&place).clone());
             }
-            self.last = Some(place.clone());
             let (table, row) = place;
             // Most rows have no change: a key is made only while changes are left.
             let mut replaced = false;

@@ -326,6 +326,34 @@ fn a_fold_writes_only_the_pages_it_touches() {
 }
 
 #[test]
+fn a_page_in_the_place_of_another_is_refused_however_it_is_read() {
+    let store = MemoryStore::default();
+    opened(&store, "c1");
+    let big = format!("\"{}\"", "x".repeat(1000));
+    let put = |n| RowChange::Put {
+        table: B,
+        row: b(f64::from(n), "k", &big),
+    };
+    append(&store, poke(None, "1", rows((0..3000).map(put).collect())));
+    fold(&store);
+    let pages: Vec<_> = store.values(StoreName::Pages).into_iter().collect();
+    let [.., (_, earlier), (last, _)] = pages.as_slice() else {
+        panic!("{} pages", pages.len());
+    };
+    store.set_value(StoreName::Pages, last.clone(), earlier.clone());
+    let ahead = store.execute(&open_as("c1"));
+    let Ok(StoreReply::Opened { loaded: ahead, .. }) = ahead else {
+        panic!("{ahead:?}");
+    };
+    let expected = Err(StoreFailure::Corrupt {
+        store: "pages",
+        source: FormatError::Order,
+    });
+    assert_eq!(read_in_steps(*ahead), expected);
+    assert_eq!(read_in_steps(unread(&store)), expected);
+}
+
+#[test]
 fn pages_do_not_crumble() {
     let store = MemoryStore::default();
     opened(&store, "c1");
