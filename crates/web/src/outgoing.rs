@@ -246,7 +246,7 @@ fn places(flush: &Flush) -> [u32; 8] {
     [
         address(&rows.words),
         rows.words.len() as u32,
-        address(rows.text.as_bytes()),
+        address(&rows.text),
         rows.text.len() as u32,
         address(ops),
         ops.len() as u32,

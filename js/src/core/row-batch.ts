@@ -16,9 +16,7 @@ export interface TableLayout {
 }
 
 const kind = {allNull: 0, number: 1, boolean: 2, string: 3, dictionary: 4, json: 5, integer: 6} as const;
-const headerWords = 2;
-// A string that is cut out of a decoded text keeps that text alive: longer texts are decoded in pieces.
-const textPieceBytes = 32 * 1024;
+const headerWords = 4;
 const utf8 = new TextDecoder('utf-8', {ignoreBOM: true});
 
 /** Where a row batch lies: address and length of its words, address and length in bytes of its text. */
@@ -40,9 +38,7 @@ export function decodeRowBatch(
     return;
   }
   const reader = new BatchReader(memory, place);
-  const blocks = reader.u32();
-  reader.skip(headerWords - 1);
-  for (let block = 0; block < blocks; block++) {
+  for (let block = 0; block < reader.blocks; block++) {
     decodeTable(layout, reader, rows);
   }
 }
@@ -67,9 +63,9 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
     columns.push(decodeColumn(reader, count));
     names.push(table.columns[c]!.name);
   }
+  const blank = blankRow(table);
   for (let i = 0; i < count; i++) {
-    // The same keys in the same order: all rows of a table share one shape.
-    const row: {[column: string]: Value} = {};
+    const row = {...blank};
     for (let c = 0; c < columnCount; c++) {
       row[names[c]!] = columns[c]![i]!;
     }
@@ -80,6 +76,18 @@ function decodeTable(layout: readonly TableLayout[], reader: BatchReader, rows: 
     }
     rows[handle] = Object.freeze(row);
   }
+}
+
+const blanks = new WeakMap<TableLayout, {[column: string]: Value}>();
+
+// Its copies share one shape, with room for all columns from the start. Names may be any, so only JSON makes it right.
+function blankRow(table: TableLayout): {[column: string]: Value} {
+  let blank = blanks.get(table);
+  if (blank === undefined) {
+    blank = JSON.parse(`{${table.columns.map(({name}) => `${JSON.stringify(name)}:null`).join()}}`) as {[column: string]: Value};
+    blanks.set(table, blank);
+  }
+  return blank;
 }
 
 function decodeColumn(reader: BatchReader, count: number): Column {
@@ -170,23 +178,27 @@ function part(all: Uint32Array | Int32Array | Float64Array, start: number, count
 class BatchReader {
   readonly #memory: Memory;
   readonly #end: number;
-  readonly #start: number;
-  // The index of the next word, and where the next string begins in memory.
+  readonly #strings: readonly string[];
+  // The index of the next word, and of the next string.
   #word: number;
-  #text: number;
-  // The whole text, if it is short, and how far it is used, in UTF-16 code units.
-  readonly #decoded: string | undefined;
-  #decodedPosition = 0;
+  #string = 0;
+  readonly blocks: number;
 
   constructor(memory: Memory, {words, wordCount, text, textLength}: RowBatchPlace) {
     if ((words & 7) !== 0) {
       throw new RangeError('A row batch lies at an odd address.');
     }
     this.#memory = memory;
-    this.#start = this.#word = words >>> 2;
-    this.#end = this.#start + wordCount;
-    this.#text = text;
-    this.#decoded = textLength <= textPieceBytes ? decodeShort(memory.bytes, text, textLength) : undefined;
+    const all = memory.words;
+    const start = words >>> 2;
+    const pieces = wordCount < headerWords ? Infinity : all[start + 1]!;
+    this.#word = start + headerWords;
+    this.#end = start + wordCount - pieces;
+    if (this.#end < this.#word) {
+      throw outOfWords();
+    }
+    this.blocks = all[start]!;
+    this.#strings = decodeStrings(memory.bytes.subarray(text, text + textLength), part(all, this.#end, pieces), all[start + 2] === 1);
   }
 
   /** Eight bytes are read at once only where they stand at an even word. */
@@ -195,54 +207,66 @@ class BatchReader {
   }
 
   u32(): number {
-    return this.#memory.words[this.skip(1)]!;
+    return this.#memory.words[this.#skip(1)]!;
   }
 
-  /** Steps over words; returns where they begin. */
-  skip(count: number): number {
+  // Steps over words; returns where they begin.
+  #skip(count: number): number {
     const start = this.#word;
     this.#word += count;
     if (this.#word > this.#end) {
-      throw new RangeError('A row batch ends in the middle.');
+      throw outOfWords();
     }
     return start;
   }
 
   u32s(count: number): Numbers {
-    return part(this.#memory.words, this.skip(count), count);
+    return part(this.#memory.words, this.#skip(count), count);
   }
 
   numbers(count: number): Numbers {
     this.align();
-    return part(this.#memory.doubles, this.skip(2 * count) >>> 1, count);
+    return part(this.#memory.doubles, this.#skip(2 * count) >>> 1, count);
   }
 
   integers(count: number): Numbers {
-    return part(this.#memory.integers, this.skip(count), count);
+    return part(this.#memory.integers, this.#skip(count), count);
   }
 
-  /** The length of the strings in bytes, `count` lengths, and as many strings out of the text. */
-  strings(count: number): string[] {
-    const bytes = this.u32();
-    const lengths = this.u32s(count);
-    const start = this.#text;
-    this.#text += bytes;
-    const values = new Array<string>(count);
-    if (this.#decoded !== undefined) {
-      this.#decodedPosition = cut(this.#decoded, this.#decodedPosition, lengths, 0, count, values);
-    } else {
-      decodeInPieces(this.#memory.bytes.subarray(start, start + bytes), lengths, values);
+  /** The next strings. */
+  strings(count: number): readonly string[] {
+    const start = this.#string;
+    this.#string += count;
+    if (this.#string > this.#strings.length) {
+      throw new RangeError('A row batch has fewer strings than its columns name.');
     }
-    return values;
+    return this.#strings.slice(start, this.#string);
   }
+}
+
+function outOfWords(): RangeError {
+  return new RangeError('A row batch ends in the middle.');
+}
+
+// What runs for the first time runs in the interpreter: so the browser's own code takes a text apart, not a loop.
+function decodeStrings(text: Uint8Array, lengths: Numbers, areJSON: boolean): readonly string[] {
+  const lists: (readonly string[])[] = [];
+  let start = 0;
+  for (let i = 0; i < lengths.length; i++) {
+    const end = start + lengths[i]!;
+    // Without what ends the last one.
+    const piece = decodePiece(text, start, end - 1);
+    lists.push(areJSON ? (JSON.parse(`[${piece}]`) as string[]) : piece.split('\0'));
+    start = end;
+  }
+  return lists.length === 1 ? lists[0]! : ([] as string[]).concat(...lists);
 }
 
 // Below this length the call into the decoder costs more than the decoding.
 const shortTextBytes = 256;
 
-function decodeShort(bytes: Uint8Array, start: number, length: number): string {
-  const end = start + length;
-  if (length <= shortTextBytes) {
+function decodePiece(bytes: Uint8Array, start: number, end: number): string {
+  if (end - start <= shortTextBytes) {
     const units: number[] = [];
     let at = start;
     while (at < end && bytes[at]! < 0x80) {
@@ -253,38 +277,4 @@ function decodeShort(bytes: Uint8Array, start: number, length: number): string {
     }
   }
   return utf8.decode(bytes.subarray(start, end));
-}
-
-// Cuts strings out of a text; returns where the last one ends.
-function cut(text: string, start: number, lengths: Numbers, from: number, to: number, values: string[]): number {
-  let position = start;
-  for (let i = from; i < to; i++) {
-    const end = position + lengths[i]!;
-    values[i] = text.substring(position, end);
-    position = end;
-  }
-  return position;
-}
-
-function decodeInPieces(text: Uint8Array, lengths: Numbers, values: string[]): void {
-  const count = lengths.length;
-  let units = 0;
-  for (let i = 0; i < count; i++) {
-    units += lengths[i]!;
-  }
-  // Only where every character is one byte do the lengths say where a piece ends.
-  const pieceUnits = units === text.length ? textPieceBytes : Infinity;
-  let from = 0;
-  let start = 0;
-  while (from < count) {
-    let to = from;
-    let length = 0;
-    do {
-      length += lengths[to++]!;
-    } while (to < count && length + lengths[to]! <= pieceUnits);
-    const end = to === count ? text.length : start + length;
-    cut(utf8.decode(text.subarray(start, end)), 0, lengths, from, to, values);
-    from = to;
-    start = end;
-  }
 }

@@ -54,10 +54,29 @@ export class Operands {
 
   next(): number {
     if (this.#position >= this.#end) {
-      throw new RangeError('A flush ends in the middle of an operation.');
+      throw outOfOperands();
     }
     return this.#words[this.#position++]!;
   }
+
+  /** Puts what `of` makes of the next operands into a list. */
+  map<T>(count: number, of: (operand: number) => T): T[] {
+    const words = this.#words;
+    const start = this.#position;
+    if (start + count > this.#end) {
+      throw outOfOperands();
+    }
+    this.#position += count;
+    const list = new Array<T>(count);
+    for (let i = 0; i < count; i++) {
+      list[i] = of(words[start + i]!);
+    }
+    return list;
+  }
+}
+
+function outOfOperands(): RangeError {
+  return new RangeError('A flush ends in the middle of an operation.');
 }
 
 /** The lists of one view. */
@@ -123,6 +142,9 @@ type Item = Row | Entry;
 
 function readList(shape: ListShape, operands: Operands, rowOf: RowOf): EntryList {
   const count = operands.next();
+  if (shape.relationships.length === 0) {
+    return new EntryList(shape, operands.map<Item>(count, rowOf));
+  }
   const items = new Array<Item>(count);
   for (let i = 0; i < count; i++) {
     items[i] = readEntry(shape, operands, rowOf);

@@ -87,7 +87,7 @@ class FakeRaw {
   }
   /** A row of one column that is null, and the operations that show it. */
   giveFlush(handle: number, operations: number[], releases: number[] = []) {
-    const batch = [1, 0, 0, 1, 1, 0, handle, 0, 0, 0];
+    const batch = [1, 0, 0, 0, 0, 1, 1, 0, handle, 0, 0, 0];
     this.waiting.push({words: [0, ...this.flush(batch, operations, releases)], texts: []});
   }
   flush(batch: number[], operations: number[], releases: number[]): number[] {

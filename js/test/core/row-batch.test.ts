@@ -49,6 +49,9 @@ describe('rows come out as they went in', () => {
     ['long text of one byte a character beside text that is not', Array.from({length: 500}, (_, i) =>
       issue(i, {title: 'plain '.repeat(i % 40), ownerID: `ö${i}`.repeat(i % 30)}))],
     ['whole numbers beside others', [0, 1, -1, 2 ** 31 - 1, -(2 ** 31)].map((rank, i) => issue(i, {rank, created: rank * 2}))],
+    ['long text with U+0000 in it, decoded in pieces',
+      Array.from({length: 500}, (_, i) => issue(i, {title: `"${i}"\\\u0000`.repeat(i), ownerID: i % 2 ? null : `ö${i}`}))],
+    ['strings as long as a piece', [32_766, 32_767, 32_768, 32_769].map((length, i) => issue(i, {title: 'x'.repeat(length)}))],
     ['long text between short', ['short', 'x'.repeat(100_000), '日'.repeat(30_000), 'short'].map((title, i) => issue(i, {title}))],
   ])('%s', async (_, rows) => {
     expect(await through(rows)).toEqual(rows);
@@ -83,7 +86,7 @@ test('values of JSON are frozen all the way down', async () => {
 describe('bytes that do not fit', () => {
   const layout: TableLayout[] = [{name: 't', columns: [{name: 'id', type: 'string'}], primaryKey: ['id']}];
   // One table block with one row of one column.
-  const batch = (table: number, columns: number, kind: number) => [1, 0, table, 1, columns, 0, 5, kind, 0, 0];
+  const batch = (table: number, columns: number, kind: number) => [1, 0, 0, 0, table, 1, columns, 0, 5, kind, 0, 0];
   const decode = (words: number[], rows: Row[] = [], address = 0) => {
     const memory = new Memory({buffer: new Uint32Array([...Array(address / 4).fill(0), ...words]).buffer});
     decodeRowBatch(layout, memory, {words: address, wordCount: words.length, text: 0, textLength: 0}, rows);
@@ -102,8 +105,11 @@ describe('bytes that do not fit', () => {
     ['an unknown table', batch(3, 1, 0)],
     ['another number of columns', batch(0, 2, 0)],
     ['an unknown kind of column', batch(0, 1, 9)],
-    ['an end in the middle', batch(0, 1, 3).slice(0, 7)],
-    ['an end in the middle of a column', batch(0, 1, 6).slice(0, 9)],
+    ['an end in the header', [1, 0]],
+    ['an end in the middle', batch(0, 1, 6).slice(0, 9)],
+    ['more pieces of text than words', [1, 99, ...batch(0, 1, 0).slice(2)]],
+    ['fewer strings than are named', batch(0, 1, 3)],
+    ['an end in the middle of a column', batch(0, 1, 6).slice(0, 11)],
   ])('%s', (_, words) => {
     expect(() => decode(words)).toThrow(RangeError);
   });

@@ -103,28 +103,36 @@ impl Batch<'_> {
     }
 }
 
-/// The shared text, taken group by group in bytes, and piece by piece in UTF-16 code units as `substring` would.
-struct Text<'a> {
-    text: &'a str,
-    at: usize,
-}
+/// The strings of a batch, in order.
+struct Strings(std::vec::IntoIter<String>);
 
-impl Text<'_> {
-    /// A group: its length in bytes, then the lengths of its pieces.
-    fn take(&mut self, batch: &mut Batch<'_>, count: usize) -> Vec<String> {
-        let end = self.at + batch.word() as usize;
-        let units: Vec<u16> = self.text[self.at..end].encode_utf16().collect();
-        self.at = end;
-        let mut at = 0;
-        let mut piece = |length: u32| {
-            let end = at + length as usize;
-            let text = String::from_utf16(&units[at..end]).expect("pieces are whole");
-            at = end;
-            text
-        };
-        let pieces = batch.words(count).into_iter().map(&mut piece).collect();
-        assert_eq!(at, units.len(), "a group is as long as it says");
-        pieces
+impl Strings {
+    /// Out of the text, by the lengths of its pieces.
+    fn of(text: &[u8], pieces: &[u32], as_json: bool) -> Strings {
+        let mut all = Vec::new();
+        let mut rest = text;
+        for length in pieces {
+            let (piece, after) = rest.split_at(*length as usize);
+            rest = after;
+            let (end, strings) = piece.split_last().expect("a piece has a string");
+            let strings = std::str::from_utf8(strings).expect("a piece holds whole characters");
+            if as_json {
+                assert_eq!(*end, b',');
+                let list = format!("[{strings}]");
+                all.extend(serde_json::from_str::<Vec<String>>(&list).expect("JSON"));
+            } else {
+                assert_eq!(*end, 0);
+                all.extend(strings.split('\0').map(str::to_owned));
+            }
+        }
+        assert!(rest.is_empty(), "the pieces are the text");
+        Strings(all.into_iter())
+    }
+
+    fn take(&mut self, count: usize) -> Vec<String> {
+        let taken: Vec<String> = self.0.by_ref().take(count).collect();
+        assert_eq!(taken.len(), count, "there are as many strings as are named");
+        taken
     }
 }
 
@@ -373,12 +381,10 @@ fn decode_rows(layout: &[(String, Vec<String>)], rows: &RowBatch) -> Vec<(u32, V
         return Vec::new();
     }
     let mut batch = Batch { words, at: 0 };
-    let tables = batch.word();
+    let (tables, pieces, as_json) = (batch.word(), batch.word() as usize, batch.word());
     assert_eq!(batch.word(), 0);
-    let mut text = Text {
-        text: &rows.text,
-        at: 0,
-    };
+    let end = words.len() - pieces;
+    let mut text = Strings::of(&rows.text, &words[end..], as_json == 1);
     let mut rows = Vec::new();
     for _ in 0..tables {
         batch.align();
@@ -407,12 +413,12 @@ fn decode_rows(layout: &[(String, Vec<String>)], rows: &RowBatch) -> Vec<(u32, V
                 .zip(objects.into_iter().map(Value::Object)),
         );
     }
-    assert_eq!(batch.at, words.len(), "nothing follows the tables");
-    assert_eq!(text.at, text.text.len(), "all text is used");
+    assert_eq!(batch.at, end, "nothing stands between tables and pieces");
+    assert_eq!(text.0.len(), 0, "all strings are used");
     rows
 }
 
-fn decode_column(batch: &mut Batch<'_>, text: &mut Text<'_>, count: usize) -> Vec<Value> {
+fn decode_column(batch: &mut Batch<'_>, text: &mut Strings, count: usize) -> Vec<Value> {
     let (kind, has_nulls) = (batch.word(), batch.word());
     let bitmap_words = count.div_ceil(32);
     let nulls = if has_nulls == 1 {
@@ -430,14 +436,10 @@ fn decode_column(batch: &mut Batch<'_>, text: &mut Text<'_>, count: usize) -> Ve
             let bits = batch.words(bitmap_words);
             (0..count).map(|i| Value::Bool(bit(&bits, i))).collect()
         }
-        3 => text
-            .take(batch, count)
-            .into_iter()
-            .map(Value::String)
-            .collect(),
+        3 => text.take(count).into_iter().map(Value::String).collect(),
         4 => {
             let size = batch.word() as usize;
-            let entries = text.take(batch, size);
+            let entries = text.take(size);
             batch
                 .words(count)
                 .into_iter()
@@ -447,7 +449,7 @@ fn decode_column(batch: &mut Batch<'_>, text: &mut Text<'_>, count: usize) -> Ve
         5 => {
             let parse =
                 |text: String| serde_json::from_str(if text.is_empty() { "null" } else { &text });
-            text.take(batch, count)
+            text.take(count)
                 .into_iter()
                 .map(|text| parse(text).expect("JSON"))
                 .collect()

@@ -2,7 +2,7 @@
 //!
 //! This module writes bytes and words. Which rows and operations there are is decided by the views.
 
-use crate::views::row_columns::RowColumns;
+use crate::views::row_columns::{BatchWriter, RowColumns};
 use landfall_zql::json::to_text;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Row, Schema, TableId};
@@ -23,8 +23,8 @@ pub struct Flush {
 pub struct RowBatch {
     /// The numbers; empty without rows.
     pub words: Vec<u32>,
-    /// Every string in order of appearance, without separators.
-    pub text: String,
+    /// Every string in order of appearance, each with what ends it.
+    pub text: Vec<u8>,
 }
 
 impl Flush {
@@ -49,20 +49,22 @@ pub(crate) fn encode_rows<'a>(
     schema: &Schema,
     rows: impl Iterator<Item = (u32, TableId, &'a Row)>,
 ) -> RowBatch {
+    let most = rows.size_hint().1.unwrap_or(0);
     let mut by_table: SortedMap<TableId, RowColumns> = SortedMap::new();
     for (handle, table, row) in rows {
         by_table
-            .get_or_insert_with(table, || RowColumns::of(&schema[table]))
+            .get_or_insert_with(table, || RowColumns::of(&schema[table], most))
             .push(handle, row);
     }
-    let mut batch = RowBatch::default();
-    if !by_table.is_empty() {
-        batch.words.extend([by_table.len() as u32, 0]);
+    if by_table.is_empty() {
+        return RowBatch::default();
     }
+    let as_json = !by_table.values().all(RowColumns::is_separable);
+    let mut batch = BatchWriter::new(by_table.len(), as_json);
     for (table, columns) in &by_table {
         columns.write(table.0, &mut batch);
     }
-    batch
+    batch.finish()
 }
 
 /// JSON text of the tables and columns in the order in which flushes number them.
