@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_server::replica::{Advance, Reset};
+use landfall_server::replica::{Advance, Reset, StateVersion};
 use landfall_server::upstream::State;
 use landfall_server::upstream::postgres::start;
 use landfall_zql::{Key, Names, Row, TableId};
@@ -52,7 +52,11 @@ fn statement(random: &mut StdRng) -> String {
 
 /// The rows that the steps add up to.
 #[derive(Default)]
-struct Model(BTreeMap<(TableId, Key), Row>);
+struct Model {
+    rows: BTreeMap<(TableId, Key), Row>,
+    /// The version that a table was read at after its last reset.
+    read_at: BTreeMap<TableId, StateVersion>,
+}
 
 impl Model {
     fn apply(&mut self, following: &Following, step: &Advance) {
@@ -62,19 +66,20 @@ impl Model {
             Reset::Tables(tables) => {
                 let mut reader = following.replica().reader().unwrap();
                 assert!(reader.advance().unwrap() >= step.to);
-                self.0.retain(|(table, _), _| !tables.contains(table));
-                // Only a reader of that very version shows the table after the reset.
-                if reader.version() == step.to {
-                    self.load(&reader, tables.iter().copied());
-                }
+                self.rows.retain(|(table, _), _| !tables.contains(table));
+                self.load(&reader, tables.iter().copied());
             }
         }
         for change in &step.changes {
+            // The reader may have seen later steps as well.
+            if self.read_at.get(&change.table) >= Some(&step.to) {
+                continue;
+            }
             let row = change.before.as_ref().or(change.after.as_ref()).unwrap();
             let key = (change.table, schema.zql[change.table].key_of(row));
             let known = match &change.after {
-                Some(after) => self.0.insert(key, after.clone()),
-                None => self.0.remove(&key),
+                Some(after) => self.rows.insert(key, after.clone()),
+                None => self.rows.remove(&key),
             };
             assert_eq!(known, change.before, "the row before is the one known");
         }
@@ -88,9 +93,10 @@ impl Model {
         let schema = reader.schema().clone();
         for id in tables {
             let table = &schema.zql[id];
+            self.read_at.insert(id, reader.version());
             for text in rows(reader, &table.name) {
                 let row = table.row_from_json(&text, Names::Server).unwrap();
-                self.0.insert((id, table.key_of(&row)), row);
+                self.rows.insert((id, table.key_of(&row)), row);
             }
         }
     }
@@ -99,7 +105,7 @@ impl Model {
         let schema = following.replica().schema();
         let t = schema.table_by_name("t").unwrap().id;
         let texts = self
-            .0
+            .rows
             .iter()
             .filter(|((table, _), _)| *table == t)
             .map(|(_, row)| {

@@ -19,7 +19,9 @@ use crate::upstream::Judge;
 #[non_exhaustive]
 pub enum PolicyError {
     /// Nothing is declared.
-    #[error("nobody may read anything: no permissions are declared (--permissions), no endpoint answers queries by name (--query-url), and this is no development server (--dev)")]
+    #[error(
+        "nobody may read anything: no permissions are declared (--permissions), no endpoint answers queries by name (--query-url), and this is no development server (--dev)"
+    )]
     Closed,
     /// The permissions cannot be read.
     #[error("the permissions cannot be read: {0}")]

@@ -29,7 +29,9 @@ pub enum AuthError {
     #[error("the token's subject is not the user of this connection")]
     OtherUser,
     /// Nobody can check the token.
-    #[error("this server can neither verify tokens (--auth-secret, --auth-jwk, --auth-jwks-url) nor pass them on to an app (--query-url, --mutate-url)")]
+    #[error(
+        "this server can neither verify tokens (--auth-secret, --auth-jwk, --auth-jwks-url) nor pass them on to an app (--query-url, --mutate-url)"
+    )]
     Unverifiable,
     /// A token was to be replaced by nothing.
     #[error("a connection with a token needs a token")]
