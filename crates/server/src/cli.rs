@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::analyze::analyze_file;
 use crate::app::App;
-use crate::config::{self, Command, Config, Flags, LogFormat};
+use crate::config::{self, Command, Config, Flags, LogFormat, UpstreamAddress};
 use crate::telemetry::Telemetry;
 use crate::{install_tls, server, upstream};
 
@@ -130,7 +130,16 @@ async fn run(config: Config, app: App) -> anyhow::Result<()> {
         host => host.to_owned(),
     };
     let stop = stop_signal()?;
-    let running = server::start_app(config, app).await?;
+    let postgres = matches!(config.upstream, UpstreamAddress::Postgres(_));
+    let running = server::start_app(config, app).await.map_err(|error| {
+        let hint = match error {
+            server::ServerError::Upstream(_) if postgres => {
+                "\n  `landfall-server check` with the same settings names everything that is missing, with the SQL"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("{}{hint}", text_of(&error.into()))
+    })?;
     println!(
         "landfall-server ready on http://{host}:{}",
         running.address.port()

@@ -77,7 +77,7 @@ pub enum ServerError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The permissions file.
-    #[error("{}: {reason}", path.display())]
+    #[error("--permissions {}: {reason}", path.display())]
     Permissions {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,8 @@ use landfall_protocol::endpoint::query::{
     QueryResponse, TransformQuery, TransformedQuery, encode_request,
 };
 use landfall_protocol::{
-    EndpointFailure, ErrorBody, ErroredQuery, ErroredQueryKind, Json, Push, Reason, TransformFailed,
+    EndpointFailure, ErrorBody, ErroredQuery, ErroredQueryKind, Json, ProtocolError, Push, Reason,
+    TransformFailed,
 };
 use landfall_zql::ast::Ast;
 use reqwest::header::{
@@ -119,9 +120,6 @@ impl AppEndpoints {
                 failure,
             })
         };
-        let parse = |error: landfall_protocol::ProtocolError| {
-            EndpointFailure::new(Reason::Parse, error.to_string())
-        };
         let mut asked = Vec::new();
         for query in queries {
             let args: Vec<Json> = serde_json::from_str(&query.args)
@@ -139,6 +137,7 @@ impl AppEndpoints {
             )));
         };
         let call = Call {
+            name: "query",
             endpoint,
             url: context.query_url.as_deref(),
             headers: &context.query_headers,
@@ -152,12 +151,17 @@ impl AppEndpoints {
             queries = asked.len(),
         );
         join_trace(&span, context.traceparent.as_deref());
-        let text = self
-            .call(&call, context, encode_request(&asked))
+        let answer = self
+            .call(
+                &call,
+                context,
+                encode_request(&asked),
+                QueryResponse::decode,
+            )
             .instrument(span)
             .await
             .map_err(failed)?;
-        match QueryResponse::decode(&text).map_err(|e| failed(parse(e)))? {
+        match answer {
             QueryResponse::Queries {
                 user_id: Some(user),
                 ..
@@ -188,6 +192,7 @@ impl AppEndpoints {
         let body = serde_json::to_string(push)
             .map_err(|e| EndpointFailure::new(Reason::Internal, e.to_string()))?;
         let call = Call {
+            name: "mutate",
             endpoint,
             url: context.push_url.as_deref(),
             headers: &context.push_headers,
@@ -200,17 +205,39 @@ impl AppEndpoints {
             group = context.group_id,
             mutations = push.mutations.len(),
         );
-        let text = self.call(&call, context, body).instrument(span).await?;
-        MutateResponse::decode(&text)
-            .map_err(|e| EndpointFailure::new(Reason::Parse, e.to_string()))
+        self.call(&call, context, body, MutateResponse::decode)
+            .instrument(span)
+            .await
     }
 
-    async fn call(
+    /// What an endpoint answers; why it does not is logged here, in words of our own.
+    async fn call<T>(
+        &self,
+        call: &Call<'_>,
+        context: &ConnectionContext,
+        body: String,
+        decode: impl FnOnce(&str) -> Result<T, ProtocolError>,
+    ) -> Result<T, EndpointFailure> {
+        let name = call.name;
+        let decoded = self.send(call, context, body).await.and_then(|text| {
+            decode(&text).map_err(|error| {
+                let message = format!("the {name} endpoint answered with something else than the protocol has: {error}");
+                EndpointFailure::new(Reason::Parse, message)
+            })
+        });
+        if let Err(failure) = &decoded {
+            tracing::warn!(group = context.group_id, "{}", failure.message);
+        }
+        decoded
+    }
+
+    async fn send(
         &self,
         call: &Call<'_>,
         context: &ConnectionContext,
         body: String,
     ) -> Result<String, EndpointFailure> {
+        let name = call.name;
         let internal = |message: String| EndpointFailure::new(Reason::Internal, message);
         let url = call.address(&self.schema, &self.app_id).map_err(internal)?;
         let headers = call.headers(context);
@@ -228,7 +255,10 @@ impl AppEndpoints {
                 Ok(answer) => {
                     let status = answer.status();
                     let text = read(answer).await.unwrap_or_default();
-                    let message = format!("the endpoint answered with status {}", status.as_u16());
+                    let message = format!(
+                        "the {name} endpoint answered with status {}",
+                        status.as_u16()
+                    );
                     let failure =
                         EndpointFailure::http(status.as_u16(), message, Some(preview(&text)));
                     if !status.is_server_error() {
@@ -238,8 +268,8 @@ impl AppEndpoints {
                 }
                 // The URL may hold a secret; it stays out of messages.
                 Err(error) => internal(format!(
-                    "the endpoint cannot be reached: {}",
-                    error.without_url()
+                    "the {name} endpoint cannot be reached: {}",
+                    cause(&error.without_url())
                 )),
             };
             if attempt == ATTEMPTS {
@@ -249,6 +279,19 @@ impl AppEndpoints {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             attempt += 1;
         }
+    }
+}
+
+/// What the system said, if it was the system: the layers above say only that they failed. Other causes may name hosts,
+/// which pages need not know.
+fn cause(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<std::io::Error>() {
+        Some(system) => system.to_string(),
+        None => error.to_string(),
     }
 }
 
@@ -284,6 +327,8 @@ fn preview(text: &str) -> String {
 }
 
 struct Call<'a> {
+    /// Which endpoint it is, for messages.
+    name: &'static str,
     endpoint: &'a Endpoint,
     url: Option<&'a str>,
     headers: &'a [(String, String)],
@@ -435,6 +480,7 @@ mod tests {
     fn check(urls: &[&str], chosen: Option<&str>) -> Result<String, String> {
         let endpoint = endpoint(urls);
         Call {
+            name: "query",
             endpoint: &endpoint,
             url: chosen,
             headers: &[],
@@ -497,6 +543,7 @@ mod tests {
             ..ConnectionContext::default()
         };
         let headers = Call {
+            name: "query",
             endpoint: &endpoint,
             url: None,
             headers: &given,

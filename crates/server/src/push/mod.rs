@@ -373,10 +373,7 @@ impl Worker {
         };
         metrics::counter!("landfall_custom_mutations_total").increment(mutation_ids.len() as u64);
         match self.pusher.endpoints.mutate(context, &push).await {
-            Err(failure) => {
-                tracing::warn!(group = %self.group, reason = ?failure.reason, "the mutate endpoint failed");
-                failed(mutation_ids, failure)
-            }
+            Err(failure) => failed(mutation_ids, failure),
             Ok(MutateResponse::Failed(body)) => Err(ErrorBody::PushFailed(body)),
             Ok(MutateResponse::Mutations {
                 user_id: Some(user),

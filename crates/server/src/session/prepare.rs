@@ -199,7 +199,6 @@ impl Group {
                         query.pending = false;
                     }
                 }
-                tracing::warn!(group = %self.id, "the query endpoint failed");
                 if !answer.background {
                     self.fail(answer.connection, *body);
                 }

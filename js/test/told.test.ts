@@ -1,0 +1,61 @@
+/** What a developer is told who looks at the console only. */
+import {afterEach, expect, test, vi} from 'vitest';
+import {defineMutators, defineMutatorWithType, Zero} from '../src/index.js';
+import {reasonOfReload, reloadPage} from '../src/reload.js';
+import {schema, type TestSchema} from './schema.js';
+
+const defineMutator = defineMutatorWithType<TestSchema>();
+const mutators = defineMutators({
+  issue: {
+    fail: defineMutator(async () => {
+      throw new Error('not today');
+    }),
+  },
+});
+
+function told(): {readonly lines: string[]; readonly logSink: {log(...args: unknown[]): void}} {
+  const lines: string[] = [];
+  return {lines, logSink: {log: (level, _context, ...args) => void lines.push(`${level}: ${args.join(' ')}`)}};
+}
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
+
+test('a mutator that throws', async () => {
+  const {lines, logSink} = told();
+  const zero = new Zero({schema, mutators, logSink});
+  await zero.mutate(mutators.issue.fail()).client;
+  expect(lines).toContain('warn: The mutation issue.fail failed in the page: not today');
+  await zero.close();
+});
+
+test('a page in place of the module', async () => {
+  const {lines, logSink} = told();
+  const zero = new Zero({schema, logSink, wasm: new TextEncoder().encode('<!doctype html><title>An app</title>')});
+  await expect(zero.ready).rejects.toThrow('what is there is something else');
+  expect(lines.filter(line => line.startsWith('error: The WebAssembly module could not be loaded'))).toHaveLength(1);
+});
+
+test('why the page was reloaded, once', () => {
+  vi.useFakeTimers();
+  const stored = new Map<string, string>();
+  vi.stubGlobal('sessionStorage', {
+    getItem: (key: string) => stored.get(key) ?? null,
+    setItem: (key: string, value: string) => void stored.set(key, value),
+    removeItem: (key: string) => void stored.delete(key),
+  });
+  const reload = vi.fn();
+  vi.stubGlobal('location', {reload});
+  reloadPage('the table "nowhere" does not exist');
+  expect(reload).not.toHaveBeenCalled();
+  vi.runAllTimers();
+  expect(reload).toHaveBeenCalledOnce();
+  expect(reasonOfReload()).toBe('the table "nowhere" does not exist');
+  expect(reasonOfReload()).toBeUndefined();
+});
+
+test('nowhere to remember why', () => {
+  expect(reasonOfReload()).toBeUndefined();
+});
