@@ -305,44 +305,45 @@ impl JsonWriter {
     }
 }
 
-impl SerializeStruct for &mut JsonWriter {
-    type Ok = ();
-    type Error = Never;
+/// Fields by name, and how their end is written.
+macro_rules! structures {
+    ($($of:ident $end:ident,)*) => {$(
+        impl $of for &mut JsonWriter {
+            type Ok = ();
+            type Error = Never;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Never> {
-        self.name(name);
-        value.serialize(&mut **self)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Never> {
+                self.name(name);
+                value.serialize(&mut **self)
+            }
 
-    fn end(self) -> Result<(), Never> {
+            fn end(self) -> Result<(), Never> {
+                self.$end();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+structures! {
+    SerializeStruct end_struct,
+    SerializeStructVariant end_variant,
+}
+
+impl JsonWriter {
+    fn end_struct(&mut self) {
         match self.raw {
             true => self.raw = false,
             false => self.close("}"),
         }
-        Ok(())
-    }
-}
-
-impl SerializeStructVariant for &mut JsonWriter {
-    type Ok = ();
-    type Error = Never;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Never> {
-        self.name(name);
-        value.serialize(&mut **self)
     }
 
-    fn end(self) -> Result<(), Never> {
+    fn end_variant(&mut self) {
         self.close("}}");
-        Ok(())
     }
 }
 
