@@ -38,8 +38,16 @@ export function isStorageName(name: string): boolean {
   return name.startsWith(`${prefix}:`);
 }
 
+const versions = new WeakMap<Schema, string>();
+
 /** Tells schemas apart by what storage depends on: tables, columns with their types and names at the server, keys. */
 export function schemaVersionOf(schema: Schema): string {
+  const version = versions.get(schema) ?? versionOf(schema);
+  versions.set(schema, version);
+  return version;
+}
+
+function versionOf(schema: Schema): string {
   const tables = Object.entries(schema.tables).map(([name, table]) => [
     name,
     table.serverName ?? name,

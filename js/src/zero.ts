@@ -181,10 +181,6 @@ export class Zero<
     this.mutate = this.#mutators.mutate as never;
     this.mutateBatch = this.#mutators.mutateBatch as BatchMutator<S>;
     showGlobally(this);
-    const reloadedFor = reasonOfReload();
-    if (reloadedFor !== undefined) {
-      this.#log('warn', `The page was reloaded, because the server asks for other code: ${reloadedFor}`);
-    }
     void this.#start();
   }
 
@@ -412,6 +408,14 @@ export class Zero<
     }
   }
 
+  // Not in the constructor: the browser may have to fetch what it remembers, and the page waits for it.
+  #tellReload(): void {
+    const reason = reasonOfReload();
+    if (reason !== undefined) {
+      this.#log('warn', `The page was reloaded, because the server asks for other code: ${reason}`);
+    }
+  }
+
   #mutationsJSON(): string {
     const lists = [this.#core?.mutationsJSON() ?? '[]', ...this.#oldStores.mutationsJSON()];
     return lists.length === 1 ? lists[0]! : JSON.stringify(lists.flatMap(list => JSON.parse(list) as unknown[]));
@@ -469,7 +473,8 @@ export class Zero<
         return this.#closed ? undefined : this.#connection.state.set(effect.state);
       case 'ready':
         this.#joining.resolve(effect.clientGroupID);
-        return this.#starting.resolve();
+        this.#starting.resolve();
+        return this.#tellReload();
       case 'updateNeeded': {
         const {onUpdateNeeded} = this.#options;
         if (onUpdateNeeded === undefined) {

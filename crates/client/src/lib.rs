@@ -21,6 +21,7 @@ mod slices;
 mod tabs;
 mod turn;
 mod views;
+mod warm_up;
 
 pub use client::Client;
 pub use connection::{AuthReason, ConnectionState};
@@ -33,6 +34,7 @@ pub use event::{Event, StoreRequestId, TextPieces};
 pub use options::{Headers, Limits, Options, Role};
 pub use request::{QuerySource, ViewRequest, WriteOp};
 pub use views::flush::{Flush, RowBatch};
+pub use warm_up::WarmUp;
 
 /// How this crate reads JSON; for hosts that are handed JSON as well.
 pub use landfall_zql::json;

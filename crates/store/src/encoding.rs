@@ -249,10 +249,20 @@ impl<'a> Reader<'a> {
         self.flag().then(|| self.text())
     }
 
+    // What `bytes` gives, in one piece: a store has far more rows than anything else.
+    fn counted(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = self.bytes.split_first_chunk()?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+        let (counted, rest) = rest.split_at_checked(len)?;
+        self.bytes = rest;
+        Some(counted)
+    }
+
     /// A packed row with this many columns.
     pub(crate) fn row(&mut self, columns: usize) -> Result<Row, FormatError> {
-        let bytes = self.bytes();
-        self.check()?;
+        let Some(bytes) = self.counted() else {
+            return Err(self.failed.clone().unwrap_or(FormatError::Truncated));
+        };
         let row = match self.version {
             FORMAT_VERSION => Row::from_bytes(bytes)?,
             _ => Row::from_earlier_bytes(bytes)?,

@@ -15,7 +15,7 @@ use crate::storage::Storage;
 use crate::tabs::{Channel, Locks};
 use crate::timer::{Soon, Timer};
 use js_sys::Function;
-use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId};
+use landfall_client::{Client, ClientError, Effect, Event, LogLevel, SocketId, WarmUp};
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -39,6 +39,8 @@ pub(crate) struct Host {
     wants_work: Cell<bool>,
     working: Cell<bool>,
     pace: RefCell<Pace>,
+    // While the page waits for its storage.
+    warm_up: RefCell<Option<WarmUp>>,
     outbox: RefCell<Outbox>,
     outward: RefCell<VecDeque<Effect>>,
     notify: Function,
@@ -73,6 +75,7 @@ impl Host {
             wants_work: Cell::new(false),
             working: Cell::new(false),
             pace: RefCell::new(pace),
+            warm_up: RefCell::new((startup.storage == StorageKind::Indexed).then(WarmUp::default)),
             outbox: RefCell::default(),
             outward: RefCell::default(),
             notify,
@@ -91,6 +94,7 @@ impl Host {
         host.page.replace(Some(host.connect_to_page()));
         host.carry_out();
         host.carry_outward();
+        host.with_page(|page| page.soon.ask());
         Ok(host)
     }
 
@@ -178,6 +182,12 @@ impl Host {
 
     // A turn of the page for what is left to do.
     fn work(&self) {
+        if let Some(mut warm_up) = self.warm_up.take() {
+            let more = warm_up.step();
+            self.warm_up.replace(more.then_some(warm_up));
+            self.with_page(|page| page.soon.ask());
+            return;
+        }
         let end = now_ms() + WORK_MS;
         self.working.set(true);
         while self.wants_work.replace(false) {

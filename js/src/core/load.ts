@@ -10,10 +10,11 @@ const pausesMs = [500, 2000, 8000, 30_000];
 export async function loadBindings(source: WasmSource | undefined, wanted: () => boolean): Promise<Bindings> {
   for (let attempt = 0; ; attempt++) {
     try {
-      // Asked for first: what else is done at the start is done while it is on its way.
-      const module = compile(source ?? moduleURL());
+      const input = await begin(source ?? moduleURL());
+      const compiled = compile(input);
+      // Made while the module is on its way, and not in the task of the page that asked for it.
       const bindings = createBindings();
-      bindings.start(await WebAssembly.instantiate(await module, bindings.imports));
+      bindings.start(await WebAssembly.instantiate(await compiled, bindings.imports));
       return bindings;
     } catch (error) {
       const pauseMs = pausesMs[attempt];
@@ -36,29 +37,30 @@ function moduleURL(): URL {
   return new URL('../../wasm/landfall_bg.wasm', import.meta.url);
 }
 
+type Input = Response | BufferSource | WebAssembly.Module;
+
+async function begin(source: WasmSource): Promise<Input> {
+  if (typeof source !== 'string' && !(source instanceof URL)) {
+    return source as Input;
+  }
+  const fs = source instanceof URL && source.protocol === 'file:' ? nodeFiles() : undefined;
+  return fs === undefined ? fetch(source) : fs.readFile(source as URL);
+}
+
 // Not by `compileStreaming`: that reads and checks the module in tasks of the page, which wait for each other. Here all of
 // it happens beside the page, and no server has to know the type of the file.
-async function compile(source: WasmSource): Promise<WebAssembly.Module> {
-  if (typeof source === 'string' || source instanceof URL || isResponse(source)) {
-    return WebAssembly.compile(await read(source));
+async function compile(input: Input): Promise<WebAssembly.Module> {
+  if (!isResponse(input)) {
+    return input instanceof WebAssembly.Module ? input : WebAssembly.compile(input);
   }
-  return source instanceof WebAssembly.Module ? source : WebAssembly.compile(source as BufferSource);
+  if (!input.ok) {
+    throw new Error(`${input.status} ${input.statusText}`);
+  }
+  return WebAssembly.compile(await input.arrayBuffer());
 }
 
-async function read(source: string | URL | Response): Promise<BufferSource> {
-  const fs = source instanceof URL && source.protocol === 'file:' ? nodeFiles() : undefined;
-  if (fs !== undefined) {
-    return fs.readFile(source as URL);
-  }
-  const response = isResponse(source) ? source : await fetch(source);
-  if (!response.ok) {
-    throw new Error(`${response.status} ${response.statusText}`);
-  }
-  return response.arrayBuffer();
-}
-
-function isResponse(source: WasmSource): source is Response {
-  return typeof Response === 'function' && source instanceof Response;
+function isResponse(input: Input): input is Response {
+  return typeof Response === 'function' && input instanceof Response;
 }
 
 interface NodeFiles {

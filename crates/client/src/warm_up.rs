@@ -1,0 +1,106 @@
+//! Practice: browsers compile a function of WebAssembly when it is called first, in the page's own thread. The functions
+//! that make the first answer take longer to compile than to run, so they are called once while the page waits for its
+//! storage: a client of its own, without storage and server, writes a row and answers a query.
+
+use crate::client::Client;
+use crate::effect::{Effect, TxId};
+use crate::event::Event;
+use crate::options::Options;
+use crate::request::{QuerySource, ViewRequest, WriteOp};
+use landfall_store::{BackendFailure, StoreFailure};
+
+const SCHEMA: &str = r#"{"tables":{"t":{"name":"t","columns":{"id":{"type":"string"},"n":{"type":"number"}},"primaryKey":["id"]}}}"#;
+
+/// What most first queries have: a condition, an order that is not the key's, a limit, related rows.
+const QUERY: &str = r#"{"table":"t","where":{"type":"simple","op":">=","left":{"type":"column","name":"n"},"right":{"type":"literal","value":0}},"related":[{"correlation":{"parentField":["id"],"childField":["id"]},"subquery":{"table":"t","alias":"u","orderBy":[["id","asc"]]}}],"limit":2,"orderBy":[["n","desc"],["id","asc"]]}"#;
+
+/// Practises in steps, each short enough for a task of the page.
+#[derive(Default)]
+pub struct WarmUp {
+    client: Option<Box<Client>>,
+    steps: u32,
+}
+
+impl WarmUp {
+    /// Does the next step; whether there are more. Nothing that happens here is seen anywhere else.
+    pub fn step(&mut self) -> bool {
+        self.steps += 1;
+        match (self.steps, &mut self.client) {
+            (1, _) => self.client = begin(),
+            (2, Some(client)) => write(client),
+            (3, Some(client)) => {
+                show(client);
+                self.client = None;
+            }
+            _ => {}
+        }
+        self.client.is_some()
+    }
+}
+
+// A client that has learnt that there is no storage. None of these can fail; if one did, there would be less practice.
+fn begin() -> Option<Box<Client>> {
+    let mut client = Client::new(0.0, Options::new(SCHEMA, [0; 32])).ok()?;
+    for effect in client.take_effects() {
+        if let Effect::Store { request, .. } = effect {
+            let result = Err(StoreFailure::Backend {
+                kind: BackendFailure::Unavailable,
+                message: String::new(),
+            });
+            client.handle(0.0, Event::Stored { request, result });
+        }
+    }
+    client.take_effects();
+    Some(Box::new(client))
+}
+
+fn write(client: &mut Client) {
+    let _called = client.mutate(0.0, "m", "[null]");
+    let run = |effect: &Effect| match effect {
+        Effect::RunMutator { tx, .. } => Some(*tx),
+        _ => None,
+    };
+    if let Some(tx) = client.take_effects().iter().find_map(run) {
+        put(client, tx);
+        client.settle(0.0, tx, Ok(()));
+    }
+    client.take_effects();
+}
+
+fn put(client: &mut Client, tx: TxId) {
+    for row in [r#"{"id":"a","n":1}"#, r#"{"id":"b","n":2.5}"#] {
+        let _written = client.write(tx, "t", WriteOp::Insert, row);
+    }
+}
+
+fn show(client: &mut Client) {
+    let request = ViewRequest {
+        ast_json: QUERY.to_owned(),
+        source: QuerySource::Local,
+        ttl_ms: 0.0,
+        materialize: true,
+    };
+    let _opened = client.view(0.0, request);
+    client.take_effects();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_does_what_it_is_for() {
+        let mut client = begin().expect("a client");
+        assert!(client.is_loaded());
+        write(&mut client);
+        assert_eq!(client.visible.rows().count(), 2);
+        show(&mut client);
+        assert!(client.is_filled(crate::effect::ViewId(1)));
+    }
+
+    #[test]
+    fn there_is_an_end() {
+        let mut warm_up = WarmUp::default();
+        assert_eq!([(); 4].map(|()| warm_up.step()), [true, true, false, false]);
+    }
+}
