@@ -1,6 +1,6 @@
 /** The mutators of a client: what `zero.mutate` does, and the runs that the core asks for. */
 import type {Core, ForHost} from './core/core.js';
-import type {ReadonlyJSONValue} from './json.js';
+import type {Args} from './json.js';
 import {messageOf} from './landfall-error.js';
 import {type AnyMutators, batch, type KnownMutators, knownMutators, withLegacyMembers} from './mutate/legacy-mutators.js';
 import {type AnyMutateRequest, type AnyMutator, mutatorNotRegisteredMessage} from './mutate/mutator-registry.js';
@@ -9,7 +9,6 @@ import {MutationCall, MutationCalls, refusedMutation} from './mutations.js';
 import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 
-type Args = ReadonlyJSONValue | undefined;
 type Asked<T extends ForHost['type']> = Extract<ForHost, {type: T}>;
 
 /** What mutators need of their client. */

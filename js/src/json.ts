@@ -17,3 +17,6 @@ export type JSONValue = null | string | boolean | number | JSONObject | JSONValu
 
 /** A JSON object. */
 export type JSONObject = {[key: string]: JSONValue | undefined};
+
+/** What named queries and mutators take: one JSON value, or nothing. */
+export type Args = ReadonlyJSONValue | undefined;

@@ -3,6 +3,12 @@
 /** The member of a registry that says what it is; no entry may have this name. */
 export const registryTag = '~';
 
+/** A tag that carries types; at runtime it is the text alone. */
+export type Tagged<TTag extends string, TTypes> = TTag & {readonly types: TTypes};
+
+/** What a named query or mutator is called with. */
+export type CallArgs<TInput> = undefined extends TInput ? [args?: TInput] : [args: TInput];
+
 /** A tree of definitions: leaves and further trees. */
 export type Tree<TLeaf> = {readonly [name: string]: TLeaf | Tree<TLeaf>};
 

@@ -14,7 +14,7 @@ import {materializeWith} from './factory-view.js';
 import {hideGlobally, showGlobally} from './inspector/global.js';
 import {type Inspector, inspectorOf} from './inspector/inspector.js';
 import {Questions} from './inspector/questions.js';
-import type {ReadonlyJSONValue} from './json.js';
+import type {Args} from './json.js';
 import {messageOf} from './landfall-error.js';
 import {logger, type Logger} from './logger.js';
 import type {ZeroMutate} from './mutate/mutator-registry.js';
@@ -44,7 +44,6 @@ import {checkOptions} from './check-options.js';
 import {storesInIndexedDB, usableServer} from './environment.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
-type Args = ReadonlyJSONValue | undefined;
 // A registry's mutators are called through `mutate` itself.
 type LegacyInterface<MD> = MD extends {readonly '~': unknown} | undefined ? unknown : MakeCustomMutatorInterfaces<MD>;
 type AnyOptions = CommonOptions & {

@@ -1,12 +1,14 @@
 import type {AcceptedContext, DefaultContext, DefaultSchema, DefaultWrappedTransaction} from '../default-types.js';
-import type {ReadonlyJSONValue} from '../json.js';
+import type {Args} from '../json.js';
 import {
   buildRegistry,
+  type CallArgs,
   entryAt,
   hasTag,
   type MergedTrees,
   mergeTrees,
   type registryTag,
+  type Tagged,
   type Tree,
   treeOf,
 } from '../registry.js';
@@ -17,10 +19,6 @@ import {validateInput} from '../validate-input.js';
 import type {MutatorResult} from './mutator-result.js';
 import type {AnyTransaction, Transaction} from './transaction.js';
 
-type Args = ReadonlyJSONValue | undefined;
-
-/** A tag that carries types; at runtime it is the text alone. */
-type Tagged<TTag extends string, TTypes> = TTag & {readonly types: TTypes};
 
 interface MutatorTypes<TInput, TOutput, TContext, TWrapped> {
   readonly input: TInput;
@@ -84,8 +82,6 @@ export interface Mutator<
   /** Validates the arguments and runs the mutator in a transaction. */
   readonly fn: (options: MutatorCallOptions<TInput, TContext>) => Promise<void>;
 }
-
-type CallArgs<TInput> = undefined extends TInput ? [args?: TInput] : [args: TInput];
 
 /** Any named mutator. */
 export type AnyMutator = Mutator<any, any, any, any>;

@@ -1,12 +1,14 @@
 import type {DefaultContext, DefaultSchema} from '../default-types.js';
-import type {ReadonlyJSONValue} from '../json.js';
+import type {Args} from '../json.js';
 import {
   buildRegistry,
+  type CallArgs,
   entryAt,
   hasTag,
   type MergedTrees,
   mergeTrees,
   type registryTag,
+  type Tagged,
   type Tree,
   treeOf,
 } from '../registry.js';
@@ -18,10 +20,6 @@ import {asQueryInternals, type CustomQueryID} from './internals.js';
 import type {AnyQuery, Query} from './query.js';
 import {nameQuery} from './query-impl.js';
 
-type Args = ReadonlyJSONValue | undefined;
-
-/** A tag that carries types; at runtime it is the text alone. */
-type Tagged<TTag extends string, TTypes> = TTag & {readonly types: TTypes};
 
 interface QueryTypes<TTable, TInput, TOutput, S, TReturn, TContext> {
   readonly table: TTable;
@@ -81,8 +79,6 @@ export interface CustomQuery<
   /** Validates the arguments, runs the function, and attaches the name. */
   readonly fn: (options: QueryCallOptions<TInput, TContext>) => Query<TTable, S, TReturn>;
 }
-
-type CallArgs<TInput> = undefined extends TInput ? [args?: TInput] : [args: TInput];
 
 /** Any named query. */
 export type AnyCustomQuery = CustomQuery<any, any, any, any, any, any>;

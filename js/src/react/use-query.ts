@@ -2,7 +2,7 @@
 
 import {useEffect, useMemo, useSyncExternalStore} from 'react';
 import * as React from 'react';
-import type {ReadonlyJSONValue} from '../json.js';
+import type {Args} from '../json.js';
 import {asQueryInternals} from '../query/internals.js';
 import type {AnyQuery, HumanReadable} from '../query/query.js';
 import {type AnyQueryOrRequest, type QueryOrQueryRequest, toQuery} from '../query/query-registry.js';
@@ -12,7 +12,6 @@ import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
 import {useZero} from './zero-context.js';
 
-type Args = ReadonlyJSONValue | undefined;
 
 /** How `useQuery` asks. */
 export interface UseQueryOptions {

@@ -1,7 +1,7 @@
 import {type Accessor, batch, createComputed, createEffect, createMemo, createSignal, on, onCleanup, untrack} from 'solid-js';
 import {createStore, produce} from 'solid-js/store';
 import type {Snapshot} from '../core/view-tree.js';
-import type {ReadonlyJSONValue} from '../json.js';
+import type {Args} from '../json.js';
 import {asQueryInternals} from '../query/internals.js';
 import type {AnyQuery, HumanReadable} from '../query/query.js';
 import {type AnyQueryOrRequest, type QueryOrQueryRequest, toQuery} from '../query/query-registry.js';
@@ -13,7 +13,6 @@ import {type Level, levelsOf} from '../view-changes.js';
 import {isSameShape, replace, update} from './show.js';
 import {useZero} from './use-zero.js';
 
-type Args = ReadonlyJSONValue | undefined;
 
 /** How `useQuery` asks. */
 export interface UseQueryOptions {
