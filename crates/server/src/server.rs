@@ -139,18 +139,6 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
             }
         })?;
     let policy = Arc::new(read_policy(&config, &app)?);
-    if config.dev {
-        tracing::warn!(
-            host = config.host,
-            "DEVELOPMENT MODE: where no permissions are declared, everyone may read and write everything"
-        );
-    }
-    if is_closed(&config, &app) {
-        tracing::warn!(
-            "no permissions and no endpoints are given (--permissions, --query-url, --mutate-url): \
-             nobody may read or write anything, unless the database has a table of permissions"
-        );
-    }
     // The recorder is one for the process; a second server in it goes without.
     let metrics = telemetry::install_recorder(&config);
     if let (UpstreamAddress::Embedded(file), Some(sql)) = (&config.upstream, app.setup())
@@ -163,6 +151,19 @@ pub async fn start_app(config: Config, app: App) -> Result<Running, ServerError>
         upstream,
         commits,
     } = start_upstream(&config).await?;
+    // Not before the database is found: who gives a wrong address reads of that alone.
+    if config.dev {
+        tracing::warn!(
+            host = config.host,
+            "DEVELOPMENT MODE: where no permissions are declared, everyone may read and write everything"
+        );
+    }
+    if is_closed(&config, &app) {
+        tracing::warn!(
+            "no permissions and no endpoints are given (--permissions, --query-url, --mutate-url): \
+             nobody may read or write anything, unless the database has a table of permissions"
+        );
+    }
     let cvr = open_cvr(&config)?;
     let declared = policy.clone();
     let on_permissions = Box::new(move |text: Option<&str>| {
