@@ -1,9 +1,8 @@
 // Short names for what a module of wasm-bindgen and its script call each other.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Refusal } from './tools.mjs';
+import { EXPORTS, IMPORTS, moduleOf, number, readerOf, sectionsOf, text } from './wasm-sections.mjs';
 
-const IMPORTS = 2;
-const EXPORTS = 7;
 const FUNCTION = 0;
 const MODULE = './landfall_bg.js';
 
@@ -17,9 +16,9 @@ export function shortenNames(wasm, script) {
   const imports = new Map();
   const exports = new Map();
   const sections = sectionsOf(readFileSync(wasm)).map(({ id, body }) => {
-    if (id === IMPORTS) return section(id, rewrite(body, reader => importEntry(reader, imports)));
-    if (id === EXPORTS) return section(id, rewrite(body, reader => exportEntry(reader, wanted, exports)));
-    return section(id, body);
+    if (id === IMPORTS) return { id, body: rewrite(body, reader => importEntry(reader, imports)) };
+    if (id === EXPORTS) return { id, body: rewrite(body, reader => exportEntry(reader, wanted, exports)) };
+    return { id, body };
   });
   const known = (names, name) => {
     if (!names.has(name)) throw new Refusal(`${script} knows ${name}, and ${wasm} does not`);
@@ -29,7 +28,7 @@ export function shortenNames(wasm, script) {
     .replaceAll(/^( {12})(\w+)(?=: function\()/gm, (_, indent, name) => indent + known(imports, name))
     .replaceAll(/\bwasm\.(\w+)/g, (_, name) => `wasm.${known(exports, name)}`)
     .replaceAll(`"${MODULE}": import0`, 'a: import0');
-  writeFileSync(wasm, Buffer.concat([readFileSync(wasm).subarray(0, 8), ...sections]));
+  writeFileSync(wasm, moduleOf(sections));
   writeFileSync(script, renamed);
 }
 
@@ -49,49 +48,9 @@ function exportEntry(reader, wanted, names) {
 
 /** The entries of a section, each as `entry` rewrites it; those that it gives nothing for are left out. */
 function rewrite(body, entry) {
-  const reader = readerOf(body);
-  const entries = Array.from({ length: reader.number() }, () => entry(reader)).filter(parts => parts.length > 0);
+  const entries = readerOf(body).list(entry).filter(parts => parts.length > 0);
   return Buffer.concat([number(entries.length), ...entries.flat()]);
 }
-
-function sectionsOf(module) {
-  const reader = readerOf(module.subarray(8));
-  const sections = [];
-  while (!reader.isAtEnd()) sections.push({ id: reader.number(), body: reader.bytes() });
-  return sections;
-}
-
-const section = (id, body) => Buffer.concat([number(id), number(body.length), body]);
-
-function readerOf(bytes) {
-  let at = 0;
-  const reader = {
-    isAtEnd: () => at === bytes.length,
-    number() {
-      let value = 0;
-      for (let shift = 0; ; shift += 7) {
-        const byte = bytes[at++];
-        value += (byte & 0x7f) * 2 ** shift;
-        if (byte < 0x80) return value;
-      }
-    },
-    bytes() {
-      const length = reader.number();
-      at += length;
-      return bytes.subarray(at - length, at);
-    },
-    text: () => reader.bytes().toString('utf8'),
-  };
-  return reader;
-}
-
-function number(value) {
-  const bytes = [];
-  for (; value > 0x7f; value = Math.floor(value / 128)) bytes.push((value & 0x7f) | 0x80);
-  return Buffer.from([...bytes, value]);
-}
-
-const text = value => Buffer.concat([number(Buffer.byteLength(value)), Buffer.from(value)]);
 
 /** a, b … z, aa, ba …: letters only, so that no name is a number to JavaScript. */
 function shortName(index) {
