@@ -11,7 +11,7 @@ import { nameByLikeness } from './wasm-order.mjs';
 
 const CRATE = 'landfall-web';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 239;
+const MOST_KB = 232.5;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');
@@ -90,8 +90,9 @@ function optimise() {
   const small = `${wasm}.small`;
   // No feature flags: the module carries its own list, and with `--all-features` it would not compile.
   // Nothing lives in the lowest kilobyte: it is the far end of the stack. What one function calls and large stays apart, which compresses better.
-  // So do functions that stand beside what they resemble.
-  run('wasm-opt', ['-Oz', '--low-memory-unused', '--one-caller-inline-max-function-size=0', wasm, '-o', small]);
+  // So do functions that stand beside what they resemble, and a short expression that is written again where another local would hold it.
+  const apart = ['--one-caller-inline-max-function-size=0', '--skip-pass=local-cse'];
+  run('wasm-opt', ['-Oz', '--low-memory-unused', ...apart, wasm, '-o', small]);
   nameByLikeness(small);
   run('wasm-opt', ['--reorder-functions-by-name', '--strip-debug', '--strip-producers', '--strip-target-features', small, '-o', wasm]);
   rmSync(small);

@@ -1,5 +1,6 @@
 //! What can go wrong when a query is built or its rows are read.
 
+use landfall_zql::Quoted;
 use landfall_zql::ordering::OrderError;
 use landfall_zql::predicate::PredicateError;
 use thiserror::Error;
@@ -9,13 +10,13 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum BuildError {
     /// The schema has no such table.
-    #[error("unknown table {table:?}")]
+    #[error("unknown table {}", Quoted(.table))]
     UnknownTable {
         /// The name in the query.
         table: String,
     },
     /// The table has no such column.
-    #[error("unknown column {column:?} of table {table:?}")]
+    #[error("unknown column {} of table {}", Quoted(.column), Quoted(.table))]
     UnknownColumn {
         /// The table.
         table: String,
@@ -30,7 +31,8 @@ pub enum BuildError {
     Predicate(#[from] PredicateError),
     /// A bound names a value that its column cannot hold.
     #[error(
-        "the start of the query on table {table:?} has a value of the wrong type for column {column:?}"
+        "the start of the query on table {} has a value of the wrong type for column {}",
+        Quoted(.table), Quoted(.column)
     )]
     StartType {
         /// The table.
@@ -47,7 +49,10 @@ pub enum BuildError {
         child: String,
     },
     /// A limit behind two junctions, one after the other.
-    #[error("relationship {relationship:?} has a limit behind more than one junction table")]
+    #[error(
+        "relationship {} has a limit behind more than one junction table",
+        Quoted(.relationship)
+    )]
     LimitBehindJunctions {
         /// The relationship's name.
         relationship: String,

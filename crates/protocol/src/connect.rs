@@ -110,7 +110,8 @@ pub fn check_cache_url(cache_url: &str) -> Result<(), CacheUrlError> {
 }
 
 fn socket_base(cache_url: &str) -> Result<String, CacheUrlError> {
-    let (scheme, rest) = cache_url.split_once("://").ok_or(CacheUrlError::Scheme)?;
+    let (scheme, rest) = cache_url.split_once(':').ok_or(CacheUrlError::Scheme)?;
+    let rest = rest.strip_prefix("//").ok_or(CacheUrlError::Scheme)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => "ws",
         "https" => "wss",

@@ -2,6 +2,7 @@
 //!
 //! Not to be mixed up with [`crate::ErrorBody`], which is the error *message* of the protocol.
 
+use landfall_zql::Quoted;
 use landfall_zql::json::JsonError;
 use thiserror::Error;
 
@@ -16,7 +17,7 @@ pub enum ProtocolError {
     #[error("malformed message: {0}")]
     Malformed(String),
     /// The first element of the array names no message of this direction.
-    #[error("unknown message type {0:?}")]
+    #[error("unknown message type {}", Quoted(.0))]
     UnknownType(String),
     /// Nested more deeply than any honest message.
     #[error("message nested more than {limit} levels deep")]
@@ -43,10 +44,10 @@ impl From<JsonError> for ProtocolError {
 #[non_exhaustive]
 pub enum CookieError {
     /// Not of the form of a version.
-    #[error("malformed version {0:?}")]
+    #[error("malformed version {}", Quoted(.0))]
     Malformed(String),
     /// A step of a back-fill, which clients would order wrongly.
-    #[error("version {0:?} is a back-fill step and must not be sent")]
+    #[error("version {} is a back-fill step and must not be sent", Quoted(.0))]
     Minor(String),
 }
 
@@ -58,13 +59,13 @@ pub enum HandshakeError {
     #[error("invalid URL path")]
     Path,
     /// A required parameter is missing or empty.
-    #[error("missing parameter {0:?}")]
+    #[error("missing parameter {}", Quoted(.0))]
     Missing(&'static str),
     /// A parameter that should be a number is none.
-    #[error("parameter {0:?} is not a number")]
+    #[error("parameter {} is not a number", Quoted(.0))]
     NotANumber(&'static str),
     /// A percent escape that is broken or does not give UTF-8.
-    #[error("broken escape in parameter {0:?}")]
+    #[error("broken escape in parameter {}", Quoted(.0))]
     Escape(String),
     /// `Sec-WebSocket-Protocol` is missing, is a list, or does not decode.
     #[error("invalid Sec-WebSocket-Protocol: {0}")]

@@ -3,7 +3,7 @@
 use crate::json::Json;
 use crate::number::{JsNumber, counter, safe_integer};
 use landfall_zql::json::{self, FromJson, JsonError, JsonReader};
-use landfall_zql::{json_names, json_object, read_through_json};
+use landfall_zql::{Quoted, json_names, json_object, read_through_json};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -181,8 +181,8 @@ impl TryFrom<MutationFields> for Mutation {
                 let CrudArg { ops } = arg.read().map_err(|error| error.to_string())?;
                 if let Some(op) = ops.iter().find(|op| !op.value.as_str().starts_with('{')) {
                     return Err(format!(
-                        "the value of a write to {:?} is no object",
-                        op.table_name
+                        "the value of a write to {} is no object",
+                        Quoted(&op.table_name)
                     ));
                 }
                 Ok(Self::Crud(CrudMutation {

@@ -1,7 +1,7 @@
 //! What can go wrong: bytes that are not of the format, requests that the stored state does not allow, and backends
 //! that fail.
 
-use landfall_zql::RowError;
+use landfall_zql::{Quoted, RowError};
 use thiserror::Error;
 
 /// Bytes that are not a value of the format.
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum FormatError {
     /// Another kind of value, or none at all.
-    #[error("not a value of kind {expected:?}")]
+    #[error("not a value of kind '{expected}'")]
     Kind {
         /// The kind that should stand here.
         expected: char,
@@ -88,7 +88,7 @@ pub enum StoreFailure {
         found: u64,
     },
     /// A stored value cannot be read.
-    #[error("damaged data in store {store:?}: {source}")]
+    #[error("damaged data in store {}: {source}", Quoted(.store))]
     Corrupt {
         /// Where.
         store: &'static str,

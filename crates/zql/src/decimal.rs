@@ -4,6 +4,7 @@
 //! in a browser's module they weigh more than all that is done with fractions there.
 //! Whole numbers never come here.
 
+use crate::value::text_between;
 use std::cmp::Ordering;
 
 /// Digits behind these can decide only whether a number lies above a boundary, not where the boundary is.
@@ -34,7 +35,7 @@ pub(crate) fn parse(text: &str) -> f64 {
             }
             b'.' => in_fraction = true,
             b'e' | b'E' => {
-                exponent = exponent.saturating_add(whole(&text[at + 1..]));
+                exponent = exponent.saturating_add(whole(text_between(text, at + 1, text.len())));
                 break;
             }
             _ => {}

@@ -6,6 +6,7 @@
 //! It is strict: structures are read from objects only, and variants of enums from their bare names only.
 //! And its errors never quote values, so that they can be logged.
 
+use crate::value::text_between;
 use serde::de::{self, Deserialize, Expected, Unexpected};
 use std::borrow::Cow;
 use std::fmt;
@@ -251,7 +252,7 @@ impl<'de> JsonReader<'de> {
         }
         self.at = at;
         match good {
-            true => Ok((&self.text[start..at], integer)),
+            true => Ok((text_between(self.text, start, at), integer)),
             false => Err(JsonError::new("invalid number")),
         }
     }
@@ -268,7 +269,7 @@ impl<'de> JsonReader<'de> {
             match bytes.get(at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok((&self.text[start..at], escapes));
+                    return Ok((text_between(self.text, start, at), escapes));
                 }
                 Some(b'\\') => {
                     escapes = true;
@@ -376,7 +377,7 @@ impl<'de> JsonReader<'de> {
                 closing.pop();
             }
             if closing.is_empty() {
-                return Ok(&self.text[start..self.at]);
+                return Ok(text_between(self.text, start, self.at));
             }
         }
     }
@@ -445,7 +446,7 @@ fn unescape(text: &str) -> Result<String, JsonError> {
             other => (char::from(other), 1),
         };
         out.push(simple);
-        rest = &escape[length..];
+        rest = text_between(escape, length, escape.len());
     }
     out.push_str(rest);
     Ok(out)

@@ -34,4 +34,6 @@ pub use row_json::{Names, RowJsonError};
 pub use row_reader::RowReader;
 pub use schema::{Column, ColumnType, Key, Schema, SchemaError, TableId, TableSchema};
 pub use static_parameters::{StaticParameters, bind_operand, bind_static_parameters};
-pub use value::{Value, ValueRef, compare, join_eq, write_json, write_number};
+pub use value::{
+    Quoted, Value, ValueRef, compare, join_eq, text_between, write_json, write_number,
+};

@@ -1,5 +1,6 @@
 //! Queries in the names of the other side: tables and columns are renamed; aliases, values and parameters stay.
 
+use crate::value::Quoted;
 use thiserror::Error;
 
 use crate::ast::{Ast, Bound, Condition, CorrelatedSubquery, Correlation, Operand};
@@ -20,13 +21,13 @@ pub enum To {
 #[non_exhaustive]
 pub enum NameError {
     /// No table has this name.
-    #[error("unknown table {table:?}")]
+    #[error("unknown table {}", Quoted(.table))]
     UnknownTable {
         /// The name.
         table: String,
     },
     /// The table has no column of this name.
-    #[error("unknown column {column:?} of {table:?} table")]
+    #[error("unknown column {} of {} table", Quoted(.column), Quoted(.table))]
     UnknownColumn {
         /// The table, as the query names it.
         table: String,

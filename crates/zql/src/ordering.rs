@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::ast::Direction;
 use crate::row::Row;
 use crate::schema::{ColumnType, TableSchema};
-use crate::value::compare;
+use crate::value::{Quoted, compare};
 
 /// Columns of one table and their directions, most significant first. [`Order::complete`] makes it total: no two
 /// rows with different primary keys are equal under it.
@@ -19,7 +19,7 @@ pub struct Order(pub Vec<(usize, Direction)>);
 #[non_exhaustive]
 pub enum OrderError {
     /// The table has no such column.
-    #[error("cannot order table {table:?} by the unknown column {column:?}")]
+    #[error("cannot order table {} by the unknown column {}", Quoted(.table), Quoted(.column))]
     UnknownColumn {
         /// The table.
         table: String,
@@ -27,7 +27,10 @@ pub enum OrderError {
         column: String,
     },
     /// JSON values have no order.
-    #[error("cannot order table {table:?} by column {column:?}: JSON values have no order")]
+    #[error(
+        "cannot order table {} by column {}: JSON values have no order",
+        Quoted(.table), Quoted(.column)
+    )]
     JsonColumn {
         /// The table.
         table: String,

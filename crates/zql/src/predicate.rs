@@ -14,7 +14,7 @@ use crate::like::LikePattern;
 use crate::row::Row;
 use crate::schema::{Column, ColumnType, TableSchema};
 use crate::sort::sort_by;
-use crate::value::{Value, ValueRef, compare};
+use crate::value::{Quoted, Value, ValueRef, compare};
 
 pub use lookups::Lookup;
 pub use shape::Shape;
@@ -56,7 +56,7 @@ enum Test {
 #[non_exhaustive]
 pub enum PredicateError {
     /// The table has no such column.
-    #[error("table {table:?} has no column {column:?} to filter by")]
+    #[error("table {} has no column {} to filter by", Quoted(.table), Quoted(.column))]
     UnknownColumn {
         /// The table.
         table: String,
@@ -65,7 +65,8 @@ pub enum PredicateError {
     },
     /// The literal is of another type than the column.
     #[error(
-        "column {column:?} of table {table:?} is a {expected} and cannot be compared with a {found}"
+        "column {} of table {} is a {expected} and cannot be compared with a {found}",
+        Quoted(.column), Quoted(.table)
     )]
     LiteralType {
         /// The table.
@@ -79,7 +80,8 @@ pub enum PredicateError {
     },
     /// JSON values have neither equality nor order.
     #[error(
-        "column {column:?} of table {table:?} holds JSON: only IS NULL and IS NOT NULL are possible"
+        "column {} of table {} holds JSON: only IS NULL and IS NOT NULL are possible",
+        Quoted(.column), Quoted(.table)
     )]
     JsonColumn {
         /// The table.
@@ -123,13 +125,13 @@ pub enum PredicateError {
     #[error("LIKE pattern must not end with escape character")]
     LikePattern,
     /// A parameter that permissions should have bound.
-    #[error("the static parameter {field:?} is not bound to a value")]
+    #[error("the static parameter {} is not bound to a value", Quoted(.field))]
     StaticParameter {
         /// Its path, joined by dots.
         field: String,
     },
     /// A column on the right of a comparison.
-    #[error("a comparison has column {column:?} on its right")]
+    #[error("a comparison has column {} on its right", Quoted(.column))]
     ColumnOnTheRight {
         /// The column.
         column: String,

@@ -263,7 +263,7 @@ fn number(slice: &[u8]) -> f64 {
             let shifted = i64::from_le_bytes([0, 0, a, b, c, d, e, f]);
             (shifted >> (i64::BITS - INTEGER_BITS)) as f64
         }
-        _ => f64::from_le_bytes(slice.try_into().expect("a packed double has 8 bytes")),
+        _ => f64::from_le_bytes(*slice.first_chunk().expect("a packed double has 8 bytes")),
     }
 }
 
@@ -335,8 +335,10 @@ impl RowBuilder {
     /// # Panics
     /// When it is too large; use [`RowBuilder::try_finish`] where nothing bounds the values.
     pub fn finish(&mut self) -> Row {
-        self.try_finish()
-            .expect("what hands out values bounds their size")
+        match self.try_finish() {
+            Ok(row) => row,
+            Err(error) => panic!("what hands out values bounds their size: {error}"),
+        }
     }
 
     /// The row of the columns pushed since the last call.

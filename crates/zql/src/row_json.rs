@@ -8,7 +8,7 @@ use crate::json::JsonError;
 use crate::row::Row;
 use crate::row_reader::RowReader;
 use crate::schema::{Key, TableSchema};
-use crate::value::{Value, ValueRef, write_json};
+use crate::value::{Quoted, Value, ValueRef, text_between, write_json};
 
 /// Which names a JSON object uses for columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Names {
 #[non_exhaustive]
 pub enum RowJsonError {
     /// Not JSON, or not an object.
-    #[error("a row of table {table:?} is not a JSON object: {source}")]
+    #[error("a row of table {} is not a JSON object: {source}", Quoted(.table))]
     Json {
         /// The table.
         table: String,
@@ -32,7 +32,10 @@ pub enum RowJsonError {
         source: JsonError,
     },
     /// A value that the column cannot hold.
-    #[error("column {column:?} of table {table:?} holds a {expected}, not a {found}")]
+    #[error(
+        "column {} of table {} holds a {expected}, not a {found}",
+        Quoted(.column), Quoted(.table)
+    )]
     Type {
         /// The table.
         table: String,
@@ -44,7 +47,7 @@ pub enum RowJsonError {
         found: &'static str,
     },
     /// Two members for one column.
-    #[error("a row of table {table:?} has column {column:?} twice")]
+    #[error("a row of table {} has column {} twice", Quoted(.table), Quoted(.column))]
     Duplicate {
         /// The table.
         table: String,
@@ -52,13 +55,13 @@ pub enum RowJsonError {
         column: String,
     },
     /// A row that cannot be packed.
-    #[error("a row of table {table:?} is too large")]
+    #[error("a row of table {} is too large", Quoted(.table))]
     TooLarge {
         /// The table.
         table: String,
     },
     /// A key column is absent or NULL.
-    #[error("the primary key column {column:?} of table {table:?} is missing")]
+    #[error("the primary key column {} of table {} is missing", Quoted(.column), Quoted(.table))]
     MissingKey {
         /// The table.
         table: String,
@@ -162,13 +165,13 @@ pub(crate) fn compact(json: &str) -> Cow<'_, str> {
             in_string = escaped || byte != b'"';
             escaped = !escaped && byte == b'\\';
         } else if is_space(byte) {
-            out.push_str(&json[kept..at]);
+            out.push_str(text_between(json, kept, at));
             kept = at + 1;
         } else {
             in_string = byte == b'"';
         }
     }
-    out.push_str(&json[kept..]);
+    out.push_str(text_between(json, kept, json.len()));
     Cow::Owned(out)
 }
 

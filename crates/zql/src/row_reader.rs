@@ -6,7 +6,7 @@ use crate::json::{Inside, JsonError, JsonReader, read_with};
 use crate::row::{Row, RowBuilder};
 use crate::row_json::{Names, RowJsonError, compact};
 use crate::schema::{ColumnType, TableSchema};
-use crate::value::{Value, ValueRef};
+use crate::value::{Value, ValueRef, text_between};
 
 /// Reads rows one after another, reusing its buffers.
 #[derive(Debug, Default)]
@@ -182,8 +182,12 @@ impl RowReader {
         let cell = self.cells.get(column)?.as_ref()?;
         Some(match cell {
             Cell::Plain(value) => *value,
-            Cell::String(place) => ValueRef::String(&self.payload[place.clone()]),
-            Cell::Json(place) => ValueRef::Json(&self.payload[place.clone()]),
+            Cell::String(place) => {
+                ValueRef::String(text_between(&self.payload, place.start, place.end))
+            }
+            Cell::Json(place) => {
+                ValueRef::Json(text_between(&self.payload, place.start, place.end))
+            }
         })
     }
 }

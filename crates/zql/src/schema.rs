@@ -11,7 +11,7 @@ use crate::json::{self, JsonError};
 use crate::row::Row;
 use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
-use crate::value::{ValueRef, compare};
+use crate::value::{Quoted, ValueRef, compare};
 use crate::{json_names, json_object};
 
 /// A table's place in its [`Schema`].
@@ -153,13 +153,16 @@ pub enum SchemaError {
     #[error("the schema is not valid: {0}")]
     Json(#[from] JsonError),
     /// A primary key is empty.
-    #[error("table {table:?} is missing a primary key")]
+    #[error("table {} is missing a primary key", Quoted(.table))]
     NoPrimaryKey {
         /// The table.
         table: String,
     },
     /// A primary key names a column that the table lacks.
-    #[error("the primary key of table {table:?} names the unknown column {column:?}")]
+    #[error(
+        "the primary key of table {} names the unknown column {}",
+        Quoted(.table), Quoted(.column)
+    )]
     UnknownKeyColumn {
         /// The table.
         table: String,
@@ -167,7 +170,7 @@ pub enum SchemaError {
         column: String,
     },
     /// A primary key names a column twice.
-    #[error("the primary key of table {table:?} names column {column:?} twice")]
+    #[error("the primary key of table {} names column {} twice", Quoted(.table), Quoted(.column))]
     RepeatedKeyColumn {
         /// The table.
         table: String,
@@ -176,7 +179,8 @@ pub enum SchemaError {
     },
     /// A primary key names a column whose values have no order.
     #[error(
-        "column {column:?} of table {table:?} holds {ty} and cannot be part of the primary key"
+        "column {} of table {} holds {ty} and cannot be part of the primary key",
+        Quoted(.column), Quoted(.table)
     )]
     KeyColumnType {
         /// The table.
@@ -187,13 +191,13 @@ pub enum SchemaError {
         ty: &'static str,
     },
     /// More columns than a row can have.
-    #[error("table {table:?} has more than 65,535 columns")]
+    #[error("table {} has more than 65,535 columns", Quoted(.table))]
     TooManyColumns {
         /// The table.
         table: String,
     },
     /// Two tables, or two columns of a table, have one name on one side.
-    #[error("the name {name:?} is used twice")]
+    #[error("the name {} is used twice", Quoted(.name))]
     DuplicateName {
         /// The name.
         name: String,

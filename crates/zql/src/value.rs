@@ -149,7 +149,8 @@ fn write_digits(number: f64, out: &mut String) -> fmt::Result {
             write!(out, "{sign}{digits}{:0<zeros$}", "")
         }
         1..=21 => {
-            let (whole, fraction) = digits.split_at(point as usize);
+            let whole = text_between(&digits, 0, point as usize);
+            let fraction = text_between(&digits, point as usize, digits.len());
             write!(out, "{sign}{whole}.{fraction}")
         }
         -5..=0 => {
@@ -157,10 +158,33 @@ fn write_digits(number: f64, out: &mut String) -> fmt::Result {
             write!(out, "{sign}0.{:0<zeros$}{digits}", "")
         }
         _ => {
-            let (first, rest) = digits.split_at(1);
+            let first = text_between(&digits, 0, 1);
+            let rest = text_between(&digits, 1, digits.len());
             let dot = if rest.is_empty() { "" } else { "." };
             write!(out, "{sign}{first}{dot}{rest}e{:+}", point - 1)
         }
+    }
+}
+
+/// Part of a text, as slicing gives it; without slicing's long messages, which bring tables of characters with them.
+///
+/// # Panics
+/// As slicing does.
+pub fn text_between(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).expect("whole characters of the text")
+}
+
+/// A name in a message: quoted, and on one line whatever it holds.
+///
+/// `{:?}` does the same with tables of all characters that can be shown, which weigh kilobytes in the browser's module.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut quoted = String::new();
+        write_string(self.0, &mut quoted);
+        f.write_str(&quoted)
     }
 }
 
@@ -179,7 +203,7 @@ fn write_string(text: &str, out: &mut String) {
             0..0x20 => "",
             _ => continue,
         };
-        out.push_str(&text[plain..at]);
+        out.push_str(text_between(text, plain, at));
         if escape.is_empty() {
             let _ = write!(out, "\\u{byte:04x}");
         } else {
@@ -187,7 +211,7 @@ fn write_string(text: &str, out: &mut String) {
         }
         plain = at + 1;
     }
-    out.push_str(&text[plain..]);
+    out.push_str(text_between(text, plain, text.len()));
     out.push('"');
 }
 
@@ -200,6 +224,24 @@ mod tests {
         let mut out = String::new();
         write_json(value, &mut out);
         out
+    }
+
+    #[test]
+    fn names_in_messages_stay_on_one_line() {
+        for (name, shown) in [
+            ("issue", r#""issue""#),
+            ("größe", r#""größe""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("a\nb\u{1b}", r#""a\nb\u001b""#),
+        ] {
+            assert_eq!(Quoted(name).to_string(), shown);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "whole characters")]
+    fn a_text_is_not_cut_inside_a_character() {
+        text_between("aé", 0, 2);
     }
 
     /// Bits of doubles, and the texts that JavaScript gives them.

@@ -12,7 +12,7 @@ use landfall_protocol::{
 };
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
-use landfall_zql::{Names, RowReader, Schema};
+use landfall_zql::{Names, Quoted, RowReader, Schema};
 
 /// One poke, or several merged: what the server says happened between two cookies.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,26 +75,33 @@ impl Poke {
 /// Why a poke cannot be used. All but [`PokeError::UnexpectedBase`] are faults of the server.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub(crate) enum PokeError {
-    #[error("poke {new:?} starts while poke {open:?} is open")]
+    #[error("poke {} starts while poke {} is open", Quoted(.new), Quoted(.open))]
     Overlap { open: String, new: String },
-    #[error("a part or end of poke {0:?} came without its start")]
+    #[error("a part or end of poke {} came without its start", Quoted(.0))]
     NotOpen(String),
-    #[error("a poke continues from cookie {base:?}, but the one before it ended at {cookie:?}")]
+    #[error(
+        "a poke continues from cookie {}, but the one before it ended at {}",
+        Quoted(.base), Quoted(.cookie)
+    )]
     Gap { base: String, cookie: String },
-    #[error("a poke leads from cookie {from:?} back to {to:?}")]
+    #[error("a poke leads from cookie {} back to {}", Quoted(.from), Quoted(.to))]
     Backwards { from: String, to: String },
-    #[error("the last mutation id of client {client:?} went from {from} back to {to}")]
+    #[error("the last mutation id of client {} went from {from} back to {to}", Quoted(.client))]
     MutationIdBackwards { client: String, from: u64, to: u64 },
     #[error("a row of a poke is not usable: {0}")]
     Row(String),
     #[error("this client cannot apply row updates")]
     RowUpdate,
     /// Another tab or a restart changed what is stored: reconnect with the present cookie.
-    #[error("a poke starts from cookie {base:?}, but this client is at {cookie:?}")]
+    #[error("a poke starts from cookie {}, but this client is at {}", shown(.base), shown(.cookie))]
     UnexpectedBase {
         base: Option<String>,
         cookie: Option<String>,
     },
+}
+
+fn shown(cookie: &Option<String>) -> &str {
+    cookie.as_deref().unwrap_or("none")
 }
 
 /// Why a message cannot be used.
@@ -562,7 +569,7 @@ mod tests {
             .poke("\"01\"", "02", "")
             .check(
                 Some("00"),
-                r#"a poke starts from cookie Some("01"), but this client is at Some("00")"#,
+                "a poke starts from cookie 01, but this client is at 00",
             )
             .poke("\"01\"", "02", "")
             .poke("\"03\"", "04", "")

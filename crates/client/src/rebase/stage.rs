@@ -9,7 +9,7 @@
 use crate::effect::ViewId;
 use crate::views::row_handles::RowHandles;
 use crate::views::view_ops::TableShape;
-use crate::views::{OpenView, plan, retain_indexes};
+use crate::views::{OpenView, plan_again, read, retain_indexes};
 use landfall_ivm::{Entry, LiveQuery, MemorySource, Progress, SourceChange, Steps};
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -111,8 +111,7 @@ impl Stage {
     fn push(&mut self, change: &SourceChange) {
         for view in self.views.values_mut() {
             if view.query.pipeline().reads(change.table) {
-                let pushed = view.query.push(&self.source, change);
-                pushed.expect("memory can be read");
+                read(view.query.push(&self.source, change));
                 // The view is shown as a whole.
                 drop(view.query.take_deltas());
             }
@@ -135,7 +134,7 @@ impl Stage {
                 || also_changed.iter().any(reads)
                 || self.changed.iter().any(reads);
             if is_anew && !self.views.contains_key(id) {
-                let query = plan(&view.ast, &self.source).expect("the query was built before");
+                let query = plan_again(&view.ast, &self.source);
                 retain_indexes(&mut self.source, &query);
                 let handover = None;
                 self.views.insert(*id, StagedView { query, handover });
@@ -146,8 +145,7 @@ impl Stage {
             }
         }
         for (id, view) in &mut self.views {
-            let filled = view.query.hydrate(&self.source, steps);
-            if filled.expect("memory can be read") == Progress::More {
+            if read(view.query.hydrate(&self.source, steps)) == Progress::More {
                 return Progress::More;
             }
             let Some(open) = open.get(id) else { continue };

@@ -17,7 +17,7 @@ use crate::views::row_handles::RowHandles;
 use crate::views::view_ops::{TableShape, ViewOps};
 use landfall_ivm::{
     Branch, BuildError, Choice, Entry, LiveQuery, MemorySource, Pipeline, Progress, SourceChange,
-    Steps, analyze, evaluate,
+    SourceError, Steps, analyze, evaluate,
 };
 use landfall_store::RowChange;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -336,6 +336,16 @@ pub(crate) fn plan(ast: &Ast, source: &MemorySource) -> Result<LiveQuery, BuildE
     Ok(LiveQuery::new(pipeline))
 }
 
+/// The same, of a query that was planned before.
+pub(crate) fn plan_again(ast: &Ast, source: &MemorySource) -> LiveQuery {
+    plan(ast, source).unwrap_or_else(|error| panic!("the query was built before: {error}"))
+}
+
+/// What reading of rows in memory gives: it cannot fail.
+pub(crate) fn read<T>(result: Result<T, SourceError>) -> T {
+    result.unwrap_or_else(|error| panic!("memory can be read: {error}"))
+}
+
 pub(crate) fn retain_indexes(source: &mut MemorySource, query: &LiveQuery) {
     for (table, spec) in query.pipeline().indexes() {
         source.retain_index(*table, spec);
@@ -350,7 +360,7 @@ fn release_indexes(source: &mut MemorySource, query: &LiveQuery) {
 
 /// Whether the query is filled; after that it is to be made anew.
 fn fill(query: &mut LiveQuery, source: &MemorySource, steps: &Steps) -> bool {
-    let progress = query.hydrate(source, steps).expect("memory can be read");
+    let progress = read(query.hydrate(source, steps));
     progress == Progress::Done
 }
 
@@ -392,9 +402,7 @@ impl VisibleRows for Visible {
                 open.query.is_hydrated() && open.query.pipeline().reads(key.0)
             };
             for open in self.views.values_mut().filter(reading) {
-                open.query
-                    .push(&self.source, &change)
-                    .expect("memory can be read");
+                read(open.query.push(&self.source, &change));
             }
             for gone in self.resting.follow(&self.source, &change) {
                 release_indexes(&mut self.source, &gone.query);
@@ -520,7 +528,7 @@ impl Visible {
         let mut queries = Vec::new();
         for (view, open) in &self.views {
             if open.query.is_hydrated() && reads(open) {
-                let mut query = plan(&open.ast, &self.source).expect("the query was built before");
+                let mut query = plan_again(&open.ast, &self.source);
                 retain_indexes(&mut self.source, &query);
                 fill(&mut query, &self.source, &Steps::unlimited());
                 queries.push((*view, query));

@@ -3,7 +3,7 @@
 //! They cost a push for each change of what they read, so there are few, and each follows a limited number of changes.
 //! They hold no handles: JavaScript keeps the newest rows that nothing shows in any case.
 
-use crate::views::OpenView;
+use crate::views::{OpenView, read};
 use landfall_ivm::{Entry, MemorySource, SourceChange};
 
 /// So many queries rest at the same time.
@@ -81,7 +81,7 @@ impl Resting {
                     gone.push(self.queries.remove(at));
                     continue;
                 }
-                query.push(source, change).expect("memory can be read");
+                read(query.push(source, change));
                 // Nobody is told.
                 drop(query.take_deltas());
             }

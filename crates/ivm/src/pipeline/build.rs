@@ -6,7 +6,7 @@ use landfall_zql::ast::{Ast, Condition, CorrelatedSubquery, ExistsOperator, Lite
 use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Predicate;
 use landfall_zql::sort::{sort, sort_by_key};
-use landfall_zql::{Column, ColumnType, Row, Schema, TableId, TableSchema, ValueRef};
+use landfall_zql::{Column, ColumnType, Quoted, Row, Schema, TableId, TableSchema, ValueRef};
 
 use crate::change::{Relationship, Role};
 use crate::error::BuildError;
@@ -582,8 +582,9 @@ fn check_types(
             let name = |table: &TableSchema, column: &Column| {
                 let ty = column.ty.name();
                 format!(
-                    "column {:?} of table {:?} (a {ty})",
-                    column.name, table.name
+                    "column {} of table {} (a {ty})",
+                    Quoted(&column.name),
+                    Quoted(&table.name)
                 )
             };
             return Err(BuildError::CorrelationTypes {

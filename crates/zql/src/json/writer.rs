@@ -297,7 +297,7 @@ impl SerializeMap for &mut JsonWriter {
 impl JsonWriter {
     /// Keys that are not texts become some.
     fn key_end(&mut self, start: usize) {
-        if !self.out[start..].starts_with('"') {
+        if self.out.as_bytes().get(start) != Some(&b'"') {
             let key = self.out.split_off(start);
             self.text(&key);
         }
