@@ -1,4 +1,4 @@
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {afterEach, expect, test} from 'vitest';
@@ -23,6 +23,7 @@ async function compile(files: ReturnType<typeof programs>): Promise<string> {
   const folder = mkdtempSync(join(root, '.sample-'));
   folders.push(folder);
   for (const {name, code} of files) {
+    mkdirSync(dirname(join(folder, name)), {recursive: true});
     writeFileSync(join(folder, name), code);
   }
   const tsconfig = {
@@ -36,7 +37,7 @@ async function compile(files: ReturnType<typeof programs>): Promise<string> {
         ['landfall/server/adapters/*', ['../src/server/adapters/*.ts']],
       ]),
     },
-    include: ['*'],
+    include: ['**/*'],
     exclude: [],
   };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
@@ -60,7 +61,7 @@ test.each(readmes)('the programs in %s compile', async (file, names) => {
 }, 60_000);
 
 const guides: readonly (readonly [guide: string, programs: readonly string[]])[] = [
-  ['start', ['schema.ts', 'shared.ts', 'app.tsx', 'main.tsx']],
+  ['start', ['schema.ts', 'shared.ts', 'App.tsx', 'main.tsx']],
   ['queries', ['schema.ts', 'asking.ts', 'related.ts', 'pages.ts']],
   ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
   ['auth', ['signed-in.tsx', 'rules.ts']],
@@ -74,15 +75,18 @@ test.each(guides)('the programs in the guide "%s" compile', async (guide, names)
   expect(await compile(files)).toBe('');
 }, 60_000);
 
-// These go on with the app of "start".
-test.each([
-  ['embedded', 'permissions.ts'],
-  ['postgres', 'endpoints.ts'],
-])('the programs in the guide "%s" compile with those of "start"', async (guide, name) => {
+// These go on with the app of "start", whose programs are in `src`.
+const continuations: readonly (readonly [guide: string, programs: readonly string[]])[] = [
+  ['embedded', ['src/permissions.ts']],
+  ['postgres', ['api/endpoints.ts', 'api/server.ts']],
+];
+
+test.each(continuations)('the programs in the guide "%s" compile with those of "start"', async (guide, names) => {
   const read = (guide: string) => programs(readFileSync(join(root, `../www/guide/${guide}.md`), 'utf8'));
   const files = read(guide);
-  expect(files.map(({name}) => name)).toEqual([name]);
-  expect(await compile([...read('start'), ...files])).toBe('');
+  expect(files.map(({name}) => name)).toEqual(names);
+  const app = read('start').map(({name, code}) => ({name: `src/${name}`, code}));
+  expect(await compile([...app, ...files])).toBe('');
 }, 60_000);
 
 test('a program that does not compile is noticed', async () => {
