@@ -212,6 +212,11 @@ impl Tab {
         self.pump()
     }
 
+    /// When it wants to be woken, by its clock.
+    pub fn wakes_at(&self) -> Option<f64> {
+        self.wake_at
+    }
+
     /// Whether a mutator is awaiting.
     pub fn is_awaiting(&self) -> bool {
         !self.running.is_empty()

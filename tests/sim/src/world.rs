@@ -271,7 +271,12 @@ impl World {
     /// Lets time pass, in small pieces so that the parts can talk.
     pub fn pass(&mut self, ms: f64) -> &mut Self {
         let end = self.now + ms;
+        let mut at_rest = false;
         while self.now < end {
+            if at_rest {
+                self.skip_idle_time(end);
+            }
+            at_rest = true;
             self.now = (self.now + 100.0).min(end);
             for id in self.awake() {
                 let skew = self.skews.get(&id).copied().unwrap_or(0.0);
@@ -284,6 +289,21 @@ impl World {
             self.settle();
         }
         self
+    }
+
+    /// Of a world at rest: whole pieces of time in which nobody wakes.
+    fn skip_idle_time(&mut self, end: f64) {
+        let mut until = end;
+        for id in self.awake() {
+            let skew = self.skews.get(&id).copied().unwrap_or(0.0);
+            if let Some(at) = self.tabs[&id].wakes_at() {
+                let is_due = at <= self.tabs[&id].now;
+                until = until.min(if is_due { self.now } else { at - skew });
+            }
+        }
+        // One less: no rounding may skip the piece in which somebody wakes.
+        let pieces = ((until - self.now) / 100.0).floor() - 1.0;
+        self.now += 100.0 * pieces.max(0.0);
     }
 
     /// One thing of a tab that the dice choose: a message, an answer of storage, a lock, a step of a mutator.
@@ -361,6 +381,9 @@ impl World {
             } else {
                 wire.abandon();
             }
+        }
+        if tab.announced.is_empty() {
+            return;
         }
         let said: Vec<String> = tab.announced.drain(..).collect();
         for (other, inbox) in &mut self.inboxes {
