@@ -22,6 +22,8 @@ pub struct NewMutation {
     pub ops: Option<String>,
     /// When it was made, in epoch milliseconds.
     pub timestamp: f64,
+    /// How it ends if the server takes it, where that is known already and no success.
+    pub end: Option<Ending>,
 }
 
 /// A mutation that the server has not confirmed.
@@ -53,6 +55,7 @@ impl QueuedMutation {
             args,
             ops,
             timestamp,
+            end: _,
         } = mutation.clone();
         Self {
             sequence,

@@ -176,8 +176,8 @@ pub struct WriteQueue {
     pub client_id: String,
     /// In the order of their ids, without gaps.
     pub mutations: Vec<NewMutation>,
-    /// Whether they may be sent before this request is answered.
-    pub attempted: bool,
+    /// The last of them that was sent, or may be before this request is answered; 0 if none.
+    pub attempted: u64,
     /// The last mutation id of the client, as far as it knows: storage may have forgotten it.
     pub confirmed: u64,
     /// Now, in epoch milliseconds.

@@ -131,9 +131,10 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
                 args: format!("[{{\"id\":\"{id}\"}}]"),
                 ops: None,
                 timestamp: 5.0,
+                end: None,
             })
             .collect(),
-        attempted: false,
+        attempted: 0,
         confirmed: 0,
         now: 2.0,
     }))

@@ -1,4 +1,5 @@
-//! A small application for simulations: notes, tags, and four mutators, one of which the server refuses.
+//! A small application for simulations: notes, tags, and five mutators: the server refuses one, and another may refuse
+//! its own replays.
 
 use crate::decoder::Decoder;
 use crate::host::{Mutator, Progress, thrown};
@@ -105,12 +106,21 @@ fn count(client: &mut Client, tx: TxId, arg: &Value, step: usize, _: RunReason) 
     )
 }
 
+/// Refuses its replays, if the argument says so.
+fn fickle(client: &mut Client, tx: TxId, arg: &Value, step: usize, reason: RunReason) -> Progress {
+    if reason == RunReason::Rebase && arg["fickle"] == json!(true) {
+        return Progress::Done(Err(thrown("not again")));
+    }
+    upsert(client, tx, arg, step, reason)
+}
+
 /// What the application can do.
 pub const MUTATORS: &[(&str, Mutator)] = &[
     ("upsert", upsert),
     ("remove", remove),
     ("count", count),
     ("refused", upsert),
+    ("fickle", fickle),
 ];
 
 fn server_upsert(rows: &mut Rows, arg: &Value) -> Result<(), String> {
@@ -142,6 +152,7 @@ pub const SERVER_MUTATORS: &[(&str, ServerMutator)] = &[
     ("remove", server_remove),
     ("count", server_count),
     ("refused", server_refuse),
+    ("fickle", server_upsert),
 ];
 
 /// A server of this application.

@@ -78,7 +78,7 @@ impl Run {
                 let known = server.last_id(&key.0) >= key.1;
                 assert!(known, "{key:?} was durable and never arrived");
             }
-            return;
+            return self.check_refusals();
         }
         let mut executed: BTreeMap<&str, Option<&String>> = BTreeMap::new();
         for done in &server.executed {
@@ -119,26 +119,43 @@ impl Run {
         }
     }
 
-    /// What a tab did arrives in the order in which it did it. Not where the server forgets groups: then what was
-    /// stored and what was not belong to two clients, whose pushes may overtake each other.
-    fn check_order(&self) {
-        if self.forgetful {
-            return;
-        }
-        let place: BTreeMap<&str, usize> = self
-            .world
-            .server
-            .executed
-            .iter()
-            .enumerate()
-            .map(|(place, done)| (done.argument.as_str(), place))
-            .collect();
-        let mut last: BTreeMap<TabId, usize> = BTreeMap::new();
-        for ((tab, _), made) in &self.made {
-            let Some(&place) = place.get(made.argument.as_str()) else {
+    /// Where the server takes writes: what a mutator refused in the end came without any, and is told as failed.
+    fn check_refusals(&self) {
+        let executed = &self.world.server.executed;
+        for ((tab, call), made) in self.made.iter().filter(|_| !self.evicting) {
+            let is_it = |(client, id): &(String, u64)| {
+                executed
+                    .iter()
+                    .find(|done| done.client == *client && done.id == *id)
+            };
+            let Some(done) = made.key.as_ref().and_then(is_it) else {
                 continue;
             };
-            if let Some(before) = last.insert(*tab, place) {
+            let came_empty = done.argument == "[]";
+            match self.ended.get(&(*tab, *call)) {
+                None | Some(Outcome::Uncertain) => {}
+                Some(Outcome::Confirmed) if !came_empty => {}
+                Some(Outcome::Failed { error }) if came_empty && error.message == "not again" => {}
+                Some(told) => panic!("told {told:?}, came {}: {}", done.argument, made.argument),
+            }
+        }
+    }
+
+    /// What a tab did arrives in the order in which it did it. Where groups end, because the server forgets them or the
+    /// queue is damaged, what was stored and what was not belong to two clients, whose pushes may overtake each other.
+    fn check_order(&self) {
+        let groups_end = self.forgetful || self.evicting;
+        let executed = self.world.server.executed.iter().enumerate();
+        let place: BTreeMap<&str, (usize, &str)> = executed
+            .map(|(place, done)| (done.argument.as_str(), (place, done.client.as_str())))
+            .collect();
+        let mut last: BTreeMap<(TabId, Option<&str>), usize> = BTreeMap::new();
+        for ((tab, _), made) in &self.made {
+            let Some(&(place, client)) = place.get(made.argument.as_str()) else {
+                continue;
+            };
+            let by = (*tab, groups_end.then_some(client));
+            if let Some(before) = last.insert(by, place) {
                 assert!(
                     before < place,
                     "came too early: {} of tab {tab}",

@@ -67,6 +67,8 @@ pub(crate) struct Made {
     pub(crate) argument: String,
     /// It reported that it is durable.
     pub(crate) durable: bool,
+    /// The client and the id under which it was first known.
+    pub(crate) key: Option<(String, u64)>,
 }
 
 /// A tab of the next release that may not connect until another has sent what the earlier store holds.
@@ -497,16 +499,18 @@ impl Run {
         let name = ["upsert", "upsert", "remove", "count", "refused"][self.dice.roll(5) as usize];
         // A server that takes writes cannot refuse by name.
         let name = if name == "refused" && takes_writes(&self.world.server) {
-            "count"
+            "fickle"
         } else {
             name
         };
         let number = self.made.len();
-        let arg = json!({"row": some_row(&mut self.dice, release), "awaits": self.dice.roll(3), "u": number});
+        let arg = json!({"row": some_row(&mut self.dice, release), "awaits": self.dice.roll(3), "u": number,
+            "fickle": number.is_multiple_of(2)});
         let call = tab.mutate(name, &arg);
         let made = Made {
             argument: arg.to_string(),
             durable: false,
+            key: None,
         };
         self.made.insert((id, call), made);
         self.world.collect(id);
@@ -514,12 +518,12 @@ impl Run {
 
     /// Notes what the tabs have told.
     pub(crate) fn note(&mut self) {
-        for (id, tab) in &self.world.tabs {
+        for (tab_id, tab) in &self.world.tabs {
             for (call, result) in &tab.durable {
                 if let (Ok(()), Some(Ok(mutation))) = (result, tab.local.get(call)) {
                     let made = self
                         .made
-                        .get_mut(&(*id, *call))
+                        .get_mut(&(*tab_id, *call))
                         .expect("a call of this run");
                     if !made.durable {
                         made.durable = true;
@@ -528,9 +532,15 @@ impl Run {
                     }
                 }
             }
+            for (call, result) in &tab.local {
+                if let (Ok(id), Some(made)) = (result, self.made.get_mut(&(*tab_id, *call))) {
+                    let key = || (tab.client.client_id().to_owned(), *id);
+                    made.key.get_or_insert_with(key);
+                }
+            }
             for (call, outcome) in &tab.ends {
                 self.ended
-                    .entry((*id, *call))
+                    .entry((*tab_id, *call))
                     .or_insert_with(|| outcome.clone());
             }
         }

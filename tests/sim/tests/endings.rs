@@ -194,6 +194,7 @@ fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent()
         args: args.into(),
         ops: None,
         timestamp: 1.0,
+        end: None,
     };
     let op = StoreOp::WriteQueue(WriteQueue {
         client_id: "of another time".into(),
@@ -201,7 +202,7 @@ fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent()
             mutation(1, "[{"),
             mutation(2, &json!([note("b")]).to_string()),
         ],
-        attempted: false,
+        attempted: 0,
         confirmed: 0,
         now: world.now,
     });
@@ -366,4 +367,37 @@ fn what_a_tab_may_have_sent_with_its_writes_is_not_sent_without_them_by_another(
     assert_eq!(world.server.executed.len(), 2);
     assert_eq!(world.server.rows.table("note").len(), 2, "both are there");
     assert_eq!(listed(&world, heir), []);
+}
+
+#[test]
+fn a_refused_write_that_is_stored_with_one_that_was_sent_does_not_count_as_sent() {
+    let mut world = crud_world();
+    let (id, other) = (open(&mut world), open(&mut world));
+    for id in [id, other] {
+        world.cut_off.insert(id);
+        world.break_tab(id);
+    }
+    tab(&mut world, id).storage_fails = true;
+    tab(&mut world, id).mutate("upsert", &note("a"));
+    // It is sent, and the server does not take it yet.
+    world.server.rate_limited = true;
+    world.cut_off.remove(&id);
+    world.pass(60_000.0);
+    assert!(world.server.received.contains(&"push".to_owned()));
+    world.server.rate_limited = false;
+    world.cut_off.insert(id);
+    world.break_tab(id);
+    tab(&mut world, id).mutate("once", &note("b"));
+    // A write of the other one is shown, so that those of this one run again.
+    tab(&mut world, other).mutate("upsert", &note("c"));
+    world.settle();
+    tab(&mut world, id).storage_fails = false;
+    world.pass(30_000.0);
+    world.kill_tab(id);
+    world.cut_off.clear();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 3);
+    let ends = listed(&world, other);
+    assert_eq!(ends.len(), 1);
+    assert_eq!(failed(ends[0].as_ref()), "once only");
 }

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::connection::server_link::PushGate;
 use crate::effect::{CallId, Effect};
 use crate::mutations::{Mutation, MutationKey, Stored};
-use crate::persistence::stored_forms::ops_json;
+use crate::persistence::stored_forms::{ending_of, ops_json};
 use crate::persistence::{Purpose, RETRY_MS};
 use landfall_store::{
     BackendFailure, MarkAttempted, NewMutation, StoreFailure, StoreOp, StoreReply, WriteQueue,
@@ -63,6 +63,7 @@ impl Client {
                 args: m.args_json.clone(),
                 ops: with_ops(m).then(|| ops_json(&m.ops)),
                 timestamp: m.created_ms,
+                end: m.sent_outcome.as_ref().and_then(ending_of),
             })
             .collect();
         if mutations.is_empty() {
@@ -72,9 +73,11 @@ impl Client {
             return;
         }
         self.persistence.is_writing = true;
-        // Also after a failed write: some of them may have been sent meanwhile.
-        let sent = |key: &MutationKey| self.mutations.get(key).is_some_and(|m| m.attempted);
-        let attempted = self.link.push_gate != PushGate::Shut || keys.iter().any(sent);
+        // Also after a failed write some of them may have been sent. What must be marked first is not sent before.
+        let is_open = self.link.push_gate != PushGate::Shut;
+        let may_be_sent = |m: &&Mutation| m.attempted || (is_open && !self.ends_unmarked(m));
+        let known = keys.iter().filter_map(|key| self.mutations.get(key));
+        let attempted = known.take_while(may_be_sent).last().map_or(0, |m| m.id);
         let op = WriteQueue {
             client_id: self.client_id.clone(),
             mutations,
@@ -315,13 +318,15 @@ impl Client {
     /// calls unsent, or one that goes without its writes and has an end already.
     pub(crate) fn has_unmarked(&self) -> bool {
         let recovering = self.tabs.recovering();
-        let ends = |m: &Mutation| {
-            let own = m.client_id == self.client_id && self.link.sends_writes_of(m);
-            own && m.ops.is_empty() && m.replay_error.is_some()
-        };
         self.mutations
             .pending()
             .iter()
-            .any(|m| !m.attempted && (ends(m) || recovering.contains(&m.client_id)))
+            .any(|m| self.ends_unmarked(m) || (!m.attempted && recovering.contains(&m.client_id)))
+    }
+
+    /// Whether a mutation of this tab is to be sent without its writes, and storage does not know yet how it ends.
+    fn ends_unmarked(&self, m: &Mutation) -> bool {
+        let own = m.client_id == self.client_id && self.link.sends_writes_of(m);
+        own && !m.attempted && m.ops.is_empty() && m.replay_error.is_some()
     }
 }

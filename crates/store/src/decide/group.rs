@@ -191,6 +191,7 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
             args,
             ops,
             timestamp,
+            end: None,
         };
         let mutation = QueuedMutation::new(&start.client_id, &new, new_head.next_sequence);
         new_head.next_sequence += 1;

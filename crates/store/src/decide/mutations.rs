@@ -4,7 +4,7 @@ use super::{Results, put_head};
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
-use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
+use crate::queue::{ClientRecord, Ending, QueuedMutation, StoredOutcome};
 use crate::request::{
     Decision, Frozen, MarkAttempted, Read, StoreName, StoreReply, WriteOp, WriteQueue,
 };
@@ -102,13 +102,18 @@ pub(super) fn write_queue(
             key::mutation(&write.client_id, mutation.id),
             queued.encode(),
         ));
+        if let Some(ending) = mutation.end.clone() {
+            let key = key::mutation(&write.client_id, mutation.id);
+            writes.push(key::put(
+                StoreName::Outcomes,
+                key,
+                outcome_of(&queued, ending).encode(),
+            ));
+        }
     }
     record.last_queued = record.last_queued.max(stored);
     record.seen = record.seen.max(write.now);
-    if write.attempted {
-        let last = write.mutations.last().map_or(0, |mutation| mutation.id);
-        record.attempted = record.attempted.max(last);
-    }
+    record.attempted = record.attempted.max(write.attempted);
     writes.push(key::put(
         StoreName::Clients,
         write.client_id.as_bytes(),
@@ -176,13 +181,7 @@ pub(super) fn mark_attempted(
         }
         let key = key::mutation(&frozen.client_id, frozen.id);
         if let Some(ending) = frozen.end.clone() {
-            let outcome = StoredOutcome {
-                client_id: frozen.client_id.clone(),
-                id: frozen.id,
-                name: queued.name.clone(),
-                args: queued.args.clone(),
-                ending,
-            };
+            let outcome = outcome_of(&queued, ending);
             writes.push(key::put(StoreName::Outcomes, key.clone(), outcome.encode()));
         }
         if let Some(ops) = frozen.ops.clone() {
@@ -194,4 +193,14 @@ pub(super) fn mark_attempted(
         writes,
         reply: StoreReply::Marked { otherwise },
     })
+}
+
+fn outcome_of(queued: &QueuedMutation, ending: Ending) -> StoredOutcome {
+    StoredOutcome {
+        client_id: queued.client_id.clone(),
+        id: queued.id,
+        name: queued.name.clone(),
+        args: queued.args.clone(),
+        ending,
+    }
 }

@@ -146,6 +146,7 @@ pub fn mutation(id: u64) -> NewMutation {
         args: format!("[{id}]"),
         ops: None,
         timestamp: 1_700_000_000_000.0 + id as f64,
+        end: None,
     }
 }
 
@@ -158,7 +159,7 @@ pub fn queue_above(client_id: &str, confirmed: u64, ids: &[u64], attempted: bool
     request(StoreOp::WriteQueue(WriteQueue {
         client_id: client_id.into(),
         mutations: ids.iter().map(|&id| mutation(id)).collect(),
-        attempted,
+        attempted: ids.last().copied().filter(|_| attempted).unwrap_or(0),
         confirmed,
         now: 2.0,
     }))
