@@ -12,7 +12,6 @@ import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
 import {useZero} from './zero-context.js';
 
-
 /** How `useQuery` asks. */
 export interface UseQueryOptions {
   /** When `false` the query is not asked, and the answer is empty. */
@@ -93,10 +92,7 @@ export function useSuspenseQuery(
   const all: UseSuspenseQueryOptions = asOptions(options);
   const store = useViewStore(query, all);
   const snapshot = useStore(store);
-  const until = all.suspendUntil ?? 'partial';
-  if (!isStill(store) && !isEnough(snapshot, until)) {
-    suspendOn(enough(store, until));
-  }
+  suspendOn(isStill(store) ? over : waitFor(store, snapshot, all.suspendUntil ?? 'partial'));
   return snapshot;
 }
 
@@ -165,32 +161,60 @@ function isEnough([data, details]: Snapshot, until: Until): boolean {
   return details.type !== 'unknown' || (until === 'partial' && some);
 }
 
-/** What components wait for, so that every render of one component waits for the same promise. */
-const waiting = new WeakMap<AnyStore, {[K in Until]?: Promise<void>}>();
-
-/** Resolves when a store has enough; being subscribed keeps its view alive until then. */
-function enough(store: AnyStore, until: Until): Promise<void> {
-  const promises = waiting.get(store) ?? {};
-  waiting.set(store, promises);
-  return (promises[until] ??= new Promise(resolve => {
-    const unsubscribe = store.subscribe(check);
-    check();
-    function check(): void {
-      if (isEnough(store.getSnapshot(), until)) {
-        delete promises[until];
-        resolve();
-        // Not at once: the component that waits subscribes when it renders again.
-        setTimeout(() => unsubscribe(), 0);
-      }
-    }
-  }));
+/** A promise that says by itself whether it is over, in the words of React's `use`, which then need not wait to find out. */
+interface Wait extends Promise<void> {
+  status?: 'pending' | 'fulfilled';
+  value?: undefined;
 }
 
-function suspendOn(promise: Promise<void>): void {
+function end(wait: Wait): Wait {
+  wait.status = 'fulfilled';
+  wait.value = undefined;
+  return wait;
+}
+
+const over = end(Promise.resolve());
+
+/** What components wait for: every render of a component is given the same promise, when it is over as well. */
+const waits = new WeakMap<AnyStore, {[K in Until]?: Wait}>();
+
+function waitFor(store: AnyStore, snapshot: Snapshot, until: Until): Wait {
+  const known = waits.get(store)?.[until];
+  const isOver = known?.status === 'fulfilled';
+  if (isEnough(snapshot, until)) {
+    return isOver ? known : over;
+  }
+  return known === undefined || isOver ? newWait(store, until) : known;
+}
+
+/** Is over when a store has enough; being subscribed keeps its view alive until then. */
+function newWait(store: AnyStore, until: Until): Wait {
+  let resolve!: () => void;
+  const wait: Wait = new Promise<void>(done => {
+    resolve = done;
+  });
+  waits.set(store, {...waits.get(store), [until]: wait});
+  const unsubscribe = store.subscribe(check);
+  check();
+  return wait;
+
+  function check(): void {
+    if (wait.status !== 'fulfilled' && isEnough(store.getSnapshot(), until)) {
+      end(wait);
+      resolve();
+      // Not at once: the component that waits subscribes when it renders again.
+      setTimeout(() => unsubscribe(), 0);
+    }
+  }
+}
+
+/** React wants to see the promise again when the wait is over, so this is called by every render. */
+function suspendOn(wait: Wait): void {
   // React 18 has no `use`, and a bundler must not be told to import it by name.
   const {use} = React as {use?: (promise: Promise<void>) => void};
-  if (use === undefined) {
-    throw promise;
+  if (use !== undefined) {
+    use(wait);
+  } else if (wait.status !== 'fulfilled') {
+    throw wait;
   }
-  use(promise);
 }

@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import {act, Suspense} from 'react';
 import {renderToString} from 'react-dom/server';
-import {expect, test} from 'vitest';
+import {afterEach, expect, test, vi} from 'vitest';
 import {createBuilder, defineQueries, defineQueryWithType} from '../../src/index.js';
 import {useConnectionState} from '../../src/react/use-connection-state.js';
 import {useQuery, useSuspenseQuery} from '../../src/react/use-query.js';
@@ -9,6 +9,12 @@ import {useZero, ZeroContext} from '../../src/react/zero-context.js';
 import {schema, type TestSchema} from '../schema.js';
 import {FakeZero} from './fake-zero.js';
 import {render} from './render.js';
+
+// React says there what a hook does wrong.
+const errors = vi.spyOn(console, 'error');
+afterEach(() => {
+  expect(errors.mock.calls.splice(0)).toEqual([]);
+});
 
 const zql = createBuilder(schema);
 let runs = 0;
@@ -119,6 +125,17 @@ test('suspends until the answer is complete, if asked to, also when it is empty'
   expect(text()).toBe('waiting');
   await act(async () => zero.onlyStore.set([], {type: 'complete'}));
   expect(text()).toBe('[[],{"type":"complete"}]');
+});
+
+test('suspends again when the answer is lost, and shows the next one', async () => {
+  const zero = new FakeZero();
+  const {text, show} = await render(provide(zero, <Suspense fallback="waiting"><Suspending until="complete" /></Suspense>));
+  await act(async () => zero.onlyStore.set([{id: 'a'}], {type: 'complete'}));
+  await act(async () => zero.onlyStore.set([], {type: 'unknown'}));
+  await show(provide(zero, <Suspense fallback="waiting"><Suspending until="complete" /></Suspense>));
+  expect(text()).toContain('waiting');
+  await act(async () => zero.onlyStore.set([{id: 'b'}], {type: 'complete'}));
+  expect(text()).toBe('[[{"id":"b"}],{"type":"complete"}]');
 });
 
 test('an error ends the wait', async () => {
