@@ -135,11 +135,13 @@ export class MutationCalls {
     }
   }
 
-  /** The server will not be heard of any more; what is on its way to storage still gets there. */
+  /**
+   * The server will not be heard of any more. What is on its way to storage still gets there, and the core still tells
+   * which calls have run: that may already wait to be delivered.
+   */
   abandonServer(message: string): void {
     const error = zeroError(message);
     for (const call of this.#calls.values()) {
-      call.client.settle(error);
       call.server.settle(error);
     }
     for (const call of this.#unnumbered) {

@@ -67,10 +67,23 @@ function settle(core: Core, tx: number, error: SettleError | undefined): void {
   }
 }
 
+// Whatever was thrown, the run must end: details that JSON cannot hold are left out.
 function settleError(thrown: unknown): SettleError {
-  const {error} = errorToMutatorResult(thrown);
-  const details = error.type === 'app' ? error.details : undefined;
-  return {type: error.type, message: error.message, detailsJSON: details === undefined ? undefined : JSON.stringify(details)};
+  try {
+    const {error} = errorToMutatorResult(thrown);
+    const details = error.type === 'app' ? error.details : undefined;
+    return {type: error.type, message: error.message, detailsJSON: textOf(details)};
+  } catch {
+    return {type: 'app', message: 'The mutator threw something that cannot be shown.', detailsJSON: undefined};
+  }
+}
+
+function textOf(details: ReadonlyJSONValue | undefined): string | undefined {
+  try {
+    return details === undefined ? undefined : JSON.stringify(details);
+  } catch {
+    return undefined;
+  }
 }
 
 const done: Promise<void> = Promise.resolve();

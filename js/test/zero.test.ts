@@ -33,6 +33,12 @@ const mutators = defineMutators({
       await tx.mutate.issue.insert({id: args.id, title: 't', open: true, kind: 'bug', tags: [], created: 1});
       throw new Error('not today');
     }),
+    throwThing: defineMutator(async ({args}: {args: {kind: 'cyclic' | 'bigint' | 'bare'}}) => {
+      const cyclic: {self?: unknown} = {};
+      cyclic.self = cyclic;
+      const details = {cyclic, bigint: 1n, bare: undefined}[args.kind];
+      throw args.kind === 'bare' ? Object.create(null) : Object.assign(new Error('odd'), {details});
+    }),
     badNumber: defineMutator(async ({tx, args}: {tx: any; args: {id: string}}) => {
       await tx.mutate.issue.update({id: args.id, created: NaN});
     }),
@@ -141,6 +147,16 @@ describe('a client without a server', () => {
     expect(await zero.run(zql.issue)).toEqual([]);
   });
 
+  test('ends the call of a mutator that throws what JSON cannot hold', async () => {
+    const zero = start();
+    for (const kind of ['cyclic', 'bigint', 'bare'] as const) {
+      const details = await zero.mutate(mutators.issue.throwThing({kind}) as never).server;
+      const message = kind === 'bare' ? 'The mutator threw something that cannot be shown.' : 'odd';
+      expect(details).toMatchObject({type: 'error', error: {type: 'app', message}});
+    }
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+  });
+
   test('refuses a number that JSON does not have', async () => {
     const zero = start();
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
@@ -193,6 +209,25 @@ describe('a client without a server', () => {
     const late = zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never);
     expect(await late.client).toMatchObject({type: 'error', error: {type: 'zero'}});
     await expect(zero.run(zql.issue)).rejects.toMatchObject({code: 'closed'});
+  });
+
+  test('does not say that a write failed that shows, when a listener closes it', async () => {
+    const zero = start();
+    await zero.ready;
+    const view = zero.materialize(zql.issue);
+    view.addListener(rows => {
+      if (rows.length > 0) {
+        void zero.close();
+      }
+    });
+    const shown = zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never);
+    const waiting = zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never);
+    expect(await shown.client).toEqual({type: 'success'});
+    expect(await shown.server).toMatchObject({type: 'error', error: {type: 'zero'}});
+    expect(await waiting.client).toMatchObject({type: 'error', error: {type: 'zero'}});
+    expect(await waiting.durable).toMatchObject({type: 'error', error: {type: 'zero'}});
+    await zero.close();
+    expect(view.data).toHaveLength(1);
   });
 
   test('can be closed before it has loaded', async () => {

@@ -141,7 +141,7 @@ test('a database that the browser closes by force is opened again, and what the 
 });
 
 declare global {
-  interface Window { isMute: boolean; mute: IDBDatabase | undefined }
+  interface Window { isMute: boolean; mute: IDBDatabase | undefined; aborts: boolean }
 }
 
 test('a transaction of whose end the browser never tells holds nothing up when it has closed the database', async () => {
@@ -171,6 +171,24 @@ test('a transaction of whose end the browser never tells holds nothing up when i
   await until('writes are stored again', () => write(page, `mute-${Math.random()}`));
   await arrives('mute-1');
   await until('nothing waits', () => page.evaluate(() => window.app.zero.pending.current.length === 0));
+});
+
+test('a write in a transaction that is aborted without a reason is not told as stored', async () => {
+  const page = await open(async page => {
+    await page.addInitScript(() => {
+      const { commit } = IDBTransaction.prototype;
+      IDBTransaction.prototype.commit = function () {
+        const aborts = window.aborts && this.durability === 'strict';
+        return aborts ? this.abort() : commit.call(this);
+      };
+    });
+  });
+  await page.evaluate(() => { window.aborts = true; });
+  expect(await write(page, 'aborted-1')).toBe(false);
+  await told(page, 'closed');
+  await page.evaluate(() => { window.aborts = false; });
+  await until('writes are stored again', () => write(page, `aborted-${Math.random()}`));
+  await arrives('aborted-1');
 });
 
 test('in a private window everything works while it is open', async () => {

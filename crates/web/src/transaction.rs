@@ -149,7 +149,7 @@ impl Running {
         let (read, written) = (on(Running::part_is_read), on(Running::write_on));
         let page_keys = on_request(Running::begin_pages);
         let page = on_request(Running::take_page);
-        let (complete, abort) = (on(Running::end), on(Running::end));
+        let (complete, abort) = (on(Running::complete), on(Running::abort));
         // Requests of a transaction succeed in the order in which they were made.
         let last = self.reads.iter().rev().find_map(Reading::request);
         let keys = self.reads.iter().find_map(Reading::page_keys);
@@ -283,18 +283,31 @@ impl Running {
             .map_err(|error| failure(&error))
     }
 
-    // After commit or abort: nothing of this transaction happens any more.
-    fn end(&self) {
+    fn complete(&self) {
+        self.end(false);
+    }
+
+    fn abort(&self) {
+        self.end(true);
+    }
+
+    // Nothing of this transaction happens any more. Browsers do not always say why it was aborted, but nothing of it is
+    // stored then, whatever was decided.
+    fn end(&self, is_aborted: bool) {
         drop(self.keep.take());
         if self.has_ended.replace(true) {
             return;
         }
-        let aborted = self.transaction.error();
-        let result = match (self.result.take(), aborted) {
-            (Some(Err(refused)), _) => Err(refused),
-            (Some(Ok(reply)), None) => Ok(reply),
-            (_, Some(error)) => Err(failure(&error)),
-            (None, None) => Err(failure(&"the transaction was aborted".into())),
+        let result = match self.result.take() {
+            Some(Err(refused)) => Err(refused),
+            Some(Ok(reply)) if !is_aborted => Ok(reply),
+            _ => Err(match self.transaction.error() {
+                Some(error) => failure(&error),
+                None => StoreFailure::Backend {
+                    kind: BackendFailure::Closed,
+                    message: "the transaction was aborted".into(),
+                },
+            }),
         };
         (self.done)(result);
     }

@@ -401,3 +401,61 @@ fn a_refused_write_that_is_stored_with_one_that_was_sent_does_not_count_as_sent(
     assert_eq!(ends.len(), 1);
     assert_eq!(failed(ends[0].as_ref()), "once only");
 }
+
+/// A call that was stored for a server that takes calls; sent to it as well, if `sent`, and not taken.
+fn stored_for_calls(mutator: &str, sent: bool) -> World {
+    let mut world = crud_world();
+    let takes_writes = world.server.mode.take();
+    world.server.mode = Some(json!({"queries": "named", "mutations": "custom", "version": 1}));
+    let id = open(&mut world);
+    world.network_down();
+    tab(&mut world, id).mutate(mutator, &note("a"));
+    world.settle();
+    if sent {
+        world.server.rate_limited = true;
+        world.network_up();
+        world.pass(30_000.0);
+        assert!(world.server.received.contains(&"push".to_owned()));
+        world.network_down();
+        world.server.rate_limited = false;
+    }
+    world.kill_tab(id);
+    world.server.mode = takes_writes;
+    world
+}
+
+#[test]
+fn a_stored_call_is_sent_as_writes_to_a_server_that_takes_no_calls_any_more() {
+    for sent in [false, true] {
+        let mut world = stored_for_calls("upsert", sent);
+        world.network_up();
+        let id = open(&mut world);
+        world.pass(60_000.0);
+        let executed = &world.server.executed;
+        assert_eq!(executed.len(), 1);
+        assert!(
+            executed[0].argument.contains("upsert"),
+            "{}",
+            executed[0].argument
+        );
+        assert_eq!(listed(&world, id), []);
+    }
+}
+
+#[test]
+fn a_stored_call_whose_writes_nobody_knows_is_no_success_at_a_server_that_takes_no_calls() {
+    for sent in [false, true] {
+        let mut world = stored_for_calls("once", sent);
+        world.network_up();
+        let id = open(&mut world);
+        world.pass(60_000.0);
+        assert_eq!(world.server.executed.len(), 1);
+        assert_eq!(world.server.executed[0].argument, "[]");
+        let ends = listed(&world, id);
+        assert_eq!(ends.len(), 1, "sent: {sent}");
+        match sent {
+            false => assert_eq!(failed(ends[0].as_ref()), "once only"),
+            true => assert_eq!(ends[0], Some(Outcome::Uncertain)),
+        }
+    }
+}

@@ -457,6 +457,15 @@ impl Client {
         ready || limit <= now
     }
 
+    /// Whether the replay is about to make writes that are to be sent: stored calls, and a server that takes no calls now.
+    fn makes_writes(&self) -> bool {
+        let replays = !self.rebase.is_idle() || self.rebase.round_is_asked_for();
+        let waits =
+            |m: &Mutation| m.unwritten && m.replay_error.is_none() && self.link.sends_writes_of(m);
+        let replays = replays && self.role != Role::Draining;
+        replays && self.mutations.pending().iter().any(waits)
+    }
+
     fn send_query_ops(&mut self, ops: Vec<QueryOp>) {
         if ops.is_empty() {
             return;
@@ -478,11 +487,14 @@ impl Client {
         if self.link.push_after.is_some_and(|at| at <= now) {
             self.link.push_after = None;
         }
+        self.look_for_stale(now);
+        if self.makes_writes() {
+            return;
+        }
         if self.may_open_push_gate(now) {
             self.link.push_wait = None;
             self.open_push_gate();
         }
-        self.look_for_stale(now);
         if self.link.push_gate == PushGate::Open && self.has_unmarked() {
             self.open_push_gate();
         }

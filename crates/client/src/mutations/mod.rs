@@ -55,6 +55,8 @@ pub(crate) struct Mutation {
     pub(crate) unusable: Option<MutationError>,
     /// Storage holds writes of it that cannot be read, and no replay has made them anew.
     pub(crate) unreadable: bool,
+    /// Storage holds no writes of it, since it was made for a server that takes calls, and no replay has made them.
+    pub(crate) unwritten: bool,
     /// The outcome if the server takes it and says nothing more, where that is not [`Outcome::Confirmed`]: it is sent
     /// without its writes, or without what it calls.
     pub(crate) sent_outcome: Option<Outcome>,
@@ -75,6 +77,15 @@ pub(crate) fn read_arguments(args_json: String) -> (String, Option<MutationError
     }
 }
 
+fn never_written() -> MutationError {
+    MutationError {
+        source: ErrorSource::Zero,
+        message: "the server takes writes and no calls, and those of this call are not known"
+            .into(),
+        details: None,
+    }
+}
+
 impl Mutation {
     pub(crate) fn key(&self) -> MutationKey {
         (self.client_id.clone(), self.id)
@@ -90,9 +101,10 @@ impl Mutation {
                 false => self
                     .replay_error
                     .clone()
+                    .or(self.unwritten.then(never_written))
                     .map(|error| Outcome::Failed { error }),
                 // An earlier sending may have brought them.
-                true => self.unreadable.then_some(Outcome::Uncertain),
+                true => (self.unreadable || self.unwritten).then_some(Outcome::Uncertain),
             };
         }
         self.attempted = true;
@@ -125,7 +137,7 @@ impl Mutation {
             client_id: self.client_id.clone(),
             id: self.id,
             // What cannot be read stays as it is stored: read again, it says so again.
-            ops: (!self.unreadable).then(|| ops_json(&self.ops)),
+            ops: (!self.unreadable && !self.unwritten).then(|| ops_json(&self.ops)),
             end: self.sent_outcome.as_ref().and_then(ending_of),
             sent: self.pushed,
         }
@@ -136,6 +148,7 @@ impl Mutation {
         let (ops, problem) = read_ops(frozen.ops.as_deref());
         self.ops = ops;
         self.unreadable = problem.is_some();
+        self.unwritten = false;
         let known = frozen.end.map(outcome_of);
         self.sent_outcome = known.or(self.unreadable.then_some(Outcome::Uncertain));
     }
@@ -515,6 +528,7 @@ mod tests {
             replay_error: None,
             unusable: None,
             unreadable: false,
+            unwritten: false,
             sent_outcome: None,
         }
     }

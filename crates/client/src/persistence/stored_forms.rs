@@ -58,6 +58,7 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         call: None,
         ops,
         unreadable: problem.is_some(),
+        unwritten: queued.ops.is_none(),
         attempted: queued.attempted,
         pushed: false,
         stored: Stored::At(queued.sequence),

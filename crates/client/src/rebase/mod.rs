@@ -531,11 +531,12 @@ impl Rebase {
         }
         if let Some(mutation) = mutations.get_mut(&replay.key) {
             mutation.replay_error = result.as_ref().err().cloned();
-            if !mutation.attempted {
+            if !mutation.attempted || mutation.unwritten {
                 match result {
                     Ok(()) => {
                         mutation.ops = replay.ops;
                         mutation.unreadable = false;
+                        mutation.unwritten = false;
                     }
                     // The mutator itself refuses; a mutator that is missing or late has no say.
                     Err(error) if error.source == ErrorSource::App => mutation.ops.clear(),
@@ -615,6 +616,7 @@ impl Rebase {
             replay_error: None,
             unusable: None,
             unreadable: false,
+            unwritten: false,
             sent_outcome: None,
         };
         let key = mutation.key();

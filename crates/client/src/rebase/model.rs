@@ -275,6 +275,7 @@ impl World {
             replay_error: None,
             unusable: None,
             unreadable: false,
+            unwritten: false,
             sent_outcome: None,
         });
         if new {

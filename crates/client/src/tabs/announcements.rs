@@ -205,6 +205,7 @@ impl Client {
                 replay_error: unusable.clone(),
                 unusable,
                 unreadable: false,
+                unwritten: false,
                 sent_outcome: None,
             });
             if new {
