@@ -128,11 +128,16 @@ export class OldStores {
   }
 }
 
-/** The databases of earlier schemas and formats beside this one. */
-export async function oldStorageNames(storageName: string): Promise<string[]> {
+/** The names of all databases of this origin. */
+export async function storageNames(): Promise<string[]> {
   // Some browsers do not list their databases; there a page with the old code has to send what is left.
   const known = (await globalThis.indexedDB?.databases?.()) ?? [];
-  return known.map(({name}) => name ?? '').filter(name => isEarlierStore(name, storageName));
+  return known.map(({name}) => name ?? '');
+}
+
+/** Those of earlier schemas and formats beside this one. */
+export function earlierStores(names: readonly string[], storageName: string): string[] {
+  return names.filter(name => isEarlierStore(name, storageName));
 }
 
 // A page with the old code may still use it; without locks nobody can tell.

@@ -1,5 +1,6 @@
 /** The client: {@link Zero}, also called `Landfall`. */
 import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
+import {openEarly} from './core/early-database.js';
 import {loadBindings} from './core/load.js';
 import {callBack} from './call-back.js';
 import {ClientConnection} from './client-connection.js';
@@ -34,7 +35,7 @@ import {preload} from './preload.js';
 import {reasonOfReload, reloadPage} from './reload.js';
 import type {Schema} from './schema/schema.js';
 import {reportError} from './state-source.js';
-import {OldStores, oldStorageNames} from './old-stores.js';
+import {earlierStores, OldStores, storageNames} from './old-stores.js';
 import {newClientID, randomBytes} from './random.js';
 import {RecentQueries} from './recent-queries.js';
 import {schemaVersionOf, storageName} from './storage-name.js';
@@ -370,19 +371,20 @@ export class Zero<
     try {
       const held = this.#indexed && this.server !== undefined;
       // Asked for while the module is loading: the browser opens its storage meanwhile.
-      const oldNames = held ? oldStorageNames(this.idbName) : undefined;
-      // Whoever waits for it hears of a failure.
-      oldNames?.catch(() => {});
+      const names = this.#indexed ? storageNames() : undefined;
+      const takeDatabase = names && openEarly(this.idbName, names);
       const bindings = await loadBindings(this.#options.wasm, () => !this.#closed);
+      const database = takeDatabase?.();
       if (this.#closed) {
+        database?.close();
         return;
       }
       const options = this.#coreOptions(this.idbName, this.#clientID, held ? 'held' : undefined);
-      const core = new Core(bindings, options, randomBytes(32), this.#coreHost());
+      const core = new Core(bindings, options, randomBytes(32), this.#coreHost(), database);
       this.#core = core;
       core.start();
-      if (oldNames !== undefined) {
-        void this.#drainOldStores(oldNames);
+      if (held && names !== undefined) {
+        void this.#drainOldStores(names);
       }
       for (const use of this.#waiting.splice(0)) {
         // One call that is refused must not end the client.
@@ -394,9 +396,9 @@ export class Zero<
   }
 
   // Rows of an earlier store are shown until this client is given its first ones, and writes that wait there go out before.
-  async #drainOldStores(oldNames: Promise<string[]>): Promise<void> {
+  async #drainOldStores(databases: Promise<string[]>): Promise<void> {
     try {
-      const names = await oldNames;
+      const names = earlierStores(await databases, this.idbName);
       this.#whenCore(core => core.earlier(names));
       await this.#oldStores.drain(names);
     } catch (error) {

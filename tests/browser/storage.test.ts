@@ -89,6 +89,42 @@ test('a damaged value is noticed, the rows come again, and waiting writes are ke
   for (const id of ['damaged-1', 'damaged-2']) await second.waitForSelector(`#${id}`);
 }, 120_000);
 
+test('a database that is deleted while the module is on its way is let go of, and made again', async () => {
+  const first = await open();
+  expect(await write(first, 'early-1')).toBe(true);
+  await arrives('early-1');
+  const name = await first.evaluate(() => window.app.zero.idbName);
+  await first.close();
+  let release = () => {};
+  const held = new Promise<void>(resolve => { release = resolve; });
+  const page = await chromium.page('about:blank');
+  await page.addInitScript(() => {
+    const { open } = IDBFactory.prototype;
+    IDBFactory.prototype.open = function (...args) {
+      const request = open.apply(this, args);
+      request.addEventListener('success', () => { window.hasOpened = true; });
+      return request;
+    };
+  });
+  await page.route('**/*.wasm', async route => {
+    await held;
+    await route.continue();
+  });
+  await page.goto(stage.url());
+  await page.waitForFunction(() => window.hasOpened);
+  await page.evaluate(name => new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(name);
+    request.onsuccess = resolve;
+    request.onerror = () => reject(request.error);
+  }), name);
+  release();
+  await page.waitForSelector('main[data-state=complete]', { state: 'attached' });
+  await page.waitForSelector('#early-1');
+  expect(await write(page, 'early-2')).toBe(true);
+  await arrives('early-2');
+  expect(await page.evaluate(() => window.app.problems)).toEqual([]);
+});
+
 test('without IndexedDB, as in some private windows, everything lives in memory', async () => {
   const page = await open(async page => {
     await page.addInitScript(() => Object.defineProperty(window, 'indexedDB', { value: undefined }));
@@ -141,7 +177,7 @@ test('a database that the browser closes by force is opened again, and what the 
 });
 
 declare global {
-  interface Window { isMute: boolean; mute: IDBDatabase | undefined; aborts: boolean }
+  interface Window { isMute: boolean; mute: IDBDatabase | undefined; aborts: boolean; hasOpened?: boolean }
 }
 
 test('a transaction of whose end the browser never tells holds nothing up when it has closed the database', async () => {

@@ -52,6 +52,11 @@ impl Database {
         }
     }
 
+    /// One that is open.
+    pub(crate) fn of(database: IdbDatabase) -> Database {
+        Database(Rc::new(Open::new(database)))
+    }
+
     /// Whether the database can still be used: another tab may have deleted it, the browser may have closed it.
     pub fn is_open(&self) -> bool {
         !self.0.closed.get()
@@ -122,7 +127,7 @@ fn on_opened(request: IdbOpenDbRequest, done: Opened) {
     };
     let success = end(|request| {
         let database = request.result().map_err(|error| failure(&error))?;
-        Ok(Database(Rc::new(Open::new(database.unchecked_into()))))
+        Ok(Database::of(database.unchecked_into()))
     });
     let error = end(|request| Err(request_failure(request)));
     request.set_onupgradeneeded(Some(make.as_ref().unchecked_ref()));

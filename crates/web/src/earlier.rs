@@ -31,7 +31,7 @@ pub(crate) fn ask(names: &[String], request: &StoreRequest, done: impl Fn(Vec<An
         .iter()
         .map(|name| {
             let (asking, done) = (asking.clone(), done.clone());
-            Storage::new(StorageKind::Indexed, name, move |_, answer| {
+            Storage::new(StorageKind::Indexed, name, None, move |_, answer| {
                 let mut state = asking.borrow_mut();
                 state.answers.push(answer);
                 state.left -= 1;

@@ -12,6 +12,7 @@ use landfall_client::{
 };
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use web_sys::IdbDatabase;
 
 /// A running client.
 #[wasm_bindgen]
@@ -24,16 +25,18 @@ impl Core {
     /// Starts a client. `options` is JSON text, `entropy` 32 fresh random bytes.
     /// `notify` is called from a task of its own when effects wait that no call of JavaScript brought about;
     /// `report_panic` is called with the message of a panic, and must not call this object again.
+    /// `database` is the client's, if it is open already; it is closed with the client.
     #[wasm_bindgen(constructor)]
     pub fn new(
         options: &str,
         entropy: &[u8],
         notify: Function,
         report_panic: Function,
+        database: Option<IdbDatabase>,
     ) -> Result<Core, Error> {
         crate::panic::install(report_panic);
         let startup = Startup::parse(options, entropy).map_err(|text| error("argument", &text))?;
-        let host = Host::start(startup, notify).map_err(|refused| thrown(&refused))?;
+        let host = Host::start(startup, notify, database).map_err(|refused| thrown(&refused))?;
         Ok(Core { host })
     }
 
@@ -88,6 +91,7 @@ impl Core {
             ttl_ms,
             materialize,
         };
+        self.host.stop_practice();
         self.call(|client, now| client.view(now, request))
             .map(|view| view.0)
     }

@@ -20,6 +20,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
+use web_sys::IdbDatabase;
 
 #[wasm_bindgen]
 extern "C" {
@@ -64,8 +65,12 @@ struct PageConnections {
 }
 
 impl Host {
-    /// Makes the client and carries out its first effects.
-    pub(crate) fn start(startup: Startup, notify: Function) -> Result<Rc<Host>, ClientError> {
+    /// Makes the client and carries out its first effects. Its database may be open already.
+    pub(crate) fn start(
+        startup: Startup,
+        notify: Function,
+        database: Option<IdbDatabase>,
+    ) -> Result<Rc<Host>, ClientError> {
         let pace = Pace::new(startup.client.limits.slice_steps);
         let client = Client::new(now_ms(), startup.client)?;
         let host = Rc::new_cyclic(|weak: &Weak<Host>| Host {
@@ -79,7 +84,7 @@ impl Host {
             outbox: RefCell::default(),
             outward: RefCell::default(),
             notify,
-            storage: Storage::new(startup.storage, &startup.storage_name, {
+            storage: Storage::new(startup.storage, &startup.storage_name, database, {
                 let weak = weak.clone();
                 move |request, result| tell(&weak, Event::Stored { request, result })
             }),
@@ -139,6 +144,11 @@ impl Host {
             self.carry_outward();
         }
         result
+    }
+
+    /// The page asks for rows itself: that calls what practice would have called.
+    pub(crate) fn stop_practice(&self) {
+        self.warm_up.take();
     }
 
     /// A call of JavaScript that only reads.

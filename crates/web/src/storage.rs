@@ -8,6 +8,7 @@ use landfall_store::{MemoryStore, StoreFailure, StoreReply, StoreRequest};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use web_sys::IdbDatabase;
 
 type Answer = Result<StoreReply, StoreFailure>;
 
@@ -34,15 +35,16 @@ enum Backend {
 }
 
 impl Storage {
-    /// `answer` is called once for each request, in the order of the requests.
+    /// `database` may be open already. `answer` is called once for each request, in the order of the requests.
     pub(crate) fn new(
         kind: StorageKind,
         name: &str,
+        database: Option<IdbDatabase>,
         answer: impl Fn(StoreRequestId, Answer) + 'static,
     ) -> Rc<Storage> {
         let backend = match kind {
             StorageKind::Memory => Backend::Memory(MemoryStore::default()),
-            StorageKind::Indexed => Backend::Indexed(None),
+            StorageKind::Indexed => Backend::Indexed(database.map(Database::of)),
         };
         Rc::new_cyclic(|weak| Storage {
             state: RefCell::new(State {

@@ -259,12 +259,14 @@ fn number(slice: &[u8]) -> f64 {
         [a] => f64::from(a.cast_signed()),
         [a, b] => f64::from(i16::from_le_bytes([a, b])),
         [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
-        [a, b, c, d, e, f] => {
-            let shifted = i64::from_le_bytes([0, 0, a, b, c, d, e, f]);
-            (shifted >> (i64::BITS - INTEGER_BITS)) as f64
-        }
+        [a, b, c, d, e, f] => wide_integer([a, b, c, d, e, f]) as f64,
         _ => f64::from_le_bytes(*slice.first_chunk().expect("a packed double has 8 bytes")),
     }
+}
+
+#[inline]
+fn wide_integer([a, b, c, d, e, f]: [u8; 6]) -> i64 {
+    i64::from_le_bytes([0, 0, a, b, c, d, e, f]) >> (i64::BITS - INTEGER_BITS)
 }
 
 /// The bytes of a number, and how many of them count.

@@ -128,10 +128,11 @@ export class Core {
   #hasOutward = false;
   #fault: LandfallError | undefined;
 
-  constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost) {
+  /** `database` is the client's, if it is open already; it belongs to the core from then on. */
+  constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost, database?: IDBDatabase) {
     this.#host = host;
     try {
-      this.#raw = new bindings.Core(optionsJSON, entropy, () => this.#deliver(), (message: string) => this.#panicked(message));
+      this.#raw = new bindings.Core(optionsJSON, entropy, () => this.#deliver(), (message: string) => this.#panicked(message), database);
       this.#memory = new Memory(this.#raw.memory());
       this.#layout = JSON.parse(this.#raw.layout()) as TableLayout[];
     } catch (error) {

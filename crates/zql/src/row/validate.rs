@@ -2,6 +2,7 @@
 
 use super::{
     ENTRIES, FALSE, JSON, Layout, MOST, NULL, NUMBER, RowError, STRING, TRUE, number, pack_number,
+    wide_integer,
 };
 use crate::json::is_json;
 
@@ -40,12 +41,19 @@ pub(super) fn validate(bytes: &[u8]) -> Result<(), RowError> {
 }
 
 fn validate_number(slice: &[u8], column: usize) -> Result<(), RowError> {
-    if !matches!(slice.len(), 1 | 2 | 4 | 6 | 8) {
-        return Err(RowError::Extent(column));
-    }
-    let number = number(slice);
-    let (bytes, size) = pack_number(number);
-    match number.is_finite() && slice == &bytes[..size] {
+    // Every number has one form, the shortest.
+    let is_shortest = match *slice {
+        [_] => true,
+        [a, b] => i8::try_from(i16::from_le_bytes([a, b])).is_err(),
+        [a, b, c, d] => i16::try_from(i32::from_le_bytes([a, b, c, d])).is_err(),
+        [a, b, c, d, e, f] => i32::try_from(wide_integer([a, b, c, d, e, f])).is_err(),
+        [_, _, _, _, _, _, _, _] => {
+            let number = number(slice);
+            number.is_finite() && pack_number(number) == (number.to_le_bytes(), 8)
+        }
+        _ => return Err(RowError::Extent(column)),
+    };
+    match is_shortest {
         true => Ok(()),
         false => Err(RowError::Number(column)),
     }
@@ -71,6 +79,21 @@ mod tests {
     fn one_column(tag: u8, payload: &[u8]) -> Vec<u8> {
         let end = u8::try_from(payload.len()).unwrap();
         [&[1, 0x80, end, tag << 5], payload].concat()
+    }
+
+    #[test]
+    fn a_number_has_one_form() {
+        let ends = [7, 8, 15, 16, 31, 32, 47].map(|bits| 1_i64 << bits);
+        let near = ends.iter().flat_map(|end| [end - 1, *end, end + 1]);
+        for integer in near.flat_map(|near| [near, -near]).chain([0]) {
+            for size in [1, 2, 4, 6] {
+                let bytes = &integer.to_le_bytes()[..size];
+                let (packed, shortest) = pack_number(number(bytes));
+                let is_shortest = bytes == &packed[..shortest];
+                let expected = is_shortest.then_some(()).ok_or(RowError::Number(0));
+                assert_eq!(validate_number(bytes, 0), expected, "{bytes:?}");
+            }
+        }
     }
 
     #[test]
