@@ -49,23 +49,36 @@ pub fn decode_downstream(text: &str) -> Result<Downstream<'_>, ProtocolError> {
 
 impl<'de: 'a, 'a> Messages<'de> for Downstream<'a> {
     fn body(kind: &str, reader: &mut JsonReader<'de>) -> Result<Option<Self>, JsonError> {
-        Ok(Some(match kind {
-            "pokePart" => Self::PokePart(FromJson::from_json(reader)?),
-            "pokeStart" => Self::PokeStart(FromJson::from_json(reader)?),
-            "pokeEnd" => Self::PokeEnd(FromJson::from_json(reader)?),
-            "pong" => {
-                let Anything {} = Anything::from_json(reader)?;
-                Self::Pong
+        // Filled where it stands: a message that is moved into its variant is code for each variant.
+        let mut message = match kind {
+            "pokePart" => Self::PokePart(PokePart::default()),
+            "pokeStart" => Self::PokeStart(PokeStart::default()),
+            "pokeEnd" => Self::PokeEnd(PokeEnd::default()),
+            "pong" => Self::Pong,
+            "connected" => Self::Connected(Connected::default()),
+            "error" => return ErrorBody::from_json(reader).map(|body| Some(Self::Error(body))),
+            "deleteClients" => Self::DeleteClients(DeletedClients::default()),
+            "transformError" => Self::TransformError(Vec::new()),
+            "inspect" => {
+                return InspectReply::from_json(reader).map(|body| Some(Self::Inspect(body)));
             }
-            "connected" => Self::Connected(FromJson::from_json(reader)?),
-            "error" => Self::Error(FromJson::from_json(reader)?),
-            "deleteClients" => Self::DeleteClients(FromJson::from_json(reader)?),
-            "transformError" => Self::TransformError(FromJson::from_json(reader)?),
-            "inspect" => Self::Inspect(FromJson::from_json(reader)?),
-            "pull" => Self::Pull(FromJson::from_json(reader)?),
-            "pushResponse" => Self::PushResponse(FromJson::from_json(reader)?),
+            "pull" => Self::Pull(PullResponse::default()),
+            "pushResponse" => {
+                return PushResponse::from_json(reader).map(|body| Some(Self::PushResponse(body)));
+            }
             _ => return Ok(None),
-        }))
+        };
+        match &mut message {
+            Self::PokePart(body) => body.fill(reader),
+            Self::PokeStart(body) => body.fill(reader),
+            Self::PokeEnd(body) => body.fill(reader),
+            Self::Connected(body) => body.fill(reader),
+            Self::DeleteClients(body) => body.fill(reader),
+            Self::TransformError(body) => body.fill(reader),
+            Self::Pull(body) => body.fill(reader),
+            _ => Anything::from_json(reader).map(drop),
+        }?;
+        Ok(Some(message))
     }
 }
 

@@ -66,17 +66,6 @@ pub(crate) fn counter(reader: &mut JsonReader<'_>) -> Result<u64, JsonError> {
     reader.whole_number(MAX_SAFE_INTEGER)
 }
 
-/// A [`safe_integer`] inside a collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct SafeInteger(#[serde(deserialize_with = "safe_integer")] pub(crate) u64);
-
-impl<'de> FromJson<'de> for SafeInteger {
-    fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
-        counter(reader).map(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,9 +93,12 @@ mod tests {
 
     #[test]
     fn counters_stay_within_what_javascript_counts_exactly() {
-        assert!(serde_json::from_str::<SafeInteger>("9007199254740991").is_ok());
+        assert!(safe_integer(&mut serde_json::Deserializer::from_str("9007199254740991")).is_ok());
         for text in ["9007199254740992", "-1", "1.5", "null", "\"1\""] {
-            assert!(serde_json::from_str::<SafeInteger>(text).is_err(), "{text}");
+            assert!(
+                safe_integer(&mut serde_json::Deserializer::from_str(text)).is_err(),
+                "{text}"
+            );
         }
     }
 }

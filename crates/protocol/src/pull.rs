@@ -1,7 +1,7 @@
 //! `pull`: asks how far the group is. Zero's clients never send it and its server never answers.
 
 use crate::json::nullable;
-use crate::number::SafeInteger;
+use crate::number::MAX_SAFE_INTEGER;
 use landfall_zql::json::{FromJson, JsonError, JsonReader};
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{json_object, read_through_json};
@@ -45,9 +45,9 @@ read_through_json!(PullResponse);
 
 /// Reads a map from clients to mutation ids.
 pub(crate) fn counters(reader: &mut JsonReader<'_>) -> Result<SortedMap<String, u64>, JsonError> {
-    let counters = SortedMap::<String, SafeInteger>::from_json(reader)?;
-    Ok(counters
-        .into_iter()
-        .map(|(client, SafeInteger(id))| (client, id))
-        .collect())
+    let counters = SortedMap::<String, u64>::from_json(reader)?;
+    match counters.values().all(|id| *id <= MAX_SAFE_INTEGER) {
+        true => Ok(counters),
+        false => Err(JsonError::refused("number is beyond 2^53 - 1")),
+    }
 }

@@ -16,7 +16,8 @@ mod from_json;
 mod object;
 mod writer;
 
-pub use from_json::{FromJson, Member, read};
+pub(crate) use from_json::entries;
+pub use from_json::{FromJson, Member, fill_some, read};
 pub use object::Members;
 pub use writer::to_text;
 

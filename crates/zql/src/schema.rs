@@ -7,7 +7,7 @@ use std::ops::Index;
 use thiserror::Error;
 
 use crate::hash::{base36, h64};
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, entries};
 use crate::row::Row;
 use crate::sort::{sort, sort_by};
 use crate::sorted_map::SortedMap;
@@ -213,23 +213,23 @@ pub struct Schema {
 
 #[derive(Default)]
 struct SchemaJson {
-    tables: SortedMap<String, TableJson>,
+    tables: Vec<(String, TableJson)>,
 }
 
 json_object!(SchemaJson {
-    "tables" must tables,
+    "tables" [entries] tables,
 });
 
 #[derive(Default)]
 struct TableJson {
     server_name: Option<String>,
-    columns: SortedMap<String, ColumnJson>,
+    columns: Vec<(String, ColumnJson)>,
     primary_key: Vec<String>,
 }
 
 json_object!(TableJson {
     "serverName" may server_name,
-    "columns" must columns,
+    "columns" [entries] columns,
     "primaryKey" must primary_key,
 });
 

@@ -37,8 +37,8 @@ pub fn arrange<T>(list: &mut [T], mut origins: Vec<usize>) {
     }
 }
 
-/// For each place of the sorted list, the place where its element is now.
-fn sorted_places(len: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+/// For each place of the sorted list, the place where its element is now; equal elements keep their order.
+pub(crate) fn sorted_places(len: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
     let mut places: Vec<usize> = (0..len).collect();
     merge_sort(&mut places, &mut Vec::new(), compare);
     places

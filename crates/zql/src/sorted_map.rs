@@ -7,7 +7,7 @@
 //! anything that is kept per row, belongs into a `BTreeMap`.
 //! Decoding sorts once, so that no foreign text makes it slow.
 
-use crate::sort::sort_by;
+use crate::sort::{arrange, sorted_places};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::borrow::Borrow;
@@ -223,21 +223,34 @@ impl<K: Ord, V> Extend<(K, V)> for SortedMap<K, V> {
 }
 
 impl<K: Ord, V> SortedMap<K, V> {
-    /// Entries in any order, in time that grows little faster than their number. Of one key the last entry counts.
-    pub(crate) fn from_entries(mut entries: Vec<(K, V)>) -> Self {
-        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
-            sort_by(&mut entries, |a, b| a.0.cmp(&b.0));
-            entries.dedup_by(|later, kept| {
-                let same = later.0 == kept.0;
-                if same {
-                    std::mem::swap(later, kept);
-                }
-                same
-            });
+    /// Keys in any order and the value of each, in time that grows little faster than their number. Of one key the
+    /// last value counts.
+    pub(crate) fn from_lists(mut keys: Vec<K>, mut values: Vec<V>) -> Self {
+        if !keys.is_sorted_by(|a, b| a < b) {
+            let (origins, last) = places_of(&keys);
+            arrange(&mut keys, origins.clone());
+            arrange(&mut values, origins);
+            keep(&mut keys, &last);
+            keep(&mut values, &last);
         }
-        let (keys, values) = entries.into_iter().unzip();
         SortedMap { keys, values }
     }
+}
+
+/// Where the element is that belongs to each place of a sorted list, and whether it is the last of its kind.
+fn places_of<K: Ord>(keys: &[K]) -> (Vec<usize>, Vec<bool>) {
+    let origins = sorted_places(keys.len(), &|a, b| keys[a].cmp(&keys[b]));
+    let is_last = |at: usize| match origins.get(at + 1) {
+        Some(next) => keys[origins[at]] != keys[*next],
+        None => true,
+    };
+    let last = (0..keys.len()).map(is_last).collect();
+    (origins, last)
+}
+
+fn keep<T>(list: &mut Vec<T>, which: &[bool]) {
+    let mut which = which.iter();
+    list.retain(|_| which.next() == Some(&true));
 }
 
 impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
@@ -303,11 +316,12 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entri
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            list.push(entry);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        while let Some((key, value)) = entries.next_entry()? {
+            keys.push(key);
+            values.push(value);
         }
-        Ok(SortedMap::from_entries(list))
+        Ok(SortedMap::from_lists(keys, values))
     }
 }
 
@@ -445,7 +459,8 @@ mod tests {
             let map: SortedMap<_, _> = entries.iter().copied().collect();
             let tree: BTreeMap<_, _> = entries.iter().copied().collect();
             prop_assert!(map.iter().eq(&tree));
-            prop_assert!(SortedMap::from_entries(entries) == map);
+            let (keys, values) = entries.into_iter().unzip();
+            prop_assert!(SortedMap::from_lists(keys, values) == map);
         }
 
         #[test]

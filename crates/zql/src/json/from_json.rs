@@ -18,6 +18,29 @@ pub trait FromJson<'de>: Sized {
     /// # Errors
     /// It is not JSON, or not of this type.
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError>;
+
+    /// Reads the next value to where another one stands. After an error anything may stand there.
+    ///
+    /// What is read into a field of a structure is not moved again: that is one call for each field and nothing more.
+    ///
+    /// # Errors
+    /// As [`FromJson::from_json`].
+    fn fill(&mut self, reader: &mut JsonReader<'de>) -> Result<(), JsonError> {
+        *self = Self::from_json(reader)?;
+        Ok(())
+    }
+}
+
+/// Fills an option that null does not empty.
+///
+/// # Errors
+/// As [`FromJson::from_json`].
+pub fn fill_some<'de, T: FromJson<'de>>(
+    place: &mut Option<T>,
+    reader: &mut JsonReader<'de>,
+) -> Result<(), JsonError> {
+    *place = Some(T::from_json(reader)?);
+    Ok(())
 }
 
 /// What is called for each member of an object, with its name.
@@ -154,7 +177,7 @@ fn invalid_length() -> JsonError {
     JsonError::new("invalid length")
 }
 
-impl<'de> FromJson<'de> for Cow<'de, str> {
+impl<'de: 'a, 'a> FromJson<'de> for Cow<'a, str> {
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         match reader.peek() {
             b'"' => reader.string(),
@@ -230,11 +253,16 @@ impl<'de, T: FromJson<'de>> FromJson<'de> for Box<T> {
 impl<'de, T: FromJson<'de>> FromJson<'de> for Vec<T> {
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         let mut list = Vec::new();
-        reader.list(&mut |reader| {
-            list.push(T::from_json(reader)?);
-            Ok(())
-        })?;
+        list.fill(reader)?;
         Ok(list)
+    }
+
+    fn fill(&mut self, reader: &mut JsonReader<'de>) -> Result<(), JsonError> {
+        self.clear();
+        reader.list(&mut |reader| {
+            self.push(T::from_json(reader)?);
+            Ok(())
+        })
     }
 }
 
@@ -252,18 +280,31 @@ impl<'de, A: FromJson<'de>, B: FromJson<'de>> FromJson<'de> for (A, B) {
     }
 }
 
+/// Reads an object's members as they come.
+pub(crate) fn entries<'de, T: FromJson<'de>>(
+    reader: &mut JsonReader<'de>,
+) -> Result<Vec<(String, T)>, JsonError> {
+    let mut entries = Vec::new();
+    reader.members(&mut |name, reader| {
+        entries.push((name.into_owned(), T::from_json(reader)?));
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
 impl<'de, T: FromJson<'de>> FromJson<'de> for SortedMap<String, T> {
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
-        let mut entries = Vec::new();
+        let (mut names, mut values) = (Vec::new(), Vec::new());
         reader.members(&mut |name, reader| {
-            entries.push((name.into_owned(), T::from_json(reader)?));
+            values.push(T::from_json(reader)?);
+            names.push(name.into_owned());
             Ok(())
         })?;
-        Ok(SortedMap::from_entries(entries))
+        Ok(SortedMap::from_lists(names, values))
     }
 }
 
-impl<'de> FromJson<'de> for &'de RawValue {
+impl<'de: 'a, 'a> FromJson<'de> for &'a RawValue {
     fn from_json(reader: &mut JsonReader<'de>) -> Result<Self, JsonError> {
         serde::Deserialize::deserialize(RawText(Some(reader.skip()?)))
     }

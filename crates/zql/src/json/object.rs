@@ -82,6 +82,15 @@ macro_rules! json_object {
             fn from_json(
                 reader: &mut $crate::json::JsonReader<'de>,
             ) -> Result<Self, $crate::json::JsonError> {
+                let mut it = Self::default();
+                it.fill(reader)?;
+                Ok(it)
+            }
+
+            fn fill(
+                &mut self,
+                reader: &mut $crate::json::JsonReader<'de>,
+            ) -> Result<(), $crate::json::JsonError> {
                 #[allow(non_camel_case_types)]
                 enum Place { $($field,)* }
                 const MEMBERS: $crate::json::Members = $crate::json::Members {
@@ -89,15 +98,14 @@ macro_rules! json_object {
                     required: 0 $(| ($crate::json_object!(@required $how) << Place::$field as u32))*,
                     closed: false $(|| $crate::json_object!(@closed $closed))?,
                 };
-                let mut it = Self::default();
                 reader.object(&MEMBERS, &mut |place, reader| {
                     $(if place == Place::$field as usize {
-                        it.$field = $crate::json_object!(@read $how reader);
+                        return $crate::json_object!(@read $how reader, self.$field);
                     })*
                     Ok(())
                 })?;
-                $($check(&it).map_err($crate::json::JsonError::refused)?;)?
-                Ok(it)
+                $($check(self).map_err($crate::json::JsonError::refused)?;)?
+                Ok(())
             }
         }
     };
@@ -106,10 +114,10 @@ macro_rules! json_object {
     (@required some) => { 0 };
     (@required [$read:path]) => { 1 };
     (@required ($read:path)) => { 0 };
-    (@read [$read:path] $reader:ident) => { $read($reader)? };
-    (@read ($read:path) $reader:ident) => { $read($reader)? };
-    (@read some $reader:ident) => { Some($crate::json::FromJson::from_json($reader)?) };
-    (@read $how:tt $reader:ident) => { $crate::json::FromJson::from_json($reader)? };
+    (@read [$read:path] $reader:ident, $place:expr) => { $read($reader).map(|value| $place = value) };
+    (@read ($read:path) $reader:ident, $place:expr) => { $read($reader).map(|value| $place = value) };
+    (@read some $reader:ident, $place:expr) => { $crate::json::fill_some(&mut $place, $reader) };
+    (@read $how:tt $reader:ident, $place:expr) => { $crate::json::FromJson::fill(&mut $place, $reader) };
     (@closed closed) => { true };
 }
 
