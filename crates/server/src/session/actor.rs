@@ -7,7 +7,8 @@ use landfall_protocol::{ErrorBody, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::group::{Effect, Group, GroupEvent, stranded};
+use super::contract::{Effect, GroupEvent};
+use super::group::{Group, stranded};
 use super::prepare::Transformed;
 pub use super::registry::GroupHandle;
 use super::registry::{Registry, SessionContext};

@@ -7,7 +7,8 @@ use landfall_protocol::{
 };
 
 use super::connection::ConnectionId;
-use super::group::{Effect, Group};
+use super::contract::Effect;
+use super::group::Group;
 use super::poke::Extras;
 use super::prepare::errored;
 use crate::cvr::{CvrVersion, Desire, GroupWrite};

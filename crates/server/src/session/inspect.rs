@@ -5,7 +5,8 @@ use std::sync::Arc;
 use landfall_protocol::{Inspect, InspectOp};
 
 use super::connection::{ConnectionContext, ConnectionId};
-use super::group::{Effect, Group};
+use super::contract::Effect;
+use super::group::Group;
 use crate::inspect::{Asked, QueryState};
 
 impl Group {

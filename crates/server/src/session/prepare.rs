@@ -7,7 +7,8 @@ use landfall_protocol::{Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, Q
 use landfall_zql::ast::Ast;
 
 use super::connection::{Connection, ConnectionContext, ConnectionId, Progress};
-use super::group::{Effect, Group};
+use super::contract::Effect;
+use super::group::Group;
 use crate::cvr::QueryDefinition;
 use crate::queries::PreparedQuery;
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::actor;
-use super::group::{GroupEvent, Rules};
+use super::contract::{GroupEvent, Rules};
 use crate::cvr::CvrStore;
 use crate::inspect::Inspector;
 use crate::push::Pusher;

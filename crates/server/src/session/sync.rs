@@ -8,7 +8,8 @@ use landfall_protocol::{
 };
 
 use super::connection::{ConnectionId, Progress};
-use super::group::{Effect, Group, SyncInFlight, VERSION_PATIENCE_MS};
+use super::contract::Effect;
+use super::group::{Group, SyncInFlight, VERSION_PATIENCE_MS};
 use super::poke::Extras;
 use super::prepare::errored;
 use crate::cvr::{CvrVersion, GotSpan, GroupWrite, InstanceId, SentResult};
