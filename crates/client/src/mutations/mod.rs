@@ -424,7 +424,7 @@ impl Mutations {
             let mut ids: Vec<u64> = self
                 .pending
                 .iter()
-                .filter(|m| m.client_id == *client && m.id > start)
+                .filter(|m| m.id > start && m.client_id == *client)
                 .map(|m| m.id)
                 .collect();
             sort(&mut ids);
@@ -436,8 +436,11 @@ impl Mutations {
                 spans.insert(client, (start + 1..start + 1 + gapless, start + 1));
             }
         }
-        // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
         let mut keys = Vec::new();
+        if spans.is_empty() {
+            return keys;
+        }
+        // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
         for mutation in &self.pending {
             if let Some((span, next)) = spans.get_mut(mutation.client_id.as_str())
                 && span.contains(&mutation.id)

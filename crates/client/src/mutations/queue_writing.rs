@@ -326,7 +326,8 @@ impl Client {
 
     /// Whether a mutation of this tab is to be sent without its writes, and storage does not know yet how it ends.
     fn ends_unmarked(&self, m: &Mutation) -> bool {
-        let own = m.client_id == self.client_id && self.link.sends_writes_of(m);
-        own && !m.attempted && m.ops.is_empty() && m.replay_error.is_some()
+        // What is quickly told comes first: all that is pending is asked.
+        let fails = !m.attempted && m.ops.is_empty() && m.replay_error.is_some();
+        fails && m.client_id == self.client_id && self.link.sends_writes_of(m)
     }
 }

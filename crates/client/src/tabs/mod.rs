@@ -267,17 +267,14 @@ impl Client {
         if !mine || !self.link.connection.is_connected() {
             return;
         }
-        let left: SortedSet<&str> = self
-            .mutations
-            .pending()
-            .iter()
-            .map(|m| m.client_id.as_str())
-            .collect();
+        // Most often there are none: what is pending is looked through for those alone.
+        let pending = self.mutations.pending();
+        let has_left = |client: &String| pending.iter().any(|m| m.client_id == *client);
         let new: Vec<String> = self
             .tabs
             .dead
             .iter()
-            .filter(|client| !left.contains(client.as_str()) && !self.tabs.asked.contains(*client))
+            .filter(|client| !self.tabs.asked.contains(*client) && !has_left(client))
             .cloned()
             .collect();
         if new.is_empty() || self.poke_store_in_flight() {
