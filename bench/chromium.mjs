@@ -1,6 +1,6 @@
 // Headless Chromium with pages that are isolated from others, so that their clock is fine and their memory can be asked for.
 import { createServer } from 'node:http';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
@@ -62,36 +62,21 @@ export async function openPage(files) {
   };
 }
 
-// What the main thread of a process has worked.
-function threadMs(pid) {
-  try {
-    return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
-  } catch {
-    return 0; // it has ended
-  }
-}
-
 /**
  * Makes the page's `benchBegin` and `benchEnd` measure the time of the processor in the page's main thread: what other
- * work of the machine takes away is not in it. Linux only.
+ * work of the machine takes away is not in it.
  */
 export async function processorClock(page) {
-  const session = await page.context().browser().newBrowserCDPSession();
-  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-  const renderers = processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => ({ id, before: threadMs(id) }));
-  // Chromium keeps other renderers as well: the page's is the one that works when the page does.
-  const most = () => renderers.map(({ id, before }) => ({ id, ms: threadMs(id) - before })).sort((a, b) => b.ms - a.ms)[0];
-  while (most().ms < 300) {
-    await page.evaluate(() => {
-      for (const end = performance.now() + 100; performance.now() < end; );
-    });
-  }
-  const { id } = most();
-  const now = () => threadMs(id);
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable');
+  const now = async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'ThreadTime').value * 1000;
+  };
   let start = 0;
   let empty = 0;
-  await page.exposeFunction('benchBegin', () => void (start = now()));
-  await page.exposeFunction('benchEnd', () => now() - start - empty);
+  await page.exposeFunction('benchBegin', async () => void (start = await now()));
+  await page.exposeFunction('benchEnd', async () => (await now()) - start - empty);
   // What the two calls cost themselves.
   const costs = await page.evaluate(async () => {
     const list = [];

@@ -6,6 +6,8 @@ import { Refusal, root, run } from '../scripts/tools.mjs';
 import { shortenNames } from '../scripts/wasm-names.mjs';
 
 const LINES = 30;
+// Samples that are further apart: meanwhile the page had no processor.
+const MOST_APART_MS = 0.5;
 
 /** The module that ships, but with the names of its functions; gives its path. `js/wasm` must be built. */
 export function namedModule(out) {
@@ -55,7 +57,7 @@ function add({ nodes, samples, timeDeltas }, { self, whole }) {
   const byID = new Map(nodes.map(node => [node.id, node]));
   const parents = new Map(nodes.flatMap(node => (node.children ?? []).map(child => [child, node.id])));
   const own = new Map();
-  samples.forEach((id, i) => own.set(id, (own.get(id) ?? 0) + Math.max(0, timeDeltas[i]) / 1000));
+  samples.forEach((id, i) => own.set(id, (own.get(id) ?? 0) + Math.min(Math.max(0, timeDeltas[i]) / 1000, MOST_APART_MS)));
   for (const [id, ms] of own) {
     const name = nameOf(byID.get(id));
     if (name === '(program)' || name === '(idle)') continue;

@@ -16,10 +16,8 @@ const memories: WebAssembly.Memory[] = [];
 export function watchModules(): void {
   const {instantiate, instantiateStreaming} = WebAssembly;
   const note = ({exports}: WebAssembly.Instance) => {
-    const {memory} = exports;
-    if (memory instanceof WebAssembly.Memory) {
-      memories.push(memory);
-    }
+    // Whatever its name is.
+    memories.push(...Object.values(exports).filter(it => it instanceof WebAssembly.Memory));
   };
   const watched = async (made: Promise<WebAssembly.Instance | WebAssembly.WebAssemblyInstantiatedSource>) => {
     const result = await made;
