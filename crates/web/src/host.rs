@@ -31,6 +31,9 @@ extern "C" {
 /// After so long a turn of work the page has its own, which may be slower than this one by far.
 const WORK_MS: f64 = 5.0;
 
+/// After so long a turn of work the page is told what came of it in its next turn: to show it takes as long again.
+const TELLING_MS: f64 = 2.5;
+
 /// A client and everything in the page that it uses.
 pub(crate) struct Host {
     client: RefCell<Client>,
@@ -39,6 +42,8 @@ pub(crate) struct Host {
     // The client has more to do, and may be doing it.
     wants_work: Cell<bool>,
     working: Cell<bool>,
+    // The next turn of the page is for telling it what the last one brought.
+    tells_next: Cell<bool>,
     pace: RefCell<Pace>,
     // While the page waits for its storage.
     warm_up: RefCell<Option<WarmUp>>,
@@ -79,6 +84,7 @@ impl Host {
             carrying: Cell::new(false),
             wants_work: Cell::new(false),
             working: Cell::new(false),
+            tells_next: Cell::new(false),
             pace: RefCell::new(pace),
             warm_up: RefCell::new((startup.storage == StorageKind::Indexed).then(WarmUp::default)),
             outbox: RefCell::default(),
@@ -198,19 +204,33 @@ impl Host {
             self.with_page(|page| page.soon.ask());
             return;
         }
-        let end = now_ms() + WORK_MS;
+        if self.tells_next.replace(false) {
+            return self.go_on();
+        }
+        let turn = now_ms();
+        let mut now = turn;
         self.working.set(true);
         while self.wants_work.replace(false) {
-            let begun = now_ms();
+            let begun = now;
             self.client.borrow_mut().work(begun);
             self.carry_out();
-            let now = now_ms();
+            now = now_ms();
             self.keep_pace(now - begun);
-            if now >= end {
+            if now >= turn + WORK_MS {
                 break;
             }
         }
         self.working.set(false);
+        if now >= turn + TELLING_MS && !self.outbox.borrow().is_empty() {
+            self.tells_next.set(true);
+            self.with_page(|page| page.soon.ask());
+        } else {
+            self.go_on();
+        }
+    }
+
+    // Ends a turn of work, with another one behind it if there is more to do.
+    fn go_on(&self) {
         let wants = self.wants_work.get();
         self.with_page(|page| match wants {
             true => page.soon.ask(),
