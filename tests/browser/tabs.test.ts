@@ -116,3 +116,39 @@ for (const [name, silence] of Object.entries(silences)) {
     });
   }, 300_000);
 }
+
+test('a page that closes its client holds its lock until storage has what it wrote', async () => {
+  await withChromium(async chromium => {
+    const [closing, other] = [await open(chromium, 'closing'), await open(chromium, 'closing')];
+    const lock = await closing.evaluate(() => `${window.app.zero.idbName}/client/${window.app.zero.clientID}`);
+    const isHeld = () => other.evaluate(async lock => {
+      const { held = [] } = await navigator.locks.query();
+      return held.some(({ name }) => name === lock);
+    }, lock);
+    await until('the lock is held', isHeld);
+    // Holds storage up until it is told to let go.
+    await other.evaluate(() => new Promise<void>((resolve, reject) => {
+      const opening = indexedDB.open(window.app.zero.idbName);
+      opening.onerror = () => reject(opening.error);
+      opening.onsuccess = () => {
+        const store = opening.result.transaction('queue', 'readwrite').objectStore('queue');
+        const go = () => {
+          if (document.title === 'let go') return opening.result.close();
+          store.count().onsuccess = () => { resolve(); go(); };
+        };
+        go();
+      };
+    }));
+    await closing.evaluate(async () => {
+      const { zero, mutators } = window.app;
+      await zero.mutate(mutators.task.create({ id: 'closing-1', title: 'last', rank: 1 })).client;
+      void zero.close().then(() => { document.title = 'closed'; });
+    });
+    await new Promise(resolve => setTimeout(resolve, 300));
+    expect(await isHeld()).toBe(true);
+    await other.evaluate(() => { document.title = 'let go'; });
+    await closing.waitForFunction(() => document.title === 'closed');
+    await until('the lock is free', async () => !await isHeld());
+    await other.waitForSelector('#closing-1', { state: 'attached' });
+  });
+});

@@ -146,6 +146,10 @@ impl Client {
     /// `now_ms` is milliseconds since the epoch from a clock that never goes back
     /// (`performance.timeOrigin + performance.now()`).
     pub fn handle(&mut self, now_ms: f64, event: Event) {
+        // What was asked of storage is answered to the end.
+        if self.closed && !matches!(event, Event::Stored { .. }) {
+            return;
+        }
         self.slices.begin();
         let Some(event) = self.defer(now_ms, event) else {
             return self.settle_down(now_ms);

@@ -190,13 +190,17 @@ impl Client {
     }
 
     /// Whether storage may know better that a mutation was refused: another tab has seen the failure and acknowledged it,
-    /// for the mutation had become its own, or it took this tab for dead; so the server has told this one nothing.
+    /// for the mutation had become its own, or it took this tab for dead; so the server has told this one nothing. Or
+    /// another tab has sent it without its writes, of which the server says nothing.
     fn is_doubtful(&self, end: &Settled, poke: &Poke) -> bool {
         let key = end.mutation.key();
+        let by_others = !end.mutation.pushed && self.link.sends_writes_of(&end.mutation);
         let renamed = key.0 != self.client_id;
         // A poke from nothing does not name results that are gone.
         let silent = poke.base.is_none() || poke.cleared || poke.result_changes.contains(&key);
-        end.mutation.call.is_some() && end.outcome == Outcome::Confirmed && (renamed || silent)
+        end.mutation.call.is_some()
+            && end.outcome == Outcome::Confirmed
+            && (renamed || silent || by_others)
     }
 
     fn tell_outcomes(&mut self, settled: &[Settled], poke: &Poke) {

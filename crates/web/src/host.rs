@@ -432,12 +432,16 @@ impl Host {
         format!("{}/{name}", self.storage_name)
     }
 
-    // Lets go of the page at once, and of storage when it has answered.
+    // Lets go of the page at once, and of storage when it has answered. Of the locks after that: whoever is granted one
+    // reads what this client has left, and does not look again.
     fn finish(&self) {
         self.sockets.borrow_mut().clear();
+        let locks = self.with_page(|page| page.locks.take());
+        let locks = Cell::new(locks);
         self.page.replace(None);
         let weak = self.weak.clone();
         self.storage.finish(guarded(move |()| {
+            drop(locks.take());
             if let Some(host) = weak.upgrade() {
                 host.outbox.borrow_mut().push(Outgoing::Closed);
                 queue_microtask(&host.notify);

@@ -1,6 +1,6 @@
 //! What is told of a write's end is true, in every tab and after every reload, or that nobody knows is told.
 
-use landfall_client::{CallId, Client, Outcome, RunReason, TxId, WriteOp};
+use landfall_client::{CallId, Client, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, Tab, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
@@ -458,4 +458,74 @@ fn a_stored_call_whose_writes_nobody_knows_is_no_success_at_a_server_that_takes_
             true => assert_eq!(ends[0], Some(Outcome::Uncertain)),
         }
     }
+}
+
+thread_local! {
+    static REFUSES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A mutator whose replays are refused now and then.
+fn moody(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason) -> Progress {
+    if reason == RunReason::Rebase && REFUSES.get() {
+        return Progress::Done(Err(thrown("not now")));
+    }
+    let written = client.write(tx, "note", WriteOp::Upsert, &arg["row"].to_string());
+    Progress::Done(written.map_err(|error| thrown(error.to_string())))
+}
+
+#[test]
+fn a_refusal_that_was_about_to_be_sent_counts_for_nothing_in_a_new_group() {
+    let mutators = [MUTATORS, &[("moody", moody as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let (id, other) = (open(&mut world), open(&mut world));
+    world.network_down();
+    let call = tab(&mut world, id).mutate("moody", &note("a"));
+    world.settle();
+    REFUSES.set(true);
+    // A write of the other one is shown, so that this one runs again.
+    tab(&mut world, other).mutate("upsert", &note("b"));
+    world.pass(2_000.0);
+    // Storage does not note how it is about to end.
+    tab(&mut world, id).storage_fails = true;
+    world.cut_off.insert(other);
+    world.network_up();
+    world.pass(4_000.0);
+    assert_eq!(world.server.executed.len(), 0);
+    world.server.forget_all();
+    world.break_tab(id);
+    tab(&mut world, id).storage_fails = false;
+    REFUSES.set(false);
+    world.pass(60_000.0);
+    let executed = &world.server.executed;
+    assert!(executed.iter().all(|done| done.argument != "[]"));
+    assert_eq!(executed.len(), 2);
+    assert_eq!(world.tabs[&id].ends.get(&call), Some(&Outcome::Confirmed));
+    assert_eq!(listed(&world, id), []);
+}
+
+#[test]
+fn a_refused_write_that_is_drained_where_nobody_can_run_it_is_no_success() {
+    let mut world = crud_world();
+    let (id, other) = (open(&mut world), open(&mut world));
+    world.network_down();
+    tab(&mut world, id).storage_fails = true;
+    tab(&mut world, id).mutate("once", &note("a"));
+    // A write of the other one is shown, so that this one runs again before it is stored.
+    tab(&mut world, other).mutate("upsert", &note("b"));
+    world.pass(2_000.0);
+    tab(&mut world, id).storage_fails = false;
+    world.pass(30_000.0);
+    world.kill_tab(id);
+    world.kill_tab(other);
+    let drain = notes::next_release(Role::Draining);
+    let draining = world.open_tab_as(0, 0.0, drain, |_| {});
+    world.network_up();
+    world.pass(60_000.0);
+    let executed = &world.server.executed;
+    let writes: Vec<bool> = executed.iter().map(|done| done.argument != "[]").collect();
+    assert_eq!(writes, [true, false]);
+    let ends = listed(&world, draining);
+    assert_eq!(ends.len(), 1);
+    assert!(failed(ends[0].as_ref()).contains("are not known"));
 }

@@ -55,7 +55,8 @@ pub(crate) struct Mutation {
     pub(crate) unusable: Option<MutationError>,
     /// Storage holds writes of it that cannot be read, and no replay has made them anew.
     pub(crate) unreadable: bool,
-    /// Storage holds no writes of it, since it was made for a server that takes calls, and no replay has made them.
+    /// Storage holds no writes of it, since it was made for a server that takes calls or its last replay failed, and no
+    /// replay here has made them.
     pub(crate) unwritten: bool,
     /// The outcome if the server takes it and says nothing more, where that is not [`Outcome::Confirmed`]: it is sent
     /// without its writes, or without what it calls.
@@ -80,8 +81,7 @@ pub(crate) fn read_arguments(args_json: String) -> (String, Option<MutationError
 fn never_written() -> MutationError {
     MutationError {
         source: ErrorSource::Zero,
-        message: "the server takes writes and no calls, and those of this call are not known"
-            .into(),
+        message: "the server takes writes only, and those of this call are not known".into(),
         details: None,
     }
 }
@@ -148,9 +148,10 @@ impl Mutation {
         let (ops, problem) = read_ops(frozen.ops.as_deref());
         self.ops = ops;
         self.unreadable = problem.is_some();
-        self.unwritten = false;
+        self.unwritten = frozen.ops.is_none();
         let known = frozen.end.map(outcome_of);
-        self.sent_outcome = known.or(self.unreadable.then_some(Outcome::Uncertain));
+        let is_unknown = self.unreadable || self.unwritten;
+        self.sent_outcome = known.or(is_unknown.then_some(Outcome::Uncertain));
     }
 
     /// How it ended if the server has it and said this of it, or nothing more.
@@ -161,6 +162,13 @@ impl Mutation {
             (_, Some(said)) => said.clone(),
             (known, None) => known.clone().unwrap_or(Outcome::Confirmed),
         }
+    }
+
+    /// The writes that others may send for it. None are known of one that was refused when it ran last and was not sent:
+    /// whoever sends it runs it again, or tells that it failed.
+    pub(crate) fn known_ops(&self) -> Option<&[CrudOp]> {
+        let is_refused = !self.attempted && self.ops.is_empty() && self.replay_error.is_some();
+        (!is_refused && !self.unwritten).then_some(&self.ops)
     }
 
     fn order(&self) -> u64 {
@@ -501,8 +509,10 @@ impl Mutations {
                 None => continue,
             }
             mutation.client_id = new_client.to_owned();
+            // It was never sent: how it was about to be sent counts for nothing.
             mutation.attempted = false;
             mutation.pushed = false;
+            mutation.sent_outcome = None;
             self.pending.push(mutation);
         }
         sort_by_key(&mut self.pending, |mutation| mutation.id);

@@ -61,7 +61,7 @@ impl Client {
                 id: m.id,
                 name: m.name.clone(),
                 args: m.args_json.clone(),
-                ops: with_ops(m).then(|| ops_json(&m.ops)),
+                ops: m.known_ops().filter(|_| with_ops(m)).map(ops_json),
                 timestamp: m.created_ms,
                 end: m.sent_outcome.as_ref().and_then(ending_of),
             })

@@ -43,7 +43,8 @@ struct StoredMutation {
     name: String,
     args_json: String,
     created_ms: f64,
-    ops: Vec<CrudOp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<Vec<CrudOp>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -69,7 +70,7 @@ json_object!(StoredMutation {
     "name" must name,
     "argsJson" must args_json,
     "createdMs" must created_ms,
-    "ops" must ops,
+    "ops" may ops,
 });
 
 json_object!(StoredPoke {
@@ -126,7 +127,7 @@ impl Client {
                 name: mutation.name.clone(),
                 args_json: mutation.args_json.clone(),
                 created_ms: mutation.created_ms,
-                ops: mutation.ops.clone(),
+                ops: mutation.known_ops().map(<[_]>::to_vec),
             })
             .collect();
         if !stored.is_empty() {
@@ -198,14 +199,14 @@ impl Client {
                 args_json,
                 created_ms: mutation.created_ms,
                 call: None,
-                ops: mutation.ops,
+                unwritten: mutation.ops.is_none(),
+                ops: mutation.ops.unwrap_or_default(),
                 attempted: false,
                 pushed: false,
                 stored: Stored::At(mutation.sequence),
                 replay_error: unusable.clone(),
                 unusable,
                 unreadable: false,
-                unwritten: false,
                 sent_outcome: None,
             });
             if new {
