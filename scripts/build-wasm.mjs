@@ -11,7 +11,7 @@ import { nameByLikeness } from './wasm-order.mjs';
 
 const CRATE = 'landfall-web';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 230.7;
+const MOST_KB = 228.9;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');

@@ -8,13 +8,13 @@ use crate::lower_case::lower_case;
 use std::borrow::Cow;
 
 /// A compiled pattern.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LikePattern {
     shape: Shape,
     ignore_case: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Shape {
     /// No `%`: the text is one run from end to end.
     Whole(Run),
@@ -27,10 +27,10 @@ enum Shape {
 }
 
 /// What stands between two `%`.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Run(Vec<Part>);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Part {
     Text(String),
     /// `_`, this many times.

@@ -8,6 +8,7 @@ mod lookups;
 mod shape;
 
 use thiserror::Error;
+use triomphe::Arc;
 
 use crate::ast::{Condition, Literal, Operand, Path, SimpleOperator};
 use crate::like::LikePattern;
@@ -19,11 +20,11 @@ use crate::value::{Quoted, Value, ValueRef, compare};
 pub use lookups::Lookup;
 pub use shape::Shape;
 
-/// A condition over the rows of one table.
+/// A condition over the rows of one table. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Predicate(Node);
+pub struct Predicate(Arc<Node>);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Node {
     Constant(bool),
     Test { column: usize, test: Test },
@@ -32,7 +33,7 @@ enum Node {
 }
 
 /// A test of one value.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Test {
     Equal(Value),
     NotEqual(Value),
@@ -144,7 +145,7 @@ pub enum PredicateError {
 impl Predicate {
     /// True of every row.
     pub fn always() -> Predicate {
-        Predicate(Node::Constant(true))
+        Predicate(Arc::new(Node::Constant(true)))
     }
 
     /// Compiles a condition for the rows of `table`. Constant parts are folded.
@@ -155,7 +156,7 @@ impl Predicate {
         condition: &Condition,
         table: &TableSchema,
     ) -> Result<Predicate, PredicateError> {
-        Node::compile(condition, table).map(Predicate)
+        Node::compile(condition, table).map(|node| Predicate(Arc::new(node)))
     }
 
     /// Whether a row satisfies the condition.
@@ -165,12 +166,12 @@ impl Predicate {
 
     /// Whether the condition is true of every row.
     pub fn is_always(&self) -> bool {
-        matches!(self.0, Node::Constant(true))
+        matches!(*self.0, Node::Constant(true))
     }
 
     /// Whether the condition is true of no row.
     pub fn is_never(&self) -> bool {
-        matches!(self.0, Node::Constant(false))
+        matches!(*self.0, Node::Constant(false))
     }
 
     /// The columns that the condition pins to one value that is not NULL: equalities that stand alone or in the
@@ -209,7 +210,7 @@ impl Predicate {
 
     /// What must hold together.
     fn parts(&self) -> &[Node] {
-        match &self.0 {
+        match &*self.0 {
             Node::And(parts) => parts,
             single => std::slice::from_ref(single),
         }

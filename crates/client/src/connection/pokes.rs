@@ -265,7 +265,8 @@ impl Pokes {
             if let Some(before) = &merged
                 && before.rows.len() + poke.rows.len() > MERGED_ROWS
             {
-                self.finished = std::iter::once(poke).chain(finished).collect();
+                self.finished.push(poke);
+                self.finished.extend(finished);
                 break;
             }
             let at = match &merged {

@@ -510,9 +510,8 @@ impl Client {
     }
 
     fn push(&mut self, now: f64) {
-        let clients: Vec<String> = std::iter::once(self.client_id.clone())
-            .chain(self.tabs.recovering())
-            .collect();
+        let mut clients = self.tabs.recovering();
+        clients.insert(0, self.client_id.clone());
         let names: Vec<&str> = clients.iter().map(String::as_str).collect();
         let keys = self.mutations.take_unsent(&names);
         let mut batch: Vec<WireMutation> = Vec::new();

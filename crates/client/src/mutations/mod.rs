@@ -467,11 +467,9 @@ impl Mutations {
 
     /// Pending, failed and uncertain ones, for the application.
     pub(crate) fn infos(&self) -> Vec<MutationInfo> {
-        self.pending
-            .iter()
-            .map(Mutation::info)
-            .chain(self.ended.iter().cloned())
-            .collect()
+        let mut infos: Vec<MutationInfo> = self.pending.iter().map(Mutation::info).collect();
+        infos.extend_from_slice(&self.ended);
+        infos
     }
 
     /// The server forgot the group. What storage has re-issued gets its new name from `known` (id and sequence by old

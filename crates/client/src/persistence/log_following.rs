@@ -176,7 +176,8 @@ impl Client {
             let put = |row| RowChange::Put { table, row };
             rows.extend(stored.into_iter().map(put));
         }
-        let got = state.queries.got.iter().cloned().map(QueryChange::Put);
+        let mut got = vec![QueryChange::Clear];
+        got.extend(state.queries.got.iter().cloned().map(QueryChange::Put));
         Poke {
             base: self.cookie.clone(),
             cookie: head.cookie.unwrap_or_default(),
@@ -184,7 +185,7 @@ impl Client {
             rows,
             confirmed,
             results: results(outcomes),
-            got: std::iter::once(QueryChange::Clear).chain(got).collect(),
+            got,
             stored: Some(head.log_next),
             ..Poke::default()
         }

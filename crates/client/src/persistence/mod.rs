@@ -377,9 +377,13 @@ impl Client {
         self.link.mode = head.server_mode.map(server_mode);
         let mut queue = self.take_stored(unread.queue);
         let ended = take_ends(unread.outcomes, &mut queue);
-        let clients = unread.clients.into_iter().map(|client| client.client_id);
-        let owners = queue.iter().map(|mutation| mutation.client_id.clone());
-        let others: SortedSet<String> = clients.chain(owners).collect();
+        let mut others = SortedSet::new();
+        for client in unread.clients {
+            others.insert(client.client_id);
+        }
+        for mutation in &queue {
+            others.insert(mutation.client_id.clone());
+        }
         self.mutations.load(head.last_mutation_ids, queue, ended);
         self.show_earlier(was_given);
         if !self.mutations.is_empty() {
@@ -433,11 +437,11 @@ impl Client {
 
     /// Stores what a poke brought.
     pub(crate) fn store_poke(&mut self, mut poke: Poke, settled: &[Settled]) {
-        let outcomes = settled
-            .iter()
-            .filter_map(|end| to_outcome(&end.mutation, &end.outcome))
-            .chain(self.outcomes_of_others(&poke, settled))
-            .collect::<Vec<_>>();
+        let mut outcomes = Vec::new();
+        for end in settled {
+            outcomes.extend(to_outcome(&end.mutation, &end.outcome));
+        }
+        outcomes.append(&mut self.outcomes_of_others(&poke, settled));
         let mut acks: SortedMap<String, u64> = SortedMap::new();
         for (client, id) in &poke.result_changes {
             let draining = self.role == Role::Draining;

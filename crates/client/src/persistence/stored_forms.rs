@@ -141,20 +141,22 @@ pub(crate) fn unnamed_outcome(key: &MutationKey, outcome: &Outcome) -> Option<St
 
 /// A log record as the poke that it was, from where this client stands.
 pub(crate) fn from_record(record: LogRecord, base: Option<String>) -> Poke {
-    let got = record.patch.got.into_iter().map(|change| match change {
-        landfall_store::QueryChange::Put { hash } => QueryChange::Put(hash),
-        landfall_store::QueryChange::Del { hash } => QueryChange::Del(hash),
-    });
     // From nothing at all means everything there is: it does not name what is gone.
     let cleared = record.patch.clear || record.base.is_none();
-    let clear = cleared.then_some(QueryChange::Clear);
+    let mut got = Vec::from_iter(cleared.then_some(QueryChange::Clear));
+    for change in record.patch.got {
+        got.push(match change {
+            landfall_store::QueryChange::Put { hash } => QueryChange::Put(hash),
+            landfall_store::QueryChange::Del { hash } => QueryChange::Del(hash),
+        });
+    }
     Poke {
         base,
         cookie: record.cookie,
         cleared,
         rows: record.patch.rows,
         confirmed: record.last_mutation_ids,
-        got: clear.into_iter().chain(got).collect(),
+        got,
         stored: Some(record.number + 1),
         ..Poke::default()
     }

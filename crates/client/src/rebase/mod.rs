@@ -250,10 +250,11 @@ impl Rebase {
     /// Calls that have not begun; they are given up when the client closes.
     pub(crate) fn take_waiting(&mut self) -> Vec<CallId> {
         let running = self.first.take().map(|run| run.call.call);
-        running
-            .into_iter()
-            .chain(self.waiting.drain(..).map(|call| call.call))
-            .collect()
+        let mut calls = Vec::from_iter(running);
+        while let Some(Call { call, .. }) = self.waiting.pop_front() {
+            calls.push(call);
+        }
+        calls
     }
 
     /// Begins a round on this poke, or on none to replay after a change of the queue.

@@ -74,10 +74,14 @@ impl Tabs {
 
     /// Other clients whose mutations this tab sends.
     pub(crate) fn recovering(&self) -> Vec<String> {
-        let dead = self.dead.iter();
-        let dead =
-            dead.filter(|client| self.recovery == Recovery::Held && !self.stale.contains(*client));
-        dead.chain(&self.stale).cloned().collect()
+        let mut clients = Vec::new();
+        for client in &self.dead {
+            if self.recovery == Recovery::Held && !self.stale.contains(client) {
+                clients.push(client.clone());
+            }
+        }
+        clients.extend(self.stale.iter().cloned());
+        clients
     }
 
     pub(crate) fn next_deadline(&self) -> Option<f64> {

@@ -122,7 +122,7 @@ impl Index {
             return;
         }
         let (column, _) = self.first_column();
-        let beginning = Beginning::of(&mut self.spread(SAMPLE), column);
+        let beginning = Beginning::of(&mut self.spread(SAMPLE).into_iter(), column);
         let is_own = |chunk: &mut Rc<Chunk>| Rc::get_mut(chunk).is_some();
         if beginning == self.beginning || !self.chunks.iter_mut().all(is_own) {
             return;
@@ -369,28 +369,27 @@ impl Index {
 
     /// Rows from all over, about `count`; all of them when there are no more. Distances between them vary, so that
     /// what repeats at regular distances is met as often as it occurs.
-    pub fn spread(&self, count: usize) -> impl Iterator<Item = &Row> {
+    pub fn spread(&self, count: usize) -> Vec<&Row> {
+        if count >= self.len {
+            return self.iter().collect();
+        }
         let chunks = self.chunks.len();
-        let (all, few) = if count < self.len {
-            (0, chunks)
-        } else {
-            (self.len, 0)
-        };
-        let spread = (0..few).flat_map(move |number| {
+        let mut rows = Vec::with_capacity(count);
+        for number in 0..chunks {
             let chunk = self.entries(number);
             let wanted = (number + 1) * count / chunks - number * count / chunks;
             let wanted = wanted.min(chunk.len());
-            (0..wanted).map(move |part| {
+            for part in 0..wanted {
                 let (from, to) = (
                     part * chunk.len() / wanted,
                     (part + 1) * chunk.len() / wanted,
                 );
                 // Any number will do that has nothing to do with the data.
                 let noise = (number * 31 + part).wrapping_mul(0x9E37_79B1) >> 7;
-                &chunk[from + noise % (to - from)].row
-            })
-        });
-        self.iter().take(all).chain(spread)
+                rows.push(&chunk[from + noise % (to - from)].row);
+            }
+        }
+        rows
     }
 
     /// The position behind the last row.

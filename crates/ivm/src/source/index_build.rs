@@ -86,7 +86,7 @@ struct Deal {
 impl IndexBuild {
     /// Begins an index of the rows of a table, which are read in the order of another.
     pub fn new(spec: IndexSpec, table: &Index) -> IndexBuild {
-        let sample: Vec<&Row> = table.spread(bins(table.len()) * SAMPLES).collect();
+        let sample = table.spread(bins(table.len()) * SAMPLES);
         let mut index = Index::new(spec);
         index.expect(&mut sample.iter().copied());
         let sample = sample.into_iter().map(|row| index.prefix(row)).collect();

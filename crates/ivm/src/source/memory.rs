@@ -407,7 +407,7 @@ impl Source for MemorySource {
 
     fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
         let rows = &self.tables[table.0 as usize].by_key;
-        let _ = rows.spread(count).try_for_each(sink);
+        let _ = rows.spread(count).into_iter().try_for_each(sink);
         Ok(())
     }
 }
