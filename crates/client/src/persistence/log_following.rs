@@ -140,31 +140,29 @@ impl Client {
         }
     }
 
-    /// Whether storage has forgotten what became of this tab's own mutations: others took it for dead, or the browser
-    /// emptied storage. Only the server can tell, and only who is still where it was before.
+    /// Whether storage has forgotten what became of mutations: others took this tab for dead, which made them, or the
+    /// browser emptied storage, and with it went those of anybody. Only the server can tell, and only who is still where
+    /// it was before.
     fn is_forgotten_in(&self, loaded: &Loaded) -> bool {
-        let confirmed = loaded.head.last_mutation_id(&self.client_id);
-        let is_queued = |id: u64| {
-            let mut queue = loaded.queue.iter();
-            queue.any(|m| m.id == id && m.client_id == self.client_id)
-        };
-        let mut own = self.mutations.pending().iter();
-        own.any(|m| {
-            let stored = m.client_id == self.client_id && matches!(m.stored, Stored::At(_));
-            stored && m.id > confirmed && !is_queued(m.id)
+        let (head, all) = (&loaded.head, loaded.head.has_lost_ends());
+        let mut pending = self.mutations.pending().iter();
+        pending.any(|m| {
+            let is_it = |q: &QueuedMutation| q.client_id == m.client_id && q.id == m.id;
+            (all || m.client_id == self.client_id)
+                && matches!(m.stored, Stored::At(_))
+                && m.id > head.last_mutation_id(&m.client_id)
+                && !loaded.queue.iter().any(is_it)
         })
     }
 
     fn poke_to(&self, loaded: Loaded) -> Poke {
         let head = loaded.head.clone();
         let outcomes = loaded.outcomes.clone();
-        let has_lost_ends = head.has_lost_ends();
         let mut confirmed = head.last_mutation_ids;
-        // What others made and storage holds no more is over, even if its client is forgotten already. Not if storage
-        // has lost something: the maker or the server tells.
+        // What others made and storage holds no more is over, even if its client is forgotten already.
         let is_over = |m: &&Mutation| {
             let is_it = |q: &QueuedMutation| q.client_id == m.client_id && q.id == m.id;
-            !has_lost_ends && m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
+            m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
         };
         for mutation in self.mutations.pending().iter().filter(is_over) {
             let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
