@@ -7,7 +7,7 @@
 //! | back-off errors, a failed write | the same | the same, within the bounds it gave |
 //! | a token is missing or refused | `needs-auth` | waits for `connect` |
 //! | newer code is needed | `error` | tried again, rarely; the application is told once |
-//! | it does not know the group | `error` | a new group takes the writes over |
+//! | it does not know the group, or has lost a confirmed write | `error` | a new group takes the writes over |
 //! | anything else | `error` | tried again, rarely |
 //!
 //! In Zero the last three rows wait for the application, most of its clients reload the page, and after the fifth the
@@ -209,6 +209,43 @@ fn a_group_that_the_server_forgot_is_told_and_its_tabs_go_on_in_another() {
     arrives(&mut world, id);
     assert_eq!(told(&world, id, "ClientStateNotFound"), 1);
     assert_ne!(group(&world), before);
+}
+
+/// A write is refused as out of order, so many ids after the last one that was confirmed: does the tab begin anew?
+#[track_caller]
+fn check_out_of_order(distance: u64, begins_anew: bool) {
+    let (mut world, id) = world();
+    let tab = world.tabs.get_mut(&id).expect("just opened");
+    tab.mutate("upsert", &json!({"row": {"id": "before"}}));
+    world.pass(1_000.0);
+    let client = world.server.executed[0].client.clone();
+    world.network_down();
+    let tab = world.tabs.get_mut(&id).expect("it lives");
+    tab.mutate("upsert", &json!({"row": {"id": "meanwhile"}}));
+    world.server.refuse_all(&json!({
+        "kind": "PushFailed", "message": "no", "origin": "server", "reason": "oooMutation",
+        "mutationIDs": [{"clientID": client, "id": 1 + distance}],
+    }));
+    world.network_up();
+    world.pass(120_000.0);
+    let times = usize::from(begins_anew);
+    assert_eq!(told(&world, id, "ClientStateNotFound"), times);
+    world.server.refusal = None;
+    world.pass(120_000.0);
+    assert_eq!(state(&world, id), "connected");
+    assert_eq!(told(&world, id, "ClientStateNotFound"), times);
+    assert_eq!(world.server.applied().len(), 2);
+    assert_eq!(world.server.executed[1].client != client, begins_anew);
+}
+
+#[test]
+fn a_source_that_lost_a_confirmed_write_is_taken_for_another_one() {
+    check_out_of_order(1, true);
+}
+
+#[test]
+fn a_write_that_overtook_another_is_sent_again() {
+    check_out_of_order(2, false);
 }
 
 #[test]

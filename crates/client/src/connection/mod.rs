@@ -10,6 +10,7 @@
 pub(crate) mod draining;
 pub(crate) mod inspection;
 pub(crate) mod pokes;
+mod pushes;
 pub(crate) mod server_link;
 
 use crate::options::Limits;

@@ -1,4 +1,4 @@
-//! What is said to the server and what is made of its answers: the handshake, queries, pushes, pings, errors.
+//! What is said to the server and what is made of its answers: the handshake, queries, pings, errors; when pushes go.
 //!
 //! When to connect is decided by `connection`; this module carries its actions out.
 
@@ -6,28 +6,20 @@ use crate::client::Client;
 use crate::connection::pokes::{PokeError, Reading, Refusal};
 use crate::connection::{Action, AuthReason, Connection, PauseBounds};
 use crate::effect::{Effect, LogLevel, SocketId, UpdateReason};
-use crate::mutations::{Mutation, MutationKey};
+use crate::mutations::Mutation;
 use crate::options::Role;
 use crate::queries::QueryOp;
 use landfall_protocol::{
     AckMutationResponses, Action as ErrorAction, AuthRefusal, CRUD_NAME, ChangeDesiredQueries,
-    ClientSchema, ConnectParams, Connected, ConnectionReaction, CrudMutation, CustomMutation,
-    DeleteClients, Downstream, ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber,
-    LANDFALL_VERSION, Mutation as WireMutation, MutationMode, PROTOCOL_VERSION, PUSH_VERSION, Push,
-    PutQuery, QueryMode, QueryText as WireQueryText, Reaction, SecProtocol, ServerMode, UpQueryOp,
-    UpdateAuth, Upstream, close_reaction, reaction,
+    ClientSchema, ConnectParams, Connected, ConnectionReaction, DeleteClients, Downstream,
+    ErrorBody, ErroredQuery, ErroredQueryKind, InitConnection, JsNumber, LANDFALL_VERSION,
+    MutationMode, MutationRef, PROTOCOL_VERSION, PutQuery, QueryMode, QueryText as WireQueryText,
+    Reaction, Reason, SecProtocol, ServerMode, UpQueryOp, UpdateAuth, Upstream, close_reaction,
+    reaction,
 };
-use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Schema, To, map_ast};
 
-/// Most mutations in one message.
-const PUSH_BATCH: usize = 100;
-/// Most bytes of arguments in one message, unless a single mutation has more.
-const PUSH_BYTES: usize = 1 << 20;
-/// What a mutation calls whose arguments cannot be read. No server has it, so that each refuses it and nothing else is
-/// carried out in its place.
-const UNUSABLE_NAME: &str = "_landfall_unreadable";
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
 
@@ -69,8 +61,8 @@ pub(crate) struct ServerLink {
     /// mutations of dead tabs, which come earlier, can be sent with it; but no longer than this.
     push_wait: Option<f64>,
     poke_heard: bool,
-    request_part: String,
-    requests: u64,
+    pub(super) request_part: String,
+    pub(super) requests: u64,
     /// What the application was told that it needs newer code for, since the last connection.
     update_told: Option<UpdateReason>,
 }
@@ -129,7 +121,7 @@ const ZERO_CACHE: ServerMode = ServerMode {
     version: LANDFALL_VERSION,
 };
 
-fn number(value: f64) -> JsNumber {
+pub(super) fn number(value: f64) -> JsNumber {
     JsNumber::new(value).unwrap_or_default()
 }
 
@@ -509,100 +501,28 @@ impl Client {
         connected && self.link.push_wait.is_none() && self.link.push_gate == PushGate::Shut
     }
 
-    fn push(&mut self, now: f64) {
-        let mut clients = self.tabs.recovering();
-        clients.insert(0, self.client_id.clone());
-        let names: Vec<&str> = clients.iter().map(String::as_str).collect();
-        let keys = self.mutations.take_unsent(&names);
-        let mut batch: Vec<WireMutation> = Vec::new();
-        let mut bytes = 0;
-        for key in keys {
-            let Some((mutation, size)) = self.wire_mutation(&key) else {
-                continue;
-            };
-            let full =
-                batch.len() == PUSH_BATCH || (bytes + size > PUSH_BYTES && !batch.is_empty());
-            let other_kind = batch.last().is_some_and(|last| {
-                std::mem::discriminant(last) != std::mem::discriminant(&mutation)
-            });
-            if full || other_kind {
-                self.send_push(now, std::mem::take(&mut batch));
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(mutation);
-        }
-        if !batch.is_empty() {
-            self.send_push(now, batch);
-        }
-    }
-
-    fn send_push(&mut self, now: f64, mutations: Vec<WireMutation>) {
-        let Some(group) = self.group_id.clone() else {
-            return;
-        };
-        let request_id = format!(
-            "{}-{}-{}",
-            self.client_id, self.link.request_part, self.link.requests
-        );
-        self.link.requests += 1;
-        self.send(&Upstream::Push(Push {
-            client_group_id: group,
-            mutations,
-            push_version: JsNumber::from(PUSH_VERSION),
-            schema_version: None,
-            timestamp: number(now.floor()),
-            request_id,
-            auth: None,
-            traceparent: self.link.traceparent.clone(),
-        }));
-    }
-
-    /// The mutation as it is sent. From here on it never changes.
-    fn wire_mutation(&mut self, key: &MutationKey) -> Option<(WireMutation, usize)> {
-        let mutation = self.mutations.get_mut(key)?;
-        mutation.pushed = true;
-        let crud = self.link.sends_writes_of(mutation);
-        mutation.freeze(crud);
-        let timestamp = number(mutation.created_ms.floor());
-        let (id, client_id) = (mutation.id, mutation.client_id.clone());
-        if crud {
-            let ops = mutation.ops.clone();
-            let size = ops.iter().map(|op| op.value.as_str().len() + 64).sum();
-            return Some((
-                WireMutation::Crud(CrudMutation {
-                    id,
-                    client_id,
-                    ops,
-                    timestamp,
-                }),
-                size,
-            ));
-        }
-        let size = mutation.args_json.len();
-        let args = json::read(&mutation.args_json).ok();
-        let (name, args) = match args.filter(|_| mutation.unusable.is_none()) {
-            Some(args) => (mutation.name.clone(), args),
-            // Its id must be used up, or nothing after it would be taken.
-            None => (UNUSABLE_NAME.to_owned(), Vec::new()),
-        };
-        Some((
-            WireMutation::Custom(CustomMutation {
-                id,
-                client_id,
-                name,
-                args,
-                timestamp,
-            }),
-            size,
-        ))
-    }
-
     /// An `error` message.
     fn on_error(&mut self, now: f64, error: &ErrorBody) {
         let text = format!("{:?}: {}", error.kind(), error.message());
         self.log(LogLevel::Warn, &text);
-        self.react(now, reaction(error), text);
+        let mut reaction = reaction(error);
+        if self.is_forgotten_by_source(error) {
+            reaction.action = ErrorAction::AbandonGroup;
+        }
+        self.react(now, reaction, text);
+    }
+
+    /// Whether the source finds a mutation out of order that follows the last one it has confirmed.
+    /// Then it has lost that one: it is another database, or one that was set back, and would refuse all that comes.
+    fn is_forgotten_by_source(&self, error: &ErrorBody) -> bool {
+        let ErrorBody::PushFailed(push) = error else {
+            return false;
+        };
+        let is_next = |first: &MutationRef| {
+            first.id > 1 && first.id == self.mutations.confirmed_of(&first.client_id) + 1
+        };
+        push.failure.reason == Reason::OutOfOrderMutation
+            && push.mutation_ids.first().is_some_and(is_next)
     }
 
     fn react(&mut self, now: f64, reaction: Reaction, text: String) {
