@@ -80,7 +80,12 @@ fn read_from(values: &Values, request: &StoreRequest, read: &Read) -> ReadResult
             let found = range.map(|(_, value)| value.clone());
             match store {
                 StoreName::Pages => {
-                    ReadResult::Pages(found.map(|page| request.take_page(page)).collect())
+                    // Half of each is read ahead: whoever reads on meets both.
+                    let take = |page: Vec<u8>| {
+                        let most = page.len() / 2;
+                        request.take_page(page, most)
+                    };
+                    ReadResult::Pages(found.map(take).collect())
                 }
                 _ => ReadResult::Values(found.collect()),
             }

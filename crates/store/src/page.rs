@@ -85,11 +85,11 @@ impl StoredPage {
         StoredPage(Form::Unread(bytes))
     }
 
-    /// Its rows are read now; what is wrong with them is told when they are wanted.
-    pub(crate) fn read_ahead(bytes: Vec<u8>, schema: &Schema) -> StoredPage {
+    /// Its rows are read now, as far as they lie in so many bytes; what is wrong with them is told when they are wanted.
+    pub(crate) fn read_ahead(bytes: Vec<u8>, most: usize, schema: &Schema) -> StoredPage {
         let mut begun = PageRows::new(bytes, schema);
         if let Ok((first, page)) = &mut begun {
-            page.read_ahead(first, schema);
+            page.read_ahead(first, most, schema);
         }
         StoredPage(Form::ReadAhead(begun))
     }
@@ -119,13 +119,13 @@ pub(crate) struct PageRows {
     left_of_run: u32,
 }
 
-/// What was read before it was wanted: rows in their order, and how they ended.
+/// What was read before it was wanted: rows in their order, and how they ended, if they did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ahead {
     /// The last one first.
     rows: Vec<(TableId, Row)>,
     last: (TableId, Row),
-    end: Result<(), FormatError>,
+    end: Option<Result<(), FormatError>>,
 }
 
 impl PageRows {
@@ -167,41 +167,52 @@ impl PageRows {
         self.len
     }
 
-    fn read_ahead(&mut self, first: &(TableId, Row), schema: &Schema) {
+    fn read_ahead(&mut self, first: &(TableId, Row), most: usize, schema: &Schema) {
         let mut rows: Vec<(TableId, Row)> = Vec::new();
-        let end = loop {
+        let mut end = None;
+        while end.is_none() && self.at < most {
             match self.decode(schema) {
                 Ok(Some(row)) => {
                     let last = rows.last();
                     if last.is_some_and(|last| compare(schema, last, &row) != Ordering::Less) {
-                        break Err(FormatError::Order);
+                        end = Some(Err(FormatError::Order));
+                    } else {
+                        rows.push(row);
                     }
-                    rows.push(row);
                 }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                Ok(None) => end = Some(Ok(())),
+                Err(error) => end = Some(Err(error)),
             }
-        };
+        }
+        if end.is_none() && rows.is_empty() {
+            return;
+        }
         let last = rows.last().unwrap_or(first).clone();
         rows.reverse();
+        // What is read is not kept twice.
+        self.bytes = match &end {
+            Some(_) => Vec::new(),
+            None => self.bytes.get(self.at..).unwrap_or_default().to_vec(),
+        };
+        self.at = 0;
         self.ahead = Some(Ahead { rows, last, end });
-        self.bytes = Vec::new();
     }
 
-    /// The last row that it gives, if that is known; the rows before it are in their order then.
+    /// The last row that was read ahead, while there are such rows; those before it are in their order.
     pub(crate) fn last_ahead(&self) -> Option<&(TableId, Row)> {
         self.ahead.as_ref().map(|ahead| &ahead.last)
     }
 
     /// The next row; after the last one nothing may be left over.
     pub(crate) fn next(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
-        match &mut self.ahead {
-            None => self.decode(schema),
-            Some(ahead) => match ahead.rows.pop() {
-                Some(row) => Ok(Some(row)),
-                None => ahead.end.clone().map(|()| None),
-            },
+        if let Some(ahead) = &mut self.ahead {
+            match (ahead.rows.pop(), &ahead.end) {
+                (Some(row), _) => return Ok(Some(row)),
+                (None, Some(end)) => return end.clone().map(|()| None),
+                (None, None) => self.ahead = None,
+            }
         }
+        self.decode(schema)
     }
 
     fn decode(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
@@ -428,11 +439,17 @@ mod tests {
             for bytes in [good[..cut].to_vec(), damaged] {
                 let late = content(StoredPage::unread(bytes.clone()));
                 assert!(late.1.is_err());
-                assert_eq!(content(StoredPage::read_ahead(bytes, &schema())), late);
+                for most in [0, 100, usize::MAX] {
+                    let ahead = StoredPage::read_ahead(bytes.clone(), most, &schema());
+                    assert_eq!(content(ahead), late);
+                }
             }
         }
         let late = content(StoredPage::unread(good.clone()));
-        assert_eq!(content(StoredPage::read_ahead(good, &schema())), late);
+        for most in 0..=good.len() {
+            let ahead = StoredPage::read_ahead(good.clone(), most, &schema());
+            assert_eq!(content(ahead), late);
+        }
     }
 
     #[test]
@@ -442,7 +459,8 @@ mod tests {
             writer.push(TableId(0), &Row::from_values([ValueRef::Number(id)]));
         }
         let bytes = writer.finish().0[0].value(7);
-        let (rows, end) = content(StoredPage::read_ahead(bytes, &schema()));
+        let ahead = StoredPage::read_ahead(bytes, usize::MAX, &schema());
+        let (rows, end) = content(ahead);
         assert_eq!((rows.len(), end), (2, Err(FormatError::Order)));
     }
 }

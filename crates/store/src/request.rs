@@ -531,10 +531,10 @@ impl StoreRequest {
     }
 
     /// Takes the value of a page that the transaction has read. If its rows are what is asked for, they are read here, so
-    /// that this happens while the host waits for the next page; otherwise it costs nothing.
-    pub fn take_page(&self, bytes: Vec<u8>) -> StoredPage {
+    /// that this happens while the host waits for the next page, up to so many bytes; otherwise it costs nothing.
+    pub fn take_page(&self, bytes: Vec<u8>, most: usize) -> StoredPage {
         match &self.op {
-            StoreOp::Open(open) => StoredPage::read_ahead(bytes, &open.schema),
+            StoreOp::Open(open) => StoredPage::read_ahead(bytes, most, &open.schema),
             _ => StoredPage::unread(bytes),
         }
     }

@@ -46,7 +46,7 @@ pub struct StateReader {
     queries: QuerySets,
     /// The last row that a page held.
     last: Option<(TableId, Row)>,
-    /// The rest of the page at hand is in order behind the rows before it, and that is its last one.
+    /// The rows of the page at hand that were read ahead are in order behind those before them, and that is the last one.
     is_ordered: bool,
 }
 
@@ -211,7 +211,8 @@ impl StateReader {
             };
             count += 1;
             let place = (table, row);
-            if !self.is_ordered {
+            let known = page.last_ahead();
+            if !self.is_ordered || known.is_none() {
                 // A page that is written must not take the place of one that stays.
                 if page.number >= self.next_page {
                     return Err(FormatError::PageCount);
@@ -221,7 +222,6 @@ impl StateReader {
                 {
                     return Err(FormatError::Order);
                 }
-                let known = page.last_ahead();
                 self.is_ordered = known.is_some();
                 self.last = Some(known.unwrap_or(&place).clone());
             }
@@ -255,4 +255,72 @@ fn pages_in_order(
     let mut pages: Vec<FirstAndPage> = pages.into_iter().map(begin).collect::<Result<_, _>>()?;
     sort_by(&mut pages, |(a, _), (b, _)| compare(schema, b, a));
     Ok(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Head;
+    use crate::page::PageWriter;
+    use landfall_zql::ValueRef;
+
+    /// What is read of pages of rows with these keys, of which so many bytes are read ahead.
+    fn read(pages: &[&[u32]], most: Option<usize>) -> Result<Vec<f64>, StoreFailure> {
+        let json = r#"{"tables":{"a":{"columns":{"id":{"type":"number"}},"primaryKey":["id"]}}}"#;
+        let schema = Arc::new(Schema::from_json(json).expect("a schema"));
+        let stored = |(keys, number): (&&[u32], u32)| {
+            let mut writer = PageWriter::default();
+            for key in *keys {
+                let key = ValueRef::Number(f64::from(*key));
+                writer.push(TableId(0), &Row::from_values([key]));
+            }
+            let bytes = writer.finish().0[0].value(number);
+            match most {
+                Some(most) => StoredPage::read_ahead(bytes, most, &schema),
+                None => StoredPage::unread(bytes),
+            }
+        };
+        let pages: Vec<StoredPage> = pages.iter().zip(0..).map(stored).collect();
+        let mut head = Head::new("g".into());
+        head.next_page = 8;
+        let mut unread = Unread {
+            head,
+            queue: Vec::new(),
+            outcomes: Vec::new(),
+            clients: Vec::new(),
+            schema,
+            pages,
+            log: Vec::new(),
+            queries: QuerySets::default(),
+        };
+        let mut reader = StateReader::new(&mut unread)?;
+        let mut keys = Vec::new();
+        while reader
+            .step(&mut |_, row| match row.get(0) {
+                ValueRef::Number(key) => keys.push(key),
+                other => panic!("{other:?}"),
+            })?
+            .is_some()
+        {}
+        Ok(keys)
+    }
+
+    #[test]
+    fn pages_are_the_same_however_much_is_read_ahead() {
+        let cases: [(&[&[u32]], usize); 5] = [
+            (&[&[1, 2, 3, 4, 5, 6], &[7, 8, 9]], 9),
+            (&[&[7, 8, 9], &[1, 2, 3]], 6),
+            (&[&[1, 2, 4, 3, 5], &[7, 8]], 0),
+            (&[&[1, 2, 3, 3, 5]], 0),
+            (&[&[1, 2, 3, 7], &[7, 8]], 0),
+        ];
+        for (pages, rows) in cases {
+            let plain = read(pages, None);
+            let sorted = |keys: &Vec<f64>| keys.len() == rows && keys.is_sorted();
+            assert!(plain.as_ref().map_or(rows == 0, sorted), "{plain:?}");
+            for most in (0..80).chain([usize::MAX]) {
+                assert_eq!(read(pages, Some(most)), plain, "{most}");
+            }
+        }
+    }
 }

@@ -28,6 +28,9 @@ extern "C" {
     fn queue_microtask(callback: &Function);
 }
 
+/// A call of the client should take so long; the page's own part of the task comes on top.
+const CALL_MS: f64 = 4.0;
+
 /// After so long a turn of work the page has its own, which may be slower than this one by far.
 const WORK_MS: f64 = 5.0;
 
@@ -76,7 +79,7 @@ impl Host {
         notify: Function,
         database: Option<IdbDatabase>,
     ) -> Result<Rc<Host>, ClientError> {
-        let pace = Pace::new(startup.client.limits.slice_steps);
+        let pace = Pace::new(CALL_MS, startup.client.limits.slice_steps);
         let client = Client::new(now_ms(), startup.client)?;
         let host = Rc::new_cyclic(|weak: &Weak<Host>| Host {
             client: RefCell::new(client),

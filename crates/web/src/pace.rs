@@ -1,8 +1,5 @@
 //! How much work fits into a task of the page: steps of the client related to time, as this machine is just now.
 
-/// A call of the client should take so long; the page's own part of the task comes on top.
-const CALL_MS: f64 = 4.0;
-
 /// From so many steps on a call tells how long one takes.
 const TELLING_STEPS: usize = 100;
 
@@ -13,20 +10,25 @@ const FEWEST_STEPS: f64 = 250.0;
 pub(crate) struct Pace {
     steps: f64,
     most: f64,
+    ms: f64,
 }
 
 impl Pace {
-    /// `most` is what is allowed where the machine is fast.
-    pub(crate) fn new(most: usize) -> Pace {
+    /// Calls should take so many milliseconds, and no more than `most` steps where the machine is fast.
+    pub(crate) fn new(ms: f64, most: usize) -> Pace {
         let most = most as f64;
-        Pace { steps: most, most }
+        Pace {
+            steps: most,
+            most,
+            ms,
+        }
     }
 
     /// A call has taken so many steps and so long; gives how many the next one may take.
     /// Little by little: a step may be much or little work, and the machine may have done something else meanwhile.
     pub(crate) fn after(&mut self, spent: usize, ms: f64) -> usize {
         if spent >= TELLING_STEPS && ms > 0.0 {
-            let fitting = CALL_MS * spent as f64 / ms;
+            let fitting = self.ms * spent as f64 / ms;
             let (least, limit) = (self.steps / 2.0, self.steps * 1.25);
             // Not `clamp`: its panic shows both bounds, with all the code that writes fractions.
             self.steps = fitting.max(least).min(limit);
@@ -44,7 +46,7 @@ mod tests {
     fn slices_become_as_long_as_they_should_be() {
         // Microseconds that a step takes, and the steps of a slice after some calls.
         for (step_us, expected) in [(0.5, 2_000), (2.0, 2_000), (8.0, 500), (1_000.0, 250)] {
-            let mut pace = Pace::new(2_000);
+            let mut pace = Pace::new(4.0, 2_000);
             let mut steps = 2_000;
             for _ in 0..20 {
                 steps = pace.after(steps, steps as f64 * step_us / 1_000.0);
@@ -55,7 +57,7 @@ mod tests {
 
     #[test]
     fn one_slow_call_is_forgotten() {
-        let mut pace = Pace::new(2_000);
+        let mut pace = Pace::new(4.0, 2_000);
         assert_eq!(pace.after(2_000, 80.0), 1_000);
         let mut calls = 0;
         let mut steps = 1_000;
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_was_short_tells_nothing() {
-        let mut pace = Pace::new(2_000);
+        let mut pace = Pace::new(4.0, 2_000);
         assert_eq!(pace.after(10, 30.0), 2_000);
         assert_eq!(pace.after(2_000, 0.0), 2_000);
     }

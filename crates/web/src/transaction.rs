@@ -3,15 +3,17 @@
 //!
 //! Pages are read and written few at a time, each in a task of its own: together they are tens of megabytes. The
 //! transaction stays open meanwhile, as one of its requests is always under way. The rows of a page are read in the task
-//! that it comes in, while the browser fetches the next ones.
+//! that it comes in, as far as there is time in it, while the browser fetches the next ones.
 
+use crate::clock::now_ms;
 use crate::database::{OnEvent, failure};
+use crate::pace::Pace;
 use crate::panic::panicked;
 use crate::tabs::object_with;
 use js_sys::{Array, Function, Object, Uint8Array};
 use landfall_store::{
-    BackendFailure, Durability, Mode, NewValue, Read, ReadResult, StoreFailure, StoreName,
-    StoreReply, StoreRequest, StoredPage, WriteOp,
+    BackendFailure, Durability, Mode, NewValue, PAGE_BYTES, Read, ReadResult, StoreFailure,
+    StoreName, StoreReply, StoreRequest, StoredPage, WriteOp,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,6 +24,12 @@ use web_sys::{Event, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTr
 
 /// So many pages are asked for at a time: enough that the browser is not waited for, few enough for one task.
 const PAGES_AT_ONCE: usize = 4;
+
+/// So long may rows of a page be read in the task that it comes in; the others are read when they are wanted.
+const READ_MS: f64 = 8.0;
+
+/// So many bytes of a page count as one step.
+const BYTES_PER_STEP: usize = 256;
 
 #[wasm_bindgen]
 extern "C" {
@@ -209,8 +217,13 @@ impl Running {
         if let Ok(value) = request.result()
             && let Some(request) = &*self.request.borrow()
         {
-            let page = request.take_page(bytes(&value));
-            self.pages.borrow_mut().read.push(page);
+            let mut pages = self.pages.borrow_mut();
+            let (bytes, most) = (bytes(&value), pages.ahead);
+            let (read, begun) = (bytes.len().min(most), now_ms());
+            let page = request.take_page(bytes, most);
+            pages.read.push(page);
+            let steps = pages.pace.after(read / BYTES_PER_STEP, now_ms() - begun);
+            pages.ahead = steps * BYTES_PER_STEP;
         }
         self.pages.borrow_mut().asked -= 1;
         self.end_pages();
@@ -324,11 +337,26 @@ enum Reading {
 }
 
 // Pages on their way.
-#[derive(Default)]
 struct Pages {
     keys: VecDeque<JsValue>,
     asked: usize,
     read: Vec<StoredPage>,
+    // How many bytes of a page are read in the task that it comes in.
+    pace: Pace,
+    ahead: usize,
+}
+
+impl Default for Pages {
+    fn default() -> Pages {
+        Pages {
+            keys: VecDeque::new(),
+            asked: 0,
+            read: Vec::new(),
+            pace: Pace::new(READ_MS, PAGE_BYTES * 2 / BYTES_PER_STEP),
+            // The first one also has to wait for code to be compiled.
+            ahead: PAGE_BYTES / 2,
+        }
+    }
 }
 
 impl Reading {
