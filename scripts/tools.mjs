@@ -40,7 +40,8 @@ export function run(program, args, options = {}) {
   if (done.status !== 0) throw new Refusal(`failed: ${[program, ...args].join(' ')}`);
 }
 
-function output(program, args) {
+/** What a program prints in the project's folder, or undefined if it fails. */
+export function output(program, args) {
   const done = spawnSync(program, args, { cwd: root, encoding: 'utf8' });
   return done.status === 0 ? done.stdout.trim() : undefined;
 }
