@@ -292,6 +292,11 @@ impl Node {
     fn matches(&self, row: &Row) -> bool {
         match self {
             Node::Constant(value) => *value,
+            // What filters ask most often.
+            Node::Test {
+                column,
+                test: Test::Equal(literal),
+            } => row.holds(*column, literal.as_ref()),
             Node::Test { column, test } => test.passes(row.get(*column)),
             Node::And(parts) => parts.iter().all(|part| part.matches(row)),
             Node::Or(parts) => parts.iter().any(|part| part.matches(row)),

@@ -17,7 +17,7 @@ use std::hash::{Hash, Hasher};
 use thiserror::Error;
 use triomphe::ThinArc;
 
-use crate::value::ValueRef;
+use crate::value::{ValueRef, compare};
 
 use self::validate::validate;
 
@@ -116,16 +116,7 @@ impl Row {
     /// The value of a column; NULL beyond the last one.
     #[inline]
     pub fn get(&self, column: usize) -> ValueRef<'_> {
-        let bytes = self.bytes();
-        let layout = Layout::of(bytes);
-        if column >= layout.count {
-            return ValueRef::Null;
-        }
-        let (tag, start, end) = match layout.is_narrow {
-            true => layout.extent(bytes, column),
-            false => layout.wide_extent(bytes, column),
-        };
-        let slice = &bytes[start..end];
+        let (tag, slice) = self.packed(column);
         match tag {
             NULL => ValueRef::Null,
             FALSE => ValueRef::Bool(false),
@@ -134,6 +125,31 @@ impl Row {
             STRING => ValueRef::String(text(slice)),
             _ => ValueRef::Json(text(slice)),
         }
+    }
+
+    /// Whether a column holds this value. For text that is quicker than to take the value out: most often its length
+    /// tells that it is another one.
+    #[inline]
+    pub fn holds(&self, column: usize, value: ValueRef<'_>) -> bool {
+        match value {
+            ValueRef::String(text) => self.packed(column) == (STRING, text.as_bytes()),
+            _ => compare(self.get(column), value).is_eq(),
+        }
+    }
+
+    /// The tag of a column, and its payload.
+    #[inline]
+    fn packed(&self, column: usize) -> (u8, &[u8]) {
+        let bytes = self.bytes();
+        let layout = Layout::of(bytes);
+        if column >= layout.count {
+            return (NULL, &[]);
+        }
+        let (tag, start, end) = match layout.is_narrow {
+            true => layout.extent(bytes, column),
+            false => layout.wide_extent(bytes, column),
+        };
+        (tag, &bytes[start..end])
     }
 
     /// The values in column order.
@@ -504,6 +520,16 @@ mod tests {
             prop_assert_eq!(&found, &values);
             prop_assert_eq!(row.get(values.len()), ValueRef::Null);
             prop_assert_eq!(Row::from_bytes(row.bytes()), Ok(row));
+        }
+
+        #[test]
+        fn a_column_holds_what_compares_equal(held in value(), other in value()) {
+            let row = pack(std::slice::from_ref(&held));
+            for value in [&held, &other, &Value::Null, &Value::Number(-0.0), &Value::String("".into())] {
+                let is_equal = compare(held.as_ref(), value.as_ref()).is_eq();
+                prop_assert_eq!(row.holds(0, value.as_ref()), is_equal);
+                prop_assert_eq!(row.holds(1, value.as_ref()), value.as_ref().is_null());
+            }
         }
 
         #[test]
