@@ -366,7 +366,7 @@ async fn mutations_wait_for_the_ones_before_them(backend: Backend) {
     let world = open(backend).await;
     let mut client = world.client("g", "c").open().await;
     mutate(&mut client, 2, "issue.bump", json!("i1")).await;
-    assert_eq!(client.error().await["kind"], "InvalidPush");
+    assert_eq!(client.error().await["reason"], "oooMutation");
     assert_eq!(count(&world, "issue WHERE priority = 1").await, "1");
     world.end().await;
 }

@@ -292,7 +292,13 @@ async fn a_crud_push_comes_back_as_a_poke(backend: Backend) {
         Some("newer")
     );
     client.crud(4, json!([])).await;
-    assert_eq!(client.error().await["kind"], "InvalidPush");
+    let error = client.error().await;
+    assert_eq!(error["reason"], "oooMutation");
+    assert_eq!(error["mutationIDs"], json!([{"clientID": "c", "id": 4}]));
+    let mut zero = world.client("g", "z").zero().open().await;
+    zero.poke().await;
+    zero.crud(2, json!([])).await;
+    assert_eq!(zero.error().await["kind"], "InvalidPush");
     world.end().await;
 }
 

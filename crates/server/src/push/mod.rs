@@ -340,7 +340,9 @@ impl Worker {
         let done = self.pusher.upstream.mutate(at, Arc::new(call));
         match done.instrument(span).await {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
-            Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
+            Ok(CrudOutcome::OutOfOrder { expected }) => {
+                Err(out_of_order(context, client, id, expected))
+            }
             Ok(CrudOutcome::Denied { .. } | CrudOutcome::Failed { .. }) => {
                 // The result row says why to the page; the app's words may hold anything, so the log does not.
                 let name = mutation.name.as_str();
@@ -453,7 +455,9 @@ impl Worker {
             .await
         {
             Ok(CrudOutcome::Applied | CrudOutcome::AlreadyProcessed { .. }) => Ok(()),
-            Ok(CrudOutcome::OutOfOrder { expected }) => Err(out_of_order(id, expected)),
+            Ok(CrudOutcome::OutOfOrder { expected }) => {
+                Err(out_of_order(context, &client, id, expected))
+            }
             Ok(CrudOutcome::Denied { .. }) => {
                 tracing::info!(group = %self.group, client, mutation = id, "mutation denied");
                 Ok(())
@@ -526,9 +530,17 @@ fn without_value(reason: &str) -> &str {
     reason.split(": \"").next().unwrap_or_default()
 }
 
-fn out_of_order(id: u64, expected: u64) -> ErrorBody {
+/// Clients of ours are told which mutation it was: one that follows their last confirmed one says that this is lost here.
+fn out_of_order(context: &ConnectionContext, client: &str, id: u64, expected: u64) -> ErrorBody {
     let message = format!("mutation {id} of a client came where {expected} was expected");
-    ErrorBody::new(ErrorKind::InvalidPush, message)
+    if !context.landfall {
+        return ErrorBody::new(ErrorKind::InvalidPush, message);
+    }
+    let client_id = client.to_owned();
+    ErrorBody::PushFailed(PushFailed {
+        mutation_ids: vec![MutationRef { client_id, id }],
+        failure: EndpointFailure::new(Reason::OutOfOrderMutation, message),
+    })
 }
 
 fn op(op: landfall_protocol::CrudOp) -> CrudOp {
