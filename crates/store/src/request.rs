@@ -178,6 +178,8 @@ pub struct WriteQueue {
     pub mutations: Vec<NewMutation>,
     /// The last of them that was sent, or may be before this request is answered; 0 if none.
     pub attempted: u64,
+    /// The last of them that an earlier request may have stored; 0 if none.
+    pub unsure: u64,
     /// The last mutation id of the client, as far as it knows: storage may have forgotten it.
     pub confirmed: u64,
     /// Now, in epoch milliseconds.
@@ -315,6 +317,8 @@ pub struct GroupStarted {
     pub reissued: Vec<Reissued>,
     /// All outcomes: those stored before, and the mutations that may have been sent, now uncertain.
     pub outcomes: Vec<StoredOutcome>,
+    /// For each client of the old group that was known, the last of its mutations that was ever stored; 0 if none.
+    pub queued: Vec<(String, u64)>,
 }
 
 /// A mutation that became one of another client.

@@ -135,6 +135,7 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
             })
             .collect(),
         attempted: 0,
+        unsure: 0,
         confirmed: 0,
         now: 2.0,
     }))

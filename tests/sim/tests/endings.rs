@@ -203,6 +203,7 @@ fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent()
             mutation(2, &json!([note("b")]).to_string()),
         ],
         attempted: 0,
+        unsure: 0,
         confirmed: 0,
         now: world.now,
     });
@@ -528,4 +529,67 @@ fn a_refused_write_that_is_drained_where_nobody_can_run_it_is_no_success() {
     let ends = listed(&world, draining);
     assert_eq!(ends.len(), 1);
     assert!(failed(ends[0].as_ref()).contains("are not known"));
+}
+
+/// A tab sleeps so long that another one sends its write and forgets its client; then the server forgets them all.
+fn forgotten_in_its_sleep(fault: DiskFault, later: usize, heals_late: bool) {
+    let mut world = world();
+    world.browsers[0].has_locks = false;
+    let (maker, other) = (open(&mut world), open(&mut world));
+    world.cut_off.insert(maker);
+    world.break_tab(maker);
+    let making = tab(&mut world, maker);
+    making.next_fault = fault;
+    let call = making.mutate("upsert", &note("a"));
+    making.frozen = true;
+    *world.skews.entry(other).or_default() += 90_000_000.0;
+    world.pass(200_000.0);
+    assert_eq!(world.server.executed.len(), 1, "the other tab has sent it");
+    world.kill_tab(other);
+    world.server.forget_all();
+    let waking = tab(&mut world, maker);
+    waking.frozen = false;
+    waking.storage_fails = heals_late;
+    for _ in 0..later {
+        waking.mutate("upsert", &note("b"));
+    }
+    world.settle();
+    world.cut_off.clear();
+    world.settle();
+    tab(&mut world, maker).storage_fails = false;
+    world.pass(60_000.0);
+    let executed = world.server.executed.len();
+    assert_eq!(executed, 1 + later, "{fault:?}: each once");
+    let end = world.tabs[&maker].ends.get(&call);
+    let is_true = matches!(end, Some(Outcome::Uncertain | Outcome::Confirmed));
+    assert!(is_true, "{fault:?}: {end:?}");
+}
+
+#[test]
+fn what_was_sent_for_a_client_that_was_forgotten_in_its_sleep_is_not_issued_again() {
+    for fault in [DiskFault::None, DiskFault::Unknown] {
+        forgotten_in_its_sleep(fault, 0, false);
+        forgotten_in_its_sleep(fault, 1, false);
+        forgotten_in_its_sleep(fault, 0, true);
+    }
+}
+
+#[test]
+fn what_storage_could_not_take_before_the_group_was_forgotten_is_issued_again() {
+    let mut world = world();
+    let id = open(&mut world);
+    world.cut_off.insert(id);
+    world.break_tab(id);
+    let making = tab(&mut world, id);
+    making.storage_fails = true;
+    let call = making.mutate("upsert", &note("a"));
+    world.server.forget_all();
+    world.cut_off.clear();
+    // It learns of the new group first.
+    world.settle();
+    tab(&mut world, id).storage_fails = false;
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    let end = world.tabs[&id].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Confirmed));
 }

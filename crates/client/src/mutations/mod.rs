@@ -32,6 +32,25 @@ pub(crate) enum Stored {
     Unknown,
 }
 
+/// What storage says of the queue where a new group begins.
+#[derive(Default)]
+pub(crate) struct KnownToStorage {
+    /// What it has issued again: id and sequence, by the old names.
+    pub(crate) reissued: SortedMap<MutationKey, (u64, u64)>,
+    /// The last mutation of this tab's old client that it ever held, if it knows the client.
+    pub(crate) queued: Option<u64>,
+}
+
+impl KnownToStorage {
+    fn may_have_held(&self, own: &Mutation) -> bool {
+        match own.stored {
+            Stored::At(_) => true,
+            Stored::Unknown => self.queued.is_none_or(|last| own.id <= last),
+            Stored::Pending | Stored::Refused => false,
+        }
+    }
+}
+
 /// One pending mutation.
 #[derive(Clone, Debug)]
 pub(crate) struct Mutation {
@@ -472,28 +491,33 @@ impl Mutations {
         infos
     }
 
-    /// The server forgot the group. What storage has re-issued gets its new name from `known` (id and sequence by old
-    /// name); what was sent, by whomever, is returned and noted as uncertain; own mutations that storage never had come
-    /// last. Everything belongs to the new client.
+    /// The server forgot the group. What storage has issued again gets its new name; what was sent, by whomever, is
+    /// returned and noted as uncertain; own mutations that storage never had come last. Everything belongs to the new
+    /// client.
     pub(crate) fn reidentify(
         &mut self,
         old_client: &str,
         new_client: &str,
-        known: &SortedMap<MutationKey, (u64, u64)>,
+        known: &KnownToStorage,
     ) -> Vec<Mutation> {
         self.confirmed.clear();
         self.sent.clear();
         let mut uncertain = Vec::new();
-        let mut last = known.values().map(|(id, _)| *id).max().unwrap_or(0);
+        let mut last = known
+            .reissued
+            .values()
+            .map(|(id, _)| *id)
+            .max()
+            .unwrap_or(0);
         for mut mutation in std::mem::take(&mut self.pending) {
             let own = mutation.client_id == old_client;
-            match known.get(&mutation.key()) {
+            match known.reissued.get(&mutation.key()) {
                 Some(&(id, sequence)) => {
                     mutation.id = id;
                     mutation.stored = Stored::At(sequence);
                 }
-                // An own one that storage held and has not issued again was sent by a tab that took this one for dead.
-                None if mutation.attempted || own && matches!(mutation.stored, Stored::At(_)) => {
+                // An own one that storage held, or may have held, and has not issued again: another tab may have sent it.
+                None if mutation.attempted || own && known.may_have_held(&mutation) => {
                     self.note_end(&mutation, &Outcome::Uncertain);
                     uncertain.push(mutation);
                     continue;
@@ -635,28 +659,33 @@ mod tests {
     #[test]
     fn a_forgotten_group_keeps_unsent_writes_and_names_the_uncertain_ones() {
         let mut queue = Mutations::new();
-        for _ in 0..4 {
+        for _ in 0..6 {
             own(&mut queue);
         }
         queue.pending[0].attempted = true;
         queue.pending[2].stored = Stored::At(5);
+        queue.pending[4].stored = Stored::Unknown;
+        queue.pending[5].stored = Stored::Refused;
         queue.insert(mutation("dead", 1, Stored::At(1)));
         queue.insert(mutation("alive", 1, Stored::At(9)));
-        let known = SortedMap::from([
-            (("dead".to_owned(), 1), (1, 1)),
-            (("a".to_owned(), 2), (2, 4)),
-        ]);
+        let known = KnownToStorage {
+            reissued: SortedMap::from([
+                (("dead".to_owned(), 1), (1, 1)),
+                (("a".to_owned(), 2), (2, 4)),
+            ]),
+            queued: None,
+        };
         let uncertain = queue.reidentify("a", "z", &known);
-        check(&queue, "z1 z2 z3");
+        check(&queue, "z1 z2 z3 z4");
         let names: Vec<&str> = queue.pending.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(
             names,
-            ["m1", "m2", "m4"],
-            "the dead tab's, the stored one, the one in memory"
+            ["m1", "m2", "m4", "m6"],
+            "the dead tab's, the stored one, those in memory"
         );
-        // The one that was sent, and the one that storage held and has not issued again.
+        // The one that was sent, and those that storage held, or may have held, and has not issued again.
         let ids: Vec<u64> = uncertain.iter().map(|m| m.id).collect();
-        assert_eq!(ids, [1, 3]);
-        assert_eq!(queue.next_id(), 4);
+        assert_eq!(ids, [1, 3, 5]);
+        assert_eq!(queue.next_id(), 5);
     }
 }

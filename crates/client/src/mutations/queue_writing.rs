@@ -78,10 +78,14 @@ impl Client {
         let may_be_sent = |m: &&Mutation| m.attempted || (is_open && !self.ends_unmarked(m));
         let known = keys.iter().filter_map(|key| self.mutations.get(key));
         let attempted = known.take_while(may_be_sent).last().map_or(0, |m| m.id);
+        let mut known = keys.iter().filter_map(|key| self.mutations.get(key));
+        let unsure = known.rfind(|m| m.stored == Stored::Unknown);
+        let unsure = unsure.map_or(0, |m| m.id);
         let op = WriteQueue {
             client_id: self.client_id.clone(),
             mutations,
             attempted,
+            unsure,
             confirmed: self.mutations.confirmed_of(&self.client_id),
             now,
         };
@@ -175,7 +179,7 @@ impl Client {
         }
         for key in &waiting {
             if let Some(mutation) = self.mutations.get_mut(key) {
-                mutation.stored = Stored::Pending;
+                mutation.stored = Stored::Unknown;
             }
         }
         waiting.extend(keys.iter().map(|(key, _)| key.clone()));

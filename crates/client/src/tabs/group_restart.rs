@@ -7,11 +7,10 @@
 use crate::client::Client;
 use crate::connection::PauseBounds;
 use crate::effect::{Effect, MutationInfo, Outcome};
-use crate::mutations::{Mutation, MutationKey, Stored};
+use crate::mutations::{KnownToStorage, Mutation, Stored};
 use crate::persistence::stored_forms::take_ends;
 use crate::persistence::{Purpose, RETRY_MS};
 use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
-use landfall_zql::sorted_map::SortedMap;
 
 /// Within this time of a fresh start, another one does not reconnect at once.
 const ANEW_PAUSE_MS: f64 = 60_000.0;
@@ -41,7 +40,7 @@ impl Client {
         let (new_group, new_client) = (self.random.id(), self.random.id());
         self.hold_lock_of(&new_client);
         if self.persistence.disabled {
-            self.finish_restart(now, new_group, new_client, &SortedMap::new());
+            self.finish_restart(now, new_group, new_client, &KnownToStorage::default());
             return;
         }
         self.persistence.restart = Some(Restart {
@@ -91,14 +90,17 @@ impl Client {
             return;
         };
         if let Ok(StoreReply::GroupStarted(started)) = result {
-            let known: SortedMap<MutationKey, (u64, u64)> = started
-                .reissued
-                .iter()
-                .map(|r| {
-                    let old = (r.old_client_id.clone(), r.old_id);
-                    (old, (r.mutation.id, r.mutation.sequence))
-                })
-                .collect();
+            let names = started.reissued.iter().map(|r| {
+                let old = (r.old_client_id.clone(), r.old_id);
+                (old, (r.mutation.id, r.mutation.sequence))
+            });
+            let mut queued = started.queued.iter();
+            let known = KnownToStorage {
+                reissued: names.collect(),
+                queued: queued
+                    .find(|(client, _)| *client == self.client_id)
+                    .map(|(_, last)| *last),
+            };
             self.finish_restart(now, restart.new_group, restart.new_client, &known);
             // Storage knows more than this tab had been told.
             let reissued = started.reissued.into_iter();
@@ -123,7 +125,7 @@ impl Client {
             now,
             restart.new_group,
             restart.new_client,
-            &SortedMap::new(),
+            &KnownToStorage::default(),
         );
     }
 
@@ -199,7 +201,7 @@ impl Client {
             // stored stays with this tab.
             self.go_on_in_memory();
             let group = self.random.id();
-            self.finish_restart(now, group, new_client, &SortedMap::new());
+            self.finish_restart(now, group, new_client, &KnownToStorage::default());
             return;
         };
         let group = match loaded.head.group_id.is_empty() {
@@ -222,7 +224,7 @@ impl Client {
                 self.end_uncertain(&mutation);
             }
         }
-        self.finish_restart(now, group, new_client, &SortedMap::new());
+        self.finish_restart(now, group, new_client, &KnownToStorage::default());
         self.mutations.replace_ended(ended);
         for mutation in queue {
             let owner = mutation.client_id.clone();
@@ -289,7 +291,7 @@ impl Client {
         now: f64,
         new_group: String,
         new_client: String,
-        known: &SortedMap<MutationKey, (u64, u64)>,
+        known: &KnownToStorage,
     ) {
         self.persistence.restart = None;
         self.forget_unstored();

@@ -145,6 +145,10 @@ pub(super) type Work = (Vec<QueuedMutation>, Vec<StoredOutcome>, Vec<ClientRecor
 /// Begins a group with this work.
 pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decision {
     let (queue, mut outcomes, clients) = work;
+    let queued = clients
+        .iter()
+        .map(|client| (client.client_id.clone(), client.last_queued))
+        .collect();
     // Outcomes without a name are there for clients that end here; these must then not take silence for success.
     let all = outcomes.len();
     outcomes.retain(|outcome| !outcome.name.is_empty());
@@ -231,6 +235,7 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
         head: new_head,
         reissued,
         outcomes,
+        queued,
     }));
     Decision { writes, reply }
 }

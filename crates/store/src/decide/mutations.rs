@@ -70,7 +70,11 @@ pub(super) fn write_queue(
         .map(|mutation| (mutation.id, mutation.sequence))
         .collect();
     let known_here = head.last_mutation_id(&write.client_id);
-    let mut record = known.unwrap_or_else(|| ClientRecord::new(write.client_id.clone(), write.now));
+    let mut record = known.unwrap_or_else(|| ClientRecord {
+        // Others have forgotten this client, and may have sent what was stored of it.
+        attempted: write.unsure,
+        ..ClientRecord::new(write.client_id.clone(), write.now)
+    });
     if known_here == 0 && record.last_queued == 0 && write.confirmed > 0 {
         // Others have forgotten this client while it slept, or storage was emptied. Whoever sends what it stores must
         // know where that begins, and the server tells an id only when it changes.

@@ -160,6 +160,7 @@ pub fn queue_above(client_id: &str, confirmed: u64, ids: &[u64], attempted: bool
         client_id: client_id.into(),
         mutations: ids.iter().map(|&id| mutation(id)).collect(),
         attempted: ids.last().copied().filter(|_| attempted).unwrap_or(0),
+        unsure: 0,
         confirmed,
         now: 2.0,
     }))
