@@ -152,11 +152,13 @@ impl Mutation {
 
     /// What storage is told before it is sent as writes.
     pub(crate) fn frozen(&self) -> Frozen {
+        let fails = matches!(self.sent_outcome, Some(Outcome::Failed { .. }));
         Frozen {
             client_id: self.client_id.clone(),
             id: self.id,
-            // What cannot be read stays as it is stored: read again, it says so again.
-            ops: (!self.unreadable && !self.unwritten).then(|| ops_json(&self.ops)),
+            // What cannot be read stays as it is stored: read again, it says so again. But who is told that it fails must
+            // not find writes to send, which its maker may have stored before it was refused.
+            ops: (fails || !self.unreadable && !self.unwritten).then(|| ops_json(&self.ops)),
             end: self.sent_outcome.as_ref().and_then(ending_of),
             sent: self.pushed,
         }
@@ -547,6 +549,7 @@ impl Mutations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_store::Ending;
 
     fn mutation(client: &str, id: u64, stored: Stored) -> Mutation {
         Mutation {
@@ -654,6 +657,24 @@ mod tests {
         assert_eq!(queue.infos().len(), 1);
         assert!(queue.clear_end("a", 1));
         assert!(queue.infos().is_empty());
+    }
+
+    #[test]
+    fn what_fails_is_frozen_without_writes_whatever_its_maker_has_stored() {
+        let refused = MutationError {
+            source: ErrorSource::App,
+            message: "no".into(),
+            details: None,
+        };
+        let mut heard = Mutation {
+            unwritten: true,
+            replay_error: Some(refused),
+            ..mutation("a", 1, Stored::At(1))
+        };
+        heard.freeze(true);
+        let frozen = heard.frozen();
+        assert_eq!(frozen.ops.as_deref(), Some("[]"));
+        assert!(matches!(frozen.end, Some(Ending::Failed { .. })));
     }
 
     #[test]
