@@ -21,10 +21,10 @@ const run = (script: string, ...args: string[]) =>
 const pool = new pg.Pool({ connectionString: url.href });
 const sql = async (text: string) => (await pool.query(text)).rows;
 
-async function onServer(text: string): Promise<void> {
+async function onServer(text: string): Promise<unknown[]> {
   const admin = new pg.Client({ connectionString: server! });
   await admin.connect();
-  await admin.query(text).finally(() => admin.end());
+  return (await admin.query(text).finally(() => admin.end())).rows;
 }
 
 let api: ChildProcess;
@@ -55,7 +55,9 @@ afterAll(async () => {
     api.kill('SIGTERM');
     expect(await exited).toEqual([0, null]);
   }
+  // A pool has ended before its connections are closed; one that is cut off meanwhile throws an error that nobody catches.
   await pool.end();
+  while ((await onServer(`SELECT pid FROM pg_stat_activity WHERE datname = '${name}'`)).length > 0);
   await onServer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
 });
 
