@@ -5,6 +5,7 @@ use crate::decoder::Decoder;
 use crate::host::{Mutator, Progress, thrown};
 use crate::rows::{Rows, ServerMutator};
 use crate::server::Server;
+use crate::world::{TabId, World};
 use landfall_client::{Client, Options, QuerySource, Role, RunReason, TxId, WriteOp};
 use serde_json::{Value, json};
 
@@ -154,6 +155,24 @@ pub const SERVER_MUTATORS: &[(&str, ServerMutator)] = &[
     ("refused", server_refuse),
     ("fickle", server_upsert),
 ];
+
+/// A world of this application with one browser.
+pub fn world() -> World {
+    World::new(SCHEMA, MUTATORS, server())
+}
+
+/// Opens a tab that shows the first query, and lets things settle.
+pub fn open(world: &mut World) -> TabId {
+    let id = world.open_tab();
+    world.tab(id).view(QUERIES[0], named(0));
+    world.settle();
+    id
+}
+
+/// The argument of a mutator for this note.
+pub fn note(id: &str) -> Value {
+    json!({"row": {"id": id, "kind": "red"}})
+}
 
 /// A server of this application.
 pub fn server() -> Server {

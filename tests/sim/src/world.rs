@@ -165,6 +165,12 @@ impl World {
         });
     }
 
+    /// A tab that lives.
+    #[track_caller]
+    pub fn tab(&mut self, id: TabId) -> &mut Tab {
+        self.tabs.get_mut(&id).expect("it lives")
+    }
+
     /// A tab dies without a word: what it had not stored or sent is gone, its locks are free.
     pub fn kill_tab(&mut self, id: TabId) {
         self.tabs.remove(&id);

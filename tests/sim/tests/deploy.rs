@@ -1,18 +1,14 @@
 //! After a deploy: mutators that are gone, and a schema with another store.
 
 use landfall_client::{Outcome, Role};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note};
 use landfall_sim::world::{TabId, World};
 use landfall_store::StoreName;
-use serde_json::{Value, json};
-
-fn note(id: &str) -> Value {
-    json!({"row": {"id": id, "kind": "red"}})
-}
+use serde_json::json;
 
 /// A world in which a tab of the old release wrote offline, and is gone.
 fn world(writes: &[&str]) -> World {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     world
         .server
         .commit(|rows| rows.put("note", json!({"id": "a"})));
@@ -25,7 +21,7 @@ fn world(writes: &[&str]) -> World {
     world.settle();
     world.network_down();
     for name in writes {
-        let tab = world.tabs.get_mut(&id).expect("it lives");
+        let tab = world.tab(id);
         tab.mutate(
             if *name == "no" { "refused" } else { "upsert" },
             &note(name),
@@ -40,7 +36,7 @@ fn world(writes: &[&str]) -> World {
 fn deploy(world: &mut World) -> (TabId, TabId) {
     let fresh = world.add_browser();
     let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
-    let tab = world.tabs.get_mut(&held).expect("it lives");
+    let tab = world.tab(held);
     tab.view(QUERIES[0], named(0));
     world.tell_earlier(held, &[0]);
     let draining = world.open_tab_as(0, 0.0, next_release(Role::Draining), |_| {});
@@ -48,7 +44,7 @@ fn deploy(world: &mut World) -> (TabId, TabId) {
 }
 
 fn release(world: &mut World, held: TabId) {
-    let tab = world.tabs.get_mut(&held).expect("it lives");
+    let tab = world.tab(held);
     tab.client.release(tab.now);
     tab.pump();
     world.settle();
@@ -60,7 +56,7 @@ fn drained(world: &World, id: TabId) -> bool {
 
 #[track_caller]
 fn shows(world: &mut World, id: TabId, expected: &[&str]) {
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let tab = world.tab(id);
     let rows = tab.client.run(QUERIES[0]).expect("the query is good");
     let rows = tab.decoder.answer(&rows, QUERIES[0]);
     let rows = rows.as_array().expect("a list");
@@ -120,7 +116,7 @@ fn rows_of_the_old_store_are_shown_until_the_server_gives_those_of_the_new_schem
     world.kill_tab(held);
     let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
     world.tell_earlier(held, &[0]);
-    let tab = world.tabs.get_mut(&held).expect("it lives");
+    let tab = world.tab(held);
     let view = tab.view(QUERIES[0], named(0));
     shows(&mut world, held, &["a"]);
     // What happened at the server meanwhile comes as a difference.
@@ -164,7 +160,7 @@ fn the_newest_of_several_old_stores_is_shown_and_damaged_ones_are_passed_over() 
         .server
         .commit(|rows| rows.put("note", json!({"id": "b"})));
     let id = world.open_tab_in(newer, 5_000.0);
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let tab = world.tab(id);
     tab.view(QUERIES[0], named(0));
     world.settle();
     world.kill_tab(id);
@@ -184,7 +180,7 @@ fn the_newest_of_several_old_stores_is_shown_and_damaged_ones_are_passed_over() 
 fn a_write_on_rows_of_the_old_store_is_kept() {
     let mut world = world(&[]);
     let (held, _) = deploy(&mut world);
-    let tab = world.tabs.get_mut(&held).expect("it lives");
+    let tab = world.tab(held);
     tab.mutate("upsert", &json!({"row": {"id": "a", "kind": "blue"}}));
     tab.mutate("remove", &json!({"row": {"id": "x"}}));
     world.settle();
@@ -198,7 +194,7 @@ fn a_write_on_rows_of_the_old_store_is_kept() {
 
 #[test]
 fn a_held_client_that_is_told_of_no_old_store_begins_empty() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let held = world.open_tab_as(0, 0.0, next_release(Role::Held), |_| {});
     assert!(!world.tabs[&held].ready, "it waits for the host");
     world.tell_earlier(held, &[]);
@@ -215,7 +211,7 @@ fn a_page_of_the_old_release_and_the_draining_one_carry_nothing_out_twice() {
     let mut world = world(&["b"]);
     let old = world.open_tab();
     world.settle();
-    let tab = world.tabs.get_mut(&old).expect("it lives");
+    let tab = world.tab(old);
     tab.mutate("upsert", &note("c"));
     let (_, draining) = deploy(&mut world);
     world.network_up();
@@ -240,7 +236,7 @@ fn what_a_page_of_the_old_release_stores_after_the_draining_is_sent_too() {
     world.settle();
     world.cut_off.insert(old);
     world.break_tab(old);
-    let tab = world.tabs.get_mut(&old).expect("it lives");
+    let tab = world.tab(old);
     tab.mutate("upsert", &note("b"));
     world.pass(60_000.0);
     assert_eq!(world.server.applied().len(), 1);
@@ -261,7 +257,7 @@ fn an_old_group_that_the_server_has_forgotten_is_drained_under_another() {
 
 #[test]
 fn without_a_store_there_is_nothing_to_drain() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let (_, draining) = deploy(&mut world);
     world.settle();
     assert!(drained(&world, draining));

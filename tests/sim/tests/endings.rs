@@ -2,30 +2,11 @@
 
 use landfall_client::{CallId, Client, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
-use landfall_sim::host::{Mutator, Progress, Tab, thrown};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::host::{Mutator, Progress, thrown};
+use landfall_sim::notes::{self, MUTATORS, SCHEMA, note, open, world};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{NewMutation, StoreName, StoreOp, StoreRequest, WriteQueue};
 use serde_json::{Value, json};
-
-fn world() -> World {
-    World::new(SCHEMA, MUTATORS, notes::server())
-}
-
-fn open(world: &mut World) -> TabId {
-    let id = world.open_tab();
-    tab(world, id).view(QUERIES[0], named(0));
-    world.settle();
-    id
-}
-
-fn tab(world: &mut World, id: TabId) -> &mut Tab {
-    world.tabs.get_mut(&id).expect("it lives")
-}
-
-fn note(id: &str) -> Value {
-    json!({"row": {"id": id, "kind": "red"}})
-}
 
 /// How the writes ended that a tab lists, in its order; `None` for those that wait.
 fn listed(world: &World, id: TabId) -> Vec<Option<Outcome>> {
@@ -49,9 +30,9 @@ fn sent_unmarked() -> (World, TabId) {
         .commit(|rows| rows.put("note", json!({"id": "a"})));
     let id = open(&mut world);
     world.network_down();
-    tab(&mut world, id).mutate("upsert", &note("b"));
+    world.tab(id).mutate("upsert", &note("b"));
     world.settle();
-    tab(&mut world, id).storage_fails = true;
+    world.tab(id).storage_fails = true;
     world.network_up();
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
@@ -63,7 +44,7 @@ fn what_storage_could_not_be_told_before_it_was_sent_it_is_told_when_it_works_ag
     let (mut world, id) = sent_unmarked();
     world.cut_off.insert(id);
     world.break_tab(id);
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.pass(70_000.0);
     world.kill_tab(id);
     world.server.forget_all();
@@ -76,7 +57,7 @@ fn what_storage_could_not_be_told_before_it_was_sent_it_is_told_when_it_works_ag
 #[test]
 fn a_new_group_does_not_issue_again_what_was_sent_while_storage_could_not_be_told() {
     let (mut world, id) = sent_unmarked();
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.server.forget_all();
     world.break_tab(id);
     world.pass(60_000.0);
@@ -90,10 +71,10 @@ fn a_failure_is_kept_for_one_that_is_taken_for_dead() {
     let (sleeper, other) = (open(&mut world), open(&mut world));
     world.cut_off.insert(other);
     world.break_tab(other);
-    tab(&mut world, sleeper).storage_fails = true;
-    let call = tab(&mut world, sleeper).mutate("refused", &note("a"));
+    world.tab(sleeper).storage_fails = true;
+    let call = world.tab(sleeper).mutate("refused", &note("a"));
     world.lose_answers(sleeper);
-    tab(&mut world, sleeper).frozen = true;
+    world.tab(sleeper).frozen = true;
     assert_eq!(world.server.executed.len(), 1);
     *world.skews.entry(other).or_default() += 90_000_000.0;
     world.pass(100_000.0);
@@ -103,7 +84,7 @@ fn a_failure_is_kept_for_one_that_is_taken_for_dead() {
     for said in ["ackMutationResponses", "deleteClients"] {
         assert!(world.server.received.contains(&said.to_owned()), "{said}");
     }
-    let waking = tab(&mut world, sleeper);
+    let waking = world.tab(sleeper);
     waking.storage_fails = false;
     waking.frozen = false;
     world.pass(60_000.0);
@@ -113,19 +94,25 @@ fn a_failure_is_kept_for_one_that_is_taken_for_dead() {
     assert_eq!(infos[0].name, "refused", "it knows what it was");
 }
 
-/// A tab that sleeps while another sends its write, is told of the failure and clears it.
-fn cleared_elsewhere() -> (World, TabId, TabId, CallId) {
+/// A tab that sleeps while another sends its write and is told of the failure.
+fn refused_elsewhere() -> (World, TabId, TabId, CallId) {
     let mut world = world();
     let (away, other) = (open(&mut world), open(&mut world));
     world.cut_off.insert(away);
     world.break_tab(away);
-    let call = tab(&mut world, away).mutate("refused", &note("a"));
+    let call = world.tab(away).mutate("refused", &note("a"));
     world.settle();
-    tab(&mut world, away).frozen = true;
+    world.tab(away).frozen = true;
     world.pass(60_000.0);
     assert_eq!(failed(listed(&world, other)[0].as_ref()), "refused");
+    (world, away, other, call)
+}
+
+/// The same, and the other one clears the failure.
+fn cleared_elsewhere() -> (World, TabId, TabId, CallId) {
+    let (mut world, away, other, call) = refused_elsewhere();
     let client = world.tabs[&away].client.client_id().to_owned();
-    let seeing = tab(&mut world, other);
+    let seeing = world.tab(other);
     seeing.client.clear_outcome(seeing.now, &client, 1);
     seeing.pump();
     world.settle();
@@ -139,7 +126,7 @@ fn a_failure_that_another_tab_has_cleared_is_no_success_in_a_new_group() {
     world.server.forget_all();
     world.break_tab(other);
     world.pass(60_000.0);
-    tab(&mut world, away).frozen = false;
+    world.tab(away).frozen = false;
     world.cut_off.clear();
     world.pass(60_000.0);
     let end = world.tabs[&away].ends.get(&call);
@@ -149,7 +136,7 @@ fn a_failure_that_another_tab_has_cleared_is_no_success_in_a_new_group() {
 #[test]
 fn a_failure_that_another_tab_has_cleared_is_no_success() {
     let (mut world, away, other, call) = cleared_elsewhere();
-    tab(&mut world, away).frozen = false;
+    world.tab(away).frozen = false;
     world.pass(60_000.0);
     assert_eq!(failed(world.tabs[&away].ends.get(&call)), "refused");
     // Nobody else is shown it again.
@@ -163,21 +150,21 @@ fn a_failure_in_a_new_group_that_another_tab_has_cleared_is_no_success() {
     let mut world = world();
     let (away, other) = (open(&mut world), open(&mut world));
     world.network_down();
-    let call = tab(&mut world, away).mutate("refused", &note("a"));
+    let call = world.tab(away).mutate("refused", &note("a"));
     world.settle();
-    tab(&mut world, away).frozen = true;
+    world.tab(away).frozen = true;
     world.server.forget_all();
     world.network_up();
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
-    let seeing = tab(&mut world, other);
+    let seeing = world.tab(other);
     for info in seeing.client.mutations() {
         seeing
             .client
             .clear_outcome(seeing.now, &info.client_id, info.mutation_id);
     }
     seeing.pump();
-    tab(&mut world, away).frozen = false;
+    world.tab(away).frozen = false;
     world.pass(60_000.0);
     let end = world.tabs[&away].ends.get(&call);
     assert_eq!(end, Some(&Outcome::Uncertain));
@@ -236,15 +223,7 @@ fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent()
 
 #[test]
 fn a_failure_that_was_lost_with_a_damaged_store_is_uncertain_in_every_tab() {
-    let mut world = world();
-    let (away, other) = (open(&mut world), open(&mut world));
-    world.cut_off.insert(away);
-    world.break_tab(away);
-    let call = tab(&mut world, away).mutate("refused", &note("a"));
-    world.settle();
-    tab(&mut world, away).frozen = true;
-    world.pass(60_000.0);
-    assert_eq!(failed(listed(&world, other)[0].as_ref()), "refused");
+    let (mut world, away, _, call) = refused_elsewhere();
     world.browsers[0].disk.damage(StoreName::Outcomes, |_| 0);
     let repairing = open(&mut world);
     let told = |note: &String| note.contains("1 stored mutations or outcomes could not be read");
@@ -253,7 +232,7 @@ fn a_failure_that_was_lost_with_a_damaged_store_is_uncertain_in_every_tab() {
         .server
         .commit(|rows| rows.put("note", json!({"id": "b"})));
     world.settle();
-    tab(&mut world, away).frozen = false;
+    world.tab(away).frozen = false;
     world.pass(60_000.0);
     let end = world.tabs[&away].ends.get(&call);
     assert_eq!(end, Some(&Outcome::Uncertain));
@@ -264,11 +243,11 @@ fn a_write_that_was_lost_with_a_damaged_store_is_uncertain_to_its_maker() {
     let mut world = world();
     let maker = open(&mut world);
     world.network_down();
-    let call = tab(&mut world, maker).mutate("upsert", &note("a"));
+    let call = world.tab(maker).mutate("upsert", &note("a"));
     world.settle();
     world.browsers[0].disk.damage(StoreName::Queue, |_| 0);
     open(&mut world);
-    tab(&mut world, maker).mutate("upsert", &note("b"));
+    world.tab(maker).mutate("upsert", &note("b"));
     world.settle();
     let end = world.tabs[&maker].ends.get(&call);
     assert_eq!(end, Some(&Outcome::Uncertain));
@@ -296,11 +275,11 @@ fn a_write_that_its_mutator_refused_is_listed_as_failed_after_a_reload() {
     let mut world = crud_world();
     let id = open(&mut world);
     world.network_down();
-    tab(&mut world, id).mutate("once", &note("a"));
+    world.tab(id).mutate("once", &note("a"));
     world.settle();
     world.kill_tab(id);
     let sending = open(&mut world);
-    tab(&mut world, sending).manual_storage = true;
+    world.tab(sending).manual_storage = true;
     world.network_up();
     // It dies when the server has it, and before the answer is stored.
     loop {
@@ -308,7 +287,7 @@ fn a_write_that_its_mutator_refused_is_listed_as_failed_after_a_reload() {
         if !world.server.executed.is_empty() {
             break;
         }
-        let storing = tab(&mut world, sending);
+        let storing = world.tab(sending);
         if storing.commit_one() {
             storing.hear_one();
         }
@@ -334,13 +313,13 @@ fn a_deprecated_write_that_may_have_been_sent_keeps_what_it_writes() {
     let mut world = World::new(SCHEMA, &mutators, notes::server());
     let id = open(&mut world);
     world.network_down();
-    tab(&mut world, id).mutate("_zero_crud", &note("a"));
+    world.tab(id).mutate("_zero_crud", &note("a"));
     world.settle();
     // It dies when storage says that it is about to be sent, and before it is.
-    tab(&mut world, id).manual_storage = true;
+    world.tab(id).manual_storage = true;
     world.network_up();
     world.pass(60_000.0);
-    let dying = tab(&mut world, id);
+    let dying = world.tab(id);
     while dying.commit_one() {}
     world.kill_tab(id);
     assert_eq!(world.server.executed, []);
@@ -355,11 +334,11 @@ fn a_deprecated_write_that_may_have_been_sent_keeps_what_it_writes() {
 fn what_a_tab_may_have_sent_with_its_writes_is_not_sent_without_them_by_another() {
     let mut world = crud_world();
     let (maker, heir) = (open(&mut world), open(&mut world));
-    tab(&mut world, maker).mutate("upsert", &note("a"));
+    world.tab(maker).mutate("upsert", &note("a"));
     world.settle();
     assert_eq!(world.server.executed.len(), 1);
     // On its way when the network goes down; in the other tab the replay refuses it.
-    tab(&mut world, maker).mutate("once", &note("b"));
+    world.tab(maker).mutate("once", &note("b"));
     world.network_down();
     world.settle();
     world.kill_tab(maker);
@@ -378,8 +357,8 @@ fn a_refused_write_that_is_stored_with_one_that_was_sent_does_not_count_as_sent(
         world.cut_off.insert(id);
         world.break_tab(id);
     }
-    tab(&mut world, id).storage_fails = true;
-    tab(&mut world, id).mutate("upsert", &note("a"));
+    world.tab(id).storage_fails = true;
+    world.tab(id).mutate("upsert", &note("a"));
     // It is sent, and the server does not take it yet.
     world.server.rate_limited = true;
     world.cut_off.remove(&id);
@@ -388,11 +367,11 @@ fn a_refused_write_that_is_stored_with_one_that_was_sent_does_not_count_as_sent(
     world.server.rate_limited = false;
     world.cut_off.insert(id);
     world.break_tab(id);
-    tab(&mut world, id).mutate("once", &note("b"));
+    world.tab(id).mutate("once", &note("b"));
     // A write of the other one is shown, so that those of this one run again.
-    tab(&mut world, other).mutate("upsert", &note("c"));
+    world.tab(other).mutate("upsert", &note("c"));
     world.settle();
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.pass(30_000.0);
     world.kill_tab(id);
     world.cut_off.clear();
@@ -410,7 +389,7 @@ fn stored_for_calls(mutator: &str, sent: bool) -> World {
     world.server.mode = Some(json!({"queries": "named", "mutations": "custom", "version": 1}));
     let id = open(&mut world);
     world.network_down();
-    tab(&mut world, id).mutate(mutator, &note("a"));
+    world.tab(id).mutate(mutator, &note("a"));
     world.settle();
     if sent {
         world.server.rate_limited = true;
@@ -481,21 +460,21 @@ fn a_refusal_that_was_about_to_be_sent_counts_for_nothing_in_a_new_group() {
     world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
     let (id, other) = (open(&mut world), open(&mut world));
     world.network_down();
-    let call = tab(&mut world, id).mutate("moody", &note("a"));
+    let call = world.tab(id).mutate("moody", &note("a"));
     world.settle();
     REFUSES.set(true);
     // A write of the other one is shown, so that this one runs again.
-    tab(&mut world, other).mutate("upsert", &note("b"));
+    world.tab(other).mutate("upsert", &note("b"));
     world.pass(2_000.0);
     // Storage does not note how it is about to end.
-    tab(&mut world, id).storage_fails = true;
+    world.tab(id).storage_fails = true;
     world.cut_off.insert(other);
     world.network_up();
     world.pass(4_000.0);
     assert_eq!(world.server.executed.len(), 0);
     world.server.forget_all();
     world.break_tab(id);
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     REFUSES.set(false);
     world.pass(60_000.0);
     let executed = &world.server.executed;
@@ -510,12 +489,12 @@ fn a_refused_write_that_is_drained_where_nobody_can_run_it_is_no_success() {
     let mut world = crud_world();
     let (id, other) = (open(&mut world), open(&mut world));
     world.network_down();
-    tab(&mut world, id).storage_fails = true;
-    tab(&mut world, id).mutate("once", &note("a"));
+    world.tab(id).storage_fails = true;
+    world.tab(id).mutate("once", &note("a"));
     // A write of the other one is shown, so that this one runs again before it is stored.
-    tab(&mut world, other).mutate("upsert", &note("b"));
+    world.tab(other).mutate("upsert", &note("b"));
     world.pass(2_000.0);
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.pass(30_000.0);
     world.kill_tab(id);
     world.kill_tab(other);
@@ -538,7 +517,7 @@ fn forgotten_in_its_sleep(fault: DiskFault, later: usize, heals_late: bool) {
     let (maker, other) = (open(&mut world), open(&mut world));
     world.cut_off.insert(maker);
     world.break_tab(maker);
-    let making = tab(&mut world, maker);
+    let making = world.tab(maker);
     making.next_fault = fault;
     let call = making.mutate("upsert", &note("a"));
     making.frozen = true;
@@ -547,7 +526,7 @@ fn forgotten_in_its_sleep(fault: DiskFault, later: usize, heals_late: bool) {
     assert_eq!(world.server.executed.len(), 1, "the other tab has sent it");
     world.kill_tab(other);
     world.server.forget_all();
-    let waking = tab(&mut world, maker);
+    let waking = world.tab(maker);
     waking.frozen = false;
     waking.storage_fails = heals_late;
     for _ in 0..later {
@@ -556,7 +535,7 @@ fn forgotten_in_its_sleep(fault: DiskFault, later: usize, heals_late: bool) {
     world.settle();
     world.cut_off.clear();
     world.settle();
-    tab(&mut world, maker).storage_fails = false;
+    world.tab(maker).storage_fails = false;
     world.pass(60_000.0);
     let executed = world.server.executed.len();
     assert_eq!(executed, 1 + later, "{fault:?}: each once");
@@ -580,14 +559,14 @@ fn what_storage_could_not_take_before_the_group_was_forgotten_is_issued_again() 
     let id = open(&mut world);
     world.cut_off.insert(id);
     world.break_tab(id);
-    let making = tab(&mut world, id);
+    let making = world.tab(id);
     making.storage_fails = true;
     let call = making.mutate("upsert", &note("a"));
     world.server.forget_all();
     world.cut_off.clear();
     // It learns of the new group first.
     world.settle();
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
     let end = world.tabs[&id].ends.get(&call);

@@ -2,15 +2,15 @@
 
 use landfall_client::{Client, ConnectionState, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
-use landfall_sim::host::{Mutator, Progress, Tab, thrown};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release};
+use landfall_sim::host::{Mutator, Progress, thrown};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note, open};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{BackendFailure, Frozen, MarkAttempted, StoreName, StoreOp, StoreRequest};
 use serde_json::{Value, json};
 
 /// A world in which one tab has rows and, offline, one stored write.
 fn world() -> (World, TabId) {
-    written_offline(World::new(SCHEMA, MUTATORS, notes::server()))
+    written_offline(notes::world())
 }
 
 fn written_offline(mut world: World) -> (World, TabId) {
@@ -19,26 +19,11 @@ fn written_offline(mut world: World) -> (World, TabId) {
         .commit(|rows| rows.put("note", json!({"id": "a"})));
     let id = open(&mut world);
     world.network_down();
-    let tab = tab(&mut world, id);
+    let tab = world.tab(id);
     let call = tab.mutate("upsert", &note("b"));
     assert_eq!(tab.durable.get(&call), Some(&Ok(())));
     world.settle();
     (world, id)
-}
-
-fn open(world: &mut World) -> TabId {
-    let id = world.open_tab();
-    tab(world, id).view(QUERIES[0], named(0));
-    world.settle();
-    id
-}
-
-fn tab(world: &mut World, id: TabId) -> &mut Tab {
-    world.tabs.get_mut(&id).expect("it lives")
-}
-
-fn note(id: &str) -> Value {
-    json!({"row": {"id": id, "kind": "red"}})
 }
 
 #[track_caller]
@@ -61,7 +46,7 @@ fn arrives(world: &mut World, writes: usize, expected: &[&str]) {
     let fresh = open(world);
     world.settle();
     for id in ids.into_iter().chain([fresh]) {
-        let tab = tab(world, id);
+        let tab = world.tab(id);
         let rows = tab.client.run(QUERIES[0]).expect("the query is good");
         let rows = tab.decoder.answer(&rows, QUERIES[0]);
         let rows = rows.as_array().expect("a list");
@@ -87,15 +72,15 @@ fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
 fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain() {
     let (mut world, first) = world();
     let second = open(&mut world);
-    let call = tab(&mut world, second).mutate("upsert", &note("c"));
+    let call = world.tab(second).mutate("upsert", &note("c"));
     world.settle();
-    tab(&mut world, second).frozen = true;
+    world.tab(second).frozen = true;
     world.server.forget_all();
     world.network_up();
     world.pass(5_000.0);
     assert_eq!(world.server.executed.len(), 2, "the first tab sends both");
     // The second one learns of the other group when it stores something, and cannot read it.
-    let stalled = tab(&mut world, second);
+    let stalled = world.tab(second);
     stalled.frozen = false;
     stalled.manual_storage = true;
     stalled.mutate("upsert", &note("d"));
@@ -103,7 +88,7 @@ fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain()
     stalled.hear_one();
     stalled.pump();
     world.browsers[0].disk.damage(StoreName::Head, |_| 0);
-    tab(&mut world, second).manual_storage = false;
+    world.tab(second).manual_storage = false;
     world.settle();
     told(&world, second, "Damaged");
     assert_eq!(
@@ -118,7 +103,7 @@ fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain()
 fn a_damaged_mutation_is_told_and_the_others_are_sent() {
     let (mut world, id) = world();
     for id_of_row in ["c", "d"] {
-        tab(&mut world, id).mutate("upsert", &note(id_of_row));
+        world.tab(id).mutate("upsert", &note(id_of_row));
     }
     world.settle();
     world.kill_tab(id);
@@ -131,7 +116,7 @@ fn a_damaged_mutation_is_told_and_the_others_are_sent() {
 #[test]
 fn the_rows_make_room_for_the_queue() {
     let (mut world, id) = world();
-    let tab = tab(&mut world, id);
+    let tab = world.tab(id);
     tab.next_fault = DiskFault::Fails(BackendFailure::Quota);
     let call = tab.mutate("upsert", &note("c"));
     assert!(matches!(tab.durable.get(&call), Some(Err(_))));
@@ -155,9 +140,9 @@ fn the_rows_make_room_for_the_queue() {
 
 #[test]
 fn a_full_disk_is_not_tried_again_with_every_poke() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let id = open(&mut world);
-    tab(&mut world, id).next_fault = DiskFault::Fails(BackendFailure::Quota);
+    world.tab(id).next_fault = DiskFault::Fails(BackendFailure::Quota);
     for n in 0..20 {
         let row = json!({"id": n.to_string()});
         world.server.commit(|rows| rows.put("note", row));
@@ -194,7 +179,7 @@ fn a_full_disk_is_not_tried_again_with_every_poke() {
 fn what_the_browser_evicted_is_stored_again() {
     let (mut world, id) = world();
     world.browsers[0].disk.evict();
-    tab(&mut world, id).mutate("upsert", &note("c"));
+    world.tab(id).mutate("upsert", &note("c"));
     world.settle();
     told(&world, id, "Evicted");
     world.pass(10_000.0);
@@ -212,12 +197,12 @@ fn what_the_browser_evicted_is_stored_again() {
 #[test]
 fn what_the_browser_evicted_before_another_tab_began_anew_is_uncertain() {
     let (mut world, first) = world();
-    let call = tab(&mut world, first).mutate("upsert", &note("c"));
+    let call = world.tab(first).mutate("upsert", &note("c"));
     world.settle();
     world.browsers[0].disk.evict();
     // It finds an empty store, and makes a group of its own.
     open(&mut world);
-    tab(&mut world, first).mutate("upsert", &note("d"));
+    world.tab(first).mutate("upsert", &note("d"));
     world.settle();
     let tab = &world.tabs[&first];
     assert_eq!(tab.ends.get(&call), Some(&Outcome::Uncertain));
@@ -242,13 +227,13 @@ fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
 
 #[test]
 fn without_storage_everything_works_in_memory() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let id = world.open_tab_with(0, 0.0, |tab| {
         tab.next_fault = DiskFault::Fails(BackendFailure::Unavailable);
     });
     world.settle();
     told(&world, id, "Unavailable");
-    let tab = tab(&mut world, id);
+    let tab = world.tab(id);
     tab.view(QUERIES[0], named(0));
     let call = tab.mutate("upsert", &note("a"));
     assert!(
@@ -264,7 +249,7 @@ fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
     world.network_up();
     world.pass(60_000.0);
     arrives(&mut world, 1, &["a", "b"]);
-    let tab = tab(&mut world, id);
+    let tab = world.tab(id);
     tab.next_fault = DiskFault::Fails(BackendFailure::Other);
     let refused = tab.mutate("upsert", &note("c"));
     // Storage is tried again a while later, with both.
@@ -279,17 +264,17 @@ fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
 
 #[test]
 fn what_another_tab_stores_again_after_an_eviction_does_not_make_silence_a_success() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let (first, second) = (open(&mut world), open(&mut world));
-    let call = tab(&mut world, first).mutate("refused", &note("b"));
+    let call = world.tab(first).mutate("refused", &note("b"));
     world.cut_off.insert(first);
     world.lose_answers(first);
-    tab(&mut world, first).frozen = true;
+    world.tab(first).frozen = true;
     // The second tab stores that the write was refused, and the browser lets go of it.
     world.settle();
     assert_eq!(world.server.executed.len(), 1);
     world.browsers[0].disk.evict();
-    tab(&mut world, second).mutate("upsert", &note("c"));
+    world.tab(second).mutate("upsert", &note("c"));
     world.settle();
     told(&world, second, "Evicted");
     world
@@ -297,24 +282,28 @@ fn what_another_tab_stores_again_after_an_eviction_does_not_make_silence_a_succe
         .commit(|rows| rows.put("note", json!({"id": "d"})));
     world.settle();
     // The first one learns from storage that the write is over.
-    tab(&mut world, first).frozen = false;
+    world.tab(first).frozen = false;
     world.pass(60_000.0);
     let ended = world.tabs[&first].ends.get(&call);
     assert_eq!(ended, Some(&Outcome::Uncertain));
 }
 
+fn one_of_three_writes_offline() -> (World, [TabId; 3]) {
+    let mut world = notes::world();
+    let tabs = [(); 3].map(|()| open(&mut world));
+    world.network_down();
+    world.tab(tabs[0]).mutate("upsert", &note("b"));
+    world.settle();
+    (world, tabs)
+}
+
 /// Found as seed 960017: the follower took the write for over, and stored that as what the server had said.
 #[test]
 fn a_write_that_an_emptied_store_holds_no_more_is_not_taken_for_over() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
-    let (maker, follower) = (open(&mut world), open(&mut world));
-    let again = open(&mut world);
-    world.network_down();
-    tab(&mut world, maker).mutate("upsert", &note("b"));
-    world.settle();
+    let (mut world, [maker, follower, again]) = one_of_three_writes_offline();
     world.cut_off.extend([maker, follower]);
     world.browsers[0].disk.evict();
-    tab(&mut world, again).mutate("upsert", &note("c"));
+    world.tab(again).mutate("upsert", &note("c"));
     world.settle();
     told(&world, again, "Evicted");
     world.kill_tab(again);
@@ -341,23 +330,18 @@ fn a_write_that_an_emptied_store_holds_no_more_is_not_taken_for_over() {
 /// Found as seed 1001496: the follower went on to where the server says nothing more of the write, and waited for ever.
 #[test]
 fn a_write_of_a_dead_tab_that_an_emptied_store_holds_no_more_is_not_waited_for_in_vain() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
-    let (maker, follower) = (open(&mut world), open(&mut world));
-    let again = open(&mut world);
-    world.network_down();
-    tab(&mut world, maker).mutate("upsert", &note("b"));
-    world.settle();
+    let (mut world, [maker, follower, again]) = one_of_three_writes_offline();
     world.browsers[0].disk.evict();
     world.kill_tab(maker);
-    tab(&mut world, again).mutate("upsert", &note("c"));
+    world.tab(again).mutate("upsert", &note("c"));
     world.settle();
     world.cut_off.insert(follower);
-    tab(&mut world, follower).frozen = true;
+    world.tab(follower).frozen = true;
     world.network_up();
     world.pass(60_000.0);
     assert!(world.server.received.contains(&"deleteClients".to_owned()));
     // It wakes before it has a connection, and could follow what is stored.
-    tab(&mut world, follower).frozen = false;
+    world.tab(follower).frozen = false;
     world.pass(60_000.0);
     world.cut_off.clear();
     world.pass(60_000.0);
@@ -368,7 +352,7 @@ fn a_write_of_a_dead_tab_that_an_emptied_store_holds_no_more_is_not_waited_for_i
 #[test]
 fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
     let (mut world, id) = world();
-    tab(&mut world, id).manual_storage = true;
+    world.tab(id).manual_storage = true;
     world.network_up();
     world.pass(30_000.0);
     world.break_tab(id);
@@ -382,7 +366,7 @@ fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() 
     );
     // What storage calls unsent is sent by whoever begins a new group.
     world.browsers[0].disk.damage(StoreName::Head, |_| 0);
-    tab(&mut world, id).manual_storage = false;
+    world.tab(id).manual_storage = false;
     arrives(&mut world, 1, &["a", "b"]);
 }
 
@@ -392,7 +376,7 @@ fn a_store_that_was_read_in_part_leaves_nothing_to_a_tab_without_storage() {
     world.kill_tab(id);
     world.browsers[0].disk.damage(StoreName::Log, |_| 0);
     let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
-    let opening = tab(&mut world, id);
+    let opening = world.tab(id);
     // The head and the queue can be read, the rows cannot; after the repair storage is gone.
     for fault in [
         DiskFault::None,
@@ -436,9 +420,9 @@ fn unreadable(mutator: &str, sent: bool) -> (World, TabId) {
     world.server.commit(|rows| rows.put("note", row));
     let id = open(&mut world);
     world.network_down();
-    tab(&mut world, id).mutate(mutator, &note("b"));
+    world.tab(id).mutate(mutator, &note("b"));
     world.settle();
-    let client_id = tab(&mut world, id).client.client_id().to_owned();
+    let client_id = world.tab(id).client.client_id().to_owned();
     world.kill_tab(id);
     let through = [(client_id.clone(), 1)];
     let frozen = Frozen {
@@ -493,25 +477,25 @@ fn writes_that_cannot_be_read_but_may_have_been_sent_are_told_as_uncertain() {
 
 #[test]
 fn a_head_that_is_damaged_when_writes_are_about_to_be_sent_is_mended_before() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     world.slices = Some((1, 0));
     let (mut world, id) = written_offline(world);
     world.browsers[0].disk.damage(StoreName::Head, |_| 0);
-    let connecting = tab(&mut world, id);
+    let connecting = world.tab(id);
     connecting.manual_work = true;
     connecting.piece_sizes = vec![1000];
     world.network_up();
     // Nothing but the beginning of each connection is read, so that no poke finds the damage by being stored.
     for _ in 0..600 {
         world.pass(100.0);
-        let reading = tab(&mut world, id);
+        let reading = world.tab(id);
         if reading.connection != Some(ConnectionState::Connected) {
             reading.work_one();
             reading.pump();
         }
     }
     told(&world, id, "Damaged");
-    let working = tab(&mut world, id);
+    let working = world.tab(id);
     working.manual_work = false;
     working.piece_sizes = Vec::new();
     arrives(&mut world, 1, &["a", "b"]);
@@ -519,9 +503,9 @@ fn a_head_that_is_damaged_when_writes_are_about_to_be_sent_is_mended_before() {
 
 #[test]
 fn a_failure_that_storage_knows_is_told_when_storage_can_be_read_again() {
-    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    let mut world = notes::world();
     let id = open(&mut world);
-    let call = tab(&mut world, id).mutate("refused", &note("b"));
+    let call = world.tab(id).mutate("refused", &note("b"));
     world.cut_off.insert(id);
     world.lose_answers(id);
     // The page of the next release stores the failure, and the server may forget it.
@@ -529,13 +513,13 @@ fn a_failure_that_storage_knows_is_told_when_storage_can_be_read_again() {
     world.settle();
     let stored = world.browsers[0].disk.store();
     assert_eq!(stored.values(StoreName::Outcomes).len(), 1);
-    tab(&mut world, id).storage_fails = true;
+    world.tab(id).storage_fails = true;
     world.cut_off.clear();
     world.pass(20_000.0);
     let connected = &world.tabs[&id].connection;
     assert_eq!(connected, &Some(ConnectionState::Connected));
     assert_eq!(world.tabs[&id].ends.get(&call), None, "nobody knows");
-    tab(&mut world, id).storage_fails = false;
+    world.tab(id).storage_fails = false;
     world.pass(20_000.0);
     let ended = world.tabs[&id].ends.get(&call);
     assert!(matches!(ended, Some(Outcome::Failed { .. })), "{ended:?}");

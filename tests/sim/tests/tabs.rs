@@ -2,23 +2,15 @@
 
 use landfall_client::{CallId, ConnectionState, Outcome};
 use landfall_sim::disk::DiskFault;
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named};
+use landfall_sim::notes::{QUERIES, note, open, world};
 use landfall_sim::world::{TabId, World};
 use landfall_store::StoreName;
 use serde_json::{Value, json};
 
-fn world() -> World {
-    World::new(SCHEMA, MUTATORS, notes::server())
-}
-
-fn note(id: &str) -> Value {
-    json!({"row": {"id": id, "kind": "red"}})
-}
-
 /// What a tab shows of all notes.
 #[track_caller]
 fn check(world: &mut World, tab: TabId, expected: &[&str]) {
-    let tab = world.tabs.get_mut(&tab).expect("it lives");
+    let tab = world.tab(tab);
     let rows = tab.client.run(QUERIES[0]).expect("the query is good");
     let rows = tab.decoder.answer(&rows, QUERIES[0]);
     let ids: Vec<&str> = rows
@@ -30,30 +22,22 @@ fn check(world: &mut World, tab: TabId, expected: &[&str]) {
     assert_eq!(ids, expected);
 }
 
-fn open_with_view(world: &mut World) -> TabId {
-    let id = world.open_tab();
-    let tab = world.tabs.get_mut(&id).expect("just opened");
-    tab.view(QUERIES[0], named(0));
-    world.settle();
-    id
-}
-
 #[test]
 fn what_a_frozen_tab_has_stored_is_sent_by_another() {
     let mut world = world();
-    let (frozen, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (frozen, other) = (open(&mut world), open(&mut world));
     world.cut_off.insert(frozen);
     world.break_tab(frozen);
-    let tab = world.tabs.get_mut(&frozen).expect("it lives");
+    let tab = world.tab(frozen);
     tab.mutate("upsert", &note("a"));
     world.settle();
-    world.tabs.get_mut(&frozen).expect("it lives").frozen = true;
+    world.tab(frozen).frozen = true;
     world.pass(60_000.0);
     assert_eq!(world.server.applied().len(), 1);
     check(&mut world, other, &["a"]);
     // It wakes, and is told once.
     world.cut_off.clear();
-    world.tabs.get_mut(&frozen).expect("it lives").frozen = false;
+    world.tab(frozen).frozen = false;
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
     let ends: Vec<&Outcome> = world.tabs[&frozen].ends.values().collect();
@@ -63,12 +47,12 @@ fn what_a_frozen_tab_has_stored_is_sent_by_another() {
 #[test]
 fn a_frozen_tab_that_takes_care_of_the_dead_is_replaced() {
     let mut world = world();
-    let (careful, dying) = (open_with_view(&mut world), open_with_view(&mut world));
-    let other = open_with_view(&mut world);
+    let (careful, dying) = (open(&mut world), open(&mut world));
+    let other = open(&mut world);
     world.cut_off.insert(dying);
     world.break_tab(dying);
-    world.tabs.get_mut(&careful).expect("it lives").frozen = true;
-    let tab = world.tabs.get_mut(&dying).expect("it lives");
+    world.tab(careful).frozen = true;
+    let tab = world.tab(dying);
     tab.mutate("upsert", &note("a"));
     world.settle();
     world.kill_tab(dying);
@@ -81,9 +65,9 @@ fn a_frozen_tab_that_takes_care_of_the_dead_is_replaced() {
 fn without_locks_what_a_dead_tab_has_stored_is_found_and_sent() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let (dying, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (dying, other) = (open(&mut world), open(&mut world));
     world.network_down();
-    let tab = world.tabs.get_mut(&dying).expect("it lives");
+    let tab = world.tab(dying);
     tab.mutate("upsert", &note("a"));
     // Killed after the commit, before the announcement.
     tab.announced.clear();
@@ -98,9 +82,9 @@ fn without_locks_what_a_dead_tab_has_stored_is_found_and_sent() {
 fn without_locks_a_client_that_was_silent_for_a_day_is_forgotten() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let dying = open_with_view(&mut world);
+    let dying = open(&mut world);
     world.kill_tab(dying);
-    let other = open_with_view(&mut world);
+    let other = open(&mut world);
     world.pass(100_000.0);
     assert!(!world.server.received.contains(&"deleteClients".to_owned()));
     *world.skews.entry(other).or_default() += 90_000_000.0;
@@ -112,7 +96,7 @@ fn without_locks_a_client_that_was_silent_for_a_day_is_forgotten() {
 fn what_a_tab_stores_after_the_others_forgot_it_is_sent_when_it_has_died() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let (sleeper, other) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (sleeper, other) = (open(&mut world), open(&mut world));
     world
         .tabs
         .get_mut(&sleeper)
@@ -120,20 +104,20 @@ fn what_a_tab_stores_after_the_others_forgot_it_is_sent_when_it_has_died() {
         .mutate("upsert", &note("a"));
     world.settle();
     assert_eq!(world.server.applied().len(), 1);
-    world.tabs.get_mut(&sleeper).expect("it lives").frozen = true;
+    world.tab(sleeper).frozen = true;
     *world.skews.entry(other).or_default() += 90_000_000.0;
     world.pass(200_000.0);
     assert!(world.server.received.contains(&"deleteClients".to_owned()));
     // Storage knows nothing of its first write any more, and the server says nothing more about it.
     world.network_down();
-    let tab = world.tabs.get_mut(&sleeper).expect("it lives");
+    let tab = world.tab(sleeper);
     tab.frozen = false;
     let call = tab.mutate("upsert", &note("b"));
     world.settle();
     assert_eq!(world.tabs[&sleeper].durable.get(&call), Some(&Ok(())));
     world.kill_tab(sleeper);
     world.kill_tab(other);
-    let heir = open_with_view(&mut world);
+    let heir = open(&mut world);
     world.network_up();
     world.pass(90_000.0);
     assert_eq!(world.server.applied().len(), 2);
@@ -147,13 +131,13 @@ fn a_tab_that_the_others_forgot_learns_from_the_server_what_became_of_its_writes
     world.browsers[0].has_locks = false;
     // Everything that comes is stored as a whole.
     world.slices = Some((300, 0));
-    let lonely = open_with_view(&mut world);
+    let lonely = open(&mut world);
     world.cut_off.insert(lonely);
     world.break_tab(lonely);
-    let tab = world.tabs.get_mut(&lonely).expect("it lives");
+    let tab = world.tab(lonely);
     tab.mutate("upsert", &note("a"));
     world.settle();
-    let other = open_with_view(&mut world);
+    let other = open(&mut world);
     *world.skews.entry(other).or_default() += 90_000_000.0;
     world.pass(200_000.0);
     assert!(world.server.received.contains(&"deleteClients".to_owned()));
@@ -174,7 +158,7 @@ fn a_tab_that_the_others_forgot_learns_from_the_server_what_became_of_its_writes
 #[test]
 fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
     let mut world = world();
-    let (first, second) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (first, second) = (open(&mut world), open(&mut world));
     world
         .tabs
         .get_mut(&first)
@@ -182,7 +166,7 @@ fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
         .mutate("upsert", &note("a"));
     world.settle();
     world.network_down();
-    let tab = world.tabs.get_mut(&first).expect("it lives");
+    let tab = world.tab(first);
     let waiting = tab.mutate("upsert", &note("b"));
     world.settle();
     world.browsers[0].disk.evict();
@@ -194,7 +178,7 @@ fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
         .mutate("upsert", &note("c"));
     world.settle();
     world.pass(10_000.0);
-    let tab = world.tabs.get_mut(&first).expect("it lives");
+    let tab = world.tab(first);
     let next = tab.mutate("upsert", &note("d"));
     world.settle();
     let tab = &world.tabs[&first];
@@ -204,7 +188,7 @@ fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
     assert_eq!(queue.len(), 3);
     world.kill_tab(first);
     world.kill_tab(second);
-    let heir = open_with_view(&mut world);
+    let heir = open(&mut world);
     world.network_up();
     world.pass(90_000.0);
     assert_eq!(world.server.applied().len(), 4);
@@ -215,7 +199,7 @@ fn a_tab_that_missed_that_storage_was_emptied_stores_again_what_waits() {
 #[test]
 fn a_tab_without_a_connection_follows_what_another_stores() {
     let mut world = world();
-    let (online, offline) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (online, offline) = (open(&mut world), open(&mut world));
     world.cut_off.insert(offline);
     world.break_tab(offline);
     world
@@ -224,7 +208,7 @@ fn a_tab_without_a_connection_follows_what_another_stores() {
     world.settle();
     check(&mut world, offline, &["a"]);
     // A failure that only the other was told of, too.
-    let tab = world.tabs.get_mut(&offline).expect("it lives");
+    let tab = world.tab(offline);
     let call = tab.mutate("refused", &note("b"));
     check(&mut world, offline, &["a", "b"]);
     world.pass(40_000.0);
@@ -243,14 +227,14 @@ fn a_tab_without_a_connection_follows_what_another_stores() {
 #[test]
 fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
     let mut world = world();
-    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (a, b) = (open(&mut world), open(&mut world));
     world.network_down();
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let tab = world.tab(a);
     tab.next_fault = DiskFault::Unknown;
     let call = tab.mutate("upsert", &note("a"));
     assert!(matches!(tab.durable.get(&call), Some(Err(_))));
     world.settle();
-    let tab = world.tabs.get_mut(&b).expect("it lives");
+    let tab = world.tab(b);
     tab.mutate("remove", &note("a"));
     world.settle();
     world.pass(10_000.0);
@@ -262,9 +246,9 @@ fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
 fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_success() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (a, _) = (open(&mut world), open(&mut world));
     world.network_down();
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let tab = world.tab(a);
     let call = tab.mutate("refused", &note("a"));
     tab.frozen = true;
     world.network_up();
@@ -276,11 +260,11 @@ fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_s
     let acknowledged = "ackMutationResponses".to_owned();
     assert!(world.server.received.contains(&acknowledged));
     // It hears from the server before storage answers.
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let tab = world.tab(a);
     tab.frozen = false;
     tab.storage_stalled = true;
     world.pass(20_000.0);
-    world.tabs.get_mut(&a).expect("it lives").storage_stalled = false;
+    world.tab(a).storage_stalled = false;
     world.pass(60_000.0);
     let end = world.tabs[&a].ends.get(&call);
     assert!(matches!(end, Some(Outcome::Failed { .. })), "{end:?}");
@@ -291,13 +275,13 @@ fn a_failure_that_another_tab_acknowledged_for_one_that_slept_is_not_taken_for_s
 fn without_locks_a_tab_between_two_groups_sleeps_until_there_is_something_to_do() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let id = open_with_view(&mut world);
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let id = open(&mut world);
+    let tab = world.tab(id);
     tab.storage_stalled = true;
     world.server.forget_all();
     // Storage does not answer for long; nobody is woken again and again meanwhile.
     world.pass(200_000.0);
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let tab = world.tab(id);
     tab.storage_stalled = false;
     world.pass(60_000.0);
     assert_eq!(world.tabs[&id].connection, Some(ConnectionState::Connected));
@@ -306,16 +290,16 @@ fn without_locks_a_tab_between_two_groups_sleeps_until_there_is_something_to_do(
 #[test]
 fn a_failure_that_could_not_be_stored_is_stored_with_what_comes_next() {
     let mut world = world();
-    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let (a, b) = (open(&mut world), open(&mut world));
+    let tab = world.tab(a);
     let call = tab.mutate("refused", &note("a"));
     assert_eq!(tab.durable.get(&call), Some(&Ok(())));
     world.cut_off.insert(a);
     world.lose_answers(a);
     assert_eq!(world.server.executed.len(), 1);
-    world.tabs.get_mut(&b).expect("it lives").storage_fails = true;
+    world.tab(b).storage_fails = true;
     world.settle();
-    world.tabs.get_mut(&b).expect("it lives").storage_fails = false;
+    world.tab(b).storage_fails = false;
     // Everything goes into storage with this one.
     let row = json!({"id": "b"});
     world.server.commit(|rows| rows.put("note", row));
@@ -330,12 +314,12 @@ fn a_failure_that_only_emptied_storage_knew_is_not_taken_for_success() {
     let mut world = world();
     world.browsers[0].has_locks = false;
     world.network_down();
-    let a = open_with_view(&mut world);
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let a = open(&mut world);
+    let tab = world.tab(a);
     let call = tab.mutate("refused", &note("a"));
     tab.frozen = true;
     world.network_up();
-    let b = open_with_view(&mut world);
+    let b = open(&mut world);
     *world.skews.entry(b).or_default() += 90_000_000.0;
     // The other tab takes it for dead, and acknowledges the failure in its name.
     world.pass(200_000.0);
@@ -343,7 +327,7 @@ fn a_failure_that_only_emptied_storage_knew_is_not_taken_for_success() {
     assert!(world.server.received.contains(&acknowledged));
     world.kill_tab(b);
     world.browsers[0].disk.evict();
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let tab = world.tab(a);
     tab.frozen = false;
     tab.mutate("upsert", &note("b"));
     world.pass(60_000.0);
@@ -354,9 +338,9 @@ fn a_failure_that_only_emptied_storage_knew_is_not_taken_for_success() {
 
 fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
     let mut world = world();
-    let (a, _) = (open_with_view(&mut world), open_with_view(&mut world));
+    let (a, _) = (open(&mut world), open(&mut world));
     world.network_down();
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let tab = world.tab(a);
     tab.next_fault = DiskFault::Unknown;
     let call = tab.mutate("upsert", &note("a"));
     assert!(matches!(tab.durable.get(&call), Some(Err(_))));
@@ -371,7 +355,7 @@ fn a_write_of_unknown_fate() -> (World, TabId, CallId) {
 #[test]
 fn a_write_that_may_be_stored_is_not_issued_again_by_a_tab_that_wakes() {
     let (mut world, a, call) = a_write_of_unknown_fate();
-    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    world.tab(a).frozen = false;
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
     assert_eq!(world.tabs[&a].ends.get(&call), Some(&Outcome::Uncertain));
@@ -384,7 +368,7 @@ fn a_write_that_may_be_stored_is_not_issued_again_by_a_tab_that_wakes() {
 fn a_write_that_may_be_stored_is_not_issued_again_from_memory() {
     let (mut world, a, call) = a_write_of_unknown_fate();
     world.browsers[0].disk.damage(StoreName::Head, |_| 0);
-    world.tabs.get_mut(&a).expect("it lives").frozen = false;
+    world.tab(a).frozen = false;
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
     assert_eq!(world.tabs[&a].ends.get(&call), Some(&Outcome::Uncertain));
@@ -393,8 +377,8 @@ fn a_write_that_may_be_stored_is_not_issued_again_from_memory() {
 #[test]
 fn a_failure_of_a_write_that_could_not_be_stored_is_not_taken_for_success() {
     let mut world = world();
-    let (a, b) = (open_with_view(&mut world), open_with_view(&mut world));
-    let tab = world.tabs.get_mut(&a).expect("it lives");
+    let (a, b) = (open(&mut world), open(&mut world));
+    let tab = world.tab(a);
     tab.storage_fails = true;
     let call = tab.mutate("refused", &note("a"));
     assert!(matches!(tab.durable.get(&call), Some(Err(_))));
@@ -403,7 +387,7 @@ fn a_failure_of_a_write_that_could_not_be_stored_is_not_taken_for_success() {
     assert_eq!(world.server.executed.len(), 1);
     // The other tab is told of a failure of something it has never heard of, and stores that it is over.
     world.settle();
-    world.tabs.get_mut(&a).expect("it lives").storage_fails = false;
+    world.tab(a).storage_fails = false;
     world
         .server
         .commit(|rows| rows.put("note", json!({"id": "b"})));
@@ -414,7 +398,7 @@ fn a_failure_of_a_write_that_could_not_be_stored_is_not_taken_for_success() {
     // Nobody else shows it: they do not know what it was.
     assert!(world.tabs[&b].client.mutations().is_empty());
     world.kill_tab(b);
-    let b = open_with_view(&mut world);
+    let b = open(&mut world);
     assert!(world.tabs[&b].client.mutations().is_empty());
 }
 
@@ -425,7 +409,7 @@ fn a_token_that_comes_while_the_old_one_is_refused_is_tried() {
     world.token = Some("old".into());
     let id = world.open_tab();
     // The socket is opening with the old token.
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let tab = world.tab(id);
     tab.client.connect(tab.now, Some("new".into()));
     tab.pump();
     world.pass(5_000.0);
@@ -435,13 +419,13 @@ fn a_token_that_comes_while_the_old_one_is_refused_is_tried() {
 #[test]
 fn an_export_holds_rows_and_pending_writes() {
     let mut world = world();
-    let id = open_with_view(&mut world);
+    let id = open(&mut world);
     world
         .server
         .commit(|rows| rows.put("note", json!({"id": "a", "n": 1})));
     world.settle();
     world.network_down();
-    let tab = world.tabs.get_mut(&id).expect("it lives");
+    let tab = world.tab(id);
     tab.mutate("upsert", &note("b"));
     let export: Value = serde_json::from_str(&tab.client.export()).expect("JSON");
     assert_eq!(export["tables"]["note"][0]["id"], json!("a"));
@@ -454,12 +438,12 @@ fn an_export_holds_rows_and_pending_writes() {
 fn what_another_tab_sent_for_one_that_slept_is_not_sent_again_in_a_new_group() {
     let mut world = world();
     world.browsers[0].has_locks = false;
-    let slept = open_with_view(&mut world);
+    let slept = open(&mut world);
     world.network_down();
-    let tab = world.tabs.get_mut(&slept).expect("it lives");
+    let tab = world.tab(slept);
     let call = tab.mutate("upsert", &note("a"));
     world.settle();
-    world.tabs.get_mut(&slept).expect("it lives").frozen = true;
+    world.tab(slept).frozen = true;
     // A tab a month later takes it for dead and sends its write, but does not live to store the answer.
     let month = 31.0 * 86_400_000.0;
     let other = world.open_tab_in(0, month);
@@ -474,7 +458,7 @@ fn what_another_tab_sent_for_one_that_slept_is_not_sent_again_in_a_new_group() {
         if !world.server.executed.is_empty() {
             break;
         }
-        let storing = world.tabs.get_mut(&other).expect("it lives");
+        let storing = world.tab(other);
         if storing.commit_one() {
             storing.hear_one();
         }
@@ -482,7 +466,7 @@ fn what_another_tab_sent_for_one_that_slept_is_not_sent_again_in_a_new_group() {
     }
     world.kill_tab(other);
     world.server.forget_all();
-    world.tabs.get_mut(&slept).expect("it lives").frozen = false;
+    world.tab(slept).frozen = false;
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1, "sent once");
     let ended = world.tabs[&slept].ends.get(&call);
