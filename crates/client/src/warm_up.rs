@@ -1,4 +1,4 @@
-//! Practice: browsers compile a function of WebAssembly when it is called first, in the page's own thread. The functions
+//! The warm-up: browsers compile a function of WebAssembly when it is called first, in the page's own thread. The functions
 //! that make the first answer take longer to compile than to run, so they are called once while the page waits for its
 //! storage: a client of its own, without storage and server, writes a row and answers a query.
 
@@ -14,7 +14,7 @@ const SCHEMA: &str = r#"{"tables":{"t":{"name":"t","columns":{"id":{"type":"stri
 /// What most first queries have: a condition, an order that is not the key's, a limit, related rows.
 const QUERY: &str = r#"{"table":"t","where":{"type":"simple","op":">=","left":{"type":"column","name":"n"},"right":{"type":"literal","value":0}},"related":[{"correlation":{"parentField":["id"],"childField":["id"]},"subquery":{"table":"t","alias":"u","orderBy":[["id","asc"]]}}],"limit":2,"orderBy":[["n","desc"],["id","asc"]]}"#;
 
-/// Practises in steps, each short enough for a task of the page.
+/// Warms up in steps, one for a task of the page. The last one compiles most: some 10 ms of a fast processor.
 #[derive(Default)]
 pub struct WarmUp {
     client: Option<Box<Client>>,
@@ -38,7 +38,7 @@ impl WarmUp {
     }
 }
 
-// A client that has learnt that there is no storage. None of these can fail; if one did, there would be less practice.
+// A client that has learnt that there is no storage. None of these can fail; if one did, less would be compiled.
 fn begin() -> Option<Box<Client>> {
     let mut client = Client::new(0.0, Options::new(SCHEMA, [0; 32])).ok()?;
     for effect in client.take_effects() {

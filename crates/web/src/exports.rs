@@ -91,7 +91,7 @@ impl Core {
             ttl_ms,
             materialize,
         };
-        self.host.stop_practice();
+        self.host.stop_warm_up();
         self.call(|client, now| client.view(now, request))
             .map(|view| view.0)
     }

@@ -155,8 +155,8 @@ impl Host {
         result
     }
 
-    /// The page asks for rows itself: that calls what practice would have called.
-    pub(crate) fn stop_practice(&self) {
+    /// The page asks for rows itself: that calls what the warm-up would have called.
+    pub(crate) fn stop_warm_up(&self) {
         self.warm_up.take();
     }
 
