@@ -3,9 +3,7 @@ import type { CDPSession, Page } from 'playwright-core';
 
 /** A task of the main thread. */
 export interface Task {
-  /** When it began, in milliseconds of the page's clock. */
-  readonly start: number;
-  /** How long it took, and how much of that the processor worked for it. */
+  /** How long it took, and how much of that the processor worked for it, in milliseconds. */
   readonly ms: number;
   readonly processorMs: number;
   /** What most of the time went into, longest first. */
@@ -36,8 +34,9 @@ interface EventData {
   };
 }
 
-const TASK = 'ThreadControllerImpl::RunTask';
-/** Tells the page's thread from those of other pages, and its clock from that of the trace. */
+// Not `ThreadControllerImpl::RunTask`, which is inside of it: what runs in microtasks alone has none.
+const TASK = 'RunTask';
+/** Tells the page's thread from those of other pages. */
 export const MARK = 'landfall-watched';
 /** What is in tasks that are shorter interests nobody. */
 const SHORT_US = 5_000;
@@ -65,8 +64,7 @@ export class TaskRecording {
   /** All tasks of the page since the start. */
   async stop(page: Page): Promise<Task[]> {
     const inPage = await page.context().newCDPSession(page);
-    const { result } = await inPage.send('Runtime.evaluate', { expression: `performance.mark('${MARK}').startTime` });
-    const markedAt = Number(result.value);
+    await inPage.send('Runtime.evaluate', { expression: `performance.mark('${MARK}')` });
     const ended = new Promise(resolve => this.#session.once('Tracing.tracingComplete', resolve));
     await this.#session.send('Tracing.end');
     await ended;
@@ -75,7 +73,6 @@ export class TaskRecording {
     const samples = samplesOf(events, this.#events);
     const spans = events.filter(event => event.ph === 'X' && event.dur !== undefined).sort((a, b) => a.ts - b.ts || b.dur! - a.dur!);
     return spans.filter(event => event.name === TASK).map(task => ({
-      start: markedAt + (task.ts - mark.ts) / 1000,
       ms: task.dur! / 1000,
       processorMs: (task.tdur ?? task.dur!) / 1000,
       parts: partsOf(task, spans, samples),
