@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A page is closed when it has reached this size.
-pub const PAGE_BYTES: usize = 512 << 10;
+pub const PAGE_BYTES: usize = 256 << 10;
 /// A page that has become smaller than this is joined with the next one when it is rewritten.
 pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 

@@ -23,10 +23,13 @@ use wasm_bindgen::prelude::*;
 use web_sys::{Event, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
 
 /// So many pages are asked for at a time: enough that the browser is not waited for, few enough for one task.
-const PAGES_AT_ONCE: usize = 4;
+const PAGES_AT_ONCE: usize = 8;
+
+/// So many small values are written in one task.
+const WRITES_AT_ONCE: usize = 64;
 
 /// So long may rows of a page be read in the task that it comes in; the others are read when they are wanted.
-const READ_MS: f64 = 8.0;
+const READ_MS: f64 = 5.0;
 
 /// So many bytes of a page count as one step.
 const BYTES_PER_STEP: usize = 256;
@@ -250,9 +253,9 @@ impl Running {
         }
     }
 
-    // Writes up to a page and with it, and goes on when that is done: in a task of its own.
+    // Writes up to a page and with it, or so many small values, and goes on when that is done: in a task of its own.
     fn write_on(&self) {
-        loop {
+        for written in 1.. {
             let next = self.writes.borrow_mut().pop_front();
             let Some(op) = next else { break };
             let is_page = matches!(
@@ -263,7 +266,7 @@ impl Running {
                 }
             );
             match write(&self.transaction, op) {
-                Ok(Some(request)) if is_page => {
+                Ok(Some(request)) if is_page || written >= WRITES_AT_ONCE => {
                     request.set_onsuccess(self.on_written.borrow().as_ref());
                     return;
                 }

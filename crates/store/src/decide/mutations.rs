@@ -130,17 +130,34 @@ pub(super) fn write_queue(
     })
 }
 
-/// The records of the clients, then the mutations that are frozen and what is known of their ends.
+/// The records of the clients, then for each client those of its mutations that lie between the first and the last that
+/// is frozen, and what is known of their ends: two requests, however many wait.
 pub(super) fn mark_reads(mark: &MarkAttempted) -> impl Iterator<Item = Read> {
     let clients = mark
         .through
         .iter()
         .map(|(client_id, _)| key::get(StoreName::Clients, client_id.as_bytes()));
-    let frozen = mark.frozen.iter().flat_map(|frozen| {
-        let key = key::mutation(&frozen.client_id, frozen.id);
-        [StoreName::Queue, StoreName::Outcomes].map(|store| key::get(store, key.clone()))
-    });
-    clients.chain(frozen)
+    let frozen = extents(&mark.frozen).into_iter();
+    clients.chain(frozen.flat_map(|(client_id, first, last)| {
+        [StoreName::Queue, StoreName::Outcomes].map(|store| Read::Range {
+            store,
+            from: key::mutation(client_id, first),
+            until: Some(key::mutation(client_id, last.saturating_add(1))),
+            limit: None,
+        })
+    }))
+}
+
+/// The clients with their first and their last mutation.
+fn extents(frozen: &[Frozen]) -> Vec<(&str, u64, u64)> {
+    let mut extents: Vec<(&str, u64, u64)> = Vec::new();
+    for Frozen { client_id, id, .. } in frozen {
+        match extents.iter_mut().find(|(known, ..)| known == client_id) {
+            Some((_, first, last)) => (*first, *last) = ((*first).min(*id), (*last).max(*id)),
+            None => extents.push((client_id, *id, *id)),
+        }
+    }
+    extents
 }
 
 pub(super) fn mark_attempted(
@@ -165,27 +182,37 @@ pub(super) fn mark_attempted(
             key::put(StoreName::Clients, client_id.as_bytes(), record.encode())
         })
         .collect();
+    let mut stored: Vec<(QueuedMutation, Option<Ending>)> = Vec::new();
+    for _client in extents(&mark.frozen) {
+        let queued = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+        stored.extend(queued.into_iter().map(|queued| (queued, None)));
+        for ended in results.decoded(StoreName::Outcomes, StoredOutcome::decode)? {
+            if let Some((_, end)) = find(&mut stored, &ended.client_id, ended.id) {
+                *end = Some(ended.ending);
+            }
+        }
+    }
     let mut otherwise = Vec::new();
     for frozen in &mark.frozen {
-        let queued = results.maybe(StoreName::Queue, QueuedMutation::decode)?;
-        let end = results.maybe(StoreName::Outcomes, StoredOutcome::decode)?;
         // Confirmed meanwhile: nothing is left to freeze.
-        let Some(mut queued) = queued else { continue };
+        let Some((queued, end)) = find(&mut stored, &frozen.client_id, frozen.id) else {
+            continue;
+        };
         // Without a record nobody knows.
         let through = before.get(frozen.client_id.as_str());
         let was_attempted = through.is_none_or(|&through| frozen.id <= through);
         // Which writes arrive first is the same to all, but whether any do is not.
         if was_attempted && !frozen.sent && (frozen.end.is_some() || end.is_some()) {
             otherwise.push(Frozen {
-                ops: queued.ops,
-                end: end.map(|end| end.ending),
+                ops: queued.ops.clone(),
+                end: end.clone(),
                 ..frozen.clone()
             });
             continue;
         }
         let key = key::mutation(&frozen.client_id, frozen.id);
         if let Some(ending) = frozen.end.clone() {
-            let outcome = outcome_of(&queued, ending);
+            let outcome = outcome_of(queued, ending);
             writes.push(key::put(StoreName::Outcomes, key.clone(), outcome.encode()));
         }
         if let Some(ops) = frozen.ops.clone() {
@@ -197,6 +224,16 @@ pub(super) fn mark_attempted(
         writes,
         reply: StoreReply::Marked { otherwise },
     })
+}
+
+fn find<'a, T>(
+    stored: &'a mut [(QueuedMutation, T)],
+    client_id: &str,
+    id: u64,
+) -> Option<&'a mut (QueuedMutation, T)> {
+    stored
+        .iter_mut()
+        .find(|(queued, _)| queued.id == id && queued.client_id == client_id)
 }
 
 fn outcome_of(queued: &QueuedMutation, ending: Ending) -> StoredOutcome {
