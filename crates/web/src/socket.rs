@@ -3,6 +3,7 @@
 use crate::panic::{Held, guarded, hold};
 use js_sys::{ArrayBuffer, JsString, Uint8Array};
 use landfall_client::TextPieces;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -11,6 +12,9 @@ use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 /// From so many UTF-16 units on a text stays with JavaScript and is read in pieces: the module's memory never shrinks.
 /// What a server sends in one go, part by part, may be long too.
 const LONG_TEXT: u32 = 6 << 10;
+
+/// A piece of a long text has so many bytes at most.
+const MOST_ENCODED: u32 = 32 << 10;
 
 #[wasm_bindgen]
 extern "C" {
@@ -57,24 +61,37 @@ pub enum SocketEvent {
 pub struct LongText {
     text: JsString,
     at: u32,
-    // Made for the first piece.
-    encoding: Option<Encoding>,
+    encoding: Rc<OnceCell<Encoding>>,
 }
 
-// The encoder of the page is many times as fast as going through the characters, as bindings do.
+// The encoder of the page is many times as fast as going through the characters, as bindings do. All texts of a socket
+// share one, with its buffer: one for each would be garbage that the page stops to collect.
 #[derive(Debug)]
 struct Encoding {
     encoder: TextEncoder,
     bytes: Uint8Array,
 }
 
+impl Encoding {
+    fn new() -> Encoding {
+        Encoding {
+            encoder: TextEncoder::new(),
+            bytes: Uint8Array::new_with_length(MOST_ENCODED),
+        }
+    }
+}
+
 impl LongText {
     /// All of this text.
     pub fn new(text: JsString) -> LongText {
+        LongText::with_encoding(text, Rc::default())
+    }
+
+    fn with_encoding(text: JsString, encoding: Rc<OnceCell<Encoding>>) -> LongText {
         LongText {
             text,
             at: 0,
-            encoding: None,
+            encoding,
         }
     }
 }
@@ -85,16 +102,13 @@ impl TextPieces for LongText {
             return None;
         }
         // Room for one character at least.
-        let room = u32::try_from(bytes).unwrap_or(LONG_TEXT).max(4);
-        let encoding = self.encoding.get_or_insert_with(|| Encoding {
-            encoder: TextEncoder::new(),
-            bytes: Uint8Array::new_with_length(room),
-        });
+        let room = u32::try_from(bytes).map_or(MOST_ENCODED, |bytes| bytes.clamp(4, MOST_ENCODED));
+        let Encoding { encoder, bytes } = self.encoding.get_or_init(Encoding::new);
         // One unit too many: the encoder stops before it, and never between the halves of a character.
         let rest = self.text.slice(self.at, self.at.saturating_add(room + 1));
-        let encoded = encoding.encoder.encode_into(&rest, &encoding.bytes);
+        let encoded = encoder.encode_into(&rest, &bytes.subarray(0, room));
         self.at += encoded.read();
-        Some(encoding.bytes.subarray(0, encoded.written()).to_vec())
+        Some(bytes.subarray(0, encoded.written()).to_vec())
     }
 }
 
@@ -123,8 +137,9 @@ impl Socket {
         };
         let on_message = {
             let listener = listener.clone();
+            let encoding = Rc::default();
             Closure::<dyn FnMut(MessageEvent)>::new(move |message: MessageEvent| {
-                if let Some(event) = frame(&message.data()) {
+                if let Some(event) = frame(&message.data(), &encoding) {
                     listener(event);
                 }
             })
@@ -178,12 +193,13 @@ impl Drop for Socket {
     }
 }
 
-fn frame(data: &JsValue) -> Option<SocketEvent> {
+fn frame(data: &JsValue, encoding: &Rc<OnceCell<Encoding>>) -> Option<SocketEvent> {
     if let Some(text) = data.dyn_ref::<JsString>() {
-        return Some(match text.length() > LONG_TEXT {
-            true => SocketEvent::LongText(LongText::new(text.clone())),
-            false => SocketEvent::Text(String::from(text)),
-        });
+        if text.length() > LONG_TEXT {
+            let long = LongText::with_encoding(text.clone(), encoding.clone());
+            return Some(SocketEvent::LongText(long));
+        }
+        return Some(SocketEvent::Text(String::from(text)));
     }
     let buffer = data.dyn_ref::<ArrayBuffer>()?;
     Some(SocketEvent::Binary(Uint8Array::new(buffer).to_vec()))

@@ -85,13 +85,16 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     fn close(this: &Port);
+
+    // Node has it, browsers have not.
+    #[wasm_bindgen(method, getter, js_name = "unref")]
+    fn unref(this: &Port) -> JsValue;
 }
 
 /// Calls one function soon: in a task of its own, so that input and painting come in between. A timer would wait four
 /// milliseconds each time.
 pub(crate) struct Soon {
     callback: Closure<dyn FnMut()>,
-    // Only while there is something to do: an open port keeps Node running.
     channel: Option<MessageChannel>,
 }
 
@@ -113,8 +116,18 @@ impl Soon {
         channel.port2().post(0);
     }
 
-    /// There is nothing to do for now.
+    /// There is nothing to do for now. An open port keeps Node running; elsewhere it stays for the next time.
     pub(crate) fn rest(&mut self) {
+        if self
+            .channel
+            .as_ref()
+            .is_some_and(|channel| !channel.port1().unref().is_undefined())
+        {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
         if let Some(channel) = self.channel.take() {
             channel.port1().set_onmessage(None);
             channel.port1().close();
@@ -124,7 +137,7 @@ impl Soon {
 
 impl Drop for Soon {
     fn drop(&mut self) {
-        self.rest();
+        self.close();
     }
 }
 
