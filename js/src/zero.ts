@@ -2,6 +2,7 @@
 import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from './core/core.js';
 import {openEarly} from './core/early-database.js';
 import {loadBindings} from './core/load.js';
+import {nextTask} from './core/next-task.js';
 import {callBack} from './call-back.js';
 import {ClientConnection} from './client-connection.js';
 import {ClientMutators} from './client-mutators.js';
@@ -44,6 +45,9 @@ import {HeldView, type ViewOwner, Views} from './view.js';
 import {checkOptions} from './check-options.js';
 import {storesInIndexedDB, usableServer} from './environment.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
+
+// What was asked for before there was a core is done in tasks of about this length.
+const taskMs = 4;
 
 // A registry's mutators are called through `mutate` itself.
 type LegacyInterface<MD> = MD extends {readonly '~': unknown} | undefined ? unknown : MakeCustomMutatorInterfaces<MD>;
@@ -102,8 +106,8 @@ export class Zero<
   readonly #views: Views;
   readonly #recent: RecentQueries;
   readonly #indexed: boolean;
-  // What was asked for before the module was loaded, in order.
-  #waiting: ((core: Core) => void)[] = [];
+  // What was asked for before there was a core, in order, for as long as not all of it is done.
+  #waiting: ((core: Core) => void)[] | undefined = [];
   #core: Core | undefined;
   #auth: string | undefined;
   readonly #oldStores: OldStores;
@@ -369,7 +373,6 @@ export class Zero<
 
   async #start(): Promise<void> {
     try {
-      const held = this.#indexed && this.server !== undefined;
       // Asked for while the module is loading: the browser opens its storage meanwhile.
       const names = this.#indexed ? storageNames() : undefined;
       const takeDatabase = names && openEarly(this.idbName, names);
@@ -379,34 +382,57 @@ export class Zero<
         database?.close();
         return;
       }
-      const options = this.#coreOptions(this.idbName, this.#clientID, held ? 'held' : undefined);
+      // Connects when everything that was asked for meanwhile can go with its first message.
+      const role = this.server === undefined ? undefined : 'held';
+      const options = this.#coreOptions(this.idbName, this.#clientID, role);
       const core = new Core(bindings, options, randomBytes(32), this.#coreHost(), database);
+      await nextTask();
+      if (this.#closed) {
+        core.free();
+        return;
+      }
       this.#core = core;
       core.start();
-      if (held && names !== undefined) {
-        void this.#drainOldStores(names);
-      }
-      for (const use of this.#waiting.splice(0)) {
-        // One call that is refused must not end the client.
-        callBack(() => use(core));
+      await this.#serveWaiting(core);
+      if (role === 'held') {
+        await nextTask();
+        void this.#release(names);
       }
     } catch (error) {
       this.#fail(error);
     }
   }
 
+  // What is asked for meanwhile comes behind.
+  async #serveWaiting(core: Core): Promise<void> {
+    let until = 0;
+    for (const use of this.#waiting ?? []) {
+      if (performance.now() >= until) {
+        await nextTask();
+        until = performance.now() + taskMs;
+      }
+      if (this.#closed) {
+        return;
+      }
+      // One call that is refused must not end the client.
+      callBack(() => use(core));
+    }
+    this.#waiting = undefined;
+  }
+
   // Rows of an earlier store are shown until this client is given its first ones, and writes that wait there go out before.
-  async #drainOldStores(databases: Promise<string[]>): Promise<void> {
-    try {
-      const names = earlierStores(await databases, this.idbName);
-      this.#whenCore(core => core.earlier(names));
-      await this.#oldStores.drain(names);
-    } catch (error) {
-      this.#log('warn', `Earlier stores could not be looked for: ${messageOf(error)}`);
+  async #release(databases: Promise<readonly string[]> | undefined): Promise<void> {
+    if (databases !== undefined) {
+      try {
+        const names = earlierStores(await databases, this.idbName);
+        this.#whenCore(core => core.earlier(names));
+        await this.#oldStores.drain(names);
+      } catch (error) {
+        this.#log('warn', `Earlier stores could not be looked for: ${messageOf(error)}`);
+      }
+      await nextTask();
     }
-    if (!this.#closed) {
-      this.#whenCore(core => core.release());
-    }
+    this.#whenCore(core => core.release());
   }
 
   // Not in the constructor: the browser may have to fetch what it remembers, and the page waits for it.
@@ -559,8 +585,8 @@ export class Zero<
     if (this.#closed) {
       return;
     }
-    if (this.#core === undefined) {
-      this.#waiting.push(use);
+    if (this.#core === undefined || this.#waiting !== undefined) {
+      this.#waiting?.push(use);
     } else {
       use(this.#core);
     }
@@ -595,7 +621,7 @@ export class Zero<
     }
     this.#closed = true;
     hideGlobally(this);
-    this.#waiting = [];
+    this.#waiting = undefined;
     this.#starting.reject(closedError());
     this.#joining.reject(closedError());
     this.#connection.state.set({name: 'closed', reason});

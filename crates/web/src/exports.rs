@@ -22,7 +22,8 @@ pub struct Core {
 
 #[wasm_bindgen]
 impl Core {
-    /// Starts a client. `options` is JSON text, `entropy` 32 fresh random bytes.
+    /// Makes a client, to be started by [`Core::start`] in another task. `options` is JSON text, `entropy` 32 fresh random
+    /// bytes.
     /// `notify` is called from a task of its own when effects wait that no call of JavaScript brought about;
     /// `report_panic` is called with the message of a panic, and must not call this object again.
     /// `database` is the client's, if it is open already; it is closed with the client.
@@ -36,8 +37,13 @@ impl Core {
     ) -> Result<Core, Error> {
         crate::panic::install(report_panic);
         let startup = Startup::parse(options, entropy).map_err(|text| error("argument", &text))?;
-        let host = Host::start(startup, notify, database).map_err(|refused| thrown(&refused))?;
+        let host = Host::new(startup, notify, database).map_err(|refused| thrown(&refused))?;
         Ok(Core { host })
+    }
+
+    /// Begins to work. To be called once, before anything else that changes the client.
+    pub fn start(&self) {
+        self.host.start();
     }
 
     /// This module's memory, in which the letters of [`Core::take`] are read.

@@ -45,7 +45,7 @@ pub(crate) struct Host {
     // The client has more to do, and may be doing it.
     wants_work: Cell<bool>,
     working: Cell<bool>,
-    // The next turn of the page is for telling it what the last one brought.
+    // The next turn of the page is for carrying out, and for telling it what the last one brought.
     tells_next: Cell<bool>,
     pace: RefCell<Pace>,
     // While the page waits for its storage.
@@ -73,15 +73,15 @@ struct PageConnections {
 }
 
 impl Host {
-    /// Makes the client and carries out its first effects. Its database may be open already.
-    pub(crate) fn start(
+    /// Makes the client, which does nothing before the [start](Host::start). Its database may be open already.
+    pub(crate) fn new(
         startup: Startup,
         notify: Function,
         database: Option<IdbDatabase>,
     ) -> Result<Rc<Host>, ClientError> {
         let pace = Pace::new(CALL_MS, startup.client.limits.slice_steps);
         let client = Client::new(now_ms(), startup.client)?;
-        let host = Rc::new_cyclic(|weak: &Weak<Host>| Host {
+        Ok(Rc::new_cyclic(|weak: &Weak<Host>| Host {
             client: RefCell::new(client),
             arrived: RefCell::default(),
             carrying: Cell::new(false),
@@ -102,14 +102,17 @@ impl Host {
             sockets: RefCell::default(),
             page: RefCell::default(),
             weak: weak.clone(),
-        });
-        // What the page says at once waits until the client's first effects are carried out.
-        host.carrying.set(true);
-        host.page.replace(Some(host.connect_to_page()));
-        host.carry_out();
-        host.carry_outward();
-        host.with_page(|page| page.soon.ask());
-        Ok(host)
+        }))
+    }
+
+    /// Listens to the page. The client's first effects are carried out in the next turn: much of this runs for the first
+    /// time, and is compiled.
+    pub(crate) fn start(&self) {
+        // What the page says at once waits until then.
+        self.carrying.set(true);
+        self.page.replace(Some(self.connect_to_page()));
+        self.tells_next.set(true);
+        self.with_page(|page| page.soon.ask());
     }
 
     fn connect_to_page(&self) -> PageConnections {
@@ -201,14 +204,17 @@ impl Host {
 
     // A turn of the page for what is left to do.
     fn work(&self) {
+        if self.tells_next.replace(false) {
+            self.working.set(true);
+            self.carry_out();
+            self.working.set(false);
+            return self.go_on();
+        }
         if let Some(mut warm_up) = self.warm_up.take() {
             let more = warm_up.step();
             self.warm_up.replace(more.then_some(warm_up));
             self.with_page(|page| page.soon.ask());
             return;
-        }
-        if self.tells_next.replace(false) {
-            return self.go_on();
         }
         let turn = now_ms();
         let mut now = turn;
@@ -234,7 +240,7 @@ impl Host {
 
     // Ends a turn of work, with another one behind it if there is more to do.
     fn go_on(&self) {
-        let wants = self.wants_work.get();
+        let wants = self.wants_work.get() || self.warm_up.borrow().is_some();
         self.with_page(|page| match wants {
             true => page.soon.ask(),
             false => page.soon.rest(),

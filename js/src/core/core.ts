@@ -104,7 +104,7 @@ export class Core {
   readonly #host: CoreHost;
   readonly #raw: RawCore;
   readonly #memory: Memory;
-  readonly #layout: readonly TableLayout[];
+  #layout: readonly TableLayout[] = [];
   readonly #rows: (Row | undefined)[] = [];
   readonly #views = new Map<number, OpenView>();
   // Made once: code that was optimised with a function that is gone is thrown away.
@@ -134,16 +134,19 @@ export class Core {
     try {
       this.#raw = new bindings.Core(optionsJSON, entropy, () => this.#deliver(), (message: string) => this.#panicked(message), database);
       this.#memory = new Memory(this.#raw.memory());
-      this.#layout = JSON.parse(this.#raw.layout()) as TableLayout[];
     } catch (error) {
       throw this.#fault ?? landfallError(error);
     }
   }
 
-  /** Delivers what the constructor has brought about. To be called once, when the host can take effects. */
+  /**
+   * Begins to work. To be called once, before anything else, when the host can take effects; in a task of its own, because
+   * the browser compiles most of what is called here and in the constructor.
+   */
   start(): void {
     this.#trace();
-    this.#deliver();
+    this.#layout = JSON.parse(this.#call(raw => raw.layout())) as TableLayout[];
+    this.#run(raw => raw.start());
   }
 
   /** Opens a view; its first rows are shown before this returns, if they can be. */

@@ -1,5 +1,6 @@
 /** Finds, fetches and compiles the WebAssembly module; makes one instance of it for each client. */
 import {type Bindings, createBindings} from '../../wasm/landfall.js';
+import {nextTask} from './next-task.js';
 import {LandfallError, messageOf} from '../landfall-error.js';
 import type {WasmSource} from '../wasm-source.js';
 
@@ -15,6 +16,7 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
       // Made while the module is on its way, and not in the task of the page that asked for it.
       const bindings = createBindings();
       bindings.start(await WebAssembly.instantiate(await compiled, bindings.imports));
+      await nextTask();
       return bindings;
     } catch (error) {
       const pauseMs = pausesMs[attempt];

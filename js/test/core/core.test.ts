@@ -46,6 +46,7 @@ class FakeRaw {
   free() {
     this.calls.push('freed');
   }
+  start() {}
   mutate() {
     return 1;
   }
@@ -105,6 +106,7 @@ function start(host: Partial<CoreHost> = {}): {core: Core; raw: FakeRaw; effects
     ...host,
   };
   const core = new Core({Core: FakeRaw} as never, '{}', new Uint8Array(32), full);
+  core.start();
   return {core, raw: FakeRaw.last, effects, host: full};
 }
 
@@ -118,7 +120,6 @@ const log = (message: string): HostEffect => ({type: 'log', level: 'info', messa
 test('what is asked for belongs to the trace that the application is in then', () => {
   const traces = ['start', 'view', undefined, 'connect'];
   const {core, raw} = start({traceparent: () => traces.shift()});
-  core.start();
   core.openView(request, listener());
   core.mutate('m', '[]', () => {});
   core.connect(undefined);
