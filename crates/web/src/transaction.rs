@@ -23,7 +23,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{Event, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
 
 /// So many pages are asked for at a time: enough that the browser is not waited for, few enough for one task.
-const PAGES_AT_ONCE: usize = 8;
+const PAGES_AT_ONCE: usize = 4;
 
 /// So many small values are written in one task.
 const WRITES_AT_ONCE: usize = 64;
