@@ -82,6 +82,19 @@ describe('a client without a server', () => {
     expect(await zero.run(zql.issue.where('id', 'other').one())).toBeUndefined();
   });
 
+  test('does what was asked for before it was there in its order', async () => {
+    const zero = start();
+    const titles = Array.from({length: 300}, (_, n) => String(n));
+    // So many that they are not all done in one task; what is asked for meanwhile comes behind.
+    const [first, ...others] = titles;
+    void zero.mutate(mutators.issue.create({id: 'i1', title: first!}) as never);
+    const renamed = others.map(title => zero.mutate(mutators.issue.rename({id: 'i1', title}) as never) as MutatorResult);
+    await zero.ready;
+    await ran(zero.mutate(mutators.issue.rename({id: 'i1', title: 'last'}) as never));
+    expect(await zero.run(zql.issue.where('id', 'i1').one())).toMatchObject({title: [...titles, 'last'].join(' → ')});
+    expect(await Promise.all(renamed.map(({client}) => client))).toEqual(others.map(() => ({type: 'success'})));
+  });
+
   test('shows the same row as the same object, in every view and in every answer', async () => {
     const zero = start();
     for (const id of ['i1', 'i2']) {
