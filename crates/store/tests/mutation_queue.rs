@@ -178,6 +178,57 @@ fn what_may_have_been_sent_is_known() {
 }
 
 #[test]
+fn what_is_frozen_of_several_clients_is_told_apart() {
+    let store = store_with(&["c2", "c1"]);
+    store
+        .execute(&queue("c2", &[1, 2, 3, 4], false))
+        .expect("stores");
+    store
+        .execute(&queue("c1", &[1, 2, 3], false))
+        .expect("stores");
+    // In no order, with others in between; the same ids in both.
+    let frozen =
+        [("c2", 4), ("c1", 3), ("c2", 1), ("c1", 1), ("none", 2)].map(|(client_id, id)| Frozen {
+            client_id: client_id.into(),
+            id,
+            ops: Some(format!("[\"{client_id}\",{id}]")),
+            end: (id == 3).then_some(Ending::Uncertain),
+            sent: false,
+        });
+    let mark = MarkAttempted {
+        through: vec![("c1".into(), 3), ("c2".into(), 4)],
+        frozen: frozen.into(),
+    };
+    store
+        .execute(&request(StoreOp::MarkAttempted(mark)))
+        .expect("marks");
+    let stored = loaded(&store);
+    let ops: Vec<_> = stored
+        .queue
+        .iter()
+        .map(|it| (it.client_id.as_str(), it.id, it.ops.as_deref()))
+        .collect();
+    assert_eq!(
+        ops,
+        [
+            ("c2", 1, Some(r#"["c2",1]"#)),
+            ("c2", 2, None),
+            ("c2", 3, None),
+            ("c2", 4, Some(r#"["c2",4]"#)),
+            ("c1", 1, Some(r#"["c1",1]"#)),
+            ("c1", 2, None),
+            ("c1", 3, Some(r#"["c1",3]"#)),
+        ]
+    );
+    let ends: Vec<_> = stored
+        .outcomes
+        .iter()
+        .map(|it| (it.client_id.as_str(), it.id))
+        .collect();
+    assert_eq!(ends, [("c1", 3)]);
+}
+
+#[test]
 fn how_a_mutation_ends_that_is_sent_without_writes_is_known_before_it_is_sent() {
     let store = store_with(&["c1"]);
     store.execute(&queue("c1", &[1, 2], false)).expect("stores");

@@ -5,14 +5,15 @@
 
 use js_sys::{Array, Promise};
 use landfall_store::{
-    AppendPoke, BackendFailure, MemoryStore, NewMutation, Open, PageWriter, Patch, QuerySets,
-    RowChange, ServerState, StoreFailure, StoreOp, StoreReply, StoreRequest, WriteQueue,
-    WriteSnapshot,
+    AppendPoke, BackendFailure, Frozen, MarkAttempted, MemoryStore, NewMutation, Open, PageWriter,
+    Patch, QuerySets, RowChange, ServerState, StoreFailure, StoreOp, StoreReply, StoreRequest,
+    WriteQueue, WriteSnapshot,
 };
 use landfall_web::Database;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Row, Schema, TableId, ValueRef};
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -141,6 +142,21 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
     }))
 }
 
+fn freeze(client_id: &str, ids: RangeInclusive<u64>) -> StoreRequest {
+    request(StoreOp::MarkAttempted(MarkAttempted {
+        through: vec![(client_id.into(), *ids.end())],
+        frozen: ids
+            .map(|id| Frozen {
+                client_id: client_id.into(),
+                id,
+                ops: Some(format!("[{id}]")),
+                end: None,
+                sent: false,
+            })
+            .collect(),
+    }))
+}
+
 fn load() -> StoreRequest {
     request(StoreOp::Load { schema: schema() })
 }
@@ -160,6 +176,11 @@ fn program() -> Vec<StoreRequest> {
         mutations("c1", [1, 2, 3]),
         mutations("c1", [7]),
         mutations("c1", [4]),
+        // More values than are written in one task, and as many.
+        mutations("c1", 5..=204),
+        mutations("c1", 205..=266),
+        request(StoreOp::ReadQueue),
+        freeze("c1", 10..=250),
         request(StoreOp::ReadQueue),
         request(StoreOp::ReadLog {
             schema: schema(),
