@@ -10,7 +10,7 @@ export interface CoreIdentity {
   readonly isIndexed: boolean;
   readonly server: string | null;
   readonly auth: string | undefined;
-  /** `held` waits for the stores of earlier schemas, `draining` is the core of one. */
+  /** `held` connects when it is released, `draining` is the core of a store of an earlier schema. */
   readonly role: 'held' | 'draining' | undefined;
 }
 

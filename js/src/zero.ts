@@ -394,7 +394,7 @@ export class Zero<
       this.#core = core;
       core.start();
       await this.#serveWaiting(core);
-      if (role === 'held') {
+      if (role === 'held' && !this.#closed) {
         await nextTask();
         void this.#release(names);
       }

@@ -11,7 +11,8 @@ pub enum Role {
     /// Everything.
     #[default]
     Usual,
-    /// Everything, but it connects only after [`crate::Client::release`]: stores of earlier schemas are drained first.
+    /// Everything, but it connects only after [`crate::Client::release`]: when what was asked for before it was there has
+    /// been asked, and stores of earlier schemas are drained.
     Held,
     /// To send what is left in the store of an earlier schema: no rows, no queries, no mutators.
     /// [`crate::Effect::Drained`] tells when nothing is pending any more.

@@ -1,6 +1,6 @@
 //! The warm-up: browsers compile a function of WebAssembly when it is called first, in the page's own thread. The functions
 //! that make the first answer take longer to compile than to run, so they are called once while the page waits for its
-//! storage: a client of its own, without storage and server, writes a row and answers a query.
+//! storage: a client of its own, without storage and server, writes two rows and answers three queries.
 
 use crate::client::Client;
 use crate::effect::{Effect, TxId};

@@ -87,7 +87,7 @@ extern "C" {
     fn close(this: &Port);
 
     // Node has it, browsers have not.
-    #[wasm_bindgen(method, getter, js_name = "unref")]
+    #[wasm_bindgen(method, getter)]
     fn unref(this: &Port) -> JsValue;
 }
 
