@@ -12,7 +12,7 @@ use landfall_zql::{Key, Row, Schema, TableId};
 use crate::error::SourceError;
 use crate::source::index::Index;
 use crate::source::memory::scan;
-use crate::source::{FetchRequest, IndexSpec, Sink, Source};
+use crate::source::{FetchRequest, IndexSpec, Sink, Source, SourceChange};
 use crate::steps::{Progress, Steps};
 
 /// Rows that differ from what is below: by table and key, a row or its absence.
@@ -26,7 +26,7 @@ pub struct Branch {
     layers: Vec<Layer>,
     /// What is seen through all layers.
     seen: Layer,
-    /// Rows of `seen` in orders that reads asked for; dropped when their table is written.
+    /// Rows of `seen` in orders that reads asked for.
     sorted: RefCell<SortedMap<(TableId, IndexSpec), Index>>,
 }
 
@@ -49,12 +49,14 @@ impl Branch {
     pub fn pop_layer(&mut self) -> Option<Layer> {
         let layer = self.layers.pop()?;
         for key in layer.keys() {
-            match self.below(key) {
+            let below = self.below(key);
+            let new = below.clone().flatten();
+            let old = match below {
                 Some(row) => self.seen.insert(key.clone(), row),
                 None => self.seen.remove(key),
             };
+            self.sort_in(key.0, old.flatten(), new);
         }
-        self.sorted.borrow_mut().clear();
         Some(layer)
     }
 
@@ -73,11 +75,11 @@ impl Branch {
             self.push_layer();
         }
         let at = (table, key);
-        self.seen.insert(at.clone(), row.clone());
+        let old = self.seen.insert(at.clone(), row.clone());
+        self.sort_in(table, old.flatten(), row.clone());
         if let Some(top) = self.layers.last_mut() {
             top.insert(at, row);
         }
-        self.forget_sorted(table);
     }
 
     /// To be called before the source changes at a key: keeps what it had there, also below a layer that may be
@@ -90,25 +92,21 @@ impl Branch {
         self.pre.insert(at.clone(), row.cloned());
         if let Entry::Vacant(vacant) = self.seen.entry(at) {
             vacant.insert(row.cloned());
-            self.forget_sorted(table);
+            self.sort_in(table, None, row.cloned());
         }
     }
 
-    fn forget_sorted(&mut self, table: TableId) {
-        self.sorted.get_mut().retain(|(of, _), _| *of != table);
+    fn sort_in(&mut self, table: TableId, old: Option<Row>, new: Option<Row>) {
+        let change = SourceChange { table, old, new };
+        let orders = self.sorted.get_mut().iter_mut();
+        for (_, index) in orders.filter(|((of, _), _)| *of == table) {
+            index.put(&change);
+        }
     }
 
     /// What the branch has at a key; `None` when it is what the source has.
     pub fn get(&self, table: TableId, key: &Key) -> Option<Option<&Row>> {
         self.seen.get(&(table, key.clone())).map(Option::as_ref)
-    }
-
-    /// All writes that are seen, by table and key; what was only kept before a change of the source is not among them.
-    pub fn writes(&self) -> impl Iterator<Item = (&(TableId, Key), Option<&Row>)> {
-        self.seen
-            .iter()
-            .filter(|(key, _)| self.layers.iter().any(|layer| layer.contains_key(key)))
-            .map(|(key, row)| (key, row.as_ref()))
     }
 
     /// The layers, bottom first, without `pre`.
@@ -231,5 +229,127 @@ impl<S: Source + ?Sized> Source for Branched<'_, S> {
 
     fn sample(&self, table: TableId, count: usize, sink: &mut Sink<'_>) -> Result<(), SourceError> {
         self.base.sample(table, count, sink)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::memory::MemorySource;
+    use landfall_zql::ValueRef;
+    use landfall_zql::ast::Direction;
+    use landfall_zql::ordering::Order;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const SCHEMA: &str = r#"{"tables":{"t":{"name":"t","columns":{"id":{"type":"number"},"n":{"type":"number"}},"primaryKey":["id"]}}}"#;
+    const TABLE: TableId = TableId(0);
+
+    /// By key the value; `None` where there is no row.
+    type Values = BTreeMap<u8, Option<u8>>;
+
+    fn row(id: u8, n: u8) -> Row {
+        Row::from_values([id, n].map(|number| ValueRef::Number(f64::from(number))))
+    }
+
+    fn key(id: u8) -> Key {
+        Key(Row::from_values([ValueRef::Number(f64::from(id))]))
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(u8, Option<u8>),
+        Push,
+        Pop,
+        ChangeSource(u8, Option<u8>),
+        Read { by_value: bool, reverse: bool },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let value = || (0..12u8, prop::option::of(0..4u8));
+        prop_oneof![
+            4 => value().prop_map(|(id, n)| Step::Write(id, n)),
+            1 => Just(Step::Push),
+            1 => Just(Step::Pop),
+            1 => value().prop_map(|(id, n)| Step::ChangeSource(id, n)),
+            3 => any::<(bool, bool)>().prop_map(|(by_value, reverse)| Step::Read { by_value, reverse }),
+        ]
+    }
+
+    fn read(branch: &Branch, source: &MemorySource, by_value: bool, reverse: bool) -> Vec<Row> {
+        let columns: &[usize] = if by_value { &[1, 0] } else { &[0] };
+        let order = Order(
+            columns
+                .iter()
+                .map(|column| (*column, Direction::Asc))
+                .collect(),
+        );
+        let request = FetchRequest {
+            table: TABLE,
+            constraint: &[],
+            order: &order,
+            reverse,
+            start: None,
+            filter: None,
+        };
+        let mut rows = Vec::new();
+        let fetched = branch.over(source).fetch(&request, &mut |row| {
+            rows.push(row.clone());
+            ControlFlow::Continue(())
+        });
+        fetched.expect("memory can be read");
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn a_branch_is_what_its_source_was_with_its_layers_on_top(steps in prop::collection::vec(step(), 0..60)) {
+            let schema = Arc::new(Schema::from_json(SCHEMA).expect("a schema"));
+            let mut source = MemorySource::new(schema);
+            let mut before = Values::new();
+            for id in (0..12).step_by(2) {
+                source.append(TABLE, [row(id, id % 3)]);
+                before.insert(id, Some(id % 3));
+            }
+            let mut now = before.clone();
+            let mut branch = Branch::new(Layer::new());
+            let mut layers = vec![Values::new()];
+            for step in steps {
+                match step {
+                    Step::Write(id, n) => {
+                        branch.write(TABLE, key(id), n.map(|n| row(id, n)));
+                        layers.last_mut().expect("a layer").insert(id, n);
+                    }
+                    Step::Push => {
+                        branch.push_layer();
+                        layers.push(Values::new());
+                    }
+                    Step::Pop if layers.len() > 1 => {
+                        branch.pop_layer();
+                        layers.pop();
+                    }
+                    Step::Pop => {}
+                    Step::ChangeSource(id, n) => {
+                        let old = now.insert(id, n).flatten().map(|old| row(id, old));
+                        branch.keep_before(TABLE, &key(id), old.as_ref());
+                        let new = n.map(|n| row(id, n));
+                        if old != new {
+                            source.apply(&SourceChange { table: TABLE, old, new });
+                        }
+                    }
+                    Step::Read { by_value, reverse } => {
+                        let mut seen = before.clone();
+                        seen.extend(layers.iter().flatten());
+                        let mut expected: Vec<(u8, u8)> = seen.into_iter().filter_map(|(id, n)| Some((id, n?))).collect();
+                        expected.sort_by_key(|(id, n)| if by_value { (*n, *id) } else { (*id, 0) });
+                        if reverse {
+                            expected.reverse();
+                        }
+                        let expected: Vec<Row> = expected.into_iter().map(|(id, n)| row(id, n)).collect();
+                        prop_assert_eq!(read(&branch, &source, by_value, reverse), expected);
+                    }
+                }
+            }
+        }
     }
 }
