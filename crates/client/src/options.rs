@@ -76,7 +76,7 @@ pub struct Limits {
     /// How much is done in one piece before [`crate::Effect::MoreWork`] asks for the rest: about so many rows read.
     /// [`crate::Client::set_slice_steps`] changes it.
     pub slice_steps: usize,
-    /// A poke with more rows than this is applied on a copy, in slices.
+    /// A poke with more rows than this, or over more pending mutations, is applied on a copy, in slices.
     pub stage_from: usize,
     /// A poke with more rows than this is stored with all others, as pages.
     pub snapshot_from: usize,

@@ -145,7 +145,7 @@ impl Client {
     fn has_work(&self) -> bool {
         let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
         let stores = self.is_reading_on() || self.is_writing_snapshot() || self.is_planning_fold();
-        rows || stores || !self.slices.inbox.is_empty()
+        rows || stores || !self.slices.inbox.is_empty() || self.is_pushing_on()
     }
 
     pub(crate) fn ask_for_more(&mut self) {

@@ -101,7 +101,8 @@ impl Client {
                 Ok(Some(poke)) if self.role == Role::Draining => self.on_swapped(now, Some(poke)),
                 Ok(Some(mut poke)) => {
                     self.replace_stale_rows(&mut poke);
-                    self.rebase.begin_round(now, Some(poke));
+                    self.rebase
+                        .begin_round(now, Some(poke), self.mutations.pending().len());
                     return;
                 }
                 Ok(None) => {}
@@ -109,7 +110,8 @@ impl Client {
             }
         }
         if self.rebase.round_is_due(now) && self.role != Role::Draining {
-            self.rebase.begin_round(now, None);
+            self.rebase
+                .begin_round(now, None, self.mutations.pending().len());
         }
     }
 

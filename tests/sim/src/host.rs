@@ -86,6 +86,8 @@ pub struct Tab {
     pub socket: Option<Socket>,
     /// Texts to the server that it has not taken yet.
     pub sent: VecDeque<String>,
+    /// Most texts to the server that came of one call of the client.
+    pub most_sent: usize,
     /// Announcements that the other tabs have not taken yet.
     pub announced: VecDeque<String>,
     /// Locks asked for or held.
@@ -152,6 +154,7 @@ impl Tab {
             disk,
             socket: None,
             sent: VecDeque::new(),
+            most_sent: 0,
             announced: VecDeque::new(),
             locks: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -186,6 +189,8 @@ impl Tab {
         loop {
             let effects = self.client.take_effects();
             let idle = effects.is_empty();
+            let is_text = |effect: &&Effect| matches!(effect, Effect::SendText { .. });
+            self.most_sent = self.most_sent.max(effects.iter().filter(is_text).count());
             for effect in effects {
                 self.carry_out(effect);
             }

@@ -60,6 +60,32 @@ fn reopened_offline_rows_and_pending_writes_are_there_and_are_sent_once_when_the
 }
 
 #[test]
+fn a_long_queue_goes_out_in_several_turns_of_the_page() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.tab(tab).view(ISSUES, named("all"));
+    world.settle();
+    world.network_down();
+    for n in 3..1003 {
+        let title = format!("issue {n}");
+        world
+            .tab(tab)
+            .mutate("create", &issue(&n.to_string(), &title));
+    }
+    world.tab(tab).most_sent = 0;
+    world.network_up();
+    world.pass(60_000.0);
+    let applied = world.server.applied();
+    assert_eq!(applied.len(), 1000);
+    assert!(
+        applied.windows(2).all(|pair| pair[0].1 + 1 == pair[1].1),
+        "in order, once"
+    );
+    assert!(world.tabs[&tab].client.mutations().is_empty());
+    assert_eq!(world.tabs[&tab].most_sent, 1, "100 mutations at a time");
+}
+
+#[test]
 fn writes_go_on_while_the_connection_is_away_and_arrive_once() {
     let mut world = world();
     let tab = world.open_tab();

@@ -10,7 +10,7 @@ use landfall_protocol::{
 };
 use landfall_zql::json;
 
-/// Most mutations in one message.
+/// Most mutations in one turn, and so in one message.
 const PUSH_BATCH: usize = 100;
 /// Most bytes of arguments in one message, unless a single mutation has more.
 const PUSH_BYTES: usize = 1 << 20;
@@ -19,20 +19,20 @@ const PUSH_BYTES: usize = 1 << 20;
 const UNUSABLE_NAME: &str = "_landfall_unreadable";
 
 impl Client {
-    /// Sends all that may go now, in as few messages as may be.
+    /// Sends what may go now, as much as a turn has time for, in as few messages as may be.
     pub(super) fn push(&mut self, now: f64) {
         let mut clients = self.tabs.recovering();
         clients.insert(0, self.client_id.clone());
         let names: Vec<&str> = clients.iter().map(String::as_str).collect();
-        let keys = self.mutations.take_unsent(&names);
+        let keys = self.mutations.take_unsent(&names, PUSH_BATCH);
+        self.link.push_on = keys.len() == PUSH_BATCH;
         let mut batch: Vec<WireMutation> = Vec::new();
         let mut bytes = 0;
         for key in keys {
             let Some((mutation, size)) = self.wire_mutation(&key) else {
                 continue;
             };
-            let full =
-                batch.len() == PUSH_BATCH || (bytes + size > PUSH_BYTES && !batch.is_empty());
+            let full = bytes + size > PUSH_BYTES && !batch.is_empty();
             let other_kind = batch.last().is_some_and(|last| {
                 std::mem::discriminant(last) != std::mem::discriminant(&mutation)
             });

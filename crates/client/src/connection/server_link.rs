@@ -61,6 +61,8 @@ pub(crate) struct ServerLink {
     /// mutations of dead tabs, which come earlier, can be sent with it; but no longer than this.
     push_wait: Option<f64>,
     poke_heard: bool,
+    /// There may be more mutations to send than the last turn has sent.
+    pub(super) push_on: bool,
     pub(super) request_part: String,
     pub(super) requests: u64,
     /// What the application was told that it needs newer code for, since the last connection.
@@ -89,6 +91,7 @@ impl ServerLink {
             push_after: None,
             push_wait: None,
             poke_heard: false,
+            push_on: false,
             request_part,
             requests: 0,
             update_told: None,
@@ -493,6 +496,13 @@ impl Client {
         if self.link.push_gate == PushGate::Open && self.link.push_after.is_none() {
             self.push(now);
         }
+    }
+
+    /// Whether a call of [`Client::send_due`] would go on with a push.
+    pub(crate) fn is_pushing_on(&self) -> bool {
+        let link = &self.link;
+        let may_push = link.connection.is_connected() && link.push_gate == PushGate::Open;
+        link.push_on && may_push && link.push_after.is_none() && !self.makes_writes()
     }
 
     /// Whether marking what is about to be sent on this connection has failed and is to be tried again.

@@ -16,6 +16,7 @@ use crate::effect::{CallId, MutationInfo, Outcome};
 use landfall_store::Frozen;
 use landfall_zql::sort::{sort, sort_by_key};
 use landfall_zql::sorted_map::SortedMap;
+use std::cell::Cell;
 
 /// Names a mutation: the client that made it and its number there.
 pub(crate) type MutationKey = (String, u64);
@@ -50,6 +51,10 @@ pub(crate) struct Settled {
 #[derive(Debug, Default)]
 pub(crate) struct Mutations {
     pending: Vec<Mutation>,
+    /// Where one was found last: they are mostly looked up in their order.
+    near: Cell<usize>,
+    /// No mutation of a client has been pending that has a higher id than this.
+    highest: SortedMap<String, u64>,
     /// Last mutation id of each client that the applied pokes have named.
     confirmed: SortedMap<String, u64>,
     /// Highest id of each client that was sent on this connection.
@@ -98,9 +103,8 @@ impl Mutations {
     }
 
     pub(crate) fn get_mut(&mut self, key: &MutationKey) -> Option<&mut Mutation> {
-        self.pending
-            .iter_mut()
-            .find(|m| m.id == key.1 && m.client_id == key.0)
+        let place = self.place(key)?;
+        self.pending.get_mut(place)
     }
 
     /// What other tabs may have sent counts, not what was made of it here.
@@ -124,9 +128,35 @@ impl Mutations {
     }
 
     pub(crate) fn get(&self, key: &MutationKey) -> Option<&Mutation> {
-        self.pending
+        self.pending.get(self.place(key)?)
+    }
+
+    fn place(&self, (client_id, id): &MutationKey) -> Option<usize> {
+        let is_it = |m: &Mutation| m.id == *id && m.client_id == *client_id;
+        let (before, from) = self
+            .pending
+            .split_at(self.near.get().min(self.pending.len()));
+        let behind = from
             .iter()
-            .find(|m| m.id == key.1 && m.client_id == key.0)
+            .position(is_it)
+            .map(|place| before.len() + place);
+        let place = behind.or_else(|| before.iter().position(is_it))?;
+        self.near.set(place);
+        Some(place)
+    }
+
+    /// Whether nothing of this name has been pending; quickly, where ids ascend.
+    fn is_new(&self, key: &MutationKey) -> bool {
+        self.highest.get(&key.0).is_none_or(|&id| id < key.1) || self.place(key).is_none()
+    }
+
+    fn note_id(&mut self, client_id: &str, id: u64) {
+        match self.highest.get_mut(client_id) {
+            Some(highest) => *highest = id.max(*highest),
+            None => {
+                self.highest.insert(client_id.to_owned(), id);
+            }
+        }
     }
 
     pub(crate) fn confirmed(&self) -> &SortedMap<String, u64> {
@@ -178,33 +208,31 @@ impl Mutations {
     pub(crate) fn append(&mut self, mutation: Mutation) {
         debug_assert_eq!(mutation.id, self.next_id);
         self.next_id += 1;
+        self.note_id(&mutation.client_id, mutation.id);
         self.pending.push(mutation);
     }
 
     /// A mutation of another tab or an earlier session. Returns whether it was new.
     pub(crate) fn insert(&mut self, mutation: Mutation) -> bool {
-        if mutation.id <= self.confirmed_of(&mutation.client_id)
-            || self.get(&mutation.key()).is_some()
-        {
+        if mutation.id <= self.confirmed_of(&mutation.client_id) || !self.is_new(&mutation.key()) {
             return false;
         }
+        self.note_id(&mutation.client_id, mutation.id);
         let order = mutation.order();
-        let place = self
-            .pending
-            .iter()
-            .position(|m| m.order() > order)
-            .unwrap_or(self.pending.len());
-        self.pending.insert(place, mutation);
+        let before = self.pending.iter().rposition(|m| m.order() <= order);
+        self.pending
+            .insert(before.map_or(0, |place| place + 1), mutation);
         self.revision += 1;
         true
     }
 
-    /// Storage has committed a mutation with this sequence. Returns whether the order of replay changed.
-    pub(crate) fn stored(&mut self, key: &MutationKey, sequence: u64) -> bool {
-        let Some(mutation) = self.get_mut(key) else {
-            return false;
-        };
-        mutation.stored = Stored::At(sequence);
+    /// Storage has committed these mutations with these sequences. Returns whether the order of replay changed.
+    pub(crate) fn stored(&mut self, sequences: &[(MutationKey, u64)]) -> bool {
+        for (key, sequence) in sequences {
+            if let Some(mutation) = self.get_mut(key) {
+                mutation.stored = Stored::At(*sequence);
+            }
+        }
         if self.pending.is_sorted_by_key(Mutation::order) {
             return false;
         }
@@ -270,9 +298,9 @@ impl Mutations {
         self.sent.clear();
     }
 
-    /// The mutations of these clients to send now, marked as sent: in the order of the queue, so that what was made
-    /// on top of another mutation does not arrive before it.
-    pub(crate) fn take_unsent(&mut self, clients: &[&str]) -> Vec<MutationKey> {
+    /// The next mutations of these clients to send, marked as sent: in the order of the queue, so that what was made
+    /// on top of another mutation does not arrive before it. As many as this are not all, perhaps.
+    pub(crate) fn take_unsent(&mut self, clients: &[&str], most: usize) -> Vec<MutationKey> {
         // Of each client the ids to send, without gaps, and the next of them.
         let mut spans: SortedMap<&str, (std::ops::Range<u64>, u64)> = SortedMap::new();
         for client in clients {
@@ -290,7 +318,6 @@ impl Mutations {
             let expected = start + 1..;
             let gapless = expected.zip(&ids).take_while(|(a, b)| a == *b).count() as u64;
             if gapless > 0 {
-                self.sent.insert((*client).to_owned(), start + gapless);
                 spans.insert(client, (start + 1..start + 1 + gapless, start + 1));
             }
         }
@@ -300,12 +327,18 @@ impl Mutations {
         }
         // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
         for mutation in &self.pending {
+            if keys.len() == most {
+                break;
+            }
             if let Some((span, next)) = spans.get_mut(mutation.client_id.as_str())
                 && span.contains(&mutation.id)
             {
                 keys.push((mutation.client_id.clone(), *next));
                 *next += 1;
             }
+        }
+        for (client, (_, next)) in spans {
+            self.sent.insert(client.to_owned(), next - 1);
         }
         keys
     }
@@ -371,6 +404,7 @@ impl Mutations {
         sort_by_key(&mut self.pending, |mutation| mutation.id);
         self.revision += 1;
         self.next_id = last + 1;
+        self.note_id(new_client, last);
         uncertain
     }
 }
@@ -406,10 +440,10 @@ mod tests {
             !queue.insert(mutation("b", 1, Stored::At(5))),
             "heard twice"
         );
-        assert!(queue.stored(&("a".into(), 1), 4), "the order changed");
+        assert!(queue.stored(&[(("a".into(), 1), 4)]), "the order changed");
         check(&queue, "a1 b1");
         own(&mut queue);
-        assert!(!queue.stored(&("a".into(), 2), 6));
+        assert!(!queue.stored(&[(("a".into(), 2), 6)]));
         check(&queue, "a1 b1 a2");
     }
 
@@ -420,27 +454,30 @@ mod tests {
             own(&mut queue);
         }
         let ids = |keys: Vec<MutationKey>| keys.into_iter().map(|k| k.1).collect::<Vec<_>>();
-        assert_eq!(ids(queue.take_unsent(&["a"])), [1, 2, 3]);
-        assert_eq!(ids(queue.take_unsent(&["a"])), [0u64; 0]);
+        assert_eq!(ids(queue.take_unsent(&["a"], 100)), [1, 2, 3]);
+        assert_eq!(ids(queue.take_unsent(&["a"], 100)), [0u64; 0]);
         queue.apply(&SortedMap::from([("a".into(), 1)]), &[]);
         queue.forget_sent();
         own(&mut queue);
-        assert_eq!(ids(queue.take_unsent(&["a"])), [2, 3, 4]);
+        assert_eq!(ids(queue.take_unsent(&["a"], 100)), [2, 3, 4]);
         queue.insert(mutation("b", 2, Stored::At(9)));
-        assert_eq!(ids(queue.take_unsent(&["b"])), [0u64; 0], "b1 is missing");
-        queue.insert(mutation("b", 1, Stored::At(8)));
-        assert_eq!(ids(queue.take_unsent(&["a", "b"])), [1, 2]);
-        queue.forget_sent();
-        let keys = queue.take_unsent(&["a", "b"]);
-        let shown: Vec<String> = keys
-            .into_iter()
-            .map(|k| format!("{}{}", k.0, k.1))
-            .collect();
         assert_eq!(
-            shown,
-            ["b1", "b2", "a2", "a3", "a4"],
-            "in the order of the group"
+            ids(queue.take_unsent(&["b"], 100)),
+            [0u64; 0],
+            "b1 is missing"
         );
+        queue.insert(mutation("b", 1, Stored::At(8)));
+        assert_eq!(ids(queue.take_unsent(&["a", "b"], 100)), [1, 2]);
+        queue.forget_sent();
+        let mut shown = || -> Vec<String> {
+            let keys = queue.take_unsent(&["a", "b"], 3);
+            keys.into_iter()
+                .map(|k| format!("{}{}", k.0, k.1))
+                .collect()
+        };
+        assert_eq!(shown(), ["b1", "b2", "a2"], "in the order of the group");
+        assert_eq!(shown(), ["a3", "a4"], "where it was left");
+        assert_eq!(shown(), [""; 0]);
     }
 
     #[test]

@@ -190,10 +190,8 @@ impl Client {
     }
 
     fn on_mutations_stored(&mut self, stored: &[(MutationKey, u64)]) {
-        for (key, sequence) in stored {
-            if self.mutations.stored(key, *sequence) {
-                self.rebase.request_round_soon();
-            }
+        if self.mutations.stored(stored) {
+            self.rebase.request_round_soon();
         }
         self.announce_mutations(stored);
     }

@@ -257,13 +257,13 @@ impl Rebase {
         calls
     }
 
-    /// Begins a round on this poke, or on none to replay after a change of the queue.
-    pub(crate) fn begin_round(&mut self, now: f64, poke: Option<Poke>) {
+    /// Begins a round on this poke, or on none to replay after a change of the queue, of so many mutations.
+    pub(crate) fn begin_round(&mut self, now: f64, poke: Option<Poke>, pending: usize) {
         debug_assert!(self.round.is_none());
         self.round_due = false;
         self.pace.begun_ms = now;
         let patch = poke.as_ref().map_or(0, |poke| poke.rows.len());
-        let is_large = patch + self.shadow.len() > self.stage_from;
+        let is_large = patch + self.shadow.len().max(pending) > self.stage_from;
         let is_cleared = poke.as_ref().is_some_and(|poke| poke.cleared);
         self.round = Some(Round {
             poke,

@@ -404,9 +404,11 @@ impl World {
         loop {
             if self.rebase.is_idle() && !self.waiting.is_empty() {
                 let poke = self.waiting.remove(0);
-                self.rebase.begin_round(0.0, Some(poke));
+                let pending = self.mutations.pending().len();
+                self.rebase.begin_round(0.0, Some(poke), pending);
             } else if self.rebase.round_is_due(0.0) {
-                self.rebase.begin_round(0.0, None);
+                let pending = self.mutations.pending().len();
+                self.rebase.begin_round(0.0, None, pending);
             }
             let mut steps = Vec::new();
             let allowed = Steps::new(1 + self.random.next() as usize % 150);

@@ -52,6 +52,58 @@ pub(crate) struct Staging {
     pub(crate) taken: usize,
     /// What the shadow becomes.
     pub(crate) shadow: Layer,
+    /// The shadow has the keys of the trial up to this one of this layer.
+    noted: (usize, Option<RowKey>),
+    /// The copy has what the trial wrote at the keys up to this one.
+    written: Option<RowKey>,
+}
+
+impl Staging {
+    /// What was replayed goes into the copy: first the shadow takes the server's rows where something was written.
+    fn take_writes(
+        &mut self,
+        branch: &Branch,
+        rows: &mut impl VisibleRows,
+        allowed: &Steps,
+    ) -> Progress {
+        while let Some(layer) = branch.layers().get(self.noted.0) {
+            // It may write again where the copy has been written.
+            self.written = None;
+            for (key, _) in layer.range::<RowKey, _>(behind(self.noted.1.as_ref())) {
+                let server = || rows.staged_row(key);
+                self.shadow.entry(key.clone()).or_insert_with(server);
+                allowed.spend_many(CHANGE_STEPS);
+                if allowed.are_spent() {
+                    self.noted.1 = Some(key.clone());
+                    return Progress::More;
+                }
+            }
+            self.noted = (self.noted.0 + 1, None);
+        }
+        for (key, _) in self
+            .shadow
+            .range::<RowKey, _>(behind(self.written.as_ref()))
+        {
+            if let Some(row) = branch.get(key.0, &key.1) {
+                rows.change_stage(key.clone(), row.cloned());
+                allowed.spend_many(CHANGE_STEPS);
+                if allowed.are_spent() {
+                    self.written = Some(key.clone());
+                    return Progress::More;
+                }
+            }
+        }
+        (self.noted, self.written) = ((0, None), None);
+        Progress::Done
+    }
+}
+
+/// The keys behind one, or all.
+fn behind(key: Option<&RowKey>) -> (Bound<&RowKey>, Bound<&RowKey>) {
+    (
+        key.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }
 
 /// The new server state with the pending mutations on top, as far as they are replayed; over the visible rows, or over
@@ -150,11 +202,7 @@ impl Round {
             }
         }
         if !staging.is_restored {
-            let from = match &staging.restored {
-                Some(key) => Bound::Excluded(key),
-                None => Bound::Unbounded,
-            };
-            for (key, row) in shadow.range::<RowKey, _>((from, Bound::Unbounded)) {
+            for (key, row) in shadow.range::<RowKey, _>(behind(staging.restored.as_ref())) {
                 rows.change_stage(key.clone(), row.clone());
                 allowed.spend_many(CHANGE_STEPS);
                 if allowed.are_spent() {
@@ -197,14 +245,11 @@ impl Round {
         if !rows.stage_is_still() && rows.prepare_stage(&tables, allowed) == Progress::More {
             return Progress::More;
         }
-        if let Some(trial) = self.trial.take() {
-            for key in trial.branch.layers().iter().flat_map(Layer::keys) {
-                let server = || rows.staged_row(key);
-                staging.shadow.entry(key.clone()).or_insert_with(server);
+        if let Some(trial) = &self.trial {
+            if staging.take_writes(&trial.branch, rows, allowed) == Progress::More {
+                return Progress::More;
             }
-            for (key, row) in trial.branch.writes() {
-                rows.change_stage(key.clone(), row.cloned());
-            }
+            self.trial = None;
         }
         rows.prepare_stage(&tables, allowed)
     }
