@@ -80,11 +80,7 @@ export class Zero<
   readonly storageKey: string;
   /** The server's URL, or `null`. */
   readonly server: string | null;
-  /** The name of the database. */
-  readonly idbName: string;
   readonly version: string = version;
-  /** Tells this schema from others; a part of the database's name. */
-  readonly schemaVersion: string;
   /** Silence after which the server is asked for a sign of life, in ms. */
   readonly pingTimeoutMs: number;
   readonly connection: Connection;
@@ -117,6 +113,7 @@ export class Zero<
   #closed = false;
   #clientID: string;
   #clientGroupID: Promise<string>;
+  #idbName: string | undefined;
   readonly #starting = new Deferred<void>();
   readonly #joining = new Deferred<string>();
   readonly #closing = new Deferred<void>();
@@ -134,15 +131,7 @@ export class Zero<
     this.server = usableServer(given, this.#log);
     this.#indexed = storesInIndexedDB(given, this.#log);
     this.#clientID = newClientID();
-    this.schemaVersion = schemaVersionOf(this.schema);
     this.pingTimeoutMs = given.pingTimeoutMs ?? 5000;
-    this.idbName = storageName({
-      userID: this.userID,
-      storageKey: this.storageKey,
-      mutateURL: given.mutateURL,
-      queryURL: queryURL(given),
-      schema: this.schema,
-    });
     this.ready = this.#starting.promise;
     this.#clientGroupID = this.#joining.promise;
     this.#connection = new ClientConnection(auth => this.#connect(auth));
@@ -191,6 +180,23 @@ export class Zero<
   /** Whether `close` has been called, or a fault has ended the client. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** The name of the database. */
+  get idbName(): string {
+    this.#idbName ??= storageName({
+      userID: this.userID,
+      storageKey: this.storageKey,
+      mutateURL: this.#options.mutateURL,
+      queryURL: queryURL(this.#options),
+      schema: this.schema,
+    });
+    return this.#idbName;
+  }
+
+  /** Tells this schema from others; a part of the database's name. */
+  get schemaVersion(): string {
+    return schemaVersionOf(this.schema);
   }
 
   /** Names this page among the clients of its group. Another one if the server has forgotten this client. */
@@ -373,6 +379,11 @@ export class Zero<
 
   async #start(): Promise<void> {
     try {
+      // The page's scripts run for the first time in the task that makes the client; so does everything here.
+      await nextTask();
+      if (this.#closed) {
+        return;
+      }
       // Asked for while the module is loading: the browser opens its storage meanwhile.
       const names = this.#indexed ? storageNames() : undefined;
       const takeDatabase = names && openEarly(this.idbName, names);
