@@ -1,6 +1,7 @@
 // The page never freezes: many local rows on a CPU that is slowed down four times, watched by the browser itself.
 // By hand, with a release build of the server:
 //   LANDFALL_LONG_TASK_ROWS=180000 LANDFALL_SERVER_BINARY=… npx vitest run long-tasks
+// LANDFALL_LONG_TASK_WRITES is how many writes wait for the server (100).
 // The browser's observer counts the time of other processes as the page's: that way needs a quiet machine. More is told by
 //   LANDFALL_LONG_TASK_CLOCK=traced   the observer, and a trace of what each long task was made of, which takes time itself
 //   LANDFALL_LONG_TASK_CLOCK=cpu      the trace alone: the time of the processor in each task, multiplied; for a busy machine
@@ -14,6 +15,7 @@ import { MARK, type Task, TaskRecording } from './task-recording.ts';
 import { Chromium, serveFolder, until } from './world.ts';
 
 const rows = Number(process.env.LANDFALL_LONG_TASK_ROWS ?? 0);
+const writes = Number(process.env.LANDFALL_LONG_TASK_WRITES ?? 100);
 const limit = Number(process.env.LANDFALL_LONG_TASK_MS ?? 50);
 const slowdown = Number(process.env.LANDFALL_SLOWDOWN ?? 4);
 const clock = process.env.LANDFALL_LONG_TASK_CLOCK;
@@ -69,9 +71,10 @@ function open(name: string, firstRows?: () => unknown): Promise<Page> {
 }
 
 /** Runs a function in the page as it stands; Playwright's way would run scripts of its own first, which take long. */
-async function run<T>(page: Page, act: () => T): Promise<Awaited<T>> {
+async function run<T, A>(page: Page, act: (given: A) => T, given?: A): Promise<Awaited<T>> {
   const session = await chromium.devtools(page);
-  const { result, exceptionDetails } = await session.send('Runtime.evaluate', { expression: `(${act})()`, awaitPromise: true, returnByValue: true });
+  const expression = `(${act})(${JSON.stringify(given)})`;
+  const { result, exceptionDetails } = await session.send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
   if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
   await session.detach();
   return result.value as Awaited<T>;
@@ -141,14 +144,14 @@ test.skipIf(rows === 0)('no task is long: first poke, storing, queries, rebase, 
     ]);
   }), () => page);
   await mode.server.kill();
-  await watched('100 writes', () => run(page, async () => {
+  await watched(`${writes} writes`, () => run(page, async writes => {
     const { zero, create } = window.bare;
-    for (let n = 0; n < 100; n++) {
+    for (let n = 0; n < writes; n++) {
       await zero.mutate(create({ id: `w${n}`, title: `write ${n}`, rank: n })).client;
       // Each in a task of its own, as by a user.
       await new Promise(resolve => setTimeout(resolve));
     }
-  }), () => page);
+  }, writes), () => page);
   await mode.server.start();
   await watched('rebase', () => run(page, async () => {
     while (window.bare.zero.pending.current.length > 0) await new Promise(resolve => setTimeout(resolve, 100));
