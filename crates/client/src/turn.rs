@@ -196,7 +196,8 @@ impl Client {
     /// another tab has sent it without its writes, of which the server says nothing.
     fn is_doubtful(&self, end: &Settled, poke: &Poke) -> bool {
         let key = end.mutation.key();
-        let by_others = !end.mutation.pushed && self.link.sends_writes_of(&end.mutation);
+        let is_own = end.mutation.pushed && !end.mutation.sent_by_other;
+        let by_others = !is_own && self.link.sends_writes_of(&end.mutation);
         let renamed = key.0 != self.client_id;
         // A poke from nothing does not name results that are gone.
         let silent = poke.base.is_none() || poke.cleared || poke.result_changes.contains(&key);

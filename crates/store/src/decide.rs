@@ -109,7 +109,7 @@ pub(crate) fn decide(
         StoreOp::WriteSnapshot(snapshot) => append::write_snapshot(head, snapshot, results),
         StoreOp::Fold(plan) => append::fold(head, plan),
         StoreOp::WriteQueue(write) => mutations::write_queue(head, write, results),
-        StoreOp::MarkAttempted(mark) => mutations::mark_attempted(mark, results),
+        StoreOp::MarkAttempted(mark) => mutations::mark_attempted(&head, mark, results),
         StoreOp::ClearOutcomes { by, ids } => group::clear(head, by, ids, results),
         StoreOp::SetServerMode(mode) => {
             head.server_mode = Some(*mode);

@@ -296,6 +296,8 @@ pub enum StoreReply {
     Marked {
         /// What another may have sent otherwise than asked for, as that is stored: nothing was written of these.
         otherwise: Vec<Frozen>,
+        /// What another has sent, by client and id: it is confirmed already, though not asked for as sent.
+        confirmed: Vec<(String, u64)>,
     },
     /// To [`StoreOp::RemoveClients`]: those that were removed.
     Removed {

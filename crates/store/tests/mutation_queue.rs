@@ -3,6 +3,7 @@
 mod world;
 
 use landfall_store::*;
+use landfall_zql::sorted_map::SortedMap;
 use proptest::prelude::*;
 use world::*;
 
@@ -229,6 +230,49 @@ fn what_is_frozen_of_several_clients_is_told_apart() {
 }
 
 #[test]
+fn what_another_has_sent_and_the_server_has_confirmed_is_told_to_who_is_about_to_send_it() {
+    let store = store_with(&["c1"]);
+    store
+        .execute(&queue("c1", &[1, 2, 3], false))
+        .expect("stores");
+    let confirm = StoreOp::Confirm(Confirm {
+        last_mutation_ids: SortedMap::from([("c1".to_owned(), 2)]),
+        outcomes: Vec::new(),
+    });
+    store.execute(&request(confirm)).expect("stores");
+    let frozen = |id, sent| Frozen {
+        client_id: "c1".into(),
+        id,
+        ops: Some("[]".into()),
+        end: None,
+        sent,
+    };
+    let mark = MarkAttempted {
+        through: vec![("c1".into(), 4)],
+        frozen: vec![
+            frozen(1, true),
+            frozen(2, false),
+            frozen(3, false),
+            frozen(4, false),
+        ],
+    };
+    match store.execute(&request(StoreOp::MarkAttempted(mark))) {
+        Ok(StoreReply::Marked {
+            otherwise,
+            confirmed,
+        }) => {
+            assert_eq!(otherwise, []);
+            assert_eq!(
+                confirmed,
+                [("c1".to_owned(), 2)],
+                "not what it has sent itself"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn how_a_mutation_ends_that_is_sent_without_writes_is_known_before_it_is_sent() {
     let store = store_with(&["c1"]);
     store.execute(&queue("c1", &[1, 2], false)).expect("stores");
@@ -243,7 +287,7 @@ fn how_a_mutation_ends_that_is_sent_without_writes_is_known_before_it_is_sent() 
         let through = vec![("c1".into(), through)];
         let mark = MarkAttempted { through, frozen };
         match store.execute(&request(StoreOp::MarkAttempted(mark))) {
-            Ok(StoreReply::Marked { otherwise }) => otherwise,
+            Ok(StoreReply::Marked { otherwise, .. }) => otherwise,
             other => panic!("{other:?}"),
         }
     };

@@ -484,6 +484,36 @@ fn a_refusal_that_was_about_to_be_sent_counts_for_nothing_in_a_new_group() {
     assert_eq!(listed(&world, id), []);
 }
 
+/// Found as seed 2007425.
+#[test]
+fn a_write_that_was_sent_and_taken_is_no_failure_to_its_maker_who_refuses_it_later() {
+    let mutators = [MUTATORS, &[("moody", moody as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    REFUSES.set(false);
+    let (maker, other) = (open(&mut world), open(&mut world));
+    for id in [maker, other] {
+        world.cut_off.insert(id);
+        world.break_tab(id);
+    }
+    let call = world.tab(maker).mutate("moody", &note("a"));
+    world.settle();
+    // A page with newer code sends it, and leaves no rows to these.
+    let drain = notes::next_release(Role::Draining);
+    world.open_tab_as(0, 0.0, drain, |_| {});
+    world.pass(30_000.0);
+    assert_eq!(world.server.rows.table("note").len(), 1);
+    // A write of the other one is shown, so that this one runs again.
+    REFUSES.set(true);
+    world.tab(other).mutate("upsert", &note("b"));
+    world.pass(2_000.0);
+    world.cut_off.clear();
+    world.pass(60_000.0);
+    let end = world.tabs[&maker].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Confirmed));
+    REFUSES.set(false);
+}
+
 #[test]
 fn a_refused_write_that_is_drained_where_nobody_can_run_it_is_no_success() {
     let mut world = crud_world();

@@ -117,6 +117,15 @@ impl Mutations {
         }
     }
 
+    /// Others have sent these, and storage knows how they ended.
+    pub(crate) fn leave_to_others(&mut self, confirmed: &[MutationKey]) {
+        for key in confirmed {
+            if let Some(mutation) = self.get_mut(key) {
+                mutation.leave_to_others();
+            }
+        }
+    }
+
     /// For each client the last pending mutation of which this holds.
     pub(crate) fn through(&self, holds: fn(&Mutation) -> bool) -> SortedMap<String, u64> {
         let mut through = SortedMap::new();
@@ -398,6 +407,7 @@ impl Mutations {
             // It was never sent: how it was about to be sent counts for nothing.
             mutation.attempted = false;
             mutation.pushed = false;
+            mutation.sent_by_other = false;
             mutation.sent_outcome = None;
             self.pending.push(mutation);
         }

@@ -36,6 +36,8 @@ pub(crate) struct Mutation {
     pub(crate) attempted: bool,
     /// This tab has sent it.
     pub(crate) pushed: bool,
+    /// Another tab has sent it before this one was about to, and storage knows how it ended.
+    pub(crate) sent_by_other: bool,
     pub(crate) stored: Stored,
     /// Why its last replay failed, if it did.
     pub(crate) replay_error: Option<MutationError>,
@@ -144,6 +146,14 @@ impl Mutation {
         self.sent_outcome = known.or(is_unknown.then_some(Outcome::Uncertain));
     }
 
+    /// Another tab has sent it already, as what it was then.
+    pub(super) fn leave_to_others(&mut self) {
+        self.sent_by_other = true;
+        self.unreadable = false;
+        self.unwritten = false;
+        self.sent_outcome = None;
+    }
+
     /// How it ended if the server has it and said this of it, or nothing more.
     pub(super) fn outcome(&self, said: Option<&Outcome>) -> Outcome {
         match (&self.sent_outcome, said) {
@@ -195,6 +205,7 @@ pub(super) mod tests {
             ops: Vec::new(),
             attempted: false,
             pushed: false,
+            sent_by_other: false,
             stored,
             replay_error: None,
             unusable: None,

@@ -247,8 +247,13 @@ impl Client {
             Ok(reply) => {
                 persistence.mark_failures = 0;
                 persistence.unmarked.clear();
-                if let StoreReply::Marked { otherwise } = reply {
+                if let StoreReply::Marked {
+                    otherwise,
+                    confirmed,
+                } = reply
+                {
                     self.mutations.adopt(otherwise);
+                    self.mutations.leave_to_others(&confirmed);
                 }
                 true
             }

@@ -61,6 +61,7 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         unwritten: queued.ops.is_none(),
         attempted: queued.attempted,
         pushed: false,
+        sent_by_other: false,
         stored: Stored::At(queued.sequence),
         replay_error: unusable.clone().or(problem.map(|problem| MutationError {
             source: ErrorSource::Zero,

@@ -613,6 +613,7 @@ impl Rebase {
             ops: first.ops,
             attempted: false,
             pushed: false,
+            sent_by_other: false,
             stored: crate::mutations::Stored::Pending,
             replay_error: None,
             unusable: None,

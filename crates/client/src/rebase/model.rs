@@ -271,6 +271,7 @@ impl World {
             ops: Vec::new(),
             attempted: false,
             pushed: false,
+            sent_by_other: false,
             stored: crate::mutations::Stored::At(self.sequence),
             replay_error: None,
             unusable: None,

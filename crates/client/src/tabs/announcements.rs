@@ -203,6 +203,7 @@ impl Client {
                 ops: mutation.ops.unwrap_or_default(),
                 attempted: false,
                 pushed: false,
+                sent_by_other: false,
                 stored: Stored::At(mutation.sequence),
                 replay_error: unusable.clone(),
                 unusable,

@@ -161,6 +161,7 @@ fn extents(frozen: &[Frozen]) -> Vec<(&str, u64, u64)> {
 }
 
 pub(super) fn mark_attempted(
+    head: &Head,
     mark: &MarkAttempted,
     mut results: Results,
 ) -> Result<Decision, StoreFailure> {
@@ -192,10 +193,13 @@ pub(super) fn mark_attempted(
             }
         }
     }
-    let mut otherwise = Vec::new();
+    let (mut otherwise, mut confirmed) = (Vec::new(), Vec::new());
     for frozen in &mark.frozen {
-        // Confirmed meanwhile: nothing is left to freeze.
         let Some((queued, end)) = find(&mut stored, &frozen.client_id, frozen.id) else {
+            // Nothing is left to freeze, but whoever sent it may have sent something else.
+            if !frozen.sent && frozen.id <= head.last_mutation_id(&frozen.client_id) {
+                confirmed.push((frozen.client_id.clone(), frozen.id));
+            }
             continue;
         };
         // Without a record nobody knows.
@@ -222,7 +226,10 @@ pub(super) fn mark_attempted(
     }
     Ok(Decision {
         writes,
-        reply: StoreReply::Marked { otherwise },
+        reply: StoreReply::Marked {
+            otherwise,
+            confirmed,
+        },
     })
 }
 
