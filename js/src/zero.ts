@@ -3,6 +3,7 @@ import {Core, type CoreHost, closedError, type ForHost, type QuerySource} from '
 import {openEarly} from './core/early-database.js';
 import {loadBindings} from './core/load.js';
 import {nextTask} from './core/next-task.js';
+import {whenIdle} from './core/when-idle.js';
 import {callBack} from './call-back.js';
 import {ClientConnection} from './client-connection.js';
 import {ClientMutators} from './client-mutators.js';
@@ -512,6 +513,7 @@ export class Zero<
       case 'ready':
         this.#joining.resolve(effect.clientGroupID);
         this.#starting.resolve();
+        whenIdle(() => this.#core?.warmUp() ?? false);
         return this.#tellReload();
       case 'updateNeeded': {
         const {onUpdateNeeded} = this.#options;

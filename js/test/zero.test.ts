@@ -55,6 +55,7 @@ const queries = defineQueries({
 
 const open: Zero<any, any, any>[] = [];
 afterEach(async () => {
+  vi.unstubAllGlobals();
   await Promise.all(open.splice(0).map(zero => zero.close()));
 });
 
@@ -93,6 +94,34 @@ describe('a client without a server', () => {
     await ran(zero.mutate(mutators.issue.rename({id: 'i1', title: 'last'}) as never));
     expect(await zero.run(zql.issue.where('id', 'i1').one())).toMatchObject({title: [...titles, 'last'].join(' → ')});
     expect(await Promise.all(renamed.map(({client}) => client))).toEqual(others.map(() => ({type: 'success'})));
+  });
+
+  test('warms up where the page rests, unseen and to an end', async () => {
+    const resting: (() => void)[] = [];
+    vi.stubGlobal('requestIdleCallback', (step: () => void) => resting.push(step));
+    const zero = start();
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    const view = zero.materialize(zql.issue.orderBy('id', 'asc'));
+    const before = view.data;
+    let steps = 0;
+    for (let step = resting.shift(); step !== undefined; step = resting.shift()) {
+      step();
+      steps++;
+    }
+    expect(steps).toBe(9);
+    expect(view.data).toBe(before);
+    await ran(zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never));
+    expect(view.data).toMatchObject([{id: 'i1'}, {id: 'i2'}]);
+  });
+
+  test('does not warm up any more when it is closed', async () => {
+    const resting: (() => void)[] = [];
+    vi.stubGlobal('requestIdleCallback', (step: () => void) => resting.push(step));
+    const zero = start();
+    await zero.ready;
+    await zero.close();
+    resting.shift()!();
+    expect(resting).toEqual([]);
   });
 
   test('shows the same row as the same object, in every view and in every answer', async () => {

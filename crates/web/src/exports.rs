@@ -46,6 +46,12 @@ impl Core {
         self.host.start();
     }
 
+    /// Has the browser compile what is likely to be called later, a little at a time; whether there is more. For moments in
+    /// which the page has nothing to do.
+    pub fn warm_up(&self) -> bool {
+        self.host.warm_up()
+    }
+
     /// This module's memory, in which the letters of [`Core::take`] are read.
     #[wasm_bindgen(unchecked_return_type = "WebAssembly.Memory")]
     pub fn memory(&self) -> JsValue {
@@ -97,7 +103,7 @@ impl Core {
             ttl_ms,
             materialize,
         };
-        self.host.stop_warm_up();
+        self.host.pause_warm_up();
         self.call(|client, now| client.view(now, request))
             .map(|view| view.0)
     }

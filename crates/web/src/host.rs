@@ -48,8 +48,9 @@ pub(crate) struct Host {
     // The next turn of the page is for carrying out, and for telling it what the last one brought.
     tells_next: Cell<bool>,
     pace: RefCell<Pace>,
-    // While the page waits for its storage.
     warm_up: RefCell<Option<WarmUp>>,
+    // While the page waits for its storage.
+    warms_up: Cell<bool>,
     outbox: RefCell<Outbox>,
     outward: RefCell<VecDeque<Effect>>,
     notify: Function,
@@ -89,7 +90,8 @@ impl Host {
             working: Cell::new(false),
             tells_next: Cell::new(false),
             pace: RefCell::new(pace),
-            warm_up: RefCell::new((startup.storage == StorageKind::Indexed).then(WarmUp::default)),
+            warm_up: RefCell::new(Some(WarmUp::default())),
+            warms_up: Cell::new(startup.storage == StorageKind::Indexed),
             outbox: RefCell::default(),
             outward: RefCell::default(),
             notify,
@@ -159,8 +161,20 @@ impl Host {
     }
 
     /// The page asks for rows itself: that calls what the warm-up would have called.
-    pub(crate) fn stop_warm_up(&self) {
-        self.warm_up.take();
+    pub(crate) fn pause_warm_up(&self) {
+        self.warms_up.set(false);
+    }
+
+    /// Does a step of the warm-up; whether there are more.
+    pub(crate) fn warm_up(&self) -> bool {
+        let mut warm_up = self.warm_up.borrow_mut();
+        let more = warm_up.as_mut().is_some_and(WarmUp::step);
+        if !more {
+            *warm_up = None;
+        }
+        let first = warm_up.as_ref().is_some_and(WarmUp::is_for_first_views);
+        self.warms_up.set(first && self.warms_up.get());
+        more
     }
 
     /// A call of JavaScript that only reads.
@@ -210,9 +224,8 @@ impl Host {
             self.working.set(false);
             return self.go_on();
         }
-        if let Some(mut warm_up) = self.warm_up.take() {
-            let more = warm_up.step();
-            self.warm_up.replace(more.then_some(warm_up));
+        if self.warms_up.get() {
+            self.warm_up();
             self.with_page(|page| page.soon.ask());
             return;
         }
@@ -240,7 +253,7 @@ impl Host {
 
     // Ends a turn of work, with another one behind it if there is more to do.
     fn go_on(&self) {
-        let wants = self.wants_work.get() || self.warm_up.borrow().is_some();
+        let wants = self.wants_work.get() || self.warms_up.get();
         self.with_page(|page| match wants {
             true => page.soon.ask(),
             false => page.soon.rest(),

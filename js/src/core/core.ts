@@ -149,6 +149,11 @@ export class Core {
     this.#run(raw => raw.start());
   }
 
+  /** Has the browser compile what is likely to be called later, a little at a time; whether there is more. */
+  warmUp(): boolean {
+    return this.#fault === undefined && this.#call(warmUp);
+  }
+
   /** Opens a view; its first rows are shown before this returns, if they can be. */
   openView(request: ViewRequest, listener: ViewListener): CoreView {
     const {astJSON, shape, source, ttlMs} = request;
@@ -516,6 +521,7 @@ function publishView(view: OpenView): void {
 }
 
 const take = (raw: RawCore) => raw.take();
+const warmUp = (raw: RawCore) => raw.warm_up();
 const carryOutward = (raw: RawCore) => raw.carry_outward();
 
 const codes: {readonly [code: string]: LandfallErrorCode | undefined} = {
