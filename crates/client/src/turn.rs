@@ -249,7 +249,10 @@ impl Client {
                 .flatten(),
             self.rebase.next_deadline(),
             self.rebase.next_round(now),
-            self.persistence.next_deadline(),
+            // What is to be tried again then waits until everything is read.
+            self.loaded
+                .then(|| self.persistence.next_deadline())
+                .flatten(),
             self.tabs.next_deadline(),
             self.ready_by,
         ]

@@ -524,3 +524,25 @@ fn a_failure_that_storage_knows_is_told_when_storage_can_be_read_again() {
     let ended = world.tabs[&id].ends.get(&call);
     assert!(matches!(ended, Some(Outcome::Failed { .. })), "{ended:?}");
 }
+
+/// Found as seed 3011781.
+#[test]
+fn what_is_to_be_read_again_does_not_keep_a_page_awake_that_waits_for_earlier_stores() {
+    let (mut world, maker) = world();
+    // Its rows cannot be read: until others have been looked for it has none.
+    world.browsers[0].disk.damage(StoreName::Log, |_| 0);
+    let held = |options: &mut landfall_client::Options| options.role = Role::Held;
+    let heir = world.open_tab_as(0, 0.0, held, |_| {});
+    world.settle();
+    world.tab(heir).storage_fails = true;
+    // The heir asks for the queue.
+    world.kill_tab(maker);
+    world.pass(60_000.0);
+    assert!(!world.tabs[&heir].ready);
+    world.tab(heir).storage_fails = false;
+    world.tell_earlier(heir, &[]);
+    let heir = world.tab(heir);
+    heir.client.release(heir.now);
+    heir.pump();
+    arrives(&mut world, 1, &["a", "b"]);
+}
