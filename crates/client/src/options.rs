@@ -80,6 +80,8 @@ pub struct Limits {
     pub stage_from: usize,
     /// A poke with more rows than this is stored with all others, as pages.
     pub snapshot_from: usize,
+    /// Most mutations that are sent in one turn, and so in one message. At least one.
+    pub push_batch: usize,
 }
 
 impl Default for Limits {
@@ -99,6 +101,7 @@ impl Default for Limits {
             slice_steps: 2_000,
             stage_from: 250,
             snapshot_from: 10_000,
+            push_batch: 100,
         }
     }
 }

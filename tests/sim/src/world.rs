@@ -28,7 +28,8 @@ pub struct Browser {
 
 /// The world.
 pub struct World {
-    /// Of tabs that are opened from now on: the steps of a slice, and how many changes are made in slices.
+    /// Of tabs that are opened from now on: the steps of a slice, and how many changes are made in slices. As many mutations
+    /// and one more are sent at a time.
     pub slices: Option<(usize, usize)>,
     /// The server.
     pub server: Server,
@@ -131,6 +132,7 @@ impl World {
             options.limits.slice_steps = slice_steps;
             options.limits.stage_from = stage_from;
             options.limits.snapshot_from = stage_from * 2;
+            options.limits.push_batch = stage_from + 1;
         }
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());

@@ -10,8 +10,6 @@ use landfall_protocol::{
 };
 use landfall_zql::json;
 
-/// Most mutations in one turn, and so in one message.
-const PUSH_BATCH: usize = 100;
 /// Most bytes of arguments in one message, unless a single mutation has more.
 const PUSH_BYTES: usize = 1 << 20;
 /// What a mutation calls whose arguments cannot be read. No server has it, so that each refuses it and nothing else is
@@ -24,8 +22,9 @@ impl Client {
         let mut clients = self.tabs.recovering();
         clients.insert(0, self.client_id.clone());
         let names: Vec<&str> = clients.iter().map(String::as_str).collect();
-        let keys = self.mutations.take_unsent(&names, PUSH_BATCH);
-        self.link.push_on = keys.len() == PUSH_BATCH;
+        let most = self.limits.push_batch.max(1);
+        let keys = self.mutations.take_unsent(&names, most);
+        self.link.push_on = keys.len() == most;
         let mut batch: Vec<WireMutation> = Vec::new();
         let mut bytes = 0;
         for key in keys {
