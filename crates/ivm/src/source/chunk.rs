@@ -9,6 +9,7 @@ use landfall_zql::ordering::{Order, compare_by};
 use landfall_zql::sort::{arrange, sort_by};
 
 use crate::source::digits::{Digits, tells_all};
+use crate::source::index::CHUNK;
 
 /// A row with a digit of its first column. Twelve bytes where pointers have four: a `u64` would make it sixteen.
 #[derive(Clone, Debug)]
@@ -44,8 +45,14 @@ impl Entry {
     }
 }
 
-/// So often rows are picked from a chunk before it is brought in order, which costs about as much.
+/// So often rows are picked from a chunk, or changed in it, before it is brought in order, which costs about as much.
 const PICKS: usize = if cfg!(test) { 3 } else { 16 };
+
+/// A longer chunk is brought in order before it is changed.
+const MOST_LOOSE: usize = 16 * CHUNK;
+
+/// So many rows more a full chunk gets room for, while it is not in order.
+const LOOSE_ROOM: usize = CHUNK / 8;
 
 /// As many entries are brought in order by insertion.
 const RUN: usize = 8;
@@ -177,6 +184,41 @@ impl Chunk {
         self.entries
             .get_mut()
             .expect("they were brought in order just now")
+    }
+
+    /// Whether a row is better changed where it is than brought in order with all others.
+    pub fn takes_loose_changes(&self) -> bool {
+        (1..=MOST_LOOSE).contains(&self.left_to_sort()) && self.picks.get() < PICKS
+    }
+
+    /// Adds a row among those that are not in order; one that is equal under the order is replaced. Whether it is new.
+    pub fn insert_loose(&mut self, prefix: u64, row: Row, order: &Order) -> bool {
+        let found = self.find_loose(prefix, &row, order);
+        let entries = self.unsorted.get_mut();
+        if let Some(at) = found {
+            entries[at].row = row;
+            return false;
+        }
+        if entries.len() == entries.capacity() {
+            entries.reserve_exact(LOOSE_ROOM);
+        }
+        entries.push(Entry::new(prefix, row));
+        self.by = order.0.len();
+        true
+    }
+
+    /// Takes a row out of those that are not in order, if it is there.
+    pub fn remove_loose(&mut self, prefix: u64, row: &Row, order: &Order) -> Option<Row> {
+        let at = self.find_loose(prefix, row, order)?;
+        self.by = order.0.len();
+        Some(self.unsorted.get_mut().swap_remove(at).row)
+    }
+
+    fn find_loose(&mut self, prefix: u64, row: &Row, order: &Order) -> Option<usize> {
+        *self.picks.get_mut() += 1;
+        let is_it =
+            |entry: &Entry| entry.prefix() == prefix && order.compare(&entry.row, row).is_eq();
+        self.unsorted.get_mut().iter().position(is_it)
     }
 
     /// The rows with a prefix, which say that they are equal in the first column, in order. While few rows are asked

@@ -231,9 +231,25 @@ impl Index {
         candidates.into_iter().find(is_here).ok_or((chunk, at))
     }
 
+    /// The chunk that has all rows with this prefix, and others before them, if it is not in order and may stay so.
+    fn loose_chunk(&self, prefix: u64) -> Option<usize> {
+        if !self.is_loose {
+            return None;
+        }
+        let behind = self.firsts.partition_point(|first| *first < prefix);
+        let is_alone = self.firsts.get(behind) != Some(&prefix);
+        let before = behind.checked_sub(1).filter(|_| is_alone);
+        before.filter(|chunk| self.chunks[*chunk].takes_loose_changes())
+    }
+
     /// Adds a row; one that is equal under the order is replaced.
     pub fn insert(&mut self, row: Row) {
         let prefix = self.prefix(&row);
+        if let Some(chunk) = self.loose_chunk(prefix) {
+            let chunk = Rc::make_mut(&mut self.chunks[chunk]);
+            self.len += usize::from(chunk.insert_loose(prefix, row, &self.spec.0));
+            return;
+        }
         let found = self.find(prefix, &row);
         if self.chunks.is_empty() {
             return self.push_chunk(vec![Entry::new(prefix, row)], 0);
@@ -287,7 +303,14 @@ impl Index {
 
     /// Takes a row out, if it is there.
     pub fn remove(&mut self, row: &Row) -> Option<Row> {
-        let (chunk, at) = self.find(self.prefix(row), row).ok()?;
+        let prefix = self.prefix(row);
+        if let Some(chunk) = self.loose_chunk(prefix) {
+            let chunk = Rc::make_mut(&mut self.chunks[chunk]);
+            let removed = chunk.remove_loose(prefix, row, &self.spec.0);
+            self.len -= usize::from(removed.is_some());
+            return removed;
+        }
+        let (chunk, at) = self.find(prefix, row).ok()?;
         let entries = Rc::make_mut(&mut self.chunks[chunk]).entries_mut(&self.spec.0);
         let removed = entries.remove(at);
         match entries.first() {

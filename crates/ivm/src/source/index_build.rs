@@ -487,4 +487,47 @@ mod tests {
             prop_assert!(built.iter().eq(expected));
         }
     }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn rows_change_before_anything_is_read(
+            values in prop::collection::vec((0..4u8, text()), 0..40 * CHUNK),
+            columns in prop::sample::select(vec![vec![0], vec![1, 0], vec![2, 0], vec![1, 2, 0], vec![2, 1, 0]]),
+            descending in any::<bool>(),
+            writes in prop::collection::vec((any::<u16>(), 0..4u8, text(), any::<bool>()), 1..150),
+        ) {
+            let direction = if descending { Direction::Desc } else { Direction::Asc };
+            let spec = IndexSpec(order(&columns, direction));
+            let row_of = |(id, (few, text)): (usize, &(u8, String))| row((id as u16 * 2, *few, text));
+            let mut table = Index::build(
+                IndexSpec(order(&[0], Direction::Asc)),
+                values.iter().enumerate().map(row_of).collect::<Vec<_>>().iter(),
+            );
+            let mut build = IndexBuild::new(spec.clone(), &table);
+            prop_assert_eq!(build.go_on(&table, &Steps::unlimited()), Progress::Done);
+            let mut built = build.finish();
+            let (untouched, before) = (built.clone(), table.clone());
+            for (id, few, text, goes) in writes {
+                let new = row((id % (2 * values.len().max(1) as u16 + 3), few, &text));
+                let old = table.iter().find(|old| old.get(0) == new.get(0)).cloned();
+                let new = (!goes || old.is_none()).then_some(new);
+                let change = SourceChange { table: TableId(0), old, new };
+                built.put(&change);
+                table.put(&change);
+                prop_assert_eq!(built.len(), table.len());
+            }
+            for (built, table) in [(built, table), (untouched, before)] {
+                let mut expected: Vec<&Row> = table.iter().collect();
+                expected.sort_by(|a, b| spec.0.compare(a, b));
+                for row in expected.iter().step_by(7) {
+                    let prefix = built.prefix(row);
+                    let picked = built.pick(prefix).filter(|_| built.tells_all(prefix));
+                    let same = expected.iter().copied().filter(|other| built.prefix(other) == prefix);
+                    prop_assert!(picked.is_none_or(|picked| same.eq(&picked)));
+                }
+                prop_assert!(built.iter().eq(expected));
+            }
+        }
+    }
 }
