@@ -447,8 +447,9 @@ export class Zero<
     this.#whenCore(core => core.release());
   }
 
-  // Not in the constructor: the browser may have to fetch what it remembers, and the page waits for it.
-  #tellReload(): void {
+  // In a task of its own: the browser may have to fetch what it remembers, and the page waits for it.
+  async #tellReload(): Promise<void> {
+    await nextTask();
     const reason = reasonOfReload();
     if (reason !== undefined) {
       this.#log('warn', `The page was reloaded, because the server asks for other code: ${reason}`);
@@ -514,7 +515,7 @@ export class Zero<
         this.#joining.resolve(effect.clientGroupID);
         this.#starting.resolve();
         whenIdle(() => this.#core?.warmUp() ?? false);
-        return this.#tellReload();
+        return void this.#tellReload();
       case 'updateNeeded': {
         const {onUpdateNeeded} = this.#options;
         if (onUpdateNeeded === undefined) {

@@ -33,7 +33,7 @@ fn check(seed: u64) {
     let rows: Vec<Row> = (0..ROWS)
         .map(|id| row(id, random(1000), (random(1_000_000_000)) as f64))
         .collect();
-    source.append(TableId(0), rows.clone());
+    source.append_all(TableId(0), &mut rows.iter().cloned());
     let mut rows = rows;
     let asts: Vec<Ast> = [
         r#"{"table":"a","orderBy":[["n","desc"]],"limit":50}"#,

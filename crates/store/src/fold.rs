@@ -93,7 +93,7 @@ impl FoldPlanning {
                 let writer = &mut self.writer;
                 let rows = self
                     .reader
-                    .read_rows(&mut |table, row| writer.push(table, &row))?;
+                    .read_rows(&mut |table, rows| writer.push_all(table, rows))?;
                 self.at = match next {
                     _ if self.reader.pages_left() > left => At::Rows { left, next },
                     Some(next) => At::Gap(next),
@@ -105,7 +105,7 @@ impl FoldPlanning {
                 let writer = &mut self.writer;
                 let rows = self
                     .reader
-                    .read_changes_before(&next, &mut |table, row| writer.push(table, &row));
+                    .read_changes_before(&next, &mut |table, rows| writer.push_all(table, rows));
                 if rows == STEP_ROWS {
                     self.at = At::Gap(next);
                 }
@@ -121,7 +121,7 @@ impl FoldPlanning {
             let writer = &mut self.writer;
             return self
                 .reader
-                .read_rows(&mut |table, row| writer.push(table, &row));
+                .read_rows(&mut |table, rows| writer.push_all(table, rows));
         };
         let joins = (1..SMALL_PAGE_BYTES).contains(&self.writer.open_bytes());
         let is_lonely = page.bytes < SMALL_PAGE_BYTES && page.next.is_some();

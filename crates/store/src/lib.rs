@@ -42,4 +42,4 @@ pub use request::{
     StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use schema_change::EarlierRows;
-pub use state_reader::StateReader;
+pub use state_reader::{Give, StateReader};

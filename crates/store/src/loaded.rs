@@ -7,8 +7,8 @@ use crate::page::{Page, QuerySets, StoredPage};
 use crate::patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::StoreName;
+use landfall_zql::sort::sort_by;
 use landfall_zql::{Key, Row, Schema, TableId};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Everything that a store holds, as it came out of storage: what is about rows is not read yet.
@@ -99,12 +99,16 @@ pub struct ServerState {
     pub queries: QuerySets,
 }
 
-/// What the log says about rows: the last word on each key.
+/// A row in place of what has its key before, or nothing.
+pub(crate) type Change = ((TableId, Key), Option<Row>);
+
+/// What the log says about rows.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     /// The pages are void.
     pub(crate) clear: bool,
-    pub(crate) rows: BTreeMap<(TableId, Key), Option<Row>>,
+    /// In the order of the log.
+    rows: Vec<Change>,
 }
 
 impl Overlay {
@@ -117,13 +121,26 @@ impl Overlay {
             match change {
                 RowChange::Put { table, row } => {
                     let key = schema.tables[table.0 as usize].key_of(row);
-                    self.rows.insert((*table, key), Some(row.clone()));
+                    self.rows.push(((*table, key), Some(row.clone())));
                 }
                 RowChange::Del { table, key } => {
-                    self.rows.insert((*table, key.clone()), None);
+                    self.rows.push(((*table, key.clone()), None));
                 }
             }
         }
+    }
+
+    /// The last word on each key, in the order of keys.
+    pub(crate) fn into_changes(mut self) -> Vec<Change> {
+        sort_by(&mut self.rows, |a, b| a.0.cmp(&b.0));
+        self.rows.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        self.rows
     }
 }
 
@@ -142,7 +159,7 @@ impl Loaded {
         merge(
             &self.schema,
             rows,
-            overlay.rows.into_iter(),
+            overlay.into_changes().into_iter(),
             |table, row| {
                 // Rows were read against this schema, so their tables are in it.
                 if let Some(rows) = tables.get_mut(table.0 as usize) {
@@ -211,7 +228,7 @@ impl QuerySets {
 pub(crate) fn merge(
     schema: &Schema,
     rows: impl Iterator<Item = (TableId, Row)>,
-    changes: impl Iterator<Item = ((TableId, Key), Option<Row>)>,
+    changes: impl Iterator<Item = Change>,
     mut give: impl FnMut(TableId, Row),
 ) {
     let mut changes = changes.peekable();

@@ -5,6 +5,7 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use crate::state_reader::Give;
 use landfall_zql::sort::sort_by;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, Schema, TableId};
@@ -20,6 +21,8 @@ pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 const PAGE_HEADER: usize = 2;
 /// What a page has around its runs: kind and version, number, count of rows, checksum.
 const PAGE_FRAME: usize = PAGE_HEADER + 3 * size_of::<u32>();
+/// The fewest bytes of a row.
+const LEAST_ROW: usize = size_of::<u32>();
 /// What a run has before its rows: table and count.
 const RUN_HEADER: usize = 2 * size_of::<u32>();
 
@@ -168,7 +171,9 @@ impl PageRows {
     }
 
     fn read_ahead(&mut self, first: &(TableId, Row), most: usize, schema: &Schema) {
-        let mut rows: Vec<(TableId, Row)> = Vec::new();
+        // How many there are is only known when all are read, but none is without bytes.
+        let room = self.left.min((self.bytes.len() / LEAST_ROW) as u32) as usize;
+        let mut rows: Vec<(TableId, Row)> = Vec::with_capacity(room);
         let mut end = None;
         while end.is_none() && self.at < most {
             match self.decode(schema) {
@@ -201,6 +206,21 @@ impl PageRows {
     /// The last row that was read ahead, while there are such rows; those before it are in their order.
     pub(crate) fn last_ahead(&self) -> Option<&(TableId, Row)> {
         self.ahead.as_ref().map(|ahead| &ahead.last)
+    }
+
+    /// Gives so many of the rows that were read ahead, as far as they are of one table; returns how many there were.
+    pub(crate) fn give_ahead(&mut self, most: usize, give: &mut Give<'_>) -> usize {
+        let Some(Ahead { rows, .. }) = &mut self.ahead else {
+            return 0;
+        };
+        let Some(&(table, _)) = rows.last() else {
+            return 0;
+        };
+        let alike = rows.iter().rev().take_while(|(other, _)| *other == table);
+        let count = alike.take(most).count();
+        let given = rows.drain(rows.len() - count..);
+        give(table, &mut given.rev().map(|(_, row)| row));
+        count
     }
 
     /// The next row; after the last one nothing may be left over.
@@ -322,6 +342,11 @@ impl PageWriter {
         if page.bytes >= PAGE_BYTES {
             self.close_page();
         }
+    }
+
+    /// Adds rows, as [`PageWriter::push`] does.
+    pub(crate) fn push_all(&mut self, table: TableId, rows: &mut dyn Iterator<Item = Row>) {
+        rows.for_each(|row| self.push(table, &row));
     }
 
     /// Size of the page that is not yet closed.

@@ -4,21 +4,18 @@
 
 use crate::decide::corrupt;
 use crate::error::{FormatError, StoreFailure};
-use crate::loaded::{Overlay, Unread};
+use crate::loaded::{Change, Overlay, Unread};
 use crate::page::{FirstAndPage, QuerySets, StoredPage, compare};
 use crate::patch::LogRecord;
 use crate::request::StoreName;
 use landfall_zql::sort::sort_by;
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::cmp::Ordering;
-use std::collections::btree_map;
-use std::iter::Peekable;
+use std::iter::{self, Peekable};
 use std::sync::Arc;
 
 /// Most rows of a page that one step reads.
 pub(crate) const STEP_ROWS: usize = 64;
-
-type Changes = btree_map::IntoIter<(TableId, Key), Option<Row>>;
 
 /// What is known of a page before it is read.
 pub(crate) struct NextPage {
@@ -29,6 +26,9 @@ pub(crate) struct NextPage {
     /// Whether the log changes something in it, or before the page behind it.
     pub(crate) is_touched: bool,
 }
+
+/// Takes rows of a table.
+pub type Give<'a> = dyn FnMut(TableId, &mut dyn Iterator<Item = Row>) + 'a;
 
 /// Reads the server's state from what came out of storage.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct StateReader {
     pages: Vec<FirstAndPage>,
     overlay: Overlay,
     /// What the log says, once all of it is read.
-    changes: Option<Peekable<Changes>>,
+    changes: Option<Peekable<std::vec::IntoIter<Change>>>,
     queries: QuerySets,
     /// The last row that a page held.
     last: Option<(TableId, Row)>,
@@ -79,10 +79,7 @@ impl StateReader {
     ///
     /// # Errors
     /// What is stored is damaged; the rows given so far are of no use.
-    pub fn step(
-        &mut self,
-        give: &mut dyn FnMut(TableId, Row),
-    ) -> Result<Option<usize>, StoreFailure> {
+    pub fn step(&mut self, give: &mut Give<'_>) -> Result<Option<usize>, StoreFailure> {
         match self.read_log()? {
             Some(rows) => Ok(Some(rows)),
             None => self.read_rows(give),
@@ -103,16 +100,13 @@ impl StateReader {
             if overlay.clear {
                 self.pages.clear();
             }
-            self.changes = Some(overlay.rows.into_iter().peekable());
+            self.changes = Some(overlay.into_changes().into_iter().peekable());
         }
         Ok(None)
     }
 
     /// Reads some rows, when the log is read; `None` when all were read before.
-    pub(crate) fn read_rows(
-        &mut self,
-        give: &mut dyn FnMut(TableId, Row),
-    ) -> Result<Option<usize>, StoreFailure> {
+    pub(crate) fn read_rows(&mut self, give: &mut Give<'_>) -> Result<Option<usize>, StoreFailure> {
         self.read_some(give).map_err(corrupt(StoreName::Pages))
     }
 
@@ -120,7 +114,7 @@ impl StateReader {
     pub(crate) fn read_changes_before(
         &mut self,
         next: &(TableId, Key),
-        give: &mut dyn FnMut(TableId, Row),
+        give: &mut Give<'_>,
     ) -> usize {
         let mut count = 0;
         while count < STEP_ROWS
@@ -129,7 +123,7 @@ impl StateReader {
         {
             count += 1;
             if let Some(row) = row {
-                give(table, row);
+                give(table, &mut iter::once(row));
             }
         }
         count
@@ -185,10 +179,7 @@ impl StateReader {
         Ok(patch.rows.len() + 1)
     }
 
-    fn read_some(
-        &mut self,
-        give: &mut dyn FnMut(TableId, Row),
-    ) -> Result<Option<usize>, FormatError> {
+    fn read_some(&mut self, give: &mut Give<'_>) -> Result<Option<usize>, FormatError> {
         let Some(changes) = &mut self.changes else {
             return Ok(None);
         };
@@ -197,13 +188,16 @@ impl StateReader {
             for ((table, _), row) in changes.by_ref().take(STEP_ROWS) {
                 count += 1;
                 if let Some(row) = row {
-                    give(table, row);
+                    give(table, &mut iter::once(row));
                 }
             }
             return Ok((count > 0).then_some(count));
         };
         let mut count = 0;
         while count < STEP_ROWS {
+            if self.is_ordered && changes.peek().is_none() {
+                count += page.give_ahead(STEP_ROWS - count, give);
+            }
             let Some((table, row)) = page.next(&self.schema)? else {
                 self.pages.pop();
                 self.is_ordered = false;
@@ -234,12 +228,12 @@ impl StateReader {
                     replaced |= change == key;
                     count += 1;
                     if let Some(value) = value {
-                        give(change.0, value);
+                        give(change.0, &mut iter::once(value));
                     }
                 }
             }
             if !replaced {
-                give(table, row);
+                give(table, &mut iter::once(row));
             }
         }
         Ok(Some(count))
@@ -296,9 +290,11 @@ mod tests {
         let mut reader = StateReader::new(&mut unread)?;
         let mut keys = Vec::new();
         while reader
-            .step(&mut |_, row| match row.get(0) {
-                ValueRef::Number(key) => keys.push(key),
-                other => panic!("{other:?}"),
+            .step(&mut |_, rows| {
+                keys.extend(rows.map(|row| match row.get(0) {
+                    ValueRef::Number(key) => key,
+                    other => panic!("{other:?}"),
+                }));
             })?
             .is_some()
         {}

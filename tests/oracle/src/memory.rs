@@ -70,10 +70,10 @@ pub fn run(program: &Program, expected: &Expected, manner: MemoryManner) -> Resu
     let mut source = MemorySource::new(Arc::clone(&schema));
     for (table, rows) in program.rows.iter().enumerate() {
         let id = places.id(table);
-        let rows = rows.iter().map(|row| places.pack(table, row));
+        let mut rows = rows.iter().map(|row| places.pack(table, row));
         match manner.loading {
             Loading::Bulk => source.load(id, &rows.collect::<Vec<_>>()),
-            Loading::Append => source.append(id, rows),
+            Loading::Append => source.append_all(id, &mut rows),
             Loading::Changes => rows.for_each(|row| {
                 source.apply(&SourceChange {
                     table: id,

@@ -92,9 +92,7 @@ impl Client {
         let Some(earlier) = earlier else { return };
         self.stale_rows = true;
         for ((table, _), rows) in self.schema.iter().zip(earlier.tables) {
-            for row in rows {
-                self.visible.load(table, row);
-            }
+            self.visible.load(table, &mut rows.into_iter());
         }
     }
 

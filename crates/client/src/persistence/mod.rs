@@ -405,7 +405,7 @@ impl Client {
             && let Some(reader) = &mut self.persistence.loading
         {
             let visible = &mut self.visible;
-            match reader.step(&mut |table, row| visible.load(table, row)) {
+            match reader.step(&mut |table, rows| visible.load(table, rows)) {
                 Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
                 Ok(None) => {
                     let reader = self.persistence.loading.take();

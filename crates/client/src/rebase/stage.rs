@@ -103,7 +103,7 @@ impl Stage {
         }
         let is_filling = self.views.is_empty() && self.filling.contains(&table);
         match (old, new) {
-            (None, Some(row)) if is_filling => self.source.append(table, [row]),
+            (None, Some(row)) if is_filling => self.source.append(table, row),
             (old, new) => self.push(&SourceChange { table, old, new }),
         }
     }

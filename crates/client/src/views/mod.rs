@@ -81,8 +81,8 @@ impl Visible {
     }
 
     /// A row that storage held; they come by table and key. Views show them after [`Visible::show`].
-    pub(crate) fn load(&mut self, table: TableId, row: Row) {
-        self.source.append(table, [row]);
+    pub(crate) fn load(&mut self, table: TableId, rows: &mut dyn Iterator<Item = Row>) {
+        self.source.append_all(table, rows);
     }
 
     /// What was loaded is not used.

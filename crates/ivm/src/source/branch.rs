@@ -308,7 +308,7 @@ mod tests {
             let mut source = MemorySource::new(schema);
             let mut before = Values::new();
             for id in (0..12).step_by(2) {
-                source.append(TABLE, [row(id, id % 3)]);
+                source.append(TABLE, row(id, id % 3));
                 before.insert(id, Some(id % 3));
             }
             let mut now = before.clone();

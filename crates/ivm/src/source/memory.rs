@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::cmp::Ordering;
+use std::iter;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,11 +128,16 @@ impl MemorySource {
         table.forget_further();
     }
 
-    /// Adds rows to a table; quickest when each comes after all that are there by primary key.
-    pub fn append(&mut self, table: TableId, rows: impl IntoIterator<Item = Row>) {
+    /// Adds a row to a table; quickest when it comes after all that are there by primary key.
+    pub fn append(&mut self, table: TableId, row: Row) {
+        self.append_all(table, &mut iter::once(row));
+    }
+
+    /// Adds rows to a table, as [`MemorySource::append`] does.
+    pub fn append_all(&mut self, table: TableId, rows: &mut dyn Iterator<Item = Row>) {
         let table = &mut self.tables[table.0 as usize];
         table.forget_further();
-        rows.into_iter().for_each(|row| table.by_key.append(row));
+        rows.for_each(|row| table.by_key.append(row));
     }
 
     /// Takes all rows of a table out.

@@ -101,7 +101,7 @@ fn rows(store: &MemoryStore) -> Result<ServerState, StoreFailure> {
             let mut tables = vec![Vec::new(); at_once.tables.len()];
             let mut reader = StateReader::new(&mut in_steps)?;
             while reader
-                .step(&mut |table, row| tables[table.0 as usize].push(row))?
+                .step(&mut |table, rows| tables[table.0 as usize].extend(rows))?
                 .is_some()
             {}
             assert_eq!(at_once.tables, tables, "read in steps");

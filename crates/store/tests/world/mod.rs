@@ -100,7 +100,7 @@ pub fn read_in_steps(mut unread: Unread) -> Result<ServerState, StoreFailure> {
     let mut reader = StateReader::new(&mut unread)?;
     let mut tables = vec![Vec::new(); schema().tables.len()];
     while reader
-        .step(&mut |table, row| tables[table.0 as usize].push(row))?
+        .step(&mut |table, rows| tables[table.0 as usize].extend(rows))?
         .is_some()
     {}
     let queries = reader.into_queries();
