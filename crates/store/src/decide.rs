@@ -39,9 +39,7 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
             reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
         }
         StoreOp::Confirm(confirm) => reads.extend(append::outcome_reads(&confirm.outcomes)),
-        StoreOp::ReadQueue => {
-            reads.extend([key::all(StoreName::Queue), key::all(StoreName::Clients)])
-        }
+        StoreOp::ReadQueue { except } => reads.extend(mutations::queue_reads(except.as_deref())),
         StoreOp::ReadOutcomes => reads.push(key::all(StoreName::Outcomes)),
         StoreOp::AppendPoke(append) => reads.extend(append::outcome_reads(&append.outcomes)),
         StoreOp::WriteSnapshot(snapshot) => reads.extend(append::outcome_reads(&snapshot.outcomes)),
@@ -97,7 +95,7 @@ pub(crate) fn decide(
         StoreOp::Confirm(confirm) => append::confirm_only(head, confirm, results),
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
-        StoreOp::ReadQueue => mutations::read_queue(&head, results),
+        StoreOp::ReadQueue { .. } => mutations::read_queue(&head, results),
         StoreOp::ReadOutcomes => Ok(Decision {
             writes: Vec::new(),
             reply: StoreReply::Outcomes {

@@ -58,7 +58,10 @@ pub enum StoreOp {
         from: u64,
     },
     /// Read the mutations that are not confirmed.
-    ReadQueue,
+    ReadQueue {
+        /// The client whose mutations are left out: it knows them.
+        except: Option<String>,
+    },
     /// Read how mutations ended that failed or are uncertain.
     ReadOutcomes,
     /// Store a poke, or several merged ones.
@@ -504,7 +507,7 @@ impl StoreRequest {
             | StoreOp::ReadEarlier { .. }
             | StoreOp::Load { .. }
             | StoreOp::ReadLog { .. }
-            | StoreOp::ReadQueue
+            | StoreOp::ReadQueue { .. }
             | StoreOp::ReadOutcomes => Mode::ReadOnly,
             _ => Mode::ReadWrite,
         }

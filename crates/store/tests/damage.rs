@@ -76,7 +76,7 @@ fn requests() -> Vec<StoreRequest> {
             schema: schema(),
             from: 1,
         }),
-        request(StoreOp::ReadQueue),
+        request(StoreOp::ReadQueue { except: None }),
         request(StoreOp::AppendPoke(poke(
             Some("4"),
             "5",

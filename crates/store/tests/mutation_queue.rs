@@ -61,6 +61,26 @@ fn the_order_is_the_groups() {
 }
 
 #[test]
+fn the_queue_is_read_without_the_mutations_of_one() {
+    let clients = ["c", "c1", "c2", "c20", "d1"];
+    let store = store_with(&clients);
+    for client in clients {
+        sequences(store.execute(&queue(client, &[1, 2], false)));
+    }
+    for except in clients.into_iter().chain(["c0", "", "zz"]) {
+        let op = StoreOp::ReadQueue {
+            except: Some(except.into()),
+        };
+        let Ok(StoreReply::Queue { queue, .. }) = store.execute(&request(op)) else {
+            panic!("the queue");
+        };
+        let read = queue.iter().map(|m| (m.client_id.as_str(), m.id));
+        let others = clients.into_iter().filter(|client| *client != except);
+        assert!(read.eq(others.flat_map(|client| [(client, 1), (client, 2)])));
+    }
+}
+
+#[test]
 fn no_gaps_and_no_doubles() {
     let store = store_with(&["c1"]);
     let gap = |request| match store.execute(&request) {
@@ -440,7 +460,7 @@ fn a_forgotten_group_begins_anew_with_its_unsent_work() {
     for op in [
         StoreOp::StartGroup(start),
         StoreOp::Fold(plan),
-        StoreOp::ReadQueue,
+        StoreOp::ReadQueue { except: None },
     ] {
         assert!(matches!(
             store.execute(&request(op)),

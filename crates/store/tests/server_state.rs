@@ -35,14 +35,14 @@ fn an_empty_store_becomes_a_group_once() {
     assert_eq!(loaded.clients.len(), 2);
     let wrong = StoreRequest {
         group_id: "group2".into(),
-        op: StoreOp::ReadQueue,
+        op: StoreOp::ReadQueue { except: None },
     };
     assert!(
         matches!(store.execute(&wrong), Err(StoreFailure::OtherGroup { group_id }) if group_id == GROUP)
     );
     let empty = MemoryStore::default();
     assert!(matches!(
-        empty.execute(&request(StoreOp::ReadQueue)),
+        empty.execute(&request(StoreOp::ReadQueue { except: None })),
         Err(StoreFailure::NotOpen)
     ));
 }

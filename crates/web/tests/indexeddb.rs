@@ -179,9 +179,9 @@ fn program() -> Vec<StoreRequest> {
         // More values than are written in one task, and as many.
         mutations("c1", 5..=204),
         mutations("c1", 205..=266),
-        request(StoreOp::ReadQueue),
+        request(StoreOp::ReadQueue { except: None }),
         freeze("c1", 10..=250),
-        request(StoreOp::ReadQueue),
+        request(StoreOp::ReadQueue { except: None }),
         request(StoreOp::ReadLog {
             schema: schema(),
             from: 1,
@@ -303,7 +303,7 @@ async fn a_refused_decision_writes_nothing() {
             found: 2
         })
     ));
-    let queue = execute(&database, request(StoreOp::ReadQueue)).await;
+    let queue = execute(&database, request(StoreOp::ReadQueue { except: None })).await;
     assert!(matches!(queue, Ok(StoreReply::Queue { queue, .. }) if queue.is_empty()));
 }
 

@@ -231,7 +231,9 @@ impl Client {
             self.read_outcomes(ends);
         }
         let dying = self.tabs.dying().clone();
-        self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue);
+        // Its own mutations are here, whatever storage says of them.
+        let except = Some(self.client_id.clone());
+        self.ask_store(Purpose::ReadQueue(dying), StoreOp::ReadQueue { except });
     }
 
     /// Mutations as they were stored.
@@ -263,8 +265,7 @@ impl Client {
         self.take_records(now, &clients);
         for mutation in self.take_stored(queue) {
             let owner = mutation.client_id.clone();
-            // Own ones are here already, whatever storage says of them.
-            if owner != self.client_id && self.mutations.insert(mutation) {
+            if self.mutations.insert(mutation) {
                 self.mutations_changed = true;
                 self.rebase.request_round();
                 self.watch(&owner);

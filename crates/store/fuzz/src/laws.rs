@@ -115,7 +115,7 @@ fn check(store: &MemoryStore) {
     // Whatever they answer, they answer.
     let _ = ask(store, StoreOp::ReadEarlier { schema: schema() });
     let _ = ask(store, StoreOp::OpenQueue);
-    let _ = ask(store, StoreOp::ReadQueue);
+    let _ = ask(store, StoreOp::ReadQueue { except: None });
     match rows(store) {
         Ok(state) => check_fold(store, &state),
         Err(_) => check_repair(store),

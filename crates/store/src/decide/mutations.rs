@@ -32,8 +32,28 @@ pub(super) fn pending(
     queue
 }
 
+/// The mutations before and behind those of one client, and the records of all clients.
+pub(super) fn queue_reads(except: Option<&str>) -> [Read; 3] {
+    let between = |from: Vec<u8>, until: Option<Vec<u8>>| Read::Range {
+        store: StoreName::Queue,
+        from,
+        until,
+        limit: None,
+    };
+    let (before, behind) = match except {
+        Some(client_id) => (key::mutation(client_id, 0), key::after_client(client_id)),
+        None => Default::default(),
+    };
+    [
+        between(Vec::new(), Some(before)),
+        between(behind, None),
+        key::all(StoreName::Clients),
+    ]
+}
+
 pub(super) fn read_queue(head: &Head, mut results: Results) -> Result<Decision, StoreFailure> {
-    let queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    let mut queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
+    queue.extend(results.decoded(StoreName::Queue, QueuedMutation::decode)?);
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
     Ok(Decision {
         writes: Vec::new(),
@@ -183,12 +203,12 @@ pub(super) fn mark_attempted(
             key::put(StoreName::Clients, client_id.as_bytes(), record.encode())
         })
         .collect();
-    let mut stored: Vec<(QueuedMutation, Option<Ending>)> = Vec::new();
-    for _client in extents(&mark.frozen) {
+    let mut stored: Stored<'_> = SortedMap::new();
+    for (client_id, ..) in extents(&mark.frozen) {
         let queued = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
-        stored.extend(queued.into_iter().map(|queued| (queued, None)));
+        stored.insert(client_id, queued.into_iter().map(|m| (m, None)).collect());
         for ended in results.decoded(StoreName::Outcomes, StoredOutcome::decode)? {
-            if let Some((_, end)) = find(&mut stored, &ended.client_id, ended.id) {
+            if let Some((_, end)) = find(&mut stored, client_id, ended.id) {
                 *end = Some(ended.ending);
             }
         }
@@ -233,14 +253,17 @@ pub(super) fn mark_attempted(
     })
 }
 
-fn find<'a, T>(
-    stored: &'a mut [(QueuedMutation, T)],
+/// Mutations by client, in the order of their keys and so of their ids, each with its end if that is known.
+type Stored<'a> = SortedMap<&'a str, Vec<(QueuedMutation, Option<Ending>)>>;
+
+fn find<'a>(
+    stored: &'a mut Stored<'_>,
     client_id: &str,
     id: u64,
-) -> Option<&'a mut (QueuedMutation, T)> {
-    stored
-        .iter_mut()
-        .find(|(queued, _)| queued.id == id && queued.client_id == client_id)
+) -> Option<&'a mut (QueuedMutation, Option<Ending>)> {
+    let queue = stored.get_mut(client_id)?;
+    let place = queue.binary_search_by_key(&id, |(queued, _)| queued.id);
+    queue.get_mut(place.ok()?)
 }
 
 fn outcome_of(queued: &QueuedMutation, ending: Ending) -> StoredOutcome {
