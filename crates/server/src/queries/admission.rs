@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::accounting::cost;
 use super::coordinator::Coordinator;
 use super::instance::{Instance, State};
@@ -38,6 +40,10 @@ impl Waiting {
 impl Coordinator {
     /// Takes a group's request in; it is answered when all of its queries are read.
     pub(super) fn sync(&mut self, request: SyncRequest) {
+        // One that has begun in the place of another may ask before it is heard that the other has ended.
+        self.forget_where(&request.group, |hearer| {
+            !hearer.same_channel(&request.events)
+        });
         self.requests.push_back(request);
     }
 
@@ -94,13 +100,30 @@ impl Coordinator {
         }
     }
 
-    /// A group has ended.
-    pub(super) fn forget(&mut self, group: &Arc<str>) {
-        self.requests.retain(|request| request.group != *group);
-        self.waiting.retain(|w| w.request.group != *group);
-        for id in self.groups.remove(group) {
-            self.release(id);
+    /// A group has ended to which answers went this way. One that has begun in its place meanwhile stays.
+    pub(super) fn forget_ended(&mut self, group: &Arc<str>, events: &UnboundedSender<PoolEvent>) {
+        self.forget_where(group, |hearer| hearer.same_channel(events));
+    }
+
+    /// Nothing is told any more where this holds of where the answers to a group go.
+    fn forget_where(
+        &mut self,
+        group: &Arc<str>,
+        holds: impl Fn(&UnboundedSender<PoolEvent>) -> bool,
+    ) {
+        let goes = |request: &SyncRequest| request.group == *group && holds(&request.events);
+        self.requests.retain(|request| !goes(request));
+        self.waiting.retain(|waiting| !goes(&waiting.request));
+        if self.groups.hearer(group).is_some_and(holds) {
+            for id in self.groups.remove(group) {
+                self.release(id);
+            }
         }
+    }
+
+    /// Nothing more is told to a group.
+    pub(super) fn forget(&mut self, group: &Arc<str>) {
+        self.forget_where(group, |_| true);
     }
 
     pub(super) fn release(&mut self, id: InstanceId) {

@@ -237,10 +237,15 @@ impl Groups {
         }
     }
 
+    /// Where a group that has joined hears of points.
+    pub(super) fn hearer(&self, group: &str) -> Option<&UnboundedSender<PoolEvent>> {
+        let class = self.groups.get(group)?;
+        self.classes.get(class)?.get(group)
+    }
+
     /// Sends an event to one group.
     pub(super) fn tell_one(&self, group: &str, event: PoolEvent) {
-        let class = self.groups.get(group).and_then(|c| self.classes.get(c));
-        if let Some(hearer) = class.and_then(|hearers| hearers.get(group)) {
+        if let Some(hearer) = self.hearer(group) {
             // A group that has ended says so itself.
             let _ = hearer.send(event);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::coordinator::{Coordinator, PoolError};
@@ -17,7 +18,7 @@ use super::hydrator::{Hydrator, Turn};
 use super::limits::PoolSettings;
 use super::messages::Report;
 use super::prepare::{PreparedQuery, Shared};
-use super::request::SyncRequest;
+use super::request::{PoolEvent, SyncRequest};
 use super::worker::Worker;
 use crate::cvr::{CvrStore, StateVersion};
 use crate::replica::Replica;
@@ -33,7 +34,7 @@ const BATCH: usize = 1_000;
 
 pub(super) enum Mail {
     Sync(SyncRequest),
-    Forget(Arc<str>),
+    Forget(Arc<str>, UnboundedSender<PoolEvent>),
     Report(Report),
     Wake,
     Stop,
@@ -110,9 +111,9 @@ impl PoolHandle {
         self.send(Mail::Sync(request));
     }
 
-    /// A group has ended.
-    pub fn forget(&self, group: &Arc<str>) {
-        self.send(Mail::Forget(group.clone()));
+    /// A group has ended to which answers went this way.
+    pub fn forget(&self, group: &Arc<str>, events: UnboundedSender<PoolEvent>) {
+        self.send(Mail::Forget(group.clone(), events));
     }
 
     /// Ends the pool; resolves when what it leaves behind is stored.
@@ -269,7 +270,7 @@ fn coordinate(mut coordinator: Coordinator, received: &Receiver<Mail>, gauges: &
 fn take(coordinator: &mut Coordinator, mail: Mail) -> bool {
     match mail {
         Mail::Sync(request) => coordinator.sync(request),
-        Mail::Forget(group) => coordinator.forget(&group),
+        Mail::Forget(group, events) => coordinator.forget_ended(&group, &events),
         Mail::Report(report) => coordinator.hear(report),
         Mail::Wake => {}
         Mail::Stop => {

@@ -272,9 +272,13 @@ impl World {
 
     fn come(&mut self) {
         self.names += 1;
+        self.begin(format!("g{}", self.names).into());
+    }
+
+    fn begin(&mut self, name: Arc<str>) {
         let (sender, events) = unbounded_channel();
         self.groups.push(Group {
-            name: format!("g{}", self.names).into(),
+            name,
             sender,
             events,
             asked: None,
@@ -408,8 +412,15 @@ impl World {
             }
             11 if self.groups.len() > 2 => {
                 let at = self.random.random_range(0..self.groups.len());
-                let group = self.groups.swap_remove(at);
-                self.coordinator.forget(&group.name);
+                let gone = self.groups.swap_remove(at);
+                // Whoever takes its place may ask before it is known to have ended.
+                if self.random.random_bool(0.5) {
+                    self.begin(gone.name.clone());
+                    if self.random.random_bool(0.5) {
+                        self.coordinator.go_on();
+                    }
+                }
+                self.coordinator.forget_ended(&gone.name, &gone.sender);
             }
             12..30 => drop(self.coordinator.go_on()),
             30..50 => drop(self.take_mail()),

@@ -105,7 +105,7 @@ pub(super) async fn run(
             break;
         }
     }
-    actor.context.pool.forget(&id);
+    actor.context.pool.forget(&id, actor.pool_events);
 }
 
 async fn load(

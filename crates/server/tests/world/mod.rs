@@ -178,12 +178,12 @@ impl World {
     }
 
     fn over(database: Database, flags: &[&str]) -> World {
-        if std::env::var_os("RUST_LOG").is_some() {
-            // Fails when another test of the binary has done it.
-            let _ = tracing_subscriber::fmt()
-                .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-                .try_init();
-        }
+        // Shown with a test that fails. Another test of the binary may have done it.
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter.unwrap_or_else(|_| "landfall_server=debug".into()))
+            .with_test_writer()
+            .try_init();
         let dir = tempfile::tempdir().expect("temporary directory");
         World {
             files: dir.path().to_owned(),
