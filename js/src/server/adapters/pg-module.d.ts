@@ -7,6 +7,7 @@ declare module 'pg' {
   type Pool = import('./pg.js').NodePgPool & {
     query: import('./pg.js').NodePgClient['query'];
     on(event: 'error', listener: (error: Error) => void): unknown;
+    on(event: 'connect', listener: (client: import('./pg.js').NodePgPoolClient) => void): unknown;
     end(): Promise<void>;
   };
   const pg: {
