@@ -104,10 +104,9 @@ impl JsonWriter {
 }
 
 macro_rules! integers {
-    ($($function:ident $type:ty,)*) => {$(
-        #[allow(unused_comparisons)]
+    ($($function:ident $type:ty: $is_negative:expr, $size:expr;)*) => {$(
         fn $function(self, value: $type) -> Result<(), Never> {
-            self.integer(value < 0, value.abs_diff(0).into());
+            self.integer($is_negative(value), $size(value).into());
             Ok(())
         }
     )*};
@@ -125,8 +124,14 @@ impl Serializer for &mut JsonWriter {
     type SerializeStructVariant = Self;
 
     integers! {
-        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
-        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64,
+        serialize_i8 i8: i8::is_negative, i8::unsigned_abs;
+        serialize_i16 i16: i16::is_negative, i16::unsigned_abs;
+        serialize_i32 i32: i32::is_negative, i32::unsigned_abs;
+        serialize_i64 i64: i64::is_negative, i64::unsigned_abs;
+        serialize_u8 u8: |_| false, u64::from;
+        serialize_u16 u16: |_| false, u64::from;
+        serialize_u32 u32: |_| false, u64::from;
+        serialize_u64 u64: |_| false, u64::from;
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), Never> {
