@@ -80,7 +80,7 @@ impl Visible {
         }
     }
 
-    /// A row that storage held; they come by table and key. Views show them after [`Visible::show`].
+    /// Rows that storage held; they come by table and key. Views show them after [`Visible::show`].
     pub(crate) fn load(&mut self, table: TableId, rows: &mut dyn Iterator<Item = Row>) {
         self.source.append_all(table, rows);
     }

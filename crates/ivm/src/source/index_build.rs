@@ -440,6 +440,43 @@ mod tests {
         prop_oneof![1 => "[ab]{0,3}", 200 => "one and the same [ab]{0,9}", 1 => "p[ab]{0,9}"]
     }
 
+    /// A row that goes, changes or comes, in a table that began with so many.
+    fn change(
+        table: &Index,
+        count: usize,
+        (id, few, text): (u16, u8, &str),
+        goes: bool,
+    ) -> SourceChange {
+        let new = row((id % (2 * count.max(1) as u16 + 3), few, text));
+        let old = table.iter().find(|old| old.get(0) == new.get(0)).cloned();
+        SourceChange {
+            table: TableId(0),
+            new: (!goes || old.is_none()).then_some(new),
+            old,
+        }
+    }
+
+    /// What is picked first: that reads parts that are not in order.
+    fn has_what_the_table_has(built: &Index, table: &Index) -> Result<(), TestCaseError> {
+        let mut expected: Vec<&Row> = table.iter().collect();
+        expected.sort_by(|a, b| built.spec().0.compare(a, b));
+        prop_assert_eq!(built.len(), expected.len());
+        for row in expected.iter().step_by(3) {
+            let prefix = built.prefix(row);
+            let picked = built.pick(prefix).filter(|_| built.tells_all(prefix));
+            let same = expected
+                .iter()
+                .copied()
+                .filter(|other| built.prefix(other) == prefix);
+            prop_assert!(picked.is_none_or(|picked| same.eq(&picked)));
+        }
+        let back = built.entries_back_from(built.end());
+        let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
+        prop_assert!(back.into_iter().rev().eq(expected.iter().copied()));
+        prop_assert!(built.iter().eq(expected));
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
@@ -464,27 +501,12 @@ mod tests {
                 if build.go_on(&table, &Steps::new(steps)) == Progress::Done {
                     break;
                 }
-                let new = row((id % (2 * values.len().max(1) as u16 + 3), few, &text));
-                let old = table.iter().find(|old| old.get(0) == new.get(0)).cloned();
-                let new = (!goes || old.is_none()).then_some(new);
-                let change = SourceChange { table: TableId(0), old, new };
+                let change = change(&table, values.len(), (id, few, &text), goes);
                 build.note(&change);
                 table.put(&change);
             }
             let built = build.finish();
-            let mut expected: Vec<&Row> = table.iter().collect();
-            expected.sort_by(|a, b| spec.0.compare(a, b));
-            prop_assert_eq!(built.len(), expected.len());
-            for row in expected.iter().step_by(3) {
-                let prefix = built.prefix(row);
-                let picked = built.pick(prefix).filter(|_| built.tells_all(prefix));
-                let same = expected.iter().copied().filter(|other| built.prefix(other) == prefix);
-                prop_assert!(picked.is_none_or(|picked| same.eq(&picked)));
-            }
-            let back = built.entries_back_from(built.end());
-            let back: Vec<&Row> = back.map(|entry| &entry.row).collect();
-            prop_assert!(back.into_iter().rev().eq(expected.iter().copied()));
-            prop_assert!(built.iter().eq(expected));
+            has_what_the_table_has(&built, &table)?;
         }
     }
 
@@ -509,24 +531,13 @@ mod tests {
             let mut built = build.finish();
             let (untouched, before) = (built.clone(), table.clone());
             for (id, few, text, goes) in writes {
-                let new = row((id % (2 * values.len().max(1) as u16 + 3), few, &text));
-                let old = table.iter().find(|old| old.get(0) == new.get(0)).cloned();
-                let new = (!goes || old.is_none()).then_some(new);
-                let change = SourceChange { table: TableId(0), old, new };
+                let change = change(&table, values.len(), (id, few, &text), goes);
                 built.put(&change);
                 table.put(&change);
                 prop_assert_eq!(built.len(), table.len());
             }
             for (built, table) in [(built, table), (untouched, before)] {
-                let mut expected: Vec<&Row> = table.iter().collect();
-                expected.sort_by(|a, b| spec.0.compare(a, b));
-                for row in expected.iter().step_by(7) {
-                    let prefix = built.prefix(row);
-                    let picked = built.pick(prefix).filter(|_| built.tells_all(prefix));
-                    let same = expected.iter().copied().filter(|other| built.prefix(other) == prefix);
-                    prop_assert!(picked.is_none_or(|picked| same.eq(&picked)));
-                }
-                prop_assert!(built.iter().eq(expected));
+                has_what_the_table_has(&built, &table)?;
             }
         }
     }
