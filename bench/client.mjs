@@ -25,7 +25,7 @@ const END = '<!-- figures of bench:client: end -->';
 const HELP = `npm run bench:client -- [options]
   --clients a,b   of ${CLIENTS.join(', ')}; both unless given
   --rows a,b      rows that a client holds (10000,100000,180000)
-  --visits a,b    of fill, cold, writes, rebase, memory, raw; all unless given, fill is always first
+  --visits a,b    of fill, cold, anew, writes, rebase, memory, raw; all unless given, fill is always first
   --throttle a,b  how many times slower the CPU is made (1,4)
   --rounds n      cold starts of each (3)
   --binary path   a landfall-server that is built already
@@ -38,7 +38,7 @@ function options() {
   const text = fallback => ({ type: 'string', default: fallback });
   const { values } = parseArgs({
     options: {
-      clients: text(CLIENTS.join()), rows: text('10000,100000,180000'), visits: text('fill,cold,writes,rebase,memory,raw'), throttle: text('1,4'),
+      clients: text(CLIENTS.join()), rows: text('10000,100000,180000'), visits: text('fill,cold,anew,writes,rebase,memory,raw'), throttle: text('1,4'),
       rounds: text('3'), binary: { type: 'string' }, json: text(join(out, 'client.json')), 'no-build': { type: 'boolean' },
       profile: { type: 'boolean' }, write: { type: 'boolean' }, help: { type: 'boolean' },
     },
@@ -118,6 +118,7 @@ async function measure(browser, server, touch, client, rows, request, note) {
   for (const throttle of request.throttle) {
     if (throttle > 1 && wants('fill')) await go('fill', throttle, `slow${throttle}`);
     for (let round = 0; wants('cold') && round < request.rounds; round++) await go('cold', throttle);
+    for (let round = 0; wants('anew') && round < request.rounds; round++) await go('anew', throttle);
     if (wants('writes')) await go('writes', throttle);
     // Of a store of its own, in which the writes stay.
     if (wants('rebase')) await go('rebase', throttle, `pending${throttle}`);

@@ -34,6 +34,8 @@ export function program(module: Module) {
     filter: defineQuery(() => zql.issue.where('status', 'open').where('priority', '>=', 3)),
     orderLimit: defineQuery(() => newest.limit(50)),
     related: defineQuery(() => newest.limit(50).related('comments')),
+    // The same, but another query for each title.
+    relatedBut: defineQuery(({args}: {args: {title: string}}) => newest.where('title', '!=', args.title).limit(50).related('comments')),
     owned: defineQuery(() => newest.where('ownerID', 'u7')),
     exists: defineQuery(() => newest.whereExists('comments', it => it.where('authorID', 'u7')).limit(100)),
     one: defineQuery(({args}: {args: {id: string}}) => zql.issue.where('id', args.id).related('comments')),

@@ -133,6 +133,7 @@ impl Client {
             limits,
         };
         client.hold_lock_of(&client.client_id.clone());
+        client.ask_for_kept();
         client.load(now_ms);
         Ok(client)
     }
@@ -183,12 +184,16 @@ impl Client {
             // The host's timer is used up, so the next one is asked for even if it is for the same time.
             Event::Wake => self.wake_at = None,
             Event::Visibility { visible } => {
+                if !visible {
+                    self.keep_results_soon(now_ms);
+                }
                 let actions = self
                     .link
                     .connection
                     .visibility(now_ms, visible, &mut self.random);
                 self.act(now_ms, actions);
             }
+            Event::Leaving => self.keep_results_soon(now_ms),
             Event::Online { online } => {
                 let actions = self
                     .link
@@ -233,6 +238,7 @@ impl Client {
         if request.materialize {
             self.visible
                 .open(view, &request.ast_json, &ast, &self.slices.steps)?;
+            self.keep_results_later(now_ms);
         } else {
             map_ast(&ast, &self.schema, To::Server)
                 .map_err(|e| ClientError::Query(e.to_string()))?;
@@ -419,6 +425,8 @@ impl Client {
             });
         }
         self.write_rest_of_queue(now_ms);
+        self.keep_results_soon(now_ms);
+        self.keep_results(now_ms);
         let actions =
             self.link
                 .connection

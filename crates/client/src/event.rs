@@ -85,6 +85,9 @@ pub enum Event {
         /// Whether the page can be seen.
         visible: bool,
     },
+    /// The page is being left (`pagehide`): what storage is asked for now must be on its way when the host comes back from
+    /// this event, or it never is.
+    Leaving,
     /// The browser's `online` and `offline` events.
     /// The client starts out believing that it is online.
     Online {

@@ -28,6 +28,7 @@ impl Client {
             self.look_after_others(now);
             self.write_queue(now);
             self.go_on_draining(now);
+            self.keep_results(now);
         }
         self.flush();
         if std::mem::take(&mut self.mutations_changed) {
@@ -175,6 +176,7 @@ impl Client {
         }
         if poke.moves() {
             self.cookie = Some(poke.cookie.clone());
+            self.keep_results_later(now);
         }
         self.flush();
         self.tell_outcomes(&settled, &poke);

@@ -4,6 +4,7 @@
 
 mod append;
 mod group;
+mod kept;
 mod load;
 mod mutations;
 mod repair;
@@ -19,13 +20,17 @@ use crate::request::{
     Decision, Read, ReadResult, StoreName, StoreOp, StoreReply, StoreRequest, WriteOp,
 };
 
-/// What a request reads. The head comes first, always.
+/// What a request reads. The head comes first, if it reads anything.
 pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
+    if matches!(request.op, StoreOp::KeepResults(_)) {
+        return Vec::new();
+    }
     let mut reads = vec![key::get(StoreName::Head, key::HEAD)];
     match &request.op {
         StoreOp::Open(_) | StoreOp::Load { .. } | StoreOp::ReadEarlier { .. } => {
             reads.extend(load::reads());
         }
+        StoreOp::ReadKept { .. } => reads.extend(kept::reads()),
         StoreOp::ReadLog { from, .. } => {
             reads.push(Read::Range {
                 store: StoreName::Log,
@@ -53,7 +58,8 @@ pub(crate) fn reads(request: &StoreRequest) -> Vec<Read> {
         StoreOp::StartGroup(_) | StoreOp::Repair(_) => {
             reads.extend([StoreName::Queue, StoreName::Outcomes, StoreName::Clients].map(key::all));
         }
-        StoreOp::Fold(_) | StoreOp::SetServerMode(_) | StoreOp::Erase => {}
+        StoreOp::KeepResults(_) | StoreOp::Fold(_) | StoreOp::SetServerMode(_) | StoreOp::Erase => {
+        }
     }
     reads
 }
@@ -63,6 +69,9 @@ pub(crate) fn decide(
     request: &StoreRequest,
     results: Vec<ReadResult>,
 ) -> Result<Decision, StoreFailure> {
+    if let StoreOp::KeepResults(keep) = &request.op {
+        return Ok(kept::keep(&request.group_id, keep));
+    }
     let mut results = Results(results.into_iter());
     let head = results.value()?;
     let mut head = match &request.op {
@@ -81,6 +90,7 @@ pub(crate) fn decide(
         StoreOp::ReadEarlier { schema } => {
             return load::read_earlier(head.as_deref(), schema, results);
         }
+        StoreOp::ReadKept { schema } => return kept::read(head.as_deref(), schema, results),
         StoreOp::Open(open) => {
             return load::open(&request.group_id, open, head.as_deref(), results);
         }
@@ -90,6 +100,8 @@ pub(crate) fn decide(
         StoreOp::Open(_)
         | StoreOp::OpenQueue
         | StoreOp::ReadEarlier { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::KeepResults(_)
         | StoreOp::Repair(_)
         | StoreOp::Erase => Err(StoreFailure::Contract),
         StoreOp::Confirm(confirm) => append::confirm_only(head, confirm, results),

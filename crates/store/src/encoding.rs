@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Mutation = b'M',
     Outcome = b'O',
     Client = b'C',
+    Kept = b'K',
+    Result = b'R',
 }
 
 /// Appends to the bytes of one value.

@@ -4,8 +4,44 @@ use crate::request::{NewValue, Read, StoreName, WriteOp};
 
 pub(crate) const HEAD: &[u8] = b"head";
 pub(crate) const SCHEMA: &[u8] = b"schema";
+const KEPT: &[u8] = b"kept";
+const AFTER_KEPT: &[u8] = b"kept\xff";
 /// The sets of queries lie beside the pages, before all of them.
 pub(crate) const QUERIES: &[u8] = &[0];
+
+/// The key of the results that a client keeps at a cookie. The length in front keeps cookies apart.
+pub(crate) fn kept(cookie: &str, client_id: &str) -> Vec<u8> {
+    [&kept_at(cookie), client_id.as_bytes()].concat()
+}
+
+fn kept_at(cookie: &str) -> Vec<u8> {
+    let length = (cookie.len() as u64).to_be_bytes();
+    [KEPT, &length, cookie.as_bytes()].concat()
+}
+
+/// The first key of all kept results, and the first one beyond.
+pub(crate) fn all_kept() -> (Vec<u8>, Vec<u8>) {
+    (KEPT.to_vec(), AFTER_KEPT.to_vec())
+}
+
+/// What [`all_kept`] says for those before this cookie, and for those behind it.
+pub(crate) fn around_kept(cookie: &str) -> [(Vec<u8>, Vec<u8>); 2] {
+    let first = kept_at(cookie);
+    // Ids are text, which has no such byte.
+    let last = [first.as_slice(), &[0xff]].concat();
+    [(KEPT.to_vec(), first), (last, AFTER_KEPT.to_vec())]
+}
+
+/// All kept results.
+pub(crate) fn kept_range() -> Read {
+    let (from, until) = all_kept();
+    Read::Range {
+        store: StoreName::Head,
+        from,
+        until: Some(until),
+        limit: None,
+    }
+}
 
 /// The key of a log record.
 pub(crate) fn log(number: u64) -> Vec<u8> {
@@ -57,6 +93,16 @@ pub(crate) fn all(store: StoreName) -> Read {
         from: Vec::new(),
         until: None,
         limit: None,
+    }
+}
+
+/// Any one value: is there one at all?
+pub(crate) fn any(store: StoreName) -> Read {
+    Read::Range {
+        store,
+        from: Vec::new(),
+        until: None,
+        limit: Some(1),
     }
 }
 

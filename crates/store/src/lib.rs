@@ -15,6 +15,7 @@ mod encoding;
 mod error;
 mod fold;
 mod head;
+mod kept_results;
 mod key;
 mod loaded;
 mod memory;
@@ -31,15 +32,16 @@ pub use encoding::FORMAT_VERSION;
 pub use error::{BackendFailure, FormatError, StoreFailure};
 pub use fold::{FoldPlanning, plan_fold};
 pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
+pub use kept_results::{KEPT_BYTES, KeptResult, KeptTree};
 pub use loaded::{Loaded, ServerState, Unread};
 pub use memory::MemoryStore;
 pub use page::{NewPage, NewPages, PAGE_BYTES, PageWriter, QuerySets, StoredPage};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 pub use queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
 pub use request::{
-    AppendPoke, Confirm, Decision, Durability, FoldPlan, Frozen, GroupStarted, MarkAttempted, Mode,
-    NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName, StoreOp, StoreReply,
-    StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
+    AppendPoke, Confirm, Decision, Durability, FoldPlan, Frozen, GroupStarted, KeepResults,
+    MarkAttempted, Mode, NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName,
+    StoreOp, StoreReply, StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use schema_change::EarlierRows;
 pub use state_reader::{Give, StateReader};

@@ -12,6 +12,7 @@
 
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
+use crate::kept_results::KeptResult;
 use crate::loaded::Unread;
 use crate::page::{NewPage, NewPages, QuerySets, StoredPage};
 use crate::patch::{LogRecord, Patch};
@@ -45,6 +46,13 @@ pub enum StoreOp {
     },
     /// Take last mutation ids and outcomes without rows and cookie.
     Confirm(Confirm),
+    /// Read the results that were kept at the cookie that the store is at. The group is whichever is there.
+    ReadKept {
+        /// The schema of the code that runs.
+        schema: Arc<Schema>,
+    },
+    /// Keep results for the next start. Reads nothing, so that a page can still ask for it when it is left.
+    KeepResults(KeepResults),
     /// Read everything, for a fold or after the store went ahead of this tab.
     Load {
         /// The group's schema.
@@ -143,6 +151,17 @@ pub struct Confirm {
     pub last_mutation_ids: SortedMap<String, u64>,
     /// Mutations among them that failed.
     pub outcomes: Vec<StoredOutcome>,
+}
+
+/// See [`StoreOp::KeepResults`].
+#[derive(Clone, Debug)]
+pub struct KeepResults {
+    /// What the rows are that the results are of; if the store is elsewhere, they are void.
+    pub cookie: String,
+    /// Who keeps them.
+    pub client_id: String,
+    /// The most important ones first: there is room for [`crate::KEPT_BYTES`].
+    pub results: Vec<KeptResult>,
 }
 
 /// See [`StoreOp::WriteSnapshot`].
@@ -249,6 +268,8 @@ pub enum StoreReply {
     },
     /// To [`StoreOp::Load`].
     Loaded(Box<Unread>),
+    /// To [`StoreOp::ReadKept`]: none if anything has happened since, or a mutation waits.
+    Kept(Vec<KeptResult>),
     /// To [`StoreOp::ReadEarlier`].
     Earlier(EarlierRows),
     /// To [`StoreOp::ReadLog`].
@@ -505,6 +526,7 @@ impl StoreRequest {
         match self.op {
             StoreOp::OpenQueue
             | StoreOp::ReadEarlier { .. }
+            | StoreOp::ReadKept { .. }
             | StoreOp::Load { .. }
             | StoreOp::ReadLog { .. }
             | StoreOp::ReadQueue { .. }

@@ -58,6 +58,19 @@ fn store() -> MemoryStore {
     store
         .execute(&request(StoreOp::SetServerMode(mode)))
         .expect("remembers");
+    let tree = KeptTree {
+        rows: vec![(B, b(1.0, "é", "[1]"))],
+        words: vec![1, 0],
+    };
+    let results = vec![KeptResult::new("{}".into(), &tree)];
+    let (cookie, client_id) = ("3".to_owned(), "c1".to_owned());
+    store
+        .execute(&request(StoreOp::KeepResults(KeepResults {
+            cookie,
+            client_id,
+            results,
+        })))
+        .expect("keeps");
     store
 }
 

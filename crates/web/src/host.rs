@@ -140,6 +140,7 @@ impl Host {
             _page: Page::watch(move |event| {
                 let event = match event {
                     PageEvent::Visible(visible) => Event::Visibility { visible },
+                    PageEvent::Leaving => Event::Leaving,
                     PageEvent::Online(online) => Event::Online { online },
                 };
                 tell(&page, event);

@@ -1,4 +1,4 @@
-//! What the page tells: whether it can be seen, and whether the browser believes in a network.
+//! What the page tells: whether it can be seen, that it is left, and whether the browser believes in a network.
 
 use crate::panic::guarded;
 use js_sys::Reflect;
@@ -12,6 +12,8 @@ use web_sys::EventTarget;
 pub enum PageEvent {
     /// The page can be seen, or no longer.
     Visible(bool),
+    /// The page is left.
+    Leaving,
     /// The browser went online or offline.
     Online(bool),
 }
@@ -49,6 +51,8 @@ impl Page {
         if online.and_then(|online| online.as_bool()) == Some(false) {
             listener(PageEvent::Online(false));
         }
+        let leaving = listener.clone();
+        page.on(&global, "pagehide", move || leaving(PageEvent::Leaving));
         for (name, online) in [("online", true), ("offline", false)] {
             let listener = listener.clone();
             page.on(&global, name, move || listener(PageEvent::Online(online)));

@@ -5,9 +5,9 @@
 
 use js_sys::{Array, Promise};
 use landfall_store::{
-    AppendPoke, BackendFailure, Frozen, MarkAttempted, MemoryStore, NewMutation, Open, PageWriter,
-    Patch, QuerySets, RowChange, ServerState, StoreFailure, StoreOp, StoreReply, StoreRequest,
-    WriteQueue, WriteSnapshot,
+    AppendPoke, BackendFailure, Frozen, KeepResults, KeptResult, KeptTree, MarkAttempted,
+    MemoryStore, NewMutation, Open, PageWriter, Patch, QuerySets, RowChange, ServerState,
+    StoreFailure, StoreOp, StoreReply, StoreRequest, WriteQueue, WriteSnapshot,
 };
 use landfall_web::Database;
 use landfall_zql::sorted_map::SortedMap;
@@ -142,6 +142,18 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
     }))
 }
 
+fn keep(client_id: &str, cookie: &str) -> StoreRequest {
+    let tree = KeptTree {
+        rows: vec![(TableId(0), Row::from_values([ValueRef::String("x"); 2]))],
+        words: vec![1, 0],
+    };
+    request(StoreOp::KeepResults(KeepResults {
+        cookie: cookie.into(),
+        client_id: client_id.into(),
+        results: vec![KeptResult::new(client_id.into(), &tree)],
+    }))
+}
+
 fn freeze(client_id: &str, ids: RangeInclusive<u64>) -> StoreRequest {
     request(StoreOp::MarkAttempted(MarkAttempted {
         through: vec![(client_id.into(), *ids.end())],
@@ -173,7 +185,14 @@ fn program() -> Vec<StoreRequest> {
         poke(Some("01"), "02", vec![put("row1", "again"), put("x", "")]),
         poke(Some("01"), "02", vec![put("row1", "late")]),
         poke(Some("05"), "06", vec![]),
+        keep("c1", "02"),
+        keep("c2", "02"),
+        request(StoreOp::ReadKept { schema: schema() }),
+        keep("c2", "01"),
+        request(StoreOp::ReadKept { schema: schema() }),
+        keep("c1", "02"),
         mutations("c1", [1, 2, 3]),
+        request(StoreOp::ReadKept { schema: schema() }),
         mutations("c1", [7]),
         mutations("c1", [4]),
         // More values than are written in one task, and as many.

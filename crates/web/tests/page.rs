@@ -5,7 +5,7 @@
 
 use js_sys::Promise;
 use landfall_client::TextPieces;
-use landfall_web::{Channel, Locks, LongText, Socket, SocketEvent};
+use landfall_web::{Channel, Locks, LongText, Page, PageEvent, Socket, SocketEvent};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -144,4 +144,17 @@ async fn a_wait_that_is_given_up_is_never_granted_and_holds_nobody_up() {
     drop(first);
     three.0.wait_for(1).await;
     assert_eq!(two.0.0.borrow().len(), 0);
+}
+
+#[wasm_bindgen_test]
+fn a_page_that_is_left_is_told_at_once() {
+    let (heard, listener) = Heard::new();
+    let page = Page::watch(listener);
+    let window: web_sys::EventTarget = js_sys::global().unchecked_into();
+    let leave = || window.dispatch_event(&web_sys::Event::new("pagehide").unwrap());
+    leave().unwrap();
+    assert_eq!(*heard.0.borrow(), [PageEvent::Leaving]);
+    drop(page);
+    leave().unwrap();
+    assert_eq!(heard.0.borrow().len(), 1);
 }

@@ -6,7 +6,7 @@ use crate::decoder::Decoder;
 use crate::disk::{Disk, DiskFault};
 use landfall_client::{
     CallId, Client, ConnectionState, Effect, ErrorSource, Event, MutationError, Options, Outcome,
-    QuerySource, RunReason, SocketId, StoreRequestId, TextPieces, TxId, ViewId, ViewRequest,
+    QuerySource, Role, RunReason, SocketId, StoreRequestId, TextPieces, TxId, ViewId, ViewRequest,
 };
 use landfall_store::{BackendFailure, StoreFailure, StoreReply, StoreRequest};
 use serde_json::Value;
@@ -126,6 +126,9 @@ pub struct Tab {
     pub next_fault: DiskFault,
     /// The page does not run.
     pub frozen: bool,
+    /// What storage held when it gave results to show before the rows.
+    pub kept_with: Option<Disk>,
+    options: Options,
     mutators: BTreeMap<&'static str, Mutator>,
     running: VecDeque<RunningMutator>,
     stores: VecDeque<(StoreRequestId, StoreRequest)>,
@@ -145,7 +148,7 @@ impl Tab {
         mutators: &[(&'static str, Mutator)],
         now: f64,
     ) -> Tab {
-        let client = Client::new(now, options).expect("the options are good");
+        let client = Client::new(now, options.clone()).expect("the options are good");
         let decoder = Decoder::new(&client.layout());
         Tab {
             client,
@@ -174,6 +177,8 @@ impl Tab {
             piece_sizes: Vec::new(),
             next_fault: DiskFault::None,
             frozen: false,
+            kept_with: None,
+            options,
             answers: VecDeque::new(),
             mutators: mutators.iter().copied().collect(),
             running: VecDeque::new(),
@@ -217,6 +222,18 @@ impl Tab {
         self.pump()
     }
 
+    /// A tab that shows what is on this disk, and is alone with it.
+    pub fn twin(&self, disk: &Disk) -> Tab {
+        let options = Options {
+            cache_url: None,
+            role: Role::Usual,
+            ..self.options.clone()
+        };
+        let mut twin = Tab::open(options, disk.copy(), &[], self.now);
+        twin.pump();
+        twin
+    }
+
     /// When it wants to be woken, by its clock.
     pub fn wakes_at(&self) -> Option<f64> {
         self.wake_at
@@ -241,6 +258,11 @@ impl Tab {
             false => std::mem::take(&mut self.next_fault),
         };
         let result = self.disk.execute(&op, fault);
+        if let Ok(StoreReply::Kept(results)) = &result
+            && !results.is_empty()
+        {
+            self.kept_with = Some(self.disk.copy());
+        }
         if self.trace {
             let text: String = format!("{result:?}").chars().take(300).collect();
             eprintln!("{} stores {request:?} {text}", self.client.client_id());

@@ -10,7 +10,7 @@ use crate::notes::{QUERIES, named};
 use crate::promises;
 use crate::random_run::{Release, Run, takes_writes};
 use crate::world::TabId;
-use landfall_client::{ErrorSource, Outcome};
+use landfall_client::{ErrorSource, Event, Outcome};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,8 @@ impl Run {
     }
 
     fn check_rows_of_tabs(&self) {
-        for (id, tab) in &self.world.tabs {
+        let ready = self.world.tabs.iter().filter(|(_, tab)| tab.ready);
+        for (id, tab) in ready {
             if !self.draining.contains(id) {
                 let schema = self.schema_of(self.home(*id));
                 promises::a_tab_holds_what_the_server_gave(&self.world.server, tab, schema);
@@ -42,6 +43,7 @@ impl Run {
     }
 
     fn check_views(&mut self) {
+        self.check_kept_results();
         for (id, tab) in self.world.tabs.iter_mut().filter(|(_, tab)| tab.ready) {
             for (view, ast) in &self.views[id] {
                 let fresh = tab.client.run(ast).expect("the query is good");
@@ -65,6 +67,32 @@ impl Run {
                 assert!(
                     rows <= IDLE_ROWS,
                     "tab {id} shows nothing and holds {rows} rows"
+                );
+            }
+        }
+    }
+
+    /// Before its rows are read, a tab shows nothing, or what it is going to show if nothing happens meanwhile.
+    fn check_kept_results(&self) {
+        for (id, tab) in self.world.tabs.iter().filter(|(_, tab)| !tab.ready) {
+            let Some(disk) = &tab.kept_with else { continue };
+            let mut twin = tab.twin(disk);
+            // What was kept can be read where rows are damaged.
+            if twin
+                .notes
+                .iter()
+                .any(|note| note.starts_with("StorageProblem"))
+            {
+                continue;
+            }
+            for (view, ast) in &self.views[id] {
+                let shown = tab.decoder.json(view.0);
+                let rows = twin.client.run(ast).expect("the query is good");
+                let rows = twin.decoder.answer(&rows, ast);
+                let name = view.0;
+                assert!(
+                    shown == json!([]) || shown == rows,
+                    "view {name} of tab {id} shows {shown} early, and {rows} is stored"
                 );
             }
         }
@@ -181,6 +209,7 @@ impl Run {
             tab.manual_work = false;
             tab.next_fault = DiskFault::None;
             tab.client.connect(tab.now, token.clone());
+            tab.event(Event::Visibility { visible: true });
         }
         self.world.settle();
         for browser in 0..self.world.browsers.len() {

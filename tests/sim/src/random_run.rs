@@ -12,7 +12,7 @@ use crate::notes::{self, MUTATORS, NEXT_SCHEMA, QUERIES, SCHEMA, named, not_hidd
 use crate::promises;
 use crate::server::Server;
 use crate::world::{BrowserId, TabId, World};
-use landfall_client::{CallId, Outcome, QuerySource, Role, ViewId};
+use landfall_client::{CallId, Event, Outcome, QuerySource, Role, ViewId};
 use landfall_store::{BackendFailure, StoreName};
 use landfall_zql::Schema;
 use serde_json::{Value, json};
@@ -152,11 +152,22 @@ impl Run {
             1 => Some((1, 0)),
             _ => Some((1 + self.dice.roll(300) as usize, self.dice.roll(4) as usize)),
         };
+        // Some find everything at once; with others what the user does comes before what is stored.
+        let waits = self.dice.once_in(2);
+        let prepare = |tab: &mut Tab| {
+            tab.manual_storage = waits;
+            tab.manual_work = waits;
+        };
         let id = match self.releases[browser] {
-            Release::Present => self.world.open_tab_in(browser, skew),
-            Release::Next => self.open_next(browser, skew),
+            Release::Present => self.world.open_tab_with(browser, skew, prepare),
+            Release::Next => self.open_next(browser, skew, prepare),
         };
         self.views.insert(id, Vec::new());
+        if waits {
+            for _ in 0..self.dice.roll(3) {
+                self.open_view(id);
+            }
+        }
         let pieces = self.some_piece_sizes();
         if let Some(tab) = self.world.tabs.get_mut(&id) {
             tab.piece_sizes = pieces;
@@ -185,11 +196,16 @@ impl Run {
     }
 
     /// A tab of the next release, and one that drains the earlier store for it.
-    fn open_next(&mut self, browser: BrowserId, skew: f64) -> TabId {
+    fn open_next(
+        &mut self,
+        browser: BrowserId,
+        skew: f64,
+        prepare: impl FnOnce(&mut Tab),
+    ) -> TabId {
         let earlier = self.earlier[&browser];
         let held = self
             .world
-            .open_tab_as(browser, skew, notes::next_release(Role::Held), |_| {});
+            .open_tab_as(browser, skew, notes::next_release(Role::Held), prepare);
         if !self.dice.once_in(8) {
             self.world.tell_earlier(held, &[earlier]);
         }
@@ -324,7 +340,14 @@ impl Run {
                 let browser = self.some_browser();
                 self.world.browsers[browser].disk.evict();
             }
+            149..151 => self.come_back(),
             406 => self.clear_outcomes(),
+            407..410 => self.with_tab(|tab, dice| {
+                match dice.roll(4) {
+                    0 => tab.event(Event::Leaving),
+                    which => tab.event(Event::Visibility { visible: which > 1 }),
+                };
+            }),
             404..406 => {
                 let days = [49.0 / 24.0, 31.0][self.dice.roll(2) as usize];
                 if let Some(tab) = self.some_tab() {
@@ -460,6 +483,24 @@ impl Run {
         }
     }
 
+    /// Nothing happens for a while; then the user leaves a browser, and comes back.
+    fn come_back(&mut self) {
+        let browser = self.some_browser();
+        let ids = self.world.tabs.keys().copied();
+        let ids: Vec<TabId> = ids.filter(|id| self.home(*id) == browser).collect();
+        for id in &ids {
+            if let Some(tab) = self.world.tabs.get_mut(id) {
+                (tab.manual_storage, tab.manual_work) = (false, false);
+            }
+        }
+        self.world.pass(5_000.0);
+        self.note();
+        for id in ids {
+            self.world.kill_tab(id);
+        }
+        self.open_tab(browser);
+    }
+
     fn with_tab(&mut self, change: impl FnOnce(&mut Tab, &mut Dice)) {
         if let Some(id) = self.some_tab()
             && let Some(tab) = self.world.tabs.get_mut(&id)
@@ -480,14 +521,22 @@ impl Run {
             let (view, _) = views.remove(self.dice.roll(views.len() as u64) as usize);
             tab.drop_view(view);
         } else {
-            let which = self.dice.roll(QUERIES.len() as u64) as usize;
-            let source = match self.dice.roll(3) {
-                0 => QuerySource::Local,
-                _ => named(which),
-            };
-            views.push((tab.view(QUERIES[which], source), QUERIES[which]));
+            self.open_view(id);
         }
         self.world.collect(id);
+    }
+
+    fn open_view(&mut self, id: TabId) {
+        let (Some(tab), Some(views)) = (self.world.tabs.get_mut(&id), self.views.get_mut(&id))
+        else {
+            return;
+        };
+        let which = self.dice.roll(QUERIES.len() as u64) as usize;
+        let source = match self.dice.roll(3) {
+            0 => QuerySource::Local,
+            _ => named(which),
+        };
+        views.push((tab.view(QUERIES[which], source), QUERIES[which]));
     }
 
     fn mutate(&mut self) {

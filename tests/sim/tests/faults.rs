@@ -212,13 +212,22 @@ fn what_the_browser_evicted_before_another_tab_began_anew_is_uncertain() {
     arrives(&mut world, 1, &["a", "d"]);
 }
 
+/// Opens a tab whose storage fails when it is asked for everything.
+fn open_failing(world: &mut World, kind: BackendFailure) -> TabId {
+    let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    let tab = world.tab(id);
+    assert!(tab.commit_one(), "what was kept is asked for first");
+    tab.next_fault = DiskFault::Fails(kind);
+    tab.manual_storage = false;
+    tab.pump();
+    id
+}
+
 #[test]
 fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
     let (mut world, id) = world();
     world.kill_tab(id);
-    let id = world.open_tab_with(0, 0.0, |tab| {
-        tab.next_fault = DiskFault::Fails(BackendFailure::Closed);
-    });
+    let id = open_failing(&mut world, BackendFailure::Closed);
     world.settle();
     told(&world, id, "Closed");
     assert_eq!(world.tabs[&id].client.mutations().len(), 1);
@@ -228,9 +237,7 @@ fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
 #[test]
 fn without_storage_everything_works_in_memory() {
     let mut world = notes::world();
-    let id = world.open_tab_with(0, 0.0, |tab| {
-        tab.next_fault = DiskFault::Fails(BackendFailure::Unavailable);
-    });
+    let id = open_failing(&mut world, BackendFailure::Unavailable);
     world.settle();
     told(&world, id, "Unavailable");
     let tab = world.tab(id);

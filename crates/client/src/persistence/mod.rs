@@ -6,6 +6,7 @@
 pub(crate) mod earlier_store;
 pub(crate) mod export;
 pub(crate) mod faults;
+pub(crate) mod kept_results;
 pub(crate) mod log_following;
 pub(crate) mod snapshot_writing;
 pub(crate) mod stored_forms;
@@ -44,6 +45,7 @@ const LOAD_STEPS: usize = 2;
 /// Why a request was made.
 #[derive(Debug)]
 pub(crate) enum Purpose {
+    ReadKept,
     Open,
     /// The stored rows are let go of.
     Repair,
@@ -107,6 +109,8 @@ pub(crate) struct Persistence {
     pub(crate) snapshot: Option<Box<SnapshotWriting>>,
     /// A fold that is being planned.
     pub(crate) planning: Option<Box<FoldPlanning>>,
+    /// When results are to be kept for the next start.
+    pub(crate) keep_at: Option<f64>,
     /// Rows that are being read at the start.
     loading: Option<Box<StateReader>>,
     /// A new group is being begun: nothing is written meanwhile.
@@ -127,10 +131,14 @@ impl Persistence {
 
     pub(crate) fn next_deadline(&self) -> Option<f64> {
         let restart_at = self.restart.as_ref().and_then(|restart| restart.retry_at);
-        [self.retry_at, self.reread_at, self.remark_at, restart_at]
-            .into_iter()
-            .flatten()
-            .reduce(f64::min)
+        let own = [
+            self.retry_at,
+            self.reread_at,
+            self.remark_at,
+            self.keep_at,
+            restart_at,
+        ];
+        own.into_iter().flatten().reduce(f64::min)
     }
 }
 
@@ -191,6 +199,7 @@ impl Client {
         };
         match (&other_group, &result) {
             (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
+            (None, Err(_)) if matches!(purpose, Purpose::ReadKept) => {}
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
             (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark),
         }
@@ -199,6 +208,7 @@ impl Client {
             Purpose::Rejoin { group, new_client } => {
                 self.on_rejoined(now, group, new_client, result);
             }
+            Purpose::ReadKept => self.on_kept_read(result),
             Purpose::Open => self.on_opened(now, result),
             Purpose::Repair => self.on_repaired(now, result),
             Purpose::StoreAnew => self.on_stored_anew(result),

@@ -217,6 +217,11 @@ impl Rebase {
         }
     }
 
+    /// Whether what is visible is what the server has given, and nothing is about to change it.
+    pub(crate) fn shows_server_rows(&self) -> bool {
+        self.is_idle() && self.shadow.is_empty()
+    }
+
     /// All of the server's rows, by table and key.
     pub(crate) fn server_rows(&self, rows: &impl VisibleRows) -> Vec<(TableId, Row)> {
         if self.shadow.is_empty() {

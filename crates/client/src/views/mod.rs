@@ -1,6 +1,7 @@
 //! The visible rows in memory, the live queries over them, and what of both JavaScript has been told.
 
 pub(crate) mod flush;
+pub(crate) mod kept;
 pub(crate) mod resting;
 pub(crate) mod row_columns;
 pub(crate) mod row_handles;
@@ -12,6 +13,7 @@ use crate::queries::Status;
 use crate::rebase::stage::{PLAN_STEPS, Stage};
 use crate::rebase::{RowKey, VisibleRows};
 use crate::views::flush::{Flush, encode_rows};
+use crate::views::kept::Kept;
 use crate::views::resting::Resting;
 use crate::views::row_handles::RowHandles;
 use crate::views::view_ops::{TableShape, ViewOps};
@@ -36,6 +38,8 @@ pub(crate) struct OpenView {
     pub(crate) text: Box<str>,
     pub(crate) ast: Arc<Ast>,
     pub(crate) query: LiveQuery,
+    /// What is shown until the query is filled.
+    kept: Vec<Entry>,
     pub(crate) shape: TableShape,
     /// What is to be told with its first rows.
     status: Option<Status>,
@@ -58,6 +62,7 @@ pub(crate) struct Visible {
     source: MemorySource,
     views: SortedMap<ViewId, OpenView>,
     resting: Resting,
+    kept: Kept,
     handles: RowHandles,
     ops: ViewOps,
     /// Views show rows; before that they are open but empty.
@@ -73,6 +78,7 @@ impl Visible {
             schema,
             views: SortedMap::new(),
             resting: Resting::new(resting_rows),
+            kept: Kept::default(),
             handles: RowHandles::keeping(idle_rows),
             ops: ViewOps::default(),
             shown: false,
@@ -92,6 +98,7 @@ impl Visible {
 
     /// Views show rows from now on: [`Visible::work`] fills those that were opened so far.
     pub(crate) fn show(&mut self) {
+        self.leave_kept();
         self.shown = true;
     }
 
@@ -134,10 +141,12 @@ impl Visible {
             text: text.into(),
             ast: ast.clone(),
             query,
+            kept: Vec::new(),
             shape,
             status: None,
         };
         self.views.insert(view, open);
+        self.show_kept(view);
         Ok(())
     }
 
@@ -198,6 +207,7 @@ impl Visible {
             self.ops
                 .snapshot(&mut self.handles, view, &open.shape, query.entries());
             self.handles.release_list(open.query.entries());
+            self.handles.release_list(&std::mem::take(&mut open.kept));
             open.query = query;
             if let Some(status) = open.status.take() {
                 self.ops.status(view, status.word());
@@ -220,10 +230,11 @@ impl Visible {
 
     /// Closes a view; its rows are released with the next flush. Its query may rest for a while.
     pub(crate) fn close(&mut self, view: ViewId) {
-        let Some(open) = self.views.remove(&view) else {
+        let Some(mut open) = self.views.remove(&view) else {
             return;
         };
         self.handles.release_list(open.query.entries());
+        self.handles.release_list(&std::mem::take(&mut open.kept));
         if let Some(stage) = &mut self.stage {
             stage.forget(view);
         }

@@ -97,12 +97,12 @@ impl Resting {
     }
 
     /// Those that rest.
-    pub(crate) fn queries(&self) -> impl Iterator<Item = &OpenView> {
+    pub(crate) fn queries(&self) -> impl DoubleEndedIterator<Item = &OpenView> {
         self.queries.iter().map(|query| &query.open)
     }
 }
 
-fn count(entries: &[Entry]) -> usize {
+pub(crate) fn count(entries: &[Entry]) -> usize {
     let children = entries.iter().flat_map(|entry| &entry.children);
     let below: usize = children.map(|list| count(list)).sum();
     entries.len() + below

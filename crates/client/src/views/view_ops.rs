@@ -136,7 +136,8 @@ impl ViewOps {
         self.words.push(position);
     }
 
-    fn list(&mut self, handles: &mut RowHandles, shape: &TableShape, list: &[Entry]) {
+    /// A list with everything below it: its length, then for each entry its row and its lists.
+    pub(crate) fn list(&mut self, handles: &mut RowHandles, shape: &TableShape, list: &[Entry]) {
         self.words.push(list.len() as u32);
         for entry in list {
             self.entry(handles, shape, entry);

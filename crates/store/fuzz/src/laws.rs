@@ -116,12 +116,26 @@ fn check(store: &MemoryStore) {
     let _ = ask(store, StoreOp::ReadEarlier { schema: schema() });
     let _ = ask(store, StoreOp::OpenQueue);
     let _ = ask(store, StoreOp::ReadQueue { except: None });
+    read_kept(store);
     match rows(store) {
         Ok(state) => check_fold(store, &state),
         Err(_) => check_repair(store),
     }
     ask(store, StoreOp::Erase).expect("erasing helps always");
     rows(store).expect("an empty store opens");
+}
+
+/// What is kept can be read or not.
+fn read_kept(store: &MemoryStore) {
+    let store = store.snapshot();
+    store.clear(StoreName::Queue);
+    let schema = schema();
+    let asked = ask(&store, StoreOp::ReadKept { schema });
+    if let StoreReply::Kept(results) = asked.expect("it is there or not") {
+        for result in results {
+            let _ = result.read(&self::schema());
+        }
+    }
 }
 
 /// What opens can be folded, unless its head names another group, and holds the same afterwards.

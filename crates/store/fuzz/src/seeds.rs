@@ -2,6 +2,9 @@
 
 const STORE: &str = include_str!("../../tests/format_1.txt");
 
+/// What code of that time did not keep yet.
+const KEPT: &str = "head 6b6570740000000000000001336331 4b010600000067726f757031010000003301000000020000007b7d2d00000052010100000000000000130000000200010000800900006078000000000000f83f020000000100000000000000";
+
 /// The examples for a law.
 pub fn of(law: &str) -> Vec<Vec<u8>> {
     let values: Vec<Vec<u8>> = values().into_iter().enumerate().map(one).collect();
@@ -19,6 +22,7 @@ pub fn of(law: &str) -> Vec<Vec<u8>> {
 pub fn values() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     STORE
         .lines()
+        .chain([KEPT])
         .map(|line| {
             let mut fields = line.split(' ');
             let mut next = || fields.next().expect("three fields");

@@ -1,6 +1,6 @@
 //! The clients of the group, and the end of a group that the server has forgotten.
 
-use super::{Results, done, put_head};
+use super::{Results, done, kept, put_head};
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
@@ -217,6 +217,7 @@ pub(super) fn start_with(head: &Head, start: &StartGroup, work: Work) -> Decisio
     ]
     .map(|store| WriteOp::Clear { store })
     .to_vec();
+    writes.push(kept::forget());
     writes.push(put_head(&new_head));
     writes.push(key::put(
         StoreName::Clients,

@@ -1,7 +1,7 @@
 //! The way out of a store that is damaged or full: the server's rows go, since the server gives them again.
 
 use super::group::{Work, start_with};
-use super::{Results, put_head};
+use super::{Results, kept, put_head};
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::key;
@@ -56,6 +56,7 @@ fn without_rows(mut head: Box<Head>, outcomes: &[StoredOutcome]) -> Decision {
         let key = key::mutation(&outcome.client_id, outcome.id);
         writes.push(key::put(StoreName::Outcomes, key, outcome.encode()));
     }
+    writes.push(kept::forget());
     writes.push(put_head(&head));
     Decision {
         writes,
