@@ -126,8 +126,8 @@ pub struct Tab {
     pub next_fault: DiskFault,
     /// The page does not run.
     pub frozen: bool,
-    /// What storage held when it gave results to show before the rows.
-    pub kept_with: Option<Disk>,
+    /// A tab that holds what storage held when it gave results to show before the rows, and is alone with it.
+    pub twin: Option<Box<Tab>>,
     options: Options,
     mutators: BTreeMap<&'static str, Mutator>,
     running: VecDeque<RunningMutator>,
@@ -177,7 +177,7 @@ impl Tab {
             piece_sizes: Vec::new(),
             next_fault: DiskFault::None,
             frozen: false,
-            kept_with: None,
+            twin: None,
             options,
             answers: VecDeque::new(),
             mutators: mutators.iter().copied().collect(),
@@ -222,14 +222,13 @@ impl Tab {
         self.pump()
     }
 
-    /// A tab that shows what is on this disk, and is alone with it.
-    pub fn twin(&self, disk: &Disk) -> Tab {
+    fn make_twin(&self) -> Tab {
         let options = Options {
             cache_url: None,
             role: Role::Usual,
             ..self.options.clone()
         };
-        let mut twin = Tab::open(options, disk.copy(), &[], self.now);
+        let mut twin = Tab::open(options, self.disk.copy(), &[], self.now);
         twin.pump();
         twin
     }
@@ -260,8 +259,10 @@ impl Tab {
         let result = self.disk.execute(&op, fault);
         if let Ok(StoreReply::Kept(results)) = &result
             && !results.is_empty()
+            // A twin has no server, and no twin.
+            && self.options.cache_url.is_some()
         {
-            self.kept_with = Some(self.disk.copy());
+            self.twin = Some(Box::new(self.make_twin()));
         }
         if self.trace {
             let text: String = format!("{result:?}").chars().take(300).collect();

@@ -73,10 +73,10 @@ impl Run {
     }
 
     /// Before its rows are read, a tab shows nothing, or what it is going to show if nothing happens meanwhile.
-    fn check_kept_results(&self) {
-        for (id, tab) in self.world.tabs.iter().filter(|(_, tab)| !tab.ready) {
-            let Some(disk) = &tab.kept_with else { continue };
-            let mut twin = tab.twin(disk);
+    fn check_kept_results(&mut self) {
+        let early = self.world.tabs.iter_mut().filter(|(_, tab)| !tab.ready);
+        for (id, tab) in early {
+            let Some(twin) = &mut tab.twin else { continue };
             // What was kept can be read where rows are damaged.
             if twin
                 .notes

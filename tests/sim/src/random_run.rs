@@ -340,7 +340,7 @@ impl Run {
                 let browser = self.some_browser();
                 self.world.browsers[browser].disk.evict();
             }
-            149..151 => self.come_back(),
+            149 => self.come_back(),
             406 => self.clear_outcomes(),
             407..410 => self.with_tab(|tab, dice| {
                 match dice.roll(4) {

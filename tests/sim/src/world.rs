@@ -11,6 +11,8 @@ use crate::server::{ConnectionId, Server};
 use landfall_client::{Event, Options};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// More than that at once is a jump of a tab's clock.
+const CLOCK_JUMP_MS: f64 = 3_600_000.0;
 /// Names a tab of the world for as long as it lives.
 pub type TabId = usize;
 /// Names a browser.
@@ -290,7 +292,11 @@ impl World {
                 let skew = self.skews.get(&id).copied().unwrap_or(0.0);
                 if let Some(tab) = self.tabs.get_mut(&id) {
                     let ahead = self.now + skew - tab.now;
-                    tab.pass(ahead.max(0.0));
+                    // A clock that jumps does not go through the time between.
+                    if ahead > CLOCK_JUMP_MS {
+                        tab.set_clock(tab.now + ahead);
+                    }
+                    tab.pass((self.now + skew - tab.now).max(0.0));
                 }
                 self.collect(id);
             }
