@@ -118,10 +118,9 @@ impl Client {
 
     /// The first poke of a new group that holds rows or answers voids the rows of the abandoned one; the first of all
     /// if no answers are waited for.
-    fn replace_stale_rows(&mut self, poke: &mut Poke) {
+    fn replace_stale_rows(&self, poke: &mut Poke) {
         let answers = !poke.rows.is_empty() || !poke.got.is_empty();
         if self.stale_rows && (answers || self.queries.is_empty()) {
-            self.stale_rows = false;
             poke.cleared = true;
         }
     }
@@ -167,6 +166,8 @@ impl Client {
     /// The visible rows stand on a new server state, or were replayed.
     fn on_swapped(&mut self, now: f64, poke: Option<Poke>) {
         let Some(poke) = poke else { return };
+        // Until now they were visible.
+        self.stale_rows &= !poke.cleared;
         let settled = self.mutations.settled_by(&poke.confirmed, &poke.results);
         self.mutations.apply(&poke.confirmed, &settled);
         self.queries

@@ -155,12 +155,14 @@ impl Core {
             3 => WriteOp::Delete,
             _ => return Err(error("argument", "a write has an unknown operation")),
         };
-        self.call(|client, _| client.write(TxId(tx), table, op, row))
+        let write = |client: &mut landfall_client::Client| client.write(TxId(tx), table, op, row);
+        self.host.within(write).map_err(|refused| thrown(&refused))
     }
 
     /// A query of a running mutator; as [`Core::run`].
     pub fn read(&self, tx: u32, ast: &str) -> Result<u32, Error> {
-        let flush = self.call(|client, _| client.read(TxId(tx), ast))?;
+        let read = |client: &mut landfall_client::Client| client.read(TxId(tx), ast);
+        let flush = self.host.within(read).map_err(|refused| thrown(&refused))?;
         Ok(self.host.outbox().answer(flush))
     }
 

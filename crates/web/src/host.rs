@@ -161,6 +161,11 @@ impl Host {
         result
     }
 
+    /// A call of JavaScript from which nothing follows outside: what waits to go out waits on.
+    pub(crate) fn within<T>(&self, call: impl FnOnce(&mut Client) -> T) -> T {
+        call(&mut self.client.borrow_mut())
+    }
+
     /// The page asks for rows itself: that calls what the warm-up would have called.
     pub(crate) fn pause_warm_up(&self) {
         self.warms_up.set(false);

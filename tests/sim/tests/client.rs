@@ -552,3 +552,38 @@ fn what_is_sent_belongs_to_the_trace_that_the_application_is_in() {
         .map(|(message, trace)| (message.to_owned(), trace.to_owned()))
     );
 }
+
+#[test]
+fn rows_of_a_group_that_is_over_are_never_taken_for_those_of_the_new_one() {
+    let mut world = world();
+    world.slices = Some((1, 0));
+    let tab = world.open_tab();
+    let view = world.tab(tab).view(ISSUES, named("all"));
+    world.settle();
+    let before = titles(&world, tab, view);
+    let export = |world: &World| -> Value {
+        let export = world.tabs[&tab].client.export();
+        serde_json::from_str(&export).expect("an export is JSON")
+    };
+    let first_group = export(&world)["clientGroupID"].clone();
+    world.server.forget_all();
+    world.server.commit(|rows| rows.remove("issues", "1"));
+    world.tab(tab).manual_work = true;
+    let mut steps = 0;
+    loop {
+        world.settle();
+        if titles(&world, tab, view) != before {
+            break;
+        }
+        // What is shown until the new group has rows is not what the server gave it.
+        let held = export(&world);
+        if held["clientGroupID"] != first_group {
+            assert_eq!(held["tables"], json!({}), "after {steps} steps");
+            steps += 1;
+        }
+        assert!(world.tab(tab).work_one(), "the new rows come");
+    }
+    assert!(steps > 2, "they come in slices");
+    let rows = &export(&world)["tables"]["issue"];
+    assert_eq!(rows.as_array().map(Vec::len), Some(1));
+}
