@@ -235,6 +235,39 @@ fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
 }
 
 #[test]
+fn a_page_that_gives_storage_up_takes_no_writes_along() {
+    let (mut world, id) = world();
+    world.browsers[0].disk.damage(StoreName::Log, |_| 0);
+    let second = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    let answer = |world: &mut World, fault: DiskFault| {
+        let tab = world.tab(second);
+        tab.next_fault = fault;
+        assert!(tab.commit_one() && tab.hear_one(), "storage is asked");
+        tab.pump();
+    };
+    let fails = DiskFault::Fails(BackendFailure::Other);
+    // What was kept, everything, a repair, everything again.
+    for fault in [DiskFault::None, DiskFault::None, fails, fails] {
+        answer(&mut world, fault);
+    }
+    // While everything is asked for a third time it hears that the first page is gone, and asks for its writes.
+    world.kill_tab(id);
+    world.settle();
+    for _ in ["everything", "the writes"] {
+        answer(&mut world, DiskFault::None);
+    }
+    assert!(world.tabs[&second].ready);
+    // It works in memory, in a group of its own.
+    world.tab(second).view(QUERIES[0], named(0));
+    world.network_up();
+    world.pass(5_000.0);
+    assert!(world.server.executed.is_empty());
+    // Who comes next repairs the store, and sends what waits in it.
+    open(&mut world);
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
 fn without_storage_everything_works_in_memory() {
     let mut world = notes::world();
     let id = open_failing(&mut world, BackendFailure::Unavailable);

@@ -186,6 +186,10 @@ impl Client {
         result: Result<StoreReply, StoreFailure>,
     ) {
         let Some(purpose) = self.persistence.open.remove(&request) else {
+            if self.persistence.disabled {
+                // Asked for before storage was given up.
+                return;
+            }
             self.log(
                 LogLevel::Warn,
                 "storage answered a request that was not made",
@@ -359,6 +363,10 @@ impl Client {
     /// Nothing can be read: work in memory, and begin a group that nobody else knows.
     fn begin_without_storage(&mut self, now: f64) {
         self.persistence.disabled = true;
+        // What was asked of the stored group, and what came of it, is nothing to the new one: a mutation that both groups sent
+        // would be carried out twice.
+        self.persistence.open = SortedMap::new();
+        self.mutations = Mutations::new();
         self.group_id = Some(self.random.id());
         self.begin(now);
     }
