@@ -234,28 +234,29 @@ fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
     arrives(&mut world, 1, &["a", "b"]);
 }
 
+/// Answers the oldest request of a tab to storage.
+fn answer(world: &mut World, id: TabId, fault: DiskFault) {
+    let tab = world.tab(id);
+    tab.next_fault = fault;
+    assert!(tab.commit_one() && tab.hear_one(), "storage is asked");
+    tab.pump();
+}
+
 #[test]
 fn a_page_that_gives_storage_up_takes_no_writes_along() {
     let (mut world, id) = world();
     world.browsers[0].disk.damage(StoreName::Log, |_| 0);
     let second = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
-    let answer = |world: &mut World, fault: DiskFault| {
-        let tab = world.tab(second);
-        tab.next_fault = fault;
-        assert!(tab.commit_one() && tab.hear_one(), "storage is asked");
-        tab.pump();
-    };
     let fails = DiskFault::Fails(BackendFailure::Other);
     // What was kept, everything, a repair, everything again.
     for fault in [DiskFault::None, DiskFault::None, fails, fails] {
-        answer(&mut world, fault);
+        answer(&mut world, second, fault);
     }
     // While everything is asked for a third time it hears that the first page is gone, and asks for its writes.
     world.kill_tab(id);
     world.settle();
-    for _ in ["everything", "the writes"] {
-        answer(&mut world, DiskFault::None);
-    }
+    world.tab(second).manual_storage = false;
+    world.tab(second).pump();
     assert!(world.tabs[&second].ready);
     // It works in memory, in a group of its own.
     world.tab(second).view(QUERIES[0], named(0));
@@ -265,6 +266,31 @@ fn a_page_that_gives_storage_up_takes_no_writes_along() {
     // Who comes next repairs the store, and sends what waits in it.
     open(&mut world);
     arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
+fn a_page_that_finds_another_group_after_a_repair_takes_no_writes_of_the_first_along() {
+    let (mut world, id) = world();
+    world.browsers[0].disk.damage(StoreName::Log, |_| 0);
+    let second = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    // What was kept, everything, a repair.
+    for _ in 0..3 {
+        answer(&mut world, second, DiskFault::None);
+    }
+    // It hears of a write in the group that it has found.
+    world.tab(id).mutate("upsert", &note("c"));
+    world.settle();
+    // Before it is told what is stored now, the server forgets the group, and the first page begins another one.
+    world.server.forget_all();
+    world.network_up();
+    world.pass(5_000.0);
+    world.kill_tab(id);
+    answer(&mut world, second, DiskFault::None);
+    let tab = &world.tabs[&second];
+    assert!(tab.ready && tab.client.mutations().is_empty());
+    world.tab(second).manual_storage = false;
+    world.tab(second).view(QUERIES[0], named(0));
+    arrives(&mut world, 2, &["a", "b", "c"]);
 }
 
 #[test]

@@ -198,12 +198,16 @@ impl Client {
         };
         let other_group = match (&purpose, &result) {
             (Purpose::Open | Purpose::Rejoin { .. }, _) => None,
-            (_, Err(StoreFailure::OtherGroup { group_id })) => Some(group_id.clone()),
+            (_, Err(StoreFailure::OtherGroup { group_id })) if self.loaded => {
+                Some(group_id.clone())
+            }
             _ => None,
         };
         match (&other_group, &result) {
             (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
             (None, Err(_)) if matches!(purpose, Purpose::ReadKept) => {}
+            // Whichever it is, it is about to be read.
+            (None, Err(StoreFailure::OtherGroup { .. })) if !self.loaded => {}
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
             (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark),
         }
@@ -384,6 +388,8 @@ impl Client {
 
     /// Takes what is not rows; the rows are read in slices.
     pub(crate) fn begin_loading(&mut self, now: f64, mut unread: Unread) {
+        // Of what was read before in vain, answers may have come.
+        self.mutations = Mutations::new();
         let was_given = unread.was_given();
         let rows = match self.role {
             Role::Draining => None,
@@ -449,7 +455,10 @@ impl Client {
         self.cookie = None;
         self.tell_store_failure(failure);
         // What is under way for a repair belongs to the group.
-        if !self.open_again(now, failure) {
+        let opens_again = self.open_again(now, failure);
+        // It may be another one that is found then: what is said of this one meanwhile is nothing to that.
+        self.group_id = None;
+        if !opens_again {
             self.begin_without_storage(now);
         }
     }
