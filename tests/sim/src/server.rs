@@ -447,6 +447,10 @@ impl Server {
         }
         for (place, mutation) in push.mutations.iter().enumerate() {
             if !self.apply(group, mutation) {
+                // With it all that came behind it in the message, of other clients as well.
+                let rest = push.mutations[place..].iter();
+                self.turned_away
+                    .extend(rest.map(|m| m.client_id().to_owned()));
                 let details = json!({"origin": "server", "reason": "oooMutation"});
                 return self.push_failed(id, &push.mutations[place..], &details);
             }
