@@ -311,6 +311,9 @@ impl Run {
             }
             12..16 => {
                 if let Some(tab) = self.some_tab() {
+                    if self.dice.once_in(3) {
+                        self.close(tab);
+                    }
                     self.note();
                     self.world.kill_tab(tab);
                 }
@@ -480,6 +483,18 @@ impl Run {
             14 => server.endpoint_down = !server.endpoint_down,
             _ if self.forgetful => server.forget_all(),
             _ => {}
+        }
+    }
+
+    /// The application closes its client; what was asked of storage is answered to the end.
+    fn close(&mut self, id: TabId) {
+        if let Some(tab) = self.world.tabs.get_mut(&id) {
+            tab.client.close(tab.now);
+            tab.pump();
+            while tab.commit_one() || tab.hear_one() {
+                tab.pump();
+            }
+            self.world.collect(id);
         }
     }
 
