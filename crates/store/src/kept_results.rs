@@ -6,9 +6,10 @@
 
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
+use landfall_zql::hash::h32_of_bytes;
 use landfall_zql::{Row, Schema, TableId};
 
-/// Most bytes of all results of a client together.
+/// Most bytes of all results of a page together.
 pub const KEPT_BYTES: usize = 256 << 10;
 
 /// The result of one query.
@@ -69,7 +70,10 @@ impl KeptResult {
     }
 }
 
-/// All results that a client keeps.
+/// So many places there are for what pages show.
+const PLACES: u32 = 8;
+
+/// What a page shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptResults {
     pub(crate) group_id: String,
@@ -132,4 +136,11 @@ impl KeptResults {
         reader.end()?;
         Ok(kept)
     }
+}
+
+/// Where a page keeps these: pages that show something else first are unlikely to be in each other's way, and however many
+/// pages come and go while nothing happens, what they keep is bounded.
+pub(crate) fn place_of(results: &[KeptResult]) -> u8 {
+    let first = results.first().map_or("", |result| &result.query);
+    (h32_of_bytes(first.as_bytes()) % PLACES) as u8
 }

@@ -9,9 +9,9 @@ const AFTER_KEPT: &[u8] = b"kept\xff";
 /// The sets of queries lie beside the pages, before all of them.
 pub(crate) const QUERIES: &[u8] = &[0];
 
-/// The key of the results that a client keeps at a cookie. The length in front keeps cookies apart.
-pub(crate) fn kept(cookie: &str, client_id: &str) -> Vec<u8> {
-    [&kept_at(cookie), client_id.as_bytes()].concat()
+/// The key of results at a cookie, in one of a few places. The length in front keeps cookies apart.
+pub(crate) fn kept(cookie: &str, place: u8) -> Vec<u8> {
+    [kept_at(cookie).as_slice(), &[place]].concat()
 }
 
 fn kept_at(cookie: &str) -> Vec<u8> {
@@ -27,7 +27,7 @@ pub(crate) fn all_kept() -> (Vec<u8>, Vec<u8>) {
 /// What [`all_kept`] says for those before this cookie, and for those behind it.
 pub(crate) fn around_kept(cookie: &str) -> [(Vec<u8>, Vec<u8>); 2] {
     let first = kept_at(cookie);
-    // Ids are text, which has no such byte.
+    // Places are few.
     let last = [first.as_slice(), &[0xff]].concat();
     [(KEPT.to_vec(), first), (last, AFTER_KEPT.to_vec())]
 }

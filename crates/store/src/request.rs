@@ -158,8 +158,6 @@ pub struct Confirm {
 pub struct KeepResults {
     /// What the rows are that the results are of; if the store is elsewhere, they are void.
     pub cookie: String,
-    /// Who keeps them.
-    pub client_id: String,
     /// The most important ones first: there is room for [`crate::KEPT_BYTES`].
     pub results: Vec<KeptResult>,
 }

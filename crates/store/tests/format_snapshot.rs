@@ -63,11 +63,10 @@ fn store() -> MemoryStore {
         words: vec![1, 0],
     };
     let results = vec![KeptResult::new("{}".into(), &tree)];
-    let (cookie, client_id) = ("3".to_owned(), "c1".to_owned());
+    let cookie = "3".to_owned();
     store
         .execute(&request(StoreOp::KeepResults(KeepResults {
             cookie,
-            client_id,
             results,
         })))
         .expect("keeps");

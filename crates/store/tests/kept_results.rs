@@ -18,19 +18,11 @@ fn result(query: &str) -> KeptResult {
     KeptResult::new(query.into(), &tree())
 }
 
-fn keep_as(store: &MemoryStore, client_id: &str, cookie: &str, results: Vec<KeptResult>) {
-    let (cookie, client_id) = (cookie.to_owned(), client_id.to_owned());
-    let keep = request(StoreOp::KeepResults(KeepResults {
-        cookie,
-        client_id,
-        results,
-    }));
+fn keep(store: &MemoryStore, cookie: &str, results: Vec<KeptResult>) {
+    let cookie = cookie.to_owned();
+    let keep = request(StoreOp::KeepResults(KeepResults { cookie, results }));
     assert_eq!(keep.reads(), [], "a page that is left cannot wait");
     store.execute(&keep).expect("keeps");
-}
-
-fn keep(store: &MemoryStore, cookie: &str, results: Vec<KeptResult>) {
-    keep_as(store, "c1", cookie, results);
 }
 
 fn kept_as(store: &MemoryStore, schema: Arc<Schema>) -> Vec<KeptResult> {
@@ -107,34 +99,42 @@ fn another_schema_gets_none() {
 }
 
 #[test]
-fn each_client_keeps_its_own() {
+fn pages_that_show_something_else_first_keep_it_beside_each_other() {
     let store = store();
-    keep_as(&store, "c2", "1", vec![result("r"), result("s")]);
-    assert_eq!(kept(&store), ["q", "r", "s"]);
-    keep(&store, "1", vec![result("t")]);
-    assert_eq!(kept(&store), ["t", "r", "s"]);
+    keep(&store, "1", vec![result("other"), result("s")]);
+    assert_eq!(kept(&store), ["q", "other", "s"]);
+    keep(&store, "1", vec![result("q"), result("t")]);
+    assert_eq!(kept(&store), ["q", "t", "other", "s"]);
     // Of another group, which begins with the same cookies.
     let of_other = StoreRequest {
         group_id: "group2".into(),
         op: StoreOp::KeepResults(KeepResults {
             cookie: "1".into(),
-            client_id: "c3".into(),
-            results: vec![result("u")],
+            results: vec![result("other")],
         }),
     };
     store.execute(&of_other).expect("keeps");
-    assert_eq!(kept(&store), ["t", "r", "s"]);
+    assert_eq!(kept(&store), ["q", "t"]);
+}
+
+#[test]
+fn many_pages_at_one_cookie_keep_a_bounded_number_of_values() {
+    let store = store();
+    for page in 0..100 {
+        keep(&store, "1", vec![result(&format!("query {page}"))]);
+    }
+    assert_eq!(kept(&store).len(), 8);
 }
 
 #[test]
 fn what_was_kept_at_other_cookies_goes() {
     for other in ["", "0", "10", "11", "2", "1:01"] {
         let store = store();
-        keep_as(&store, "c2", "1", vec![result("r")]);
+        keep(&store, "1", vec![result("other")]);
         let before = store.values(StoreName::Head).len();
-        keep_as(&store, "c3", other, vec![result("s")]);
+        keep(&store, other, vec![result("s")]);
         assert_eq!(store.values(StoreName::Head).len(), before - 1, "{other}");
-        keep_as(&store, "c4", "1", vec![result("t")]);
+        keep(&store, "1", vec![result("t")]);
         assert_eq!(kept(&store), ["t"]);
     }
 }
@@ -153,9 +153,9 @@ fn there_is_room_for_so_much() {
         "1",
         vec![large("a", half), large("b", half), large("c", 1000)],
     );
-    assert_eq!(kept(&store), ["a", "c"]);
-    keep(&store, "1", vec![large("d", 2 * half)]);
-    assert!(kept(&store).is_empty());
+    assert_eq!(kept(&store), ["q", "a", "c"]);
+    keep(&store, "1", vec![large("a", 2 * half)]);
+    assert_eq!(kept(&store), ["q"]);
 }
 
 #[test]

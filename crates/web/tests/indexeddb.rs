@@ -142,15 +142,14 @@ fn mutations(client_id: &str, ids: impl IntoIterator<Item = u64>) -> StoreReques
     }))
 }
 
-fn keep(client_id: &str, cookie: &str) -> StoreRequest {
+fn keep(query: &str, cookie: &str) -> StoreRequest {
     let tree = KeptTree {
         rows: vec![(TableId(0), Row::from_values([ValueRef::String("x"); 2]))],
         words: vec![1, 0],
     };
     request(StoreOp::KeepResults(KeepResults {
         cookie: cookie.into(),
-        client_id: client_id.into(),
-        results: vec![KeptResult::new(client_id.into(), &tree)],
+        results: vec![KeptResult::new(query.into(), &tree)],
     }))
 }
 

@@ -65,11 +65,7 @@ impl Client {
         {
             let results = self.visible.results_to_keep();
             if !results.is_empty() {
-                let keep = KeepResults {
-                    cookie,
-                    client_id: self.client_id.clone(),
-                    results,
-                };
+                let keep = KeepResults { cookie, results };
                 self.store_note("results for the next start", StoreOp::KeepResults(keep));
             }
         }

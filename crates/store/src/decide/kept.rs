@@ -3,7 +3,7 @@
 use super::{Results, done};
 use crate::error::StoreFailure;
 use crate::head::Head;
-use crate::kept_results::{KeptResult, KeptResults};
+use crate::kept_results::{KeptResult, KeptResults, place_of};
 use crate::key;
 use crate::request::{Decision, KeepResults, Read, StoreName, StoreReply, WriteOp};
 use crate::stored_schema;
@@ -54,12 +54,12 @@ fn current(
     Ok(current.flat_map(|kept| kept.results).collect())
 }
 
-/// Keeps the results of one client, in place of those that it kept before and of all at other cookies. Nothing is read
-/// for it: a page that is about to go gets to write only what it can write at once.
+/// Keeps what a page shows, in place of all at other cookies, and of what one that shows the same first kept before.
+/// Nothing is read for it: a page that is about to go gets to write only what it can write at once.
 pub(super) fn keep(group_id: &str, keep: &KeepResults) -> Decision {
-    let KeepResults { cookie, .. } = &keep;
-    let key = key::kept(cookie, &keep.client_id);
+    let cookie = &keep.cookie;
     let kept = KeptResults::of(group_id, cookie, keep.results.iter().cloned());
+    let key = key::kept(cookie, place_of(&keep.results));
     let put = key::put(StoreName::Head, key, kept.encode());
     let others = key::around_kept(cookie).into_iter().map(delete);
     done(others.chain([put]).collect())
