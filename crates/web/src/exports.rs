@@ -155,14 +155,12 @@ impl Core {
             3 => WriteOp::Delete,
             _ => return Err(error("argument", "a write has an unknown operation")),
         };
-        let write = |client: &mut landfall_client::Client| client.write(TxId(tx), table, op, row);
-        self.host.within(write).map_err(|refused| thrown(&refused))
+        self.within(|client| client.write(TxId(tx), table, op, row))
     }
 
     /// A query of a running mutator; as [`Core::run`].
     pub fn read(&self, tx: u32, ast: &str) -> Result<u32, Error> {
-        let read = |client: &mut landfall_client::Client| client.read(TxId(tx), ast);
-        let flush = self.host.within(read).map_err(|refused| thrown(&refused))?;
+        let flush = self.within(|client| client.read(TxId(tx), ast))?;
         Ok(self.host.outbox().answer(flush))
     }
 
@@ -252,6 +250,13 @@ impl Core {
         call: impl FnOnce(&mut landfall_client::Client, f64) -> Result<T, ClientError>,
     ) -> Result<T, Error> {
         self.host.enter(call).map_err(|refused| thrown(&refused))
+    }
+
+    fn within<T>(
+        &self,
+        call: impl FnOnce(&mut landfall_client::Client) -> Result<T, ClientError>,
+    ) -> Result<T, Error> {
+        self.host.within(call).map_err(|refused| thrown(&refused))
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// More than that at once is a jump of a tab's clock.
 const CLOCK_JUMP_MS: f64 = 3_600_000.0;
+
 /// Names a tab of the world for as long as it lives.
 pub type TabId = usize;
 /// Names a browser.

@@ -1,6 +1,6 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::{Client, ConnectionState, Outcome, Role, RunReason, TxId, WriteOp};
+use landfall_client::{Client, ConnectionState, Event, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note, open};
@@ -245,27 +245,49 @@ fn answer(world: &mut World, id: TabId, fault: DiskFault) {
 #[test]
 fn a_page_that_gives_storage_up_takes_no_writes_along() {
     let (mut world, id) = world();
-    world.browsers[0].disk.damage(StoreName::Log, |_| 0);
-    let second = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    // A second record, so that the first one takes a slice.
+    world.network_up();
+    world.server.rate_limited = true;
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "d"})));
+    world.pass(5_000.0);
+    world.network_down();
+    world.browsers[0].disk.damage(StoreName::Log, |_| 1);
+    world.slices = Some((1, 0));
+    let second = world.open_tab_with(0, 0.0, |tab| {
+        (tab.manual_storage, tab.manual_work) = (true, true);
+    });
     let fails = DiskFault::Fails(BackendFailure::Other);
-    // What was kept, everything, a repair, everything again.
-    for fault in [DiskFault::None, DiskFault::None, fails, fails] {
+    // What was kept, and everything.
+    for _ in 0..2 {
+        answer(&mut world, second, DiskFault::None);
+    }
+    while world.tab(second).work_one() {}
+    world.tab(second).pump();
+    // A repair, everything again, and once more.
+    for fault in [fails, fails, DiskFault::None] {
         answer(&mut world, second, fault);
     }
-    // While everything is asked for a third time it hears that the first page is gone, and asks for its writes.
+    // While it reads it hears that the first page is gone, and asks for its writes.
+    let name = format!("client/{}", world.tabs[&id].client.client_id());
     world.kill_tab(id);
-    world.settle();
-    world.tab(second).manual_storage = false;
-    world.tab(second).pump();
-    assert!(world.tabs[&second].ready);
+    let tab = world.tab(second);
+    tab.event(Event::LockGranted { name });
+    // What it reads is damaged, and it goes on without storage before it is told of them.
+    assert!(tab.ready);
+    assert!(tab.commit_one() && tab.hear_one(), "they were asked for");
+    (tab.manual_storage, tab.manual_work) = (false, false);
+    tab.pump();
     // It works in memory, in a group of its own.
     world.tab(second).view(QUERIES[0], named(0));
+    world.server.rate_limited = false;
     world.network_up();
     world.pass(5_000.0);
     assert!(world.server.executed.is_empty());
     // Who comes next repairs the store, and sends what waits in it.
     open(&mut world);
-    arrives(&mut world, 1, &["a", "b"]);
+    arrives(&mut world, 1, &["a", "b", "d"]);
 }
 
 #[test]

@@ -32,6 +32,13 @@ fn answer(world: &mut World, tab: TabId) {
     tab.pump();
 }
 
+/// The tab need not wait any more.
+fn go_on(world: &mut World, tab: TabId) {
+    let tab = world.tab(tab);
+    (tab.manual_storage, tab.manual_work) = (false, false);
+    tab.pump();
+}
+
 fn ids(world: &World, tab: TabId, view: ViewId) -> Vec<String> {
     let shown = world.tabs[&tab].decoder.json(view.0);
     let rows = shown.as_array().into_iter().flatten();
@@ -57,10 +64,8 @@ fn check_rest(world: &mut World, tab: TabId, view: ViewId) {
         rows.keys().copied().collect()
     };
     let (shown, rows) = (ids(world, tab, view), held(world));
-    let t = world.tab(tab);
-    (t.manual_storage, t.manual_work) = (false, false);
-    t.pump();
-    assert!(t.ready);
+    go_on(world, tab);
+    assert!(world.tabs[&tab].ready);
     assert_eq!(ids(world, tab, view), shown);
     assert_eq!(held(world), rows, "no row is handed over again");
 }
@@ -147,9 +152,7 @@ fn what_the_server_does_not_have_is_not_kept() {
     // The write was never stored, nor told to be.
     world.kill_tab(first);
     let (tab, view) = check_early(&mut world, 0, &[]);
-    let t = world.tab(tab);
-    (t.manual_storage, t.manual_work) = (false, false);
-    t.pump();
+    go_on(&mut world, tab);
     assert_eq!(ids(&world, tab, view), ["a", "b"]);
 }
 
@@ -175,9 +178,7 @@ fn nothing_is_shown_early_that_has_changed_since() {
     world.settle();
     world.kill_tab(first);
     let (tab, view) = check_early(&mut world, 0, &[]);
-    let t = world.tab(tab);
-    (t.manual_storage, t.manual_work) = (false, false);
-    t.pump();
+    go_on(&mut world, tab);
     assert_eq!(ids(&world, tab, view), ["b"]);
 }
 
@@ -190,9 +191,7 @@ fn nothing_is_shown_early_while_a_write_waits() {
     world.pass(5_000.0);
     world.kill_tab(first);
     let (tab, view) = check_early(&mut world, 0, &[]);
-    let t = world.tab(tab);
-    (t.manual_storage, t.manual_work) = (false, false);
-    t.pump();
+    go_on(&mut world, tab);
     assert_eq!(ids(&world, tab, view), ["a", "b", "c"]);
 }
 
@@ -209,8 +208,6 @@ fn what_happens_meanwhile_is_shown_with_the_rows() {
     world.tab(first).mutate("upsert", &note("c"));
     world.settle();
     assert_eq!(ids(&world, tab, view), ["a", "b"]);
-    let t = world.tab(tab);
-    (t.manual_storage, t.manual_work) = (false, false);
-    t.pump();
+    go_on(&mut world, tab);
     assert_eq!(ids(&world, tab, view), ["a", "c"]);
 }
