@@ -2,11 +2,10 @@
 import type {MutationError, MutationOutcome} from './core/mutation-outcome.js';
 import type {ReadonlyJSONValue} from './json.js';
 import type {AnyMutator} from './mutate/mutator-registry.js';
-import type {MutatorResult, MutatorResultDetails, MutatorResultErrorDetails} from './mutate/mutator-result.js';
+import type {MutatorResult, MutatorResultDetails} from './mutate/mutator-result.js';
+import {failure, resultOf, success, zeroError} from './mutation-result.js';
 import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import {StateSource} from './state-source.js';
-
-const success: MutatorResultDetails = Object.freeze({type: 'success'});
 
 /** One stage of a call; the promise is made when somebody asks for it. */
 class Stage {
@@ -165,45 +164,13 @@ export function refusedMutation(message: string): MutatorResult {
   return {client: refused, durable: refused, server: refused};
 }
 
-function resultOf(outcome: MutationOutcome): MutatorResultDetails {
-  switch (outcome.type) {
-    case 'confirmed':
-      return success;
-    case 'failed':
-      return failure(outcome.error);
-    case 'uncertain':
-      return zeroError('The server no longer knows whether this mutation was applied.');
-  }
-}
-
-function failure({type, message, detailsJson}: MutationError): MutatorResultErrorDetails {
-  if (type === 'zero') {
-    return zeroError(message);
-  }
-  const details = detailsJson === undefined ? undefined : (JSON.parse(detailsJson) as ReadonlyJSONValue);
-  return {type: 'error', error: {type: 'app', message, details}};
-}
-
-function zeroError(message: string): MutatorResultErrorDetails {
-  return {type: 'error', error: {type: 'zero', message}};
-}
-
-// A mutation as the core lists it.
-interface ListedMutation {
-  readonly clientId: string;
-  readonly mutationId: number;
-  readonly name: string;
-  readonly argsJson: string;
-  readonly outcome: MutationOutcome | null;
-}
-
 /** The list of unconfirmed mutations. The core is asked for it when somebody looks, not at every change. */
 export class PendingMutationList implements PendingMutations {
   readonly clear: PendingMutations['clear'];
   readonly #changes = new StateSource<undefined>(undefined);
   #list: readonly PendingMutation[] = [];
-  // Gives the core's present list, if that is another than `#list`.
-  #read: (() => string) | undefined;
+  // Gives the present list, if that is another than `#list`.
+  #read: (() => readonly PendingMutation[]) | undefined;
 
   constructor(clear: PendingMutations['clear']) {
     this.clear = clear;
@@ -213,7 +180,7 @@ export class PendingMutationList implements PendingMutations {
     const read = this.#read;
     if (read !== undefined) {
       this.#read = undefined;
-      this.#list = (JSON.parse(read()) as ListedMutation[]).map(pendingMutation);
+      this.#list = read();
     }
     return this.#list;
   }
@@ -221,9 +188,9 @@ export class PendingMutationList implements PendingMutations {
   readonly subscribe = (listener: (list: readonly PendingMutation[]) => void): (() => void) =>
     this.#changes.subscribe(() => listener(this.current));
 
-  /** The list is another now; `mutationsJSON` gives it as long as the core lives. */
-  changed(mutationsJSON: () => string): void {
-    this.#read = mutationsJSON;
+  /** The list is another now; `read` gives it as long as the core lives. */
+  changed(read: () => readonly PendingMutation[]): void {
+    this.#read = read;
     this.#changes.set(undefined);
   }
 
@@ -231,14 +198,4 @@ export class PendingMutationList implements PendingMutations {
   keepLast(): void {
     this.#read = undefined;
   }
-}
-
-function pendingMutation({clientId, mutationId, name, argsJson, outcome}: ListedMutation): PendingMutation {
-  const base = {clientID: clientId, id: mutationId, name, args: (JSON.parse(argsJson) as ReadonlyJSONValue[])[0]};
-  const result = outcome === null ? undefined : resultOf(outcome);
-  if (result?.type !== 'error') {
-    return {...base, state: 'pending'};
-  }
-  const state = outcome?.type === 'failed' ? 'failed' : 'uncertain';
-  return {...base, state, reason: result.error.message, error: result.error};
 }

@@ -6,6 +6,7 @@
 import {Core, type ForHost} from './core/core.js';
 import {loadBindings} from './core/load.js';
 import {dropDatabase} from './drop-database.js';
+import type {PendingMutation} from './pending-mutation.js';
 import {newClientID, randomBytes} from './random.js';
 import {isEarlierStore} from './storage-name.js';
 import type {WasmSource} from './wasm-source.js';
@@ -41,9 +42,9 @@ export class OldStores {
     await Promise.race([all, new Promise(resolve => setTimeout(resolve, patienceMs))]);
   }
 
-  /** JSON texts of the lists of mutations in old stores. */
-  mutationsJSON(): string[] {
-    return [...this.#cores.values()].map(core => core.mutationsJSON());
+  /** The unconfirmed mutations in old stores. */
+  mutations(): PendingMutation[] {
+    return [...this.#cores.values()].flatMap(core => core.mutations());
   }
 
   clearOutcome(clientID: string, id: number): void {
@@ -120,7 +121,7 @@ export class OldStores {
   // Nothing pending, and no failure that the user has not seen.
   #giveUpWhenEmpty(name: string): void {
     const core = this.#cores.get(name);
-    if (core !== undefined && core.mutationsJSON() === '[]') {
+    if (core !== undefined && core.mutations().length === 0) {
       this.#cores.delete(name);
       this.#empty.add(name);
       core.close();

@@ -23,7 +23,7 @@ import {logger, type Logger} from './logger.js';
 import type {ZeroMutate} from './mutate/mutator-registry.js';
 import type {AnyMutators, BatchMutator, DBMutator, MakeCustomMutatorInterfaces} from './mutate/legacy-mutators.js';
 import {PendingMutationList} from './mutations.js';
-import type {PendingMutations} from './pending-mutation.js';
+import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
 import {builderFor} from './query/create-builder.js';
 import type {AnyQuery, ConditionalSchemaQuery, HumanReadable, Query} from './query/query.js';
@@ -146,7 +146,7 @@ export class Zero<
       wasm: given.wasm,
       coreOptions: (storageName, clientID) => this.#coreOptions(storageName, clientID, 'draining'),
       log: message => this.#log('warn', message),
-      changed: () => this.#pending.changed(() => this.#mutationsJSON()),
+      changed: () => this.#pending.changed(() => this.#mutations()),
       get closed() { return client.#closed; },
     });
     this.pending = this.#pending;
@@ -456,9 +456,9 @@ export class Zero<
     }
   }
 
-  #mutationsJSON(): string {
-    const lists = [this.#core?.mutationsJSON() ?? '[]', ...this.#oldStores.mutationsJSON()];
-    return lists.length === 1 ? lists[0]! : JSON.stringify(lists.flatMap(list => JSON.parse(list) as unknown[]));
+  #mutations(): readonly PendingMutation[] {
+    const [now, earlier] = [this.#core?.mutations() ?? [], this.#oldStores.mutations()];
+    return earlier.length === 0 ? now : [...now, ...earlier];
   }
 
   #coreOptions(storageName: string, clientID: string, role: 'held' | 'draining' | undefined): string {
@@ -508,7 +508,7 @@ export class Zero<
       case 'mutationOutcome':
         return this.#mutators.ended(effect);
       case 'mutationsChanged':
-        return this.#pending.changed(() => this.#mutationsJSON());
+        return this.#pending.changed(() => this.#mutations());
       case 'connection':
         return this.#closed ? undefined : this.#connection.state.set(effect.state);
       case 'ready':

@@ -223,6 +223,18 @@ describe('a client without a server', () => {
     ]);
   });
 
+  test('lists a mutation as the same object for as long as nothing happens to it', async () => {
+    const zero = start();
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    const before = zero.pending.current;
+    await ran(zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never));
+    const after = zero.pending.current;
+    expect(after.map(({id}) => id)).toEqual([1, 2]);
+    expect(after[0]).toBe(before[0]);
+    expect(before).toHaveLength(1);
+    expect(zero.pending.current).toBe(after);
+  });
+
   test('runs mutators one after the other, in the order of the calls', async () => {
     const zero = start();
     const results = Array.from({length: 20}, (_, i) =>

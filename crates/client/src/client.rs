@@ -9,8 +9,8 @@ use crate::effect::{
 };
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::mutations::Mutations;
 use crate::mutations::writes::Write;
+use crate::mutations::{ListPart, Mutations};
 use crate::options::{Limits, Options, Role};
 use crate::persistence::Persistence;
 use crate::persistence::earlier_store::EarlierStore;
@@ -391,6 +391,11 @@ impl Client {
     /// Pending, failed and uncertain mutations that the client knows of, in order.
     pub fn mutations(&self) -> Vec<MutationInfo> {
         self.mutations.infos()
+    }
+
+    /// The same list, as what has changed in it since this was asked last.
+    pub fn changed_mutations(&mut self) -> Vec<ListPart> {
+        self.mutations.changed_infos()
     }
 
     /// The application has seen this failed or uncertain mutation: it is forgotten.

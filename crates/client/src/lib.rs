@@ -31,6 +31,7 @@ pub use effect::{
 };
 pub use error::ClientError;
 pub use event::{Event, StoreRequestId, TextPieces};
+pub use mutations::ListPart;
 pub use options::{Headers, Limits, Options, Role};
 pub use request::{QuerySource, ViewRequest, WriteOp};
 pub use views::flush::{Flush, RowBatch};

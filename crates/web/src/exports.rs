@@ -223,9 +223,10 @@ impl Core {
         self.host.read(|client| client.export())
     }
 
-    /// JSON text of the pending, failed and uncertain mutations.
+    /// JSON text of the pending, failed and uncertain mutations: a list of those that this has not told yet, and, for the
+    /// others, of pairs of places in the list that it told last, from the first place up to, not including, the second.
     pub fn mutations(&self) -> String {
-        to_text(&self.host.read(|client| client.mutations()))
+        to_text(&self.host.within(|client| client.changed_mutations()))
     }
 
     /// Forgets a failed or uncertain mutation.

@@ -7,11 +7,13 @@
 import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
 import {LandfallError, type LandfallErrorCode, TransactionClosedError} from '../landfall-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
+import {type PendingMutation, pendingMutation} from '../pending-mutation.js';
 import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
 import {applyOperations, FlushPlace, flushPlaceWords, type Target, type ViewStatus} from './flush.js';
 import {Memory} from './memory.js';
+import type {ListedMutation} from './mutation-outcome.js';
 import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
 import {type ListShape, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
 
@@ -127,6 +129,7 @@ export class Core {
   // What goes to storage and to the server waits until the page has been shown what changed.
   #hasOutward = false;
   #fault: LandfallError | undefined;
+  #listed: readonly PendingMutation[] = [];
 
   /** `database` is the client's, if it is open already; it belongs to the core from then on. */
   constructor(bindings: Bindings, optionsJSON: string, entropy: Uint8Array, host: CoreHost, database?: IDBDatabase) {
@@ -225,9 +228,13 @@ export class Core {
     return this.#call(raw => raw.export_json());
   }
 
-  /** JSON text of the pending, failed and uncertain mutations. */
-  mutationsJSON(): string {
-    return this.#call(raw => raw.mutations());
+  /** The pending, failed and uncertain mutations; the same list, or in it the same objects, as far as nothing has changed. */
+  mutations(): readonly PendingMutation[] {
+    const last = this.#listed;
+    const parts = JSON.parse(this.#call(rawMutations)) as (readonly [from: number, until: number] | ListedMutation)[];
+    const list = parts.flatMap(part => ('name' in part ? pendingMutation(part) : last.slice(...part)));
+    const isSame = list.length === last.length && list.every((mutation, n) => mutation === last[n]);
+    return isSame ? last : (this.#listed = list);
   }
 
   clearOutcome(clientID: string, mutationID: number): void {
@@ -521,6 +528,7 @@ function publishView(view: OpenView): void {
 }
 
 const take = (raw: RawCore) => raw.take();
+const rawMutations = (raw: RawCore) => raw.mutations();
 const warmUp = (raw: RawCore) => raw.warm_up();
 const carryOutward = (raw: RawCore) => raw.carry_outward();
 

@@ -12,3 +12,12 @@ export type MutationOutcome =
   | {readonly type: 'confirmed'}
   | {readonly type: 'failed'; readonly error: MutationError}
   | {readonly type: 'uncertain'};
+
+/** A mutation as the core lists it. */
+export interface ListedMutation {
+  readonly clientId: string;
+  readonly mutationId: number;
+  readonly name: string;
+  readonly argsJson: string;
+  readonly outcome: MutationOutcome | null;
+}

@@ -6,16 +6,19 @@
 //! Invariants: the ids of one client form a gap-free run above its last confirmed one; what was sent for an id
 //! never changes; stored mutations come in the order of their group-wide sequence, own unstored ones last.
 
+mod listing;
 mod mutation;
 pub(crate) mod queue_writing;
 pub(crate) mod writes;
 
+pub use listing::ListPart;
 pub(crate) use mutation::{Mutation, Stored, read_arguments};
 
 use crate::effect::{CallId, MutationInfo, Outcome};
 use landfall_store::Frozen;
 use landfall_zql::sort::{sort, sort_by_key};
 use landfall_zql::sorted_map::SortedMap;
+use listing::Listing;
 use std::cell::Cell;
 
 /// Names a mutation: the client that made it and its number there.
@@ -61,6 +64,8 @@ pub(crate) struct Mutations {
     sent: SortedMap<String, u64>,
     /// Failed and uncertain mutations that the application has not cleared.
     ended: Vec<MutationInfo>,
+    /// What the application was told of all this.
+    listing: Listing,
     next_id: u64,
     /// Counts changes of the queue other than at its end.
     revision: u64,
@@ -362,6 +367,20 @@ impl Mutations {
         let mut infos: Vec<MutationInfo> = self.pending.iter().map(Mutation::info).collect();
         infos.extend_from_slice(&self.ended);
         infos
+    }
+
+    /// The same list as what has changed in it since this was asked last.
+    pub(crate) fn changed_infos(&mut self) -> Vec<ListPart> {
+        let (pending, ended) = (&self.pending, &self.ended);
+        let waiting = pending.iter().map(|m| (m.client_id.as_str(), m.id, None));
+        let over = ended
+            .iter()
+            .map(|m| (m.client_id.as_str(), m.mutation_id, m.outcome.as_ref()));
+        self.listing
+            .tell(waiting.chain(over), |place| match pending.get(place) {
+                Some(mutation) => mutation.info(),
+                None => ended[place - pending.len()].clone(),
+            })
     }
 
     /// The server forgot the group. What storage has issued again gets its new name; what was sent, by whomever, is
