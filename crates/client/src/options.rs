@@ -82,6 +82,8 @@ pub struct Limits {
     pub snapshot_from: usize,
     /// Most mutations that are sent in one turn, and so in one message. At least one.
     pub push_batch: usize,
+    /// Most mutations of which storage is told at once that they are about to be sent. At least one.
+    pub mark_batch: usize,
 }
 
 impl Default for Limits {
@@ -102,6 +104,7 @@ impl Default for Limits {
             stage_from: 250,
             snapshot_from: 10_000,
             push_batch: 100,
+            mark_batch: 500,
         }
     }
 }

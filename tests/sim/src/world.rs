@@ -136,6 +136,7 @@ impl World {
             options.limits.stage_from = stage_from;
             options.limits.snapshot_from = stage_from * 2;
             options.limits.push_batch = stage_from + 1;
+            options.limits.mark_batch = stage_from + 1;
         }
         options.cache_url = Some("http://server".into());
         options.user_id = Some("u1".into());

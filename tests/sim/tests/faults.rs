@@ -634,3 +634,70 @@ fn what_is_to_be_read_again_does_not_keep_a_page_awake_that_waits_for_earlier_st
     heir.pump();
     arrives(&mut world, 1, &["a", "b"]);
 }
+
+/// Three writes made offline and then a connection, of which storage has answered so many requests. It is told of one
+/// write at a time that it is about to be sent.
+fn connecting(answers: usize) -> (World, TabId) {
+    let mut world = notes::world();
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    world.slices = Some((1_000, 0));
+    let (mut world, id) = written_offline(world);
+    for name in ["c", "d"] {
+        world.tab(id).mutate("upsert", &note(name));
+        world.settle();
+    }
+    world.tab(id).manual_storage = true;
+    world.network_up();
+    world.pass(30_000.0);
+    for _ in 0..answers {
+        let tab = world.tab(id);
+        assert!(tab.commit_one() && tab.hear_one());
+        world.pass(100.0);
+    }
+    (world, id)
+}
+
+#[test]
+fn a_long_queue_is_marked_in_parts_and_nothing_of_it_goes_before_all_of_it_is() {
+    let mut marked = Vec::new();
+    for answers in 0.. {
+        let (mut world, id) = connecting(answers);
+        if world.server.received.contains(&"push".to_owned()) {
+            break;
+        }
+        world.kill_tab(id);
+        world.server.forget_all();
+        let heir = open(&mut world);
+        world.pass(60_000.0);
+        let uncertain = world.tabs[&heir].client.mutations().len();
+        assert_eq!(world.server.executed.len() + uncertain, 3);
+        marked.push(uncertain);
+    }
+    marked.dedup();
+    assert_eq!(marked, [0, 1, 2]);
+}
+
+#[test]
+fn a_queue_of_which_one_part_could_not_be_marked_is_marked_again() {
+    for answers in 0..3 {
+        let (mut world, id) = connecting(answers);
+        let tab = world.tab(id);
+        tab.next_fault = DiskFault::Fails(BackendFailure::Other);
+        assert!(tab.commit_one() && tab.hear_one());
+        world.pass(100.0);
+        assert!(!world.server.received.contains(&"push".to_owned()));
+        world.tab(id).manual_storage = false;
+        arrives(&mut world, 3, &["a", "b", "c", "d"]);
+    }
+}
+
+#[test]
+fn a_write_made_while_a_long_queue_is_marked_goes_with_it() {
+    for answers in 0..4 {
+        let (mut world, id) = connecting(answers);
+        world.tab(id).mutate("upsert", &note("e"));
+        world.settle();
+        world.tab(id).manual_storage = false;
+        arrives(&mut world, 4, &["a", "b", "c", "d", "e"]);
+    }
+}

@@ -31,7 +31,9 @@ const PUSH_WAIT_MS: f64 = 5_000.0;
 pub(crate) enum PushGate {
     /// Not connected, or what is about to be sent has to be marked in storage first.
     Shut,
-    /// Storage is noting that the queue is about to be sent.
+    /// Storage is noting that a part of the queue is about to be sent; more of it follows.
+    MarkingPart,
+    /// Storage is noting that the queue, or what is left of it, is about to be sent.
     Marking,
     /// Go.
     Open,

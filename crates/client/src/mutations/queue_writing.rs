@@ -20,6 +20,15 @@ const MARK_ATTEMPTS: u32 = 3;
 /// So many times the usual pause is the longest between two attempts.
 const MAX_MARK_PAUSES: u32 = 12;
 
+/// How far the queue is marked as about to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Marking {
+    /// Marks before this one may have failed, so what they named counts as unmarked.
+    is_unsure: bool,
+    /// What the parts of this one have named: of each client the mutations up to this one.
+    through: SortedMap<String, u64>,
+}
+
 impl Client {
     /// Writes the mutations that wait, unless a write is under way.
     pub(crate) fn write_queue(&mut self, now: f64) {
@@ -74,7 +83,7 @@ impl Client {
         }
         self.persistence.is_writing = true;
         // Also after a failed write some of them may have been sent. What must be marked first is not sent before.
-        let is_open = self.link.push_gate != PushGate::Shut;
+        let is_open = matches!(self.link.push_gate, PushGate::Marking | PushGate::Open);
         let may_be_sent = |m: &&Mutation| m.attempted || (is_open && !self.ends_unmarked(m));
         let known = keys.iter().filter_map(|key| self.mutations.get(key));
         let attempted = known.take_while(may_be_sent).last().map_or(0, |m| m.id);
@@ -199,30 +208,67 @@ impl Client {
     /// Before the first push of a connection, and before those of a dead tab are sent, storage must know that they
     /// may have been sent.
     pub(crate) fn open_push_gate(&mut self) {
-        let recovering = self.tabs.recovering();
         // A mark of an earlier connection that is still under way may fail.
         let is_unsure = self.persistence.mark_failures > 0 || self.persistence.is_marking();
-        let mut through = self.persistence.unmarked.clone();
-        let mut keys = Vec::new();
-        for mutation in self.mutations.pending() {
-            if mutation.client_id != self.client_id && !recovering.contains(&mutation.client_id) {
-                continue;
-            }
-            let last = through.get_or_insert_with(mutation.client_id.clone(), || 0);
-            *last = (*last).max(mutation.id);
-            if !mutation.attempted || is_unsure {
-                keys.push(mutation.key());
-            }
-        }
+        self.persistence.marking = Marking {
+            is_unsure,
+            through: SortedMap::new(),
+        };
+        self.mark_on();
+    }
+
+    /// Marks the next part of the queue; if nothing is left of it, pushes may go.
+    fn mark_on(&mut self) {
+        let keys = self.to_be_marked();
         if keys.is_empty() || self.persistence.disabled {
             self.link.push_gate = PushGate::Open;
             return;
         }
-        self.link.push_gate = PushGate::Marking;
-        self.mark(through, keys);
+        let most = self.limits.mark_batch.max(1);
+        let all = keys.len() <= most;
+        let part: Vec<MutationKey> = keys.into_iter().take(most).collect();
+        let named = &mut self.persistence.marking.through;
+        for (client_id, id) in &part {
+            name(named, client_id, *id);
+        }
+        let mut through = named.clone();
+        // What was sent without storage knowing comes last: whoever finds it marked must find how it was sent as well.
+        if all {
+            let queue = self.mutations.pending().iter();
+            for mutation in queue.filter(self.sent_here()) {
+                name(&mut through, &mutation.client_id, mutation.id);
+            }
+            for (client_id, id) in &self.persistence.unmarked {
+                name(&mut through, client_id, *id);
+            }
+        }
+        self.link.push_gate = match all {
+            true => PushGate::Marking,
+            false => PushGate::MarkingPart,
+        };
+        self.mark(all, through, part);
     }
 
-    fn mark(&mut self, through: SortedMap<String, u64>, keys: Vec<MutationKey>) {
+    /// What is about to be sent and is not marked yet, by ids: a mark names all of a client up to an id.
+    fn to_be_marked(&self) -> Vec<MutationKey> {
+        let Marking { is_unsure, through } = &self.persistence.marking;
+        let is_unknown = |m: &&Mutation| {
+            let is_sure = || through.get(&m.client_id).is_some_and(|last| m.id <= *last);
+            !m.attempted || *is_unsure && !is_sure()
+        };
+        let queue = self.mutations.pending().iter();
+        let mut due: Vec<&Mutation> = queue.filter(self.sent_here()).filter(is_unknown).collect();
+        sort_by_key(&mut due, |m| m.id);
+        due.into_iter().map(Mutation::key).collect()
+    }
+
+    /// Whether this tab sends a mutation: its own, and those of the dead.
+    fn sent_here(&self) -> impl Fn(&&Mutation) -> bool + '_ {
+        let recovering = self.tabs.recovering();
+        move |m| m.client_id == self.client_id || recovering.contains(&m.client_id)
+    }
+
+    fn mark(&mut self, all: bool, through: SortedMap<String, u64>, keys: Vec<MutationKey>) {
         let mut frozen = Vec::new();
         for key in keys {
             if let Some(mutation) = self.mutations.get_mut(&key) {
@@ -235,18 +281,25 @@ impl Client {
         }
         let through = through.into_iter().collect();
         let mark = MarkAttempted { through, frozen };
-        self.ask_store(Purpose::Mark, StoreOp::MarkAttempted(mark));
+        self.ask_store(Purpose::Mark { all }, StoreOp::MarkAttempted(mark));
     }
 
     /// Storage knows, or cannot be told, that the queue is about to be sent. A row that is not marked must not be
     /// sent, or it could be issued again after the server forgot the group; but storage that stays broken must not
     /// keep the user's work from the server for ever. What it could not be told then, it is told when it works again.
-    pub(crate) fn on_marked(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+    pub(crate) fn on_marked(
+        &mut self,
+        now: f64,
+        all: bool,
+        result: Result<StoreReply, StoreFailure>,
+    ) {
         let persistence = &mut self.persistence;
         let stored = match result {
             Ok(reply) => {
                 persistence.mark_failures = 0;
-                persistence.unmarked.clear();
+                if all {
+                    persistence.unmarked.clear();
+                }
                 if let StoreReply::Marked {
                     otherwise,
                     confirmed,
@@ -262,21 +315,28 @@ impl Client {
                 false
             }
         };
-        // Only the last mark names all that is about to be sent.
+        // Only the last mark names what is about to be sent now.
         if self.persistence.is_marking() {
             return;
         }
         let failures = self.persistence.mark_failures;
-        if self.link.push_gate == PushGate::Marking {
-            if stored || failures > MARK_ATTEMPTS {
+        match self.link.push_gate {
+            PushGate::MarkingPart if stored => self.mark_on(),
+            PushGate::Marking if stored => self.link.push_gate = PushGate::Open,
+            PushGate::MarkingPart | PushGate::Marking if failures > MARK_ATTEMPTS => {
+                for key in self.to_be_marked() {
+                    if let Some(mutation) = self.mutations.get_mut(&key) {
+                        mutation.freeze(self.link.sends_writes_of(mutation));
+                    }
+                }
+                self.persistence.unmarked = self.mutations.through(|m| m.attempted);
                 self.link.push_gate = PushGate::Open;
-            } else {
+            }
+            PushGate::MarkingPart | PushGate::Marking => {
                 self.link.push_gate = PushGate::Shut;
                 self.persistence.remark_at = Some(now + RETRY_MS);
             }
-            if !stored && self.link.push_gate == PushGate::Open {
-                self.persistence.unmarked = self.mutations.through(|m| m.attempted);
-            }
+            PushGate::Shut | PushGate::Open => {}
         }
         if !stored && !self.persistence.unmarked.is_empty() {
             let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
@@ -307,7 +367,7 @@ impl Client {
             let is_named = |m: &&Mutation| m.attempted && through.get(&m.client_id).is_some();
             let pending = self.mutations.pending().iter().filter(is_named);
             let keys = pending.map(Mutation::key).collect();
-            self.mark(through, keys);
+            self.mark(true, through, keys);
         }
     }
 
@@ -337,4 +397,10 @@ impl Client {
         let fails = !m.attempted && m.ops.is_empty() && m.replay_error.is_some();
         fails && m.client_id == self.client_id && self.link.sends_writes_of(m)
     }
+}
+
+/// Of this client the mutations up to this one are named.
+fn name(through: &mut SortedMap<String, u64>, client_id: &str, id: u64) {
+    let last = through.get_or_insert_with(client_id.to_owned(), || 0);
+    *last = id.max(*last);
 }

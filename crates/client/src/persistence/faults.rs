@@ -55,7 +55,7 @@ impl Client {
         let kind = self.tell_store_failure(failure);
         let stores = matches!(
             purpose,
-            Purpose::Poke { .. } | Purpose::Queue(_) | Purpose::Mark
+            Purpose::Poke { .. } | Purpose::Queue(_) | Purpose::Mark { .. }
         );
         self.persistence.faults.lost_ends |= kind == StorageProblemKind::Evicted;
         match kind {

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::connection::pokes::Poke;
 use crate::effect::{CallId, Effect, LogLevel, MutationInfo, Outcome};
 use crate::event::StoreRequestId;
+use crate::mutations::queue_writing::Marking;
 use crate::mutations::{Mutation, MutationKey, Mutations, Settled};
 use crate::options::Role;
 use crate::persistence::faults::Faults;
@@ -57,7 +58,10 @@ pub(crate) enum Purpose {
         outcomes: Vec<StoredOutcome>,
     },
     Queue(Vec<(MutationKey, Option<CallId>)>),
-    Mark,
+    /// Whether it tells all that is about to be sent, and what was sent without storage knowing.
+    Mark {
+        all: bool,
+    },
     StartGroup,
     /// Another tab has begun a new group: join it under a new id.
     Rejoin {
@@ -90,6 +94,8 @@ pub(crate) struct Persistence {
     pub(crate) reread_at: Option<f64>,
     /// Ends that are told when storage could be read.
     unread_ends: Vec<Settled>,
+    /// How far the queue is marked as about to be sent.
+    pub(crate) marking: Marking,
     /// When the queue is to be marked as sent again, because that failed.
     pub(crate) remark_at: Option<f64>,
     pub(crate) mark_failures: u32,
@@ -126,7 +132,7 @@ impl Persistence {
     /// Whether storage is being told what is about to be sent.
     pub(crate) fn is_marking(&self) -> bool {
         let mut purposes = self.open.values();
-        purposes.any(|purpose| matches!(purpose, Purpose::Mark))
+        purposes.any(|purpose| matches!(purpose, Purpose::Mark { .. }))
     }
 
     pub(crate) fn next_deadline(&self) -> Option<f64> {
@@ -209,7 +215,7 @@ impl Client {
             // Whichever it is, it is about to be read.
             (None, Err(StoreFailure::OtherGroup { .. })) if !self.loaded => {}
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
-            (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark),
+            (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark { .. }),
         }
         match purpose {
             Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
@@ -222,7 +228,7 @@ impl Client {
             Purpose::StoreAnew => self.on_stored_anew(result),
             Purpose::Poke { acks, outcomes } => self.on_poke_stored(now, acks, outcomes, result),
             Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
-            Purpose::Mark => self.on_marked(now, result),
+            Purpose::Mark { all } => self.on_marked(now, all, result),
             Purpose::StartGroup => self.on_group_answer(now, result),
             Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
             Purpose::FollowLog => self.on_log_read(result),
