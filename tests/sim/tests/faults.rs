@@ -437,6 +437,46 @@ fn a_write_of_a_dead_tab_that_an_emptied_store_holds_no_more_is_not_waited_for_i
     arrives(&mut world, 2, &["b", "c"]);
 }
 
+/// Found as seed 31005349: it was sent under its old name by the tab that had slept, and under a new one by its maker.
+#[test]
+fn a_write_of_an_emptied_store_that_others_have_heard_of_is_not_issued_again() {
+    let mut world = notes::world();
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a"})));
+    let [maker, sleeper, dead] = std::array::from_fn(|_| open(&mut world));
+    world.network_down();
+    world.tab(sleeper).frozen = true;
+    let call = world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    // The maker is told that storage is empty, then that it has another group; it is in the first again by then.
+    world.browsers[0].disk.evict();
+    world.tab(maker).manual_storage = true;
+    world.tab(maker).mutate("upsert", &note("c"));
+    world.kill_tab(dead);
+    world.settle();
+    assert!(world.tab(maker).commit_one());
+    let other = open(&mut world);
+    assert!(world.tab(maker).commit_one());
+    world.kill_tab(other);
+    world.browsers[0].disk.evict();
+    let tab = world.tab(maker);
+    assert!(tab.hear_one() && tab.pump().commit_one());
+    while tab.hear_one() || tab.commit_one() {
+        tab.pump();
+    }
+    tab.manual_storage = false;
+    world.settle();
+    world.network_up();
+    world.pass(30_000.0);
+    world.tab(sleeper).frozen = false;
+    world.pass(90_000.0);
+    let calls = world.server.executed.iter();
+    let of_b = calls.filter(|call| call.argument.contains(r#""id":"b""#));
+    assert_eq!(of_b.count(), 1);
+    assert_eq!(world.tabs[&maker].ends[&call], Outcome::Uncertain);
+}
+
 #[test]
 fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
     let (mut world, id) = world();

@@ -186,7 +186,8 @@ impl Client {
             .collect();
         for key in &keys {
             if let Some(mutation) = self.mutations.get_mut(key) {
-                mutation.stored = Stored::Pending;
+                // Others may have heard of it: under another name it must not be sent as well.
+                mutation.stored = Stored::Unknown;
             }
         }
         keys.extend(self.persistence.to_write.drain(..));
