@@ -3,7 +3,7 @@
  *
  * States share what did not change, so the cost is that of comparing references, and of what did.
  */
-import type {Snapshot} from './core/view-tree.js';
+import {type Snapshot, shownRelated} from './core/view-tree.js';
 import type {AST, Condition} from './query/ast.js';
 import type {Format} from './query/internals.js';
 import {completeOrder, rowComparator} from './query/order.js';
@@ -30,7 +30,7 @@ export function levelsOf(schema: Schema, ast: AST, format: Format, joinedBy: rea
   if (table === undefined) {
     throw new TypeError(`The schema has no table "${ast.table}".`);
   }
-  const related = ast.related ?? [];
+  const related = shownRelated(ast);
   const relationships = related.map(({subquery, hidden, correlation}): [string, Level] => {
     const name = subquery.alias ?? '';
     const inner = format.relationships[name];

@@ -212,6 +212,18 @@ describe('a client without a server', () => {
     expect(() => zero.mutate(other.issue.create(undefined as never) as never)).toThrow('is not registered');
   });
 
+  test('shows the last one of a relationship that a query names twice', async () => {
+    const zero = start();
+    const {issue} = zql as any;
+    const view = zero.materialize(issue.related('comments').related('owner').related('comments')) as any;
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
+    expect(view.data).toMatchObject([{id: 'i1', comments: []}]);
+    expect(view.data[0].owner).toBeUndefined();
+    const own = (title: string) => issue.related('comments', (c: any) => c.related('author')).where('title', title);
+    expect(await zero.run(own('one').related('comments', (c: any) => c.where('id', 'x')))).toMatchObject([{comments: []}]);
+    expect(await zero.run(issue.related('owner').related('owner'))).toMatchObject([{id: 'i1'}]);
+  });
+
   test('lists what the server has not confirmed', async () => {
     const zero = start();
     const heard = vi.fn();

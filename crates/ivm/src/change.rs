@@ -101,7 +101,7 @@ pub struct Relationship {
     pub join: JoinId,
     /// The alias of the subquery.
     pub name: String,
-    /// Its place among the `related` entries, or among the `EXISTS` conditions, of its level, in document order.
+    /// Its place among the relationships that its level shows, or among its `EXISTS` conditions, in document order.
     pub index: usize,
     /// The table of the children.
     pub table: TableId,

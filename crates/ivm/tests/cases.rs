@@ -66,15 +66,8 @@ fn render(
         if entry.count > 1 {
             node["count"] = json!(entry.count);
         }
-        for (index, related) in ast.related.iter().flatten().enumerate() {
+        for (related, children) in ast.shown_related().zip(&entry.children) {
             let name = related.subquery.alias.as_deref().expect("an alias");
-            let later = ast.related.iter().flatten().skip(index + 1);
-            if later
-                .clone()
-                .any(|other| other.subquery.alias.as_deref() == Some(name))
-            {
-                continue;
-            }
             let far = if related.hidden == Some(true) {
                 &related
                     .subquery
@@ -87,7 +80,7 @@ fn render(
             };
             let child = schema.table(&far.table).expect("a known table");
             let format = &format["relationships"][name];
-            node["related"][name] = render(schema, child, far, format, &entry.children[index])?;
+            node["related"][name] = render(schema, child, far, format, children)?;
         }
         nodes.push(node);
     }

@@ -332,6 +332,15 @@ impl Ast {
         Ok(json::read(json)?)
     }
 
+    /// The relationships that an answer has, in their order: of two with one name the last one counts.
+    pub fn shown_related(&self) -> impl Iterator<Item = &CorrelatedSubquery> {
+        let related = self.related.as_deref().unwrap_or_default();
+        related.iter().enumerate().filter_map(move |(n, entry)| {
+            let same = |later: &CorrelatedSubquery| later.subquery.alias == entry.subquery.alias;
+            (!related[n + 1..].iter().any(same)).then_some(entry)
+        })
+    }
+
     /// The query as JSON.
     pub fn to_json(&self) -> String {
         json::to_text(self)

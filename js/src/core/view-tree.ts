@@ -3,7 +3,7 @@
  * What did not change keeps its identity: rows, entries with their relationships, lists.
  */
 import {LandfallError} from '../landfall-error.js';
-import type {AST} from '../query/ast.js';
+import type {AST, CorrelatedSubquery} from '../query/ast.js';
 import type {Format} from '../query/internals.js';
 import type {Row} from './row-batch.js';
 
@@ -13,9 +13,15 @@ export interface ListShape {
   readonly relationships: readonly {readonly name: string; readonly list: ListShape}[];
 }
 
+/** The relationships of a query's answer: of two with one name the last one counts. */
+export function shownRelated({related = []}: AST): readonly CorrelatedSubquery[] {
+  const nameOf = ({subquery}: CorrelatedSubquery) => subquery.alias;
+  return related.filter((entry, n) => !related.slice(n + 1).some(later => nameOf(later) === nameOf(entry)));
+}
+
 /** The shape of a query's answer. */
 export function shapeOf(ast: AST, format: Format): ListShape {
-  const relationships = (ast.related ?? []).map(related => {
+  const relationships = shownRelated(ast).map(related => {
     const {subquery} = related;
     const name = subquery.alias ?? '';
     const inner = format.relationships[name];

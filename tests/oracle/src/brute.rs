@@ -9,7 +9,7 @@ use landfall_zql::ast::{
 
 use crate::cell::{Cell, Type};
 use crate::program::{Data, Record, Table, table};
-use crate::tree::{Node, counts, shown};
+use crate::tree::{Node, counting, shown};
 
 /// Rows of tables in one state.
 #[derive(Clone, Copy)]
@@ -135,13 +135,8 @@ impl<'a> State<'a> {
     fn node(self, ast: &Ast, row: &Record, count: usize) -> Node {
         let of = self.table(&ast.table);
         let related = ast.related.as_deref().unwrap_or_default();
-        let lists = related.iter().enumerate().map(|(at, entry)| {
-            if counts(related, at) {
-                self.list(Parent { table: of, row }, entry, count)
-            } else {
-                Vec::new()
-            }
-        });
+        let lists =
+            counting(related).map(|entry| self.list(Parent { table: of, row }, entry, count));
         Node {
             row: row.clone(),
             count,
@@ -244,11 +239,7 @@ impl<'a> State<'a> {
             self.need_condition(condition, parent, needed);
         }
         let related = ast.related.as_deref().unwrap_or_default();
-        for (_, entry) in related
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| counts(related, *at))
-        {
+        for entry in counting(related) {
             if entry.hidden == Some(true) {
                 self.need_junction(entry, parent, needed);
             } else {

@@ -120,7 +120,7 @@ pub struct Shape {
     pub table: usize,
     /// The limit, if there is one.
     pub limit: Option<usize>,
-    /// One per `related` entry.
+    /// One per relationship that counts, in their order.
     pub lists: Vec<Shape>,
 }
 
@@ -128,8 +128,7 @@ impl Shape {
     /// The shape of a query's result.
     pub fn new(tables: &[Table], ast: &landfall_zql::Ast) -> Shape {
         let related = ast.related.as_deref().unwrap_or_default();
-        let lists = related
-            .iter()
+        let lists = crate::tree::counting(related)
             .map(|entry| Shape::new(tables, crate::tree::shown(entry)));
         Shape {
             table: crate::program::table(tables, &ast.table),

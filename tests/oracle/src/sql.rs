@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use crate::cell::{Cell, Type};
 use crate::program::{Change, Record, Table, table};
-use crate::tree::{Node, counts, shown};
+use crate::tree::{Node, counting, shown};
 
 /// The database that is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,10 +256,8 @@ impl<'a> Sql<'a> {
         let cells: Vec<String> = cells.collect();
         let mut parts = vec![format!("{array}({})", cells.join(",")), count.to_owned()];
         let related = ast.related.as_deref().unwrap_or_default();
-        for (at, entry) in related.iter().enumerate() {
-            parts.push(if !counts(related, at) {
-                format!("{array}()")
-            } else if entry.hidden == Some(true) {
+        for entry in counting(related) {
+            parts.push(if entry.hidden == Some(true) {
                 self.junction(entry, range, next)
             } else {
                 self.list(&entry.subquery, Some((range, &entry.correlation)), next)
@@ -511,7 +509,7 @@ impl<'a> Sql<'a> {
             }
         });
         let count = above * json[1].as_u64().expect("a count") as usize;
-        let related = ast.related.iter().flatten().enumerate();
+        let related = counting(ast.related.as_deref().unwrap_or_default()).enumerate();
         let lists = related.map(|(at, entry)| self.answer_list(shown(entry), &json[2 + at], count));
         Node {
             row: row.collect(),

@@ -12,16 +12,19 @@ pub struct Node {
     pub row: Record,
     /// How often it is there: more than once only through a junction.
     pub count: usize,
-    /// One list per `related` entry, in document order; empty where a later entry has the same name.
+    /// One list per relationship that counts, in document order.
     pub lists: Vec<Vec<Node>>,
 }
 
-/// Whether an entry counts: of several with one name the last one does.
-pub fn counts(related: &[CorrelatedSubquery], index: usize) -> bool {
-    let name = &related[index].subquery.alias;
-    related[index + 1..]
-        .iter()
-        .all(|later| later.subquery.alias != *name)
+/// The entries that count: of several with one name the last one does.
+pub fn counting(related: &[CorrelatedSubquery]) -> impl Iterator<Item = &CorrelatedSubquery> {
+    related.iter().enumerate().filter_map(move |(at, entry)| {
+        let name = &entry.subquery.alias;
+        let mut later = related[at + 1..].iter();
+        later
+            .all(|other| other.subquery.alias != *name)
+            .then_some(entry)
+    })
 }
 
 /// The subquery whose rows an entry shows: behind a junction, the far one.
@@ -45,14 +48,12 @@ pub fn to_json(tables: &[Table], ast: &Ast, format: &Json, list: &[Node]) -> Res
         if node.count > 1 {
             json["count"] = node.count.into();
         }
-        for (at, entry) in related.iter().enumerate() {
-            if counts(related, at) {
-                let name = entry.subquery.alias.clone().unwrap_or_default();
-                let format = &format["relationships"][&name];
-                let list = to_json(tables, shown(entry), format, &node.lists[at])
-                    .map_err(|what| what.replace("''", &format!("'{name}'")))?;
-                json["related"][name] = list;
-            }
+        for (entry, list) in counting(related).zip(&node.lists) {
+            let name = entry.subquery.alias.clone().unwrap_or_default();
+            let format = &format["relationships"][&name];
+            let list = to_json(tables, shown(entry), format, list)
+                .map_err(|what| what.replace("''", &format!("'{name}'")))?;
+            json["related"][name] = list;
         }
         nodes.push(json);
     }

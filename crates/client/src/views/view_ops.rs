@@ -11,7 +11,7 @@ use landfall_zql::sort::sort_by_key;
 #[derive(Debug)]
 pub(crate) struct TableShape {
     pub(crate) table: TableId,
-    /// One per `related` entry of the query, in document order.
+    /// One per relationship that the query shows, in document order.
     pub(crate) lists: Vec<TableShape>,
 }
 

@@ -232,17 +232,8 @@ impl Builder<'_> {
                 Operator::Take(Take::new(input, limit, partition, order))
             });
         }
-        let related = ast.related.as_deref().unwrap_or_default();
         let mut far_limit = None;
-        for (index, entry) in related.iter().enumerate() {
-            // Of two relationships with one name the last one counts.
-            let name = entry.subquery.alias.as_deref();
-            if related[index + 1..]
-                .iter()
-                .any(|later| later.subquery.alias.as_deref() == name)
-            {
-                continue;
-            }
+        for (index, entry) in ast.shown_related().enumerate() {
             let child_role = if entry.hidden == Some(true) {
                 Role::Hidden
             } else {

@@ -28,8 +28,7 @@ impl Answer<'_> {
             let name = column.name_in(Names::Client).to_owned();
             object.insert(name, serde_json::from_str(&text).ok()?);
         }
-        let related = level.related.as_deref().unwrap_or_default();
-        for (related, children) in related.iter().zip(&entry.children) {
+        for (related, children) in level.shown_related().zip(&entry.children) {
             let mut below = &*related.subquery;
             let name = below.alias.clone()?;
             if related.hidden == Some(true) {
