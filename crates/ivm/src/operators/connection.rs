@@ -89,7 +89,8 @@ impl Connection {
             if range.is_some_and(|range| range.is_passed(row, &request)) {
                 return ControlFlow::Break(());
             }
-            if asked.pauses(reader, row) {
+            let is_before = |added: &&Row| request.compare(added, row).is_lt();
+            if asked.pauses(reader, added.as_ref().filter(is_before).unwrap_or(row)) {
                 flow = ControlFlow::Break(());
                 return flow;
             }

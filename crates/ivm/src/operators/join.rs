@@ -98,9 +98,6 @@ impl Join {
         parent: &Row,
         wanted: usize,
     ) -> Result<bool, SourceError> {
-        if self.in_progress.borrow().is_some() {
-            return Ok(self.children(reader, parent)?.len() >= wanted);
-        }
         let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
             return Ok(wanted == 0);
         };
@@ -108,9 +105,19 @@ impl Join {
             constraint: &constraint,
             ..Request::default()
         };
-        let mut found = 0;
-        reader.fetch(self.child, &request, &mut |_| {
-            found += 1;
+        let in_progress = self.in_progress.borrow();
+        let unseen = in_progress.as_ref().filter(|at| self.is_unseen(at, parent));
+        let (mut found, unseen) = match unseen.map(|at| &at.change) {
+            Some(Change::Add(node)) => (0, Some(&node.row)),
+            Some(Change::Remove(_)) => (1, None),
+            _ => (0, None),
+        };
+        if found >= wanted {
+            return Ok(true);
+        }
+        reader.fetch(self.child, &request, &mut |row| {
+            let is_seen = unseen.is_none_or(|new| self.child_order.compare(row, new).is_ne());
+            found += usize::from(is_seen);
             if found < wanted {
                 ControlFlow::Continue(())
             } else {
@@ -120,30 +127,21 @@ impl Join {
         Ok(found >= wanted)
     }
 
-    /// Shows a parent that the change has not reached yet its children from before it.
-    fn take_back(
-        &self,
-        InProgress { change, position }: &InProgress,
-        parent: &Row,
-        children: &mut Vec<Node>,
-    ) {
-        if !self.parent_order.compare(parent, position).is_gt() {
-            return;
-        }
-        // The child itself is the same row before and after.
-        if let Change::Child { .. } = change {
-            return;
-        }
+    /// Whether a change of a parent's children has not reached it yet.
+    fn is_unseen(&self, InProgress { change, position }: &InProgress, parent: &Row) -> bool {
         let child = change.row();
-        let is_parent = self
-            .parent_columns
-            .iter()
-            .zip(&self.child_columns)
-            .all(|(own, other)| landfall_zql::join_eq(parent.get(*own), child.get(*other)));
-        if !is_parent {
+        let mut columns = self.parent_columns.iter().zip(&self.child_columns);
+        self.parent_order.compare(parent, position).is_gt()
+            && columns
+                .all(|(own, other)| landfall_zql::join_eq(parent.get(*own), child.get(*other)))
+    }
+
+    /// Shows a parent that the change has not reached yet its children from before it.
+    fn take_back(&self, at: &InProgress, parent: &Row, children: &mut Vec<Node>) {
+        if !self.is_unseen(at, parent) {
             return;
         }
-        match change {
+        match &at.change {
             Change::Add(node) => {
                 children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())
             }
@@ -152,6 +150,7 @@ impl Join {
                 children.retain(|other| self.child_order.compare(&other.row, new).is_ne());
                 self.insert(old.clone().into(), children);
             }
+            // The child itself is the same row before and after.
             Change::Child { .. } => {}
         }
     }

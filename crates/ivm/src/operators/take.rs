@@ -12,7 +12,7 @@ use landfall_zql::{Key, Row, ValueRef};
 use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::operators::partitions::Partitions;
-use crate::pipeline::push::Task;
+use crate::pipeline::push::{Place, Task};
 use crate::pipeline::{OpId, Reader, Request};
 use crate::source::{Basis, Sink, Start};
 use crate::steps::Pause;
@@ -208,6 +208,29 @@ impl Take {
         change: Change,
         tasks: &mut Vec<Task>,
     ) -> Result<Option<Change>, SourceError> {
+        self.take_in(reader, own, change, None, tasks)
+    }
+
+    /// Goes on with a change for which a row was looked for; nothing has been kept or passed on yet.
+    pub fn look_on(
+        &self,
+        reader: Reader<'_>,
+        own: OpId,
+        change: Change,
+        from: Place,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
+        self.take_in(reader, own, change, Some(from), tasks)
+    }
+
+    fn take_in(
+        &self,
+        reader: Reader<'_>,
+        own: OpId,
+        change: Change,
+        from: Option<Place>,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Change>, SourceError> {
         let row = match &change {
             Change::Add(node) | Change::Remove(node) => &node.row,
             Change::Edit { old, .. } => old,
@@ -217,17 +240,30 @@ impl Take {
         let Some(kept) = self.kept(row) else {
             return Ok(None);
         };
-        let stage = Stage {
+        if let Change::Child { row, .. } = &change {
+            return Ok(self.shows(row).then_some(change));
+        }
+        let mut stage = Stage {
             take: self,
             reader,
             own,
+            from,
             tasks,
         };
-        match change {
+        let passed = match change.clone() {
             Change::Add(node) => stage.add(node.row, kept),
             Change::Remove(node) => stage.remove(node, kept),
             Change::Edit { old, new } => stage.edit(old, new, kept),
-            Change::Child { ref row, .. } => Ok(self.shows(row).then_some(change)),
+            Change::Child { .. } => Ok(None),
+        };
+        match passed {
+            Ok(passed) => Ok(passed),
+            Err(Unsent::Failed(error)) => Err(error),
+            Err(Unsent::LooksOn(from)) => {
+                let take = own;
+                tasks.push(Task::Look { take, change, from });
+                Ok(None)
+            }
         }
     }
 
@@ -242,35 +278,71 @@ struct Stage<'a> {
     take: &'a Take,
     reader: Reader<'a>,
     own: OpId,
+    /// Where a search goes on.
+    from: Option<Place>,
     tasks: &'a mut Vec<Task>,
 }
 
-type Sent = Result<Option<Change>, SourceError>;
+type Sent = Result<Option<Change>, Unsent>;
+
+/// Why nothing could be passed on.
+enum Unsent {
+    Failed(SourceError),
+    /// The steps are spent: it is looked on from here.
+    LooksOn(Place),
+}
+
+impl From<SourceError> for Unsent {
+    fn from(error: SourceError) -> Unsent {
+        Unsent::Failed(error)
+    }
+}
 
 impl Stage<'_> {
     /// The first row of the partition of `place`, from `place` on in a direction.
-    fn near(&self, place: &Row, basis: Basis, reverse: bool) -> Result<Option<Row>, SourceError> {
+    fn near(&mut self, place: &Row, basis: Basis, reverse: bool) -> Result<Option<Row>, Unsent> {
         let constraint: Vec<(usize, ValueRef<'_>)> = self
             .take
             .partition
             .iter()
             .map(|column| (*column, place.get(*column)))
             .collect();
+        let from = match self.from.take() {
+            // The search in the other direction came first, and found nothing.
+            Some(from) if from.reverse != reverse => {
+                self.from = Some(from);
+                return Ok(None);
+            }
+            from => from,
+        };
+        let start = match &from {
+            Some(from) => Start {
+                row: &from.next,
+                basis: Basis::At,
+            },
+            None => Start { row: place, basis },
+        };
+        // What a driver has found serves one search at a time.
+        let pauses = self.reader.pipeline().drive_of(self.take.input).is_none();
+        let pause = Pause::default();
         let request = Request {
             constraint: &constraint,
-            start: Some(Start { row: place, basis }),
+            start: Some(start),
             reverse,
-            pause: None,
+            pause: pauses.then_some(&pause),
         };
         let mut found = None;
         self.reader.fetch(self.take.input, &request, &mut |row| {
             found = Some(row.clone());
             ControlFlow::Break(())
         })?;
-        Ok(found)
+        match pause.into_next() {
+            Some(next) => Err(Unsent::LooksOn(Place { next, reverse })),
+            None => Ok(found),
+        }
     }
 
-    fn add(self, row: Row, Kept { size, bound }: Kept) -> Sent {
+    fn add(&mut self, row: Row, Kept { size, bound }: Kept) -> Sent {
         let take = self.take;
         let Some(bound) = bound else {
             if take.limit == 0 {
@@ -305,7 +377,7 @@ impl Stage<'_> {
     }
 
     /// The bound row makes room for a row before it, which the input shows already.
-    fn replace_bound(self, row: Row, size: usize, bound: Row) -> Sent {
+    fn replace_bound(&mut self, row: Row, size: usize, bound: Row) -> Sent {
         let last = self
             .near(&bound, Basis::After, true)?
             .unwrap_or_else(|| row.clone());
@@ -320,13 +392,13 @@ impl Stage<'_> {
     }
 
     /// Removes, then adds; what is to be added is not shown before.
-    fn exchange(self, removed: Node, added: Row) -> Sent {
+    fn exchange(&mut self, removed: Node, added: Row) -> Sent {
         *self.take.hidden.borrow_mut() = Some(added);
         self.tasks.push(Task::Announce { take: self.own });
         Ok(Some(Change::Remove(removed)))
     }
 
-    fn remove(self, node: Node, Kept { size, bound }: Kept) -> Sent {
+    fn remove(&mut self, node: Node, Kept { size, bound }: Kept) -> Sent {
         let Some(bound) = bound else { return Ok(None) };
         let take = self.take;
         let row = &node.row;
@@ -334,7 +406,10 @@ impl Stage<'_> {
         if place == Ordering::Greater {
             return Ok(None);
         }
-        if let Some(next) = self.near(&bound, Basis::After, false)? {
+        // Behind a window that is not full there is nothing.
+        if size >= take.limit
+            && let Some(next) = self.near(&bound, Basis::After, false)?
+        {
             take.keep(
                 row,
                 Kept {
@@ -359,7 +434,7 @@ impl Stage<'_> {
         Ok(Some(Change::Remove(node)))
     }
 
-    fn edit(self, old: Row, new: Row, Kept { size, bound }: Kept) -> Sent {
+    fn edit(&mut self, old: Row, new: Row, Kept { size, bound }: Kept) -> Sent {
         let Some(bound) = bound else { return Ok(None) };
         let take = self.take;
         let keep = |bound: Row| {
@@ -395,9 +470,11 @@ impl Stage<'_> {
             }
             (_, Ordering::Greater) => {
                 // What follows the rows that are kept: the edited row at its new place, or another one before it.
-                let next = self
-                    .near(&bound, Basis::After, false)?
-                    .unwrap_or_else(|| new.clone());
+                let next = match size < take.limit {
+                    true => None,
+                    false => self.near(&bound, Basis::After, false)?,
+                };
+                let next = next.unwrap_or_else(|| new.clone());
                 keep(next.clone());
                 if take.order.compare(&next, &new).is_eq() {
                     return Ok(Some(Change::Edit { old, new }));

@@ -28,6 +28,19 @@ pub(crate) enum Task {
     Parents { join: OpId, parents: Parents },
     /// The row that made another one leave a take is announced; or what follows in a junction take.
     Announce { take: OpId },
+    /// A take goes on looking for the row that a change of its input brings into its window or makes the last one.
+    Look {
+        take: OpId,
+        change: Change,
+        from: Place,
+    },
+}
+
+/// How far a take has looked in one direction, and in the other one in vain if that comes first.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub next: Row,
+    pub reverse: bool,
 }
 
 /// Parents that a child's change has not reached yet, some at a time.
@@ -168,6 +181,13 @@ impl Reader<'_> {
                     (take, change)
                 }
                 _ => unreachable!("only a take announces"),
+            },
+            Task::Look { take, change, from } => match &self.pipeline().operators[take] {
+                Operator::Take(operator) => {
+                    let change = operator.look_on(self, take, change, from, tasks)?;
+                    (take, change)
+                }
+                _ => unreachable!("only a take looks"),
             },
         };
         match change {
