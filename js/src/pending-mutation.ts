@@ -1,9 +1,7 @@
 /** What the application sees of mutations that the server has not confirmed. */
 import type {Source} from './connection.js';
-import type {ListedMutation} from './core/mutation-outcome.js';
 import type {ReadonlyJSONValue} from './json.js';
 import type {MutatorResultErrorDetails} from './mutate/mutator-result.js';
-import {resultOf} from './mutation-result.js';
 
 /** A mutation that the server has not confirmed. */
 export interface PendingMutation {
@@ -30,15 +28,4 @@ export interface PendingMutation {
 export interface PendingMutations extends Source<readonly PendingMutation[]> {
   /** Forgets a failed or uncertain mutation that the user has seen. */
   clear(mutation: Pick<PendingMutation, 'clientID' | 'id'>): void;
-}
-
-/** A mutation of the core's list as the application sees it. */
-export function pendingMutation({clientId, mutationId, name, argsJson, outcome}: ListedMutation): PendingMutation {
-  const base = {clientID: clientId, id: mutationId, name, args: (JSON.parse(argsJson) as ReadonlyJSONValue[])[0]};
-  const result = outcome === null ? undefined : resultOf(outcome);
-  if (result?.type !== 'error') {
-    return {...base, state: 'pending'};
-  }
-  const state = outcome?.type === 'failed' ? 'failed' : 'uncertain';
-  return {...base, state, reason: result.error.message, error: result.error};
 }

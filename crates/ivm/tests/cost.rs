@@ -152,3 +152,30 @@ fn the_search_for_the_row_that_follows_is_sliced() {
         assert!(slices >= ROWS / 110, "{slices} slices");
     }
 }
+
+#[test]
+fn windows_of_parents_that_left_are_forgotten() {
+    let mut world = World::new(std::iter::empty(), std::iter::empty());
+    let related = r#"{"table":"p","related":[{"correlation":{"parentField":["id"],"childField":["pid"]},"subquery":{"table":"c","alias":"cs","limit":3}}]}"#;
+    let mut live = world.open(related);
+    let (parents, children) = (world.parents, world.children);
+    let mut sizes = Vec::new();
+    for at in 0..2_000 {
+        let (parent, child) = (Some(parent(at, 1.0)), Some(child(at, at, 0.0)));
+        world.change(&mut live, (parents, None, parent.clone()));
+        world.change(&mut live, (children, None, child.clone()));
+        // Every hundredth stays.
+        if at % 100 != 0 {
+            world.change(&mut live, (children, child, None));
+            world.change(&mut live, (parents, parent, None));
+        }
+        if at % 1_000 == 500 {
+            sizes.push(format!("{:?}", live.pipeline()).len());
+        }
+    }
+    assert_eq!(live.entries().len(), 20);
+    assert!(sizes[1] < 2 * sizes[0], "{sizes:?}");
+    // Those that stayed are still current.
+    world.change(&mut live, (children, None, Some(child(5_000, 0, 0.0))));
+    assert_eq!(live.entries()[0].children[0].len(), 2);
+}

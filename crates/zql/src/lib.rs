@@ -25,7 +25,7 @@ pub mod value;
 
 pub use ast::{Ast, AstError};
 pub use hash::hash_of_name_and_args;
-pub use name_mapping::{NameError, To, map_ast};
+pub use name_mapping::{NameError, To, ast_for_server, map_ast};
 pub use normalize::{canonical_bytes, hash_of_ast, normalize};
 pub use ordering::{Order, OrderError};
 pub use predicate::{Predicate, PredicateError};

@@ -3,7 +3,7 @@
 use crate::value::Quoted;
 use thiserror::Error;
 
-use crate::ast::{Ast, Bound, Condition, CorrelatedSubquery, Correlation, Operand};
+use crate::ast::{Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, Operand};
 use crate::row_json::Names;
 use crate::schema::{Schema, TableSchema};
 
@@ -43,6 +43,36 @@ pub enum NameError {
 pub fn map_ast(ast: &Ast, schema: &Schema, to: To) -> Result<Ast, NameError> {
     let mapper = Mapper { schema, to };
     mapper.ast(ast)
+}
+
+/// The same query as the server is to be asked it: in its names, and with what an order leaves open where that is the
+/// columns of a compound key. The database may have these in another order than the schema, and so other first rows.
+///
+/// # Errors
+/// As [`map_ast`].
+pub fn ast_for_server(ast: &Ast, schema: &Schema) -> Result<Ast, NameError> {
+    let mut ast = ast.clone();
+    complete_orders(&mut ast, schema);
+    map_ast(&ast, schema, To::Server)
+}
+
+fn complete_orders(ast: &mut Ast, schema: &Schema) {
+    if let Some(id) = schema.table(&ast.table)
+        && let table = &schema[id]
+        && table.primary_key.len() > 1
+    {
+        let asked = ast.order_by.get_or_insert_default();
+        let known = asked.len();
+        for column in &table.primary_key {
+            let name = table.columns[*column].name_in(Names::Client);
+            if !asked[..known].iter().any(|(asked, _)| asked == name) {
+                asked.push((name.to_owned(), Direction::Asc));
+            }
+        }
+    }
+    for related in ast.related.iter_mut().flatten() {
+        complete_orders(&mut related.subquery, schema);
+    }
 }
 
 /// The same condition on rows of `table` (named as the condition names it) in the names of the other side.
@@ -263,5 +293,29 @@ mod tests {
             r#"{"table":"issue","related":[{"correlation":{"parentField":["id"],"childField":["x"]},"subquery":{"table":"user"}}]}"#,
             Err(r#"unknown column "x" of "user" table"#),
         );
+    }
+
+    #[test]
+    fn the_server_is_told_the_order_of_a_compound_key() {
+        let schema = r#"{"tables":{"t":{"columns":{"a":{"type":"string"},"b":{"type":"string","serverName":"bb"},"n":{"type":"number"}},"primaryKey":["b","a"]},"u":{"columns":{"id":{"type":"string"}},"primaryKey":["id"]}}}"#;
+        let schema = Schema::from_json(schema).expect("a schema");
+        for (query, expected) in [
+            (
+                r#"{"table":"t"}"#,
+                r#"{"table":"t","orderBy":[["bb","asc"],["a","asc"]]}"#,
+            ),
+            (
+                r#"{"table":"t","orderBy":[["n","desc"],["a","desc"]]}"#,
+                r#"{"table":"t","orderBy":[["n","desc"],["a","desc"],["bb","asc"]]}"#,
+            ),
+            (
+                r#"{"table":"u","related":[{"correlation":{"parentField":["id"],"childField":["a"]},"subquery":{"table":"t","alias":"ts","limit":1}}]}"#,
+                r#"{"table":"u","related":[{"correlation":{"parentField":["id"],"childField":["a"]},"subquery":{"table":"t","alias":"ts","limit":1,"orderBy":[["bb","asc"],["a","asc"]]}}]}"#,
+            ),
+        ] {
+            let ast = Ast::from_json(query).expect("a query");
+            let asked = ast_for_server(&ast, &schema).map(|ast| ast.to_json());
+            assert_eq!(asked.as_deref(), Ok(expected));
+        }
     }
 }

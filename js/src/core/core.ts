@@ -7,7 +7,8 @@
 import type {Bindings, Core as RawCore} from '../../wasm/landfall.js';
 import {LandfallError, type LandfallErrorCode, TransactionClosedError} from '../landfall-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
-import {type PendingMutation, pendingMutation} from '../pending-mutation.js';
+import {pendingMutation} from '../mutation-result.js';
+import type {PendingMutation} from '../pending-mutation.js';
 import type {QueryPlan} from '../query-plan.js';
 import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';

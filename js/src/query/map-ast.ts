@@ -1,4 +1,5 @@
 import type {Schema} from '../schema/schema.js';
+import {completeOrder} from './order.js';
 import type {AST, Condition, Correlation, CorrelatedSubquery, Ordering} from './ast.js';
 
 /** Translates names of tables and columns. */
@@ -26,6 +27,21 @@ export function clientToServer(schema: Schema): NameMapper {
       }
       return found.serverName ?? column;
     },
+  };
+}
+
+/**
+ * The same query with what its orders leave open where that is the columns of a compound key: the database may have these
+ * in another order than the schema, and so other first rows.
+ */
+export function completeOrders(ast: AST, schema: Schema): AST {
+  const key = Object.hasOwn(schema.tables, ast.table) ? schema.tables[ast.table]!.primaryKey : [];
+  return {
+    ...ast,
+    ...(key.length > 1 && {orderBy: completeOrder(ast.orderBy, key)}),
+    ...(ast.related && {
+      related: ast.related.map(related => ({...related, subquery: completeOrders(related.subquery, schema)})),
+    }),
   };
 }
 

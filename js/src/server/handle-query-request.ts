@@ -1,7 +1,7 @@
 import type {ReadonlyJSONValue} from '../json.js';
 import type {AST} from '../query/ast.js';
 import {asQueryInternals} from '../query/internals.js';
-import {clientToServer, mapAST} from '../query/map-ast.js';
+import {clientToServer, completeOrders, mapAST} from '../query/map-ast.js';
 import type {AnyQuery} from '../query/query.js';
 import type {Schema} from '../schema/schema.js';
 import {errorDetails, errorMessage} from './errors.js';
@@ -131,7 +131,7 @@ async function answer(handler: ArgsHandler, schema: Schema, source: unknown, log
   const built = await Promise.all(wanted.map(query => build(handler, query, log)));
   try {
     const mapper = clientToServer(schema);
-    const queries = built.map(query => ('ast' in query ? {...query, ast: mapAST(query.ast, mapper)} : query));
+    const queries = built.map(query => ('ast' in query ? {...query, ast: mapAST(completeOrders(query.ast, schema), mapper)} : query));
     return {kind: 'QueryResponse', queries};
   } catch (error) {
     return failed('internal', errorMessage(error), wanted.map(({id}) => id), log);

@@ -11,7 +11,10 @@ const issue = table('issue')
   .from('app.issues')
   .columns({id: string(), n: number().from('number')})
   .primaryKey('id');
-const schema = createSchema({tables: [issue]});
+const vote = table('vote')
+  .columns({user: string(), issue: string().from('issue_id')})
+  .primaryKey('user', 'issue');
+const schema = createSchema({tables: [issue, vote]});
 const zql = createBuilder(schema);
 const foreign = createBuilder(createSchema({tables: [table('other').columns({id: string()}).primaryKey('id')]}));
 
@@ -29,6 +32,7 @@ const queries = defineQueriesWithType<typeof schema>()({
   issues: {
     above: defineQuery(validator as never, ({args}: {args: number}) => zql.issue.where('n', '>', args)),
     all: defineQuery(() => zql.issue.orderBy('n', 'desc')),
+    votes: defineQuery(() => zql.vote.orderBy('issue', 'desc')),
     forbidden: defineQuery(({ctx}) => {
       throw new ApplicationError(`not for ${ctx.userID}`, {details: {code: 1}});
     }),
@@ -53,6 +57,11 @@ beforeEach(() => {
 });
 
 describe('handleQueryRequest', () => {
+  test('tells in which order the columns of a compound key come', async () => {
+    const {queries} = (await ask(wanted(['issues.votes']))) as {queries: unknown[]};
+    expect(queries).toMatchObject([{ast: {table: 'vote', orderBy: [['issue_id', 'desc'], ['user', 'asc']]}}]);
+  });
+
   test('answers with ASTs in server names, FALSE kept', async () => {
     expect(await ask(wanted(['issues.above', 3], ['issues.all'], ['issues.none']))).toEqual({
       kind: 'QueryResponse',

@@ -18,7 +18,7 @@ use landfall_protocol::{
     reaction,
 };
 use landfall_zql::sorted_map::SortedMap;
-use landfall_zql::{Schema, To, map_ast};
+use landfall_zql::{Schema, ast_for_server};
 
 /// Pause after the server said that mutations come too fast.
 const RATE_LIMIT_PAUSE_MS: f64 = 2_000.0;
@@ -250,7 +250,7 @@ impl Client {
                             name: name.clone(),
                             args: args.clone(),
                         },
-                        _ => match map_ast(&text.ast, &self.schema, To::Server) {
+                        _ => match ast_for_server(&text.ast, &self.schema) {
                             Ok(ast) => WireQueryText::Ast(Box::new(ast)),
                             Err(error) => {
                                 refused.push(error);

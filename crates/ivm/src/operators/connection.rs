@@ -89,8 +89,20 @@ impl Connection {
             if range.is_some_and(|range| range.is_passed(row, &request)) {
                 return ControlFlow::Break(());
             }
-            let is_before = |added: &&Row| request.compare(added, row).is_lt();
-            if asked.pauses(reader, added.as_ref().filter(is_before).unwrap_or(row)) {
+            let is_due = |added: &mut Row| request.compare(added, row).is_le();
+            if let Some(next) = added.take_if(is_due) {
+                if asked.pauses(reader, &next) {
+                    flow = ControlFlow::Break(());
+                    return flow;
+                }
+                flow = sink(&next);
+                // In the place of the row it is that row, as it will be.
+                if flow.is_break() || request.compare(&next, row).is_eq() {
+                    reader.steps.spend();
+                    return flow;
+                }
+            }
+            if asked.pauses(reader, row) {
                 flow = ControlFlow::Break(());
                 return flow;
             }
@@ -101,12 +113,7 @@ impl Connection {
             if is_removed || !self.filter.matches(row) {
                 return ControlFlow::Continue(());
             }
-            if let Some(next) = added.take_if(|added| request.compare(added, row).is_lt()) {
-                flow = sink(&next);
-            }
-            if flow.is_continue() {
-                flow = sink(row);
-            }
+            flow = sink(row);
             flow
         })?;
         reader.steps.spend_many(reader.source().take_effort());

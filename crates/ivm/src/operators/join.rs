@@ -136,6 +136,35 @@ impl Join {
                 .all(|(own, other)| landfall_zql::join_eq(parent.get(*own), child.get(*other)))
     }
 
+    /// Whether a parent has children with these values in these columns.
+    pub fn has_parent(
+        &self,
+        reader: Reader<'_>,
+        columns: &[usize],
+        key: &Row,
+    ) -> Result<bool, SourceError> {
+        let mut constraint: Vec<(usize, ValueRef<'_>)> = Vec::with_capacity(columns.len());
+        for (own, other) in self.parent_columns.iter().zip(&self.child_columns) {
+            let place = columns.binary_search(other);
+            let value = place.map_or(ValueRef::Null, |place| key.get(place));
+            match constraint.binary_search_by_key(own, |(column, _)| *column) {
+                Ok(at) if compare(constraint[at].1, value).is_eq() => {}
+                Ok(_) => return Ok(false),
+                Err(at) => constraint.insert(at, (*own, value)),
+            }
+        }
+        let request = Request {
+            constraint: &constraint,
+            ..Request::default()
+        };
+        let mut found = false;
+        reader.fetch(self.parent, &request, &mut |_| {
+            found = true;
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
     /// Shows a parent that the change has not reached yet its children from before it.
     fn take_back(&self, at: &InProgress, parent: &Row, children: &mut Vec<Node>) {
         if !self.is_unseen(at, parent) {

@@ -377,6 +377,21 @@ impl JunctionTake {
         })
     }
 
+    /// The partitions, if there are so many that those without a parent should go.
+    pub fn crowd(&self) -> Option<Vec<Key>> {
+        self.partitions.borrow_mut().crowd()
+    }
+
+    /// No parent has this partition.
+    pub fn forget(&self, key: &Key) {
+        self.partitions.borrow_mut().forget(key);
+    }
+
+    /// The columns of a partition's key, sorted.
+    pub fn partition(&self) -> &[usize] {
+        &self.partition
+    }
+
     /// The next change that makes what is shown the first destinations again: removals, then an edit, then additions.
     pub fn announce(&self) -> Option<Change> {
         let mut settling = self.settling.borrow_mut();

@@ -267,6 +267,21 @@ impl Take {
         }
     }
 
+    /// The partitions, if there are so many that those without a parent should go.
+    pub fn crowd(&self) -> Option<Vec<Key>> {
+        self.partitions.borrow_mut().crowd()
+    }
+
+    /// No parent has this partition.
+    pub fn forget(&self, key: &Key) {
+        self.partitions.borrow_mut().forget(key);
+    }
+
+    /// The columns of a partition's key, sorted.
+    pub fn partition(&self) -> &[usize] {
+        &self.partition
+    }
+
     /// The row that was hidden during a removal is shown from now on.
     pub fn announce(&self) -> Option<Change> {
         self.hidden.take().map(|row| Change::Add(row.into()))

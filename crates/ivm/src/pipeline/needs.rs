@@ -59,6 +59,15 @@ impl Lookup {
         Lookup { below, need }
     }
 
+    /// Where the operators begin that are at the children or below, if this one is.
+    pub fn is_above(&self, operator: OpId) -> Option<OpId> {
+        self.below.contains(&operator).then_some(self.below.start)
+    }
+
+    pub fn need(&self) -> &Needs {
+        &self.need
+    }
+
     /// The index, if it is still to be made for a change that the connections among these operators may see.
     pub fn missing(&self, sees: impl FnOnce(Below) -> bool) -> Option<&Needs> {
         (!self.need.are_met() && sees(self.below.clone())).then_some(&self.need)

@@ -3,10 +3,11 @@
 
 use std::ops::ControlFlow;
 
-use landfall_zql::{Row, TableId};
+use landfall_zql::{Key, Row, TableId};
 
 use crate::change::{Change, Output};
 use crate::error::SourceError;
+use crate::operators::join::Join;
 use crate::pipeline::needs::{Below, Needs};
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline, Reader};
 use crate::source::{Sink, Source, SourceChange, same_in};
@@ -17,6 +18,8 @@ use crate::steps::{Progress, Steps};
 pub(crate) enum Task {
     /// The indexes are made to look parents up by when this table changes.
     Prepare(TableId),
+    /// Those of these partitions of a take are forgotten that no parent has any more.
+    Forget { take: OpId, keys: Vec<Key> },
     /// The connections of a table see a change, from this operator on.
     Connect {
         table: TableId,
@@ -57,6 +60,16 @@ impl Pipeline {
         let (old, new) = (change.old.as_ref(), change.new.as_ref());
         let mut tasks = self.tasks.borrow_mut();
         self.connect(old, new, change.table, &mut tasks);
+        for (take, operator) in self.operators.iter().enumerate() {
+            let crowd = match operator {
+                Operator::Take(operator) => operator.crowd(),
+                Operator::JunctionTake(operator) => operator.crowd(),
+                _ => None,
+            };
+            if let Some(keys) = crowd {
+                tasks.push(Task::Forget { take, keys });
+            }
+        }
         if self.missing_lookup(change.table).is_some() {
             tasks.push(Task::Prepare(change.table));
         }
@@ -70,6 +83,17 @@ impl Pipeline {
         };
         let mut lookups = self.lookups.iter();
         lookups.find_map(|lookup| lookup.missing(sees))
+    }
+
+    /// The join whose children a level's operator gives.
+    fn join_above(&self, mut operator: OpId) -> Option<&Join> {
+        loop {
+            match self.downstream[operator] {
+                Downstream::Output => return None,
+                Downstream::Input(next) => operator = next,
+                Downstream::Child(join) => return Some(self.join(JoinId(join))),
+            }
+        }
     }
 
     fn connect(&self, old: Option<&Row>, new: Option<&Row>, table: TableId, tasks: &mut Vec<Task>) {
@@ -148,6 +172,12 @@ impl Reader<'_> {
                 }
                 return Ok(());
             }
+            Task::Forget { take, mut keys } => {
+                if self.forget_one(take, &mut keys)? == Progress::More {
+                    tasks.push(Task::Forget { take, keys });
+                }
+                return Ok(());
+            }
             Task::Connect {
                 table,
                 from,
@@ -194,6 +224,38 @@ impl Reader<'_> {
             Some(change) => self.send(from, change, tasks, output),
             None => Ok(()),
         }
+    }
+
+    /// Looks for a parent of one partition of a take.
+    fn forget_one(self, take: OpId, keys: &mut Vec<Key>) -> Result<Progress, SourceError> {
+        let Some(join) = self.pipeline().join_above(take) else {
+            return Ok(Progress::Done);
+        };
+        let lookups = self.pipeline().lookups.iter();
+        let above = lookups.filter_map(|lookup| Some((lookup.is_above(take)?, lookup.need())));
+        if let Some((_, need)) = above.max_by_key(|(start, _)| *start)
+            && !need.are_met()
+        {
+            need.prepare(self)?;
+            return Ok(Progress::More);
+        }
+        let Some(key) = keys.pop() else {
+            return Ok(Progress::Done);
+        };
+        match &self.pipeline().operators[take] {
+            Operator::Take(operator) => {
+                if !join.has_parent(self, operator.partition(), &key.0)? {
+                    operator.forget(&key);
+                }
+            }
+            Operator::JunctionTake(operator) => {
+                if !join.has_parent(self, operator.partition(), &key.0)? {
+                    operator.forget(&key);
+                }
+            }
+            _ => unreachable!("only a take has partitions"),
+        }
+        Ok(Progress::More)
     }
 
     /// Passes an operator's change on, to whoever is downstream of it and so on.

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use landfall_protocol::permissions::{Permissions, Policy, Rule, UpdatePolicy};
 use landfall_zql::ast::Ast;
 use landfall_zql::builder::{Catalog, Cond, Query, Table};
-use landfall_zql::name_mapping::{To, map_ast, map_condition};
+use landfall_zql::name_mapping::{To, ast_for_server, map_condition};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -118,8 +118,7 @@ impl App {
     ) -> Self {
         let query = move |catalog: &Catalog, caller: &Caller, args: Json| {
             let ast = answer(caller, arguments(args)?).into_ast()?;
-            map_ast(&ast, catalog.schema(), To::Server)
-                .map_err(|error| AppError::new(error.to_string()))
+            ast_for_server(&ast, catalog.schema()).map_err(|error| AppError::new(error.to_string()))
         };
         if self
             .queries

@@ -4,7 +4,7 @@ use landfall_ivm::{Choice, Pipeline, evaluate};
 use landfall_zql::TableSchema;
 use landfall_zql::ast::Literal;
 use landfall_zql::builder::{Catalog, Cell, Query, Table};
-use landfall_zql::name_mapping::{To, map_ast};
+use landfall_zql::name_mapping::ast_for_server;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -132,7 +132,7 @@ impl<'a> Transaction<'a> {
     pub fn all<R: DeserializeOwned, T: Table>(&self, query: Query<T>) -> Result<Vec<R>, AppError> {
         let built = query.build()?;
         let failed = |error: &dyn std::fmt::Display| AppError::new(format!("a query: {error}"));
-        let ast = map_ast(&built.ast, self.catalog.schema(), To::Server).map_err(|e| failed(&e))?;
+        let ast = ast_for_server(&built.ast, self.catalog.schema()).map_err(|e| failed(&e))?;
         let source = self.inner.rows();
         let pipeline =
             Pipeline::plan(&ast, source.schema(), Choice::Driven).map_err(|e| failed(&e))?;

@@ -7,7 +7,7 @@ use crate::brute::State;
 use crate::cell::Cell;
 use crate::program::{Change, Data, Record, apply, table};
 use crate::random::Random;
-use crate::tree::{Node, shown};
+use crate::tree::{Node, counting, shown};
 
 pub(super) fn random(
     random: &mut Random,
@@ -166,7 +166,8 @@ impl Writer<'_> {
             ends.push((of, node.row.clone()));
         }
         for node in list {
-            for (entry, list) in ast.related.iter().flatten().zip(&node.lists) {
+            let related = ast.related.as_deref().unwrap_or_default();
+            for (entry, list) in counting(related).zip(&node.lists) {
                 self.ends(shown(entry), list, ends);
             }
         }
