@@ -1,6 +1,7 @@
 /** Finds, fetches and compiles the WebAssembly module; makes one instance of it for each client. */
 import {type Bindings, createBindings} from '../../wasm/landfall.js';
 import {nextTask} from './next-task.js';
+import {viteBase, viteModuleURL} from './vite.js';
 import {LandfallError, messageOf} from '../landfall-error.js';
 import type {WasmSource} from '../wasm-source.js';
 
@@ -12,7 +13,7 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
   for (let attempt = 0; ; attempt++) {
     try {
       const input = await begin(source ?? moduleURL());
-      const compiled = compile(input);
+      const compiled = source === undefined ? compile(input).catch(compileMoved) : compile(input);
       // Made while the module is on its way, and not in the task of the page that asked for it.
       const bindings = createBindings();
       bindings.start(await WebAssembly.instantiate(await compiled, bindings.imports));
@@ -26,6 +27,15 @@ export async function loadBindings(source: WasmSource | undefined, wanted: () =>
       await new Promise(resolve => setTimeout(resolve, pauseMs));
     }
   }
+}
+
+// Vite's dev server may have moved this file away from the module.
+async function compileMoved(error: unknown): Promise<WebAssembly.Module> {
+  const url = await viteModuleURL(import.meta.url).catch(() => undefined);
+  if (url === undefined) {
+    throw error;
+  }
+  return compile(await begin(url));
 }
 
 // `fetch` throws a TypeError when there is no answer; a module that is none gives errors of other kinds.
@@ -79,6 +89,9 @@ function nodeFiles(): NodeFiles | undefined {
 function explained(message: string): string {
   if (/content.security|\bCSP\b|unsafe-eval/i.test(message)) {
     return `the page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'. ${message}`;
+  }
+  if (viteBase(import.meta.url) !== undefined && /magic|^404/i.test(message)) {
+    return `Vite's dev server has bundled the package apart from it; vite.config needs optimizeDeps: {exclude: ['landfall']}, with the name that you import the package by. ${message}`;
   }
   if (/magic/i.test(message)) {
     return `what is there is something else, such as a page that is served for every unknown address. ${message}`;
