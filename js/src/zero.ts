@@ -103,6 +103,8 @@ export class Zero<
   readonly #views: Views;
   readonly #recent: RecentQueries;
   readonly #indexed: boolean;
+  // Tables of which a view has shown a query without a name.
+  readonly #shownUnnamed = new Set<string>();
   // What was asked for before there was a core, in order, for as long as not all of it is done.
   #waiting: ((core: Core) => void)[] | undefined = [];
   #core: Core | undefined;
@@ -153,7 +155,10 @@ export class Zero<
     this.#viewOwner = {
       whenCore: use => this.#whenCore(use),
       sourceOf: query => this.#sourceOf(query),
-      opened: query => this.#recent.used(query),
+      opened: query => {
+        this.#recent.used(query);
+        this.#warnIfLocal(query);
+      },
       dropping: query => this.#recent.add(query),
       failed: (query, message) => this.#failed(query, message),
       completed: (query, ms) => this.#completed(query, ms),
@@ -550,6 +555,17 @@ export class Zero<
   #completed(query: QueryInternals, ms: number): void {
     if (ms > (this.#options.slowMaterializeThreshold ?? 5000)) {
       this.#warnOf(query, name => `Slow query materialization (including server/network): ${name} took ${Math.round(ms)} ms.`);
+    }
+  }
+
+  // `run` and `preload` may mean local rows; what is shown is expected to be synchronised.
+  #warnIfLocal(query: QueryInternals): void {
+    const {table} = query.ast;
+    if (this.server !== null && this.#sourceOf(query).type === 'local' && !this.#shownUnnamed.has(table)) {
+      this.#shownUnnamed.add(table);
+      this.#warnOf(query, name =>
+        `The query ${name} has no name, so the server is not asked for it: it shows rows that other queries have brought here, and never becomes complete. Make it with defineQuery.`,
+      );
     }
   }
 

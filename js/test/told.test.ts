@@ -1,6 +1,6 @@
 /** What a developer is told who looks at the console only. */
 import {afterEach, expect, test, vi} from 'vitest';
-import {defineMutators, defineMutatorWithType, Zero} from '../src/index.js';
+import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQuery, Zero} from '../src/index.js';
 import {reasonOfReload, reloadPage} from '../src/reload.js';
 import {schema, type TestSchema} from './schema.js';
 
@@ -29,6 +29,41 @@ test('a mutator that throws', async () => {
   await zero.mutate(mutators.issue.fail()).client;
   expect(lines).toContain('warn: The mutation issue.fail failed in the page: not today');
   await zero.close();
+});
+
+/** Never opens. */
+class SilentSocket extends EventTarget {
+  close(): void {}
+}
+
+test('a query without a name that is shown, once for its table, and only if there is a server', async () => {
+  vi.stubGlobal('WebSocket', SilentSocket);
+  const zql = createBuilder(schema);
+  const queries = defineQueries({issues: defineQuery(() => zql.issue)});
+  const unnamed = (lines: readonly string[]) => lines.filter(line => line.includes('has no name'));
+
+  const {lines, logSink} = told();
+  const zero = new Zero({schema, logSink, cacheURL: 'http://localhost:4848', kvStore: 'mem'});
+  await zero.run(zql.issue);
+  zero.preload(zql.issue);
+  zero.materialize(queries.issues());
+  await new Promise(resolve => setTimeout(resolve));
+  expect(unnamed(lines)).toEqual([]);
+  zero.materialize(zql.issue);
+  zero.viewStore(zql.issue.where('open', true));
+  zero.materialize(zql.user);
+  await vi.waitFor(() => expect(unnamed(lines)).toHaveLength(2));
+  expect(unnamed(lines)[0]).toMatch(/^warn: The query of table issue has no name.* defineQuery\.$/);
+  expect(unnamed(lines)[1]).toContain('of table user');
+  await zero.close();
+
+  const alone = told();
+  const local = new Zero({schema, logSink: alone.logSink});
+  await local.ready;
+  local.materialize(zql.issue);
+  await new Promise(resolve => setTimeout(resolve, 10));
+  expect(unnamed(alone.lines)).toEqual([]);
+  await local.close();
 });
 
 test('a page in place of the module', async () => {
