@@ -22,7 +22,7 @@ export interface MutatorsHost {
   /** Calls `use` when there is a core. */
   whenCore(use: (core: Core) => void): void;
   /** Tells a developer who does not look at results. */
-  log(message: string): void;
+  log(message: string, ...details: unknown[]): void;
 }
 
 export class ClientMutators {
@@ -52,7 +52,7 @@ export class ClientMutators {
       core.settle(tx, {type: 'zero', message: 'The arguments of a call are lost.', detailsJSON: undefined});
     } else {
       const run = {tx, reason, clientID: this.#host.clientID, mutationID};
-      runMutator(core, this.#surroundings(), run, known.mutator, known.args);
+      runMutator(core, this.#surroundings(), run, known.mutator, known.args, error => (known.thrown = error));
     }
   }
 
@@ -63,7 +63,8 @@ export class ClientMutators {
 
   /** A call came to nothing here: nothing is stored or sent. */
   failedLocally({call, error}: Asked<'mutationLocal'>): void {
-    this.#tell(call, `failed in the page: ${error.message}`);
+    const thrown = this.calls.get(call)?.thrown;
+    this.#tell(call, `failed in the page: ${error.message}`, ...(thrown === undefined ? [] : [thrown]));
     this.calls.failedLocally(call, error);
   }
 
@@ -78,9 +79,9 @@ export class ClientMutators {
     this.calls.ended(call, outcome);
   }
 
-  #tell(call: number, what: string): void {
+  #tell(call: number, what: string, ...details: unknown[]): void {
     const name = this.calls.get(call)?.mutator.mutatorName;
-    this.#host.log(`The mutation${name === undefined ? '' : ` ${name}`} ${what}`);
+    this.#host.log(`The mutation${name === undefined ? '' : ` ${name}`} ${what}`, ...details);
   }
 
   #surroundings(): MutatorSurroundings {

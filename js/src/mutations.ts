@@ -40,6 +40,8 @@ export class MutationCall {
   readonly client: Stage = new Stage();
   readonly durable: Stage = new Stage();
   readonly server: Stage = new Stage();
+  /** What the mutator threw here, with the stack that its result has not. */
+  thrown: unknown;
 
   constructor(mutator: AnyMutator, args: ReadonlyJSONValue | undefined) {
     this.mutator = mutator;

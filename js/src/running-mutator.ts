@@ -35,11 +35,15 @@ export function runMutator(
   run: Run,
   mutator: AnyMutator,
   args: ReadonlyJSONValue | undefined,
+  threw?: (error: unknown) => void,
 ): void {
   const tx = transaction(core, surroundings, run);
   mutator.fn({tx, args, ctx: surroundings.context}).then(
     () => settle(core, run.tx, undefined),
-    (error: unknown) => settle(core, run.tx, settleError(error)),
+    (error: unknown) => {
+      threw?.(error);
+      settle(core, run.tx, settleError(error));
+    },
   );
 }
 

@@ -175,7 +175,7 @@ export class Zero<
       get clientID() { return client.#clientID; },
       get closed() { return client.#closed; },
       whenCore: use => this.#whenCore(use),
-      log: message => this.#log('warn', message),
+      log: (message, ...details) => this.#log('warn', message, ...details),
     }, given.mutators);
     this.mutate = this.#mutators.mutate as never;
     this.mutateBatch = this.#mutators.mutateBatch as BatchMutator<S>;

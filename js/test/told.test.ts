@@ -5,10 +5,11 @@ import {reasonOfReload, reloadPage} from '../src/reload.js';
 import {schema, type TestSchema} from './schema.js';
 
 const defineMutator = defineMutatorWithType<TestSchema>();
+const notToday = new Error('not today');
 const mutators = defineMutators({
   issue: {
     fail: defineMutator(async () => {
-      throw new Error('not today');
+      throw notToday;
     }),
   },
 });
@@ -23,11 +24,12 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('a mutator that throws', async () => {
-  const {lines, logSink} = told();
-  const zero = new Zero({schema, mutators, logSink});
-  await zero.mutate(mutators.issue.fail()).client;
-  expect(lines).toContain('warn: The mutation issue.fail failed in the page: not today');
+test('a mutator that throws, with the error itself', async () => {
+  const log = vi.fn();
+  const zero = new Zero({schema, mutators, logSink: {log}});
+  const result = await zero.mutate(mutators.issue.fail()).client;
+  expect(log).toHaveBeenCalledWith('warn', undefined, 'The mutation issue.fail failed in the page: not today', notToday);
+  expect(result).toEqual({type: 'error', error: {type: 'app', message: 'not today'}});
   await zero.close();
 });
 

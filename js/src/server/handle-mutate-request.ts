@@ -134,7 +134,7 @@ class Push<TTransaction> {
         done.push(await runner.run(this.#handler));
       } catch (error) {
         const remaining = body.mutations.slice(index).filter(({name}) => name !== CLEANUP_RESULTS);
-        return this.#failed(reasonOf(error), errorMessage(error), remaining.map(mutationID));
+        return this.#failed(reasonOf(error), errorMessage(error), remaining.map(mutationID), error);
       }
     }
     return {kind: 'MutateResponse', mutations: done};
@@ -159,8 +159,8 @@ class Push<TTransaction> {
     }
   }
 
-  #failed(reason: PushFailedReason, message: string, mutationIDs: readonly MutationID[]): PushFailed {
-    this.#log.error(`push failed (${reason}): ${message}`);
+  #failed(reason: PushFailedReason, message: string, mutationIDs: readonly MutationID[], ...details: unknown[]): PushFailed {
+    this.#log.error(`push failed (${reason}): ${message}`, ...details);
     return {kind: 'PushFailed', origin: 'server', reason, message, mutationIDs};
   }
 }

@@ -134,7 +134,7 @@ async function answer(handler: ArgsHandler, schema: Schema, source: unknown, log
     const queries = built.map(query => ('ast' in query ? {...query, ast: mapAST(completeOrders(query.ast, schema), mapper)} : query));
     return {kind: 'QueryResponse', queries};
   } catch (error) {
-    return failed('internal', errorMessage(error), wanted.map(({id}) => id), log);
+    return failed('internal', errorMessage(error), wanted.map(({id}) => id), log, error);
   }
 }
 
@@ -145,7 +145,7 @@ async function build(handler: ArgsHandler, {id, name, args}: WantedQuery, log: L
   } catch (error) {
     const message = errorMessage(error);
     const details = errorDetails(error);
-    log.warn(`query ${name} failed: ${message}`);
+    log.warn(`query ${name} failed: ${message}`, error);
     const isParse = error instanceof Error && error.name === 'QueryParseError';
     return {error: isParse ? 'parse' : 'app', id, name, message, ...(details === undefined ? {} : {details})};
   }
@@ -179,7 +179,8 @@ function failed(
   message: string,
   queryIDs: readonly string[],
   log: Log,
+  ...details: unknown[]
 ): QueryResponse {
-  log.error(`query request failed (${reason}): ${message}`);
+  log.error(`query request failed (${reason}): ${message}`, ...details);
   return {kind: 'TransformFailed', origin: 'server', reason, message, queryIDs};
 }

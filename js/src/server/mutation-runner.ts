@@ -93,6 +93,7 @@ export class MutationRunner<TTransaction> {
   /** The handler threw: before the transaction, because of it, or after it. */
   async #failedOutside(error: unknown, transaction: Promise<MutationResponse> | undefined): Promise<MutationResponse> {
     if (transaction === undefined) {
+      this.#log.warn(`the handler of ${this.#mutation.name} failed: ${errorMessage(error)}`, error);
       return this.#storeFailure(error);
     }
     // If the transaction itself failed for good this throws, and so ends the push.
@@ -114,7 +115,7 @@ export class MutationRunner<TTransaction> {
       });
     } catch (error) {
       if (error instanceof MutatorFailure) {
-        this.#log.warn(`mutator ${name} failed: ${errorMessage(error.cause)}`);
+        this.#log.warn(`mutator ${name} failed: ${errorMessage(error.cause)}`, error.cause);
         return this.#storeFailure(error.cause);
       }
       throw error;

@@ -10,6 +10,7 @@ import {
   handleMutateRequest,
   PushProcessor,
   type Database,
+  type LogLevel,
   type MutateResponse,
   type MutationHandler,
 } from '../../src/server/index.js';
@@ -79,7 +80,7 @@ function body(...calls: Call[]) {
   };
 }
 
-function push(pushed: unknown, overrides: {handler?: MutationHandler<any>; dbProvider?: Database<any>; query?: {}} = {}) {
+function push(pushed: unknown, overrides: {handler?: MutationHandler<any>; dbProvider?: Database<any>; query?: {}; logLevel?: LogLevel} = {}) {
   return handleMutateRequest({
     dbProvider: db,
     handler,
@@ -183,6 +184,19 @@ describe('a mutator that throws', () => {
       lastMutationIDs: {c1: 3},
       stored: [{g: 'g1', c: 'c1', id: 2, result: error}],
     });
+  });
+
+  test('is shown on the console with its stack, by its message alone to the client', async () => {
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const thrown = new Error('no', {cause: 'secret'});
+    const how = {logLevel: 'warn', handler: transact => transact(() => { throw thrown; })} satisfies Parameters<typeof push>[1];
+    expect(results(await push(body(add(1)), how))).toEqual([answer(1, {error: 'app', message: 'no'})]);
+    expect(results(await push(body(add(2)), {...how, handler: () => { throw thrown; }}))).toEqual([answer(2, {error: 'app', message: 'no'})]);
+    expect(warned.mock.calls).toEqual([
+      ['landfall: mutator counter.add failed: no', thrown],
+      ['landfall: the handler of counter.add failed: no', thrown],
+    ]);
+    warned.mockRestore();
   });
 
   test('is an app error too when it is unknown, or when SQL refuses its writes', async () => {

@@ -108,6 +108,15 @@ describe('handleQueryRequest', () => {
     });
   });
 
+  test('the console shows what a query threw, with its stack', async () => {
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const thrown = new Error('no table', {cause: 'a typo'});
+    const body = wanted(['issues.all']);
+    await handleQueryRequest({handler: () => { throw thrown; }, schema, userID: 'u1', body, logLevel: 'warn'});
+    expect(warned.mock.calls).toEqual([['landfall: query issues.all failed: no table', thrown]]);
+    warned.mockRestore();
+  });
+
   test('a query over tables that the schema lacks fails the request', async () => {
     expect(await ask(wanted(['x']), () => foreign.other as never)).toMatchObject({
       kind: 'TransformFailed',
