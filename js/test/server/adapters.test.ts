@@ -13,10 +13,10 @@ import {createSchema} from '../../src/schema/schema.js';
 import {table} from '../../src/schema/table.js';
 import {type DrizzleTransaction, zeroDrizzle} from '../../src/server/adapters/drizzle.js';
 import {type KyselyTransaction, zeroKysely} from '../../src/server/adapters/kysely.js';
-import {zeroNodePg} from '../../src/server/adapters/pg.js';
-import {zeroPostgresJS} from '../../src/server/adapters/postgresjs.js';
+import {NodePgConnection, zeroNodePg} from '../../src/server/adapters/pg.js';
+import {PostgresJSConnection, zeroPostgresJS} from '../../src/server/adapters/postgresjs.js';
 import {type PrismaTransaction, zeroPrisma} from '../../src/server/adapters/prisma.js';
-import {CRUDMutatorFactory, handleMutateRequest, makeSchemaCRUD, type ZQLDatabase} from '../../src/server/index.js';
+import {CRUDMutatorFactory, handleMutateRequest, makeSchemaCRUD, ZQLDatabase} from '../../src/server/index.js';
 import {readServerSchema} from '../../src/server/server-schema.js';
 import {useTestDatabase} from './test-database.js';
 
@@ -100,6 +100,13 @@ type Adapter = readonly [
 const adapters: readonly Adapter[] = [
   ['pg', zeroNodePg(schema, pool), (tx, sql) => tx.dbTransaction.wrappedTransaction.query(sql)],
   ['postgresjs', zeroPostgresJS(schema, postgresJS), (tx, sql) => tx.dbTransaction.wrappedTransaction.unsafe(sql)],
+  ['pg by its connection', new ZQLDatabase(new NodePgConnection(pool), schema), (tx, sql) => tx.dbTransaction.wrappedTransaction.query(sql)],
+  // The client of Postgres.js is a function.
+  [
+    'postgresjs by its connection',
+    new ZQLDatabase(new PostgresJSConnection(Object.assign(() => {}, postgresJS)), schema),
+    (tx, sql) => tx.dbTransaction.wrappedTransaction.unsafe(sql),
+  ],
   ['kysely', zeroKysely(schema, kysely), (tx, sql) => kyselySQL.raw(sql).execute(tx.dbTransaction.wrappedTransaction)],
   ['drizzle', zeroDrizzle(schema, drizzled), (tx, sql) => tx.dbTransaction.wrappedTransaction.execute(drizzleSQL.raw(sql))],
   ['prisma', zeroPrisma(schema, prisma), (tx, sql) => tx.dbTransaction.wrappedTransaction.$queryRawUnsafe(sql)],

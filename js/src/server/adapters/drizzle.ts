@@ -41,7 +41,7 @@ export class DrizzleConnection<TDatabase, TTransaction extends DrizzleTransactio
 
   transaction<R>(callback: (tx: DBTransaction<TTransaction>) => Promise<R>): Promise<R> {
     return this.#database.transaction(tx => {
-      const run = async (sql: string, args: unknown[]) => rowsOf(await tx.execute(statement(sql, args)));
+      const run = async (sql: string, args: unknown[]) => toIterableRows(await tx.execute(statement(sql, args)));
       return runToCommit(new AdapterTransaction(tx, run), callback);
     });
   }
@@ -53,8 +53,8 @@ function statement(sql: string, params: unknown[]): object {
   return ready;
 }
 
-// The drivers answer each in its own way.
-function rowsOf(result: unknown): ResultRows {
+/** The rows of what `execute` answered: the drivers do it each in its own way. */
+export function toIterableRows(result: unknown): ResultRows {
   const rows = isIterable(result) ? result : (result as {readonly rows?: unknown} | null | undefined)?.rows;
   if (!isIterable(rows)) {
     throw new TypeError('The driver of drizzle answered with something that has no rows.');

@@ -1,4 +1,4 @@
-import type {ServerTransaction, DBTransaction} from '../../mutate/transaction.js';
+import type {DBTransaction} from '../../mutate/transaction.js';
 import type {Schema} from '../../schema/schema.js';
 import {AdapterTransaction} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
@@ -24,34 +24,38 @@ export interface NodePgPool<TClient extends NodePgPoolClient = NodePgPoolClient>
   readonly totalCount: number;
 }
 
-/** The transaction of a mutator that runs on the package `pg`. */
-export type NodePgTransaction<S extends Schema, TClient extends NodePgClient = NodePgClient> = ServerTransaction<
-  S,
-  TClient
->;
+/** What a mutator's own SQL can ask of a client of `pg`: for `ServerTransaction<Schema, NodePgTransaction>`. */
+export interface NodePgTransaction {
+  query<TRow extends {[column: string]: any} = any>(
+    sql: string | {text: string; values?: any[]; name?: string},
+    values?: any[],
+  ): Promise<{rows: TRow[]; rowCount: number | null; command: string}>;
+}
 
-/** Runs transactions on a pool, or on one client, where they wait for each other. */
-export class NodePgConnection<TClient extends NodePgClient> implements DBConnection<TClient> {
-  readonly #source: () => Promise<NodePgPool<NodePgPoolClient & TClient> | TClient>;
+type NodePgSource = NodePgPool<any> | NodePgClient;
+
+/** Runs transactions on a pool, or on one client, where they wait for each other; a function gives it when it is needed. */
+export class NodePgConnection<TSource extends NodePgSource = NodePgSource> implements DBConnection<ClientOf<TSource>> {
+  readonly #source: () => TSource | Promise<TSource>;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(source: () => Promise<NodePgPool<NodePgPoolClient & TClient> | TClient>) {
-    this.#source = source;
+  constructor(source: TSource | (() => Promise<TSource>)) {
+    this.#source = typeof source === 'function' ? source : () => source;
   }
 
-  async transaction<R>(callback: (tx: DBTransaction<TClient>) => Promise<R>): Promise<R> {
-    const source = await this.#source();
+  async transaction<R>(callback: (tx: DBTransaction<ClientOf<TSource>>) => Promise<R>): Promise<R> {
+    const source: NodePgSource = await this.#source();
     if (isPool(source)) {
       return this.#onPool(source, callback);
     }
-    const result = this.#last.then(() => inTransaction(source, callback, () => {}));
+    const result = this.#last.then(() => inTransaction(source as ClientOf<TSource>, callback, () => {}));
     this.#last = result.catch(() => {});
     return result;
   }
 
   async #onPool<R>(
-    pool: NodePgPool<TClient & NodePgPoolClient>,
-    callback: (tx: DBTransaction<TClient>) => Promise<R>,
+    pool: NodePgPool<ClientOf<TSource> & NodePgPoolClient>,
+    callback: (tx: DBTransaction<ClientOf<TSource>>) => Promise<R>,
   ): Promise<R> {
     const client = await pool.connect();
     let broken: Error | undefined;
@@ -61,12 +65,19 @@ export class NodePgConnection<TClient extends NodePgClient> implements DBConnect
     };
     client.on('error', onError);
     try {
-      return await inTransaction<TClient, R>(client, callback, onError);
+      return await inTransaction<ClientOf<TSource>, R>(client, callback, onError);
     } finally {
       client.off('error', onError);
       // A client whose transaction could not be ended must not be lent out again.
       client.release(broken);
     }
+  }
+}
+
+/** A client in a transaction that has begun; who made it also ends it. */
+export class NodePgTransactionInternal<TClient extends Pick<NodePgClient, 'query'> = NodePgTransaction> extends AdapterTransaction<TClient> {
+  constructor(client: TClient) {
+    super(client, async (sql, args) => (await client.query(sql, args)).rows);
   }
 }
 
@@ -78,7 +89,7 @@ async function inTransaction<TClient extends NodePgClient, R>(
   await client.query('BEGIN');
   let result: R;
   try {
-    result = await callback(new AdapterTransaction(client, async (sql, args) => (await client.query(sql, args)).rows));
+    result = await callback(new NodePgTransactionInternal(client));
   } catch (error) {
     await client.query('ROLLBACK').catch(onBroken);
     throw error;
@@ -94,18 +105,18 @@ async function inTransaction<TClient extends NodePgClient, R>(
   return result;
 }
 
-function isPool<TClient extends NodePgClient>(
-  source: NodePgPool<TClient & NodePgPoolClient> | TClient,
-): source is NodePgPool<TClient & NodePgPoolClient> {
+function isPool(source: NodePgSource): source is NodePgPool<any> {
   return 'totalCount' in source && typeof source.totalCount === 'number';
 }
 
-/** The client type of a pool; `connect` is overloaded there, and may be simpler in a stand-in. */
-type ClientOf<TPool> = TPool extends {connect: {(): Promise<infer C extends NodePgClient>; (...args: any[]): any}}
+/** The client type of a pool; `connect` is overloaded there, and may be simpler in a stand-in. A client is its own. */
+type ClientOf<TSource> = TSource extends {connect: {(): Promise<infer C extends NodePgClient>; (...args: any[]): any}}
   ? C
-  : TPool extends {connect(): Promise<infer C extends NodePgClient>}
+  : TSource extends {connect(): Promise<infer C extends NodePgClient>}
     ? C
-    : NodePgClient;
+    : TSource extends NodePgClient
+      ? TSource
+      : NodePgClient;
 
 /**
  * A database through the package `pg`: give it a `Pool`, a connected `Client`, or a URL.
@@ -114,7 +125,7 @@ type ClientOf<TPool> = TPool extends {connect: {(): Promise<infer C extends Node
  * const dbProvider = zeroNodePg(schema, new Pool({connectionString: process.env.DATABASE_URL}));
  * ```
  */
-export function zeroNodePg<S extends Schema>(schema: S, url: string): ZQLDatabase<S, NodePgPoolClient>;
+export function zeroNodePg<S extends Schema>(schema: S, url: string): ZQLDatabase<S, NodePgPoolClient & NodePgTransaction>;
 export function zeroNodePg<S extends Schema, TPool extends NodePgPool<any>>(
   schema: S,
   pool: TPool,
@@ -128,11 +139,10 @@ export function zeroNodePg<S extends Schema>(
   source: NodePgPool | NodePgClient | string,
 ): ZQLDatabase<S, NodePgClient> {
   if (typeof source !== 'string') {
-    const ready = Promise.resolve(source);
-    return new ZQLDatabase<S, NodePgClient>(new NodePgConnection(() => ready), schema);
+    return new ZQLDatabase<S, NodePgClient>(new NodePgConnection(source), schema);
   }
   let pool: Promise<NodePgPool> | undefined;
-  return new ZQLDatabase<S, NodePgClient>(new NodePgConnection(() => (pool ??= openPool(source))), schema);
+  return new ZQLDatabase<S, NodePgClient>(new NodePgConnection<NodePgPool>(() => (pool ??= openPool(source))), schema);
 }
 
 async function openPool(connectionString: string): Promise<NodePgPool<NodePgPoolClient>> {

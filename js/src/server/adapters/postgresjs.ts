@@ -1,4 +1,4 @@
-import type {DBTransaction, ServerTransaction} from '../../mutate/transaction.js';
+import type {DBTransaction} from '../../mutate/transaction.js';
 import type {Schema} from '../../schema/schema.js';
 import {AdapterTransaction, runToCommit} from '../adapter-transaction.js';
 import type {DBConnection} from '../database.js';
@@ -16,27 +16,42 @@ export interface PostgresJSSql<TTransaction extends PostgresJSTransactionSql = P
   begin(callback: (sql: TTransaction) => any): Promise<any>;
 }
 
-/** The transaction of a mutator that runs on the package `postgres`. */
-export type PostgresJsTransaction<
-  S extends Schema,
-  TTransaction extends PostgresJSTransactionSql = PostgresJSTransactionSql,
-> = ServerTransaction<S, TTransaction>;
+/** What a mutator's own SQL can ask of the package `postgres`: for `ServerTransaction<Schema, PostgresJsTransaction>`. */
+export interface PostgresJsTransaction<_TTypes extends Record<string, unknown> = Record<string, unknown>>
+  extends PostgresJSTransactionSql
+{
+  <TRows extends readonly (object | undefined)[] = any[]>(template: TemplateStringsArray, ...values: any[]): PromiseLike<TRows>;
+  /** Names, lists and rows for a template. */
+  (first: any, ...rest: any[]): any;
+}
 
-/** Runs transactions on a `postgres` client, which pools its own connections. */
-export class PostgresJSConnection<TTransaction extends PostgresJSTransactionSql> implements DBConnection<TTransaction> {
-  readonly #source: () => Promise<PostgresJSSql<TTransaction>>;
+/** Runs transactions on a `postgres` client, which pools its own connections; a function gives it when it is needed. */
+export class PostgresJSConnection<
+  TTypes extends Record<string, unknown> = Record<string, unknown>,
+  TTransaction extends PostgresJSTransactionSql = PostgresJsTransaction<TTypes>,
+> implements DBConnection<TTransaction>
+{
+  readonly #source: () => PostgresJSSql<TTransaction> | Promise<PostgresJSSql<TTransaction>>;
 
-  constructor(source: () => Promise<PostgresJSSql<TTransaction>>) {
-    this.#source = source;
+  constructor(source: PostgresJSSql<TTransaction> | (() => Promise<PostgresJSSql<TTransaction>>)) {
+    // The client is a function as well.
+    this.#source = 'begin' in source ? () => source : source;
   }
 
   async transaction<R>(callback: (tx: DBTransaction<TTransaction>) => Promise<R>): Promise<R> {
     const sql = await this.#source();
     // `begin` awaits each element of an array that it is given; a result that is an array must stay itself.
     const {result} = (await sql.begin(async tx => ({
-      result: await runToCommit(new AdapterTransaction(tx, (text, args) => tx.unsafe(text, args)), callback),
+      result: await runToCommit(new PostgresJsTransactionInternal(tx), callback),
     }))) as {result: R};
     return result;
+  }
+}
+
+/** A transaction that has begun; who made it also ends it. */
+export class PostgresJsTransactionInternal<TTransaction extends PostgresJSTransactionSql = PostgresJsTransaction> extends AdapterTransaction<TTransaction> {
+  constructor(tx: TTransaction) {
+    super(tx, (sql, args) => tx.unsafe(sql, args));
   }
 }
 
@@ -67,8 +82,7 @@ export function zeroPostgresJS<S extends Schema>(
   source: PostgresJSSql | string,
 ): ZQLDatabase<S, PostgresJSTransactionSql> {
   if (typeof source !== 'string') {
-    const client = Promise.resolve(source);
-    return new ZQLDatabase(new PostgresJSConnection(() => client), schema);
+    return new ZQLDatabase(new PostgresJSConnection(source), schema);
   }
   let client: Promise<PostgresJSSql> | undefined;
   return new ZQLDatabase(new PostgresJSConnection(() => (client ??= openClient(source))), schema);
