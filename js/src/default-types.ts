@@ -15,10 +15,10 @@ import type {Schema} from './schema/schema.js';
 export interface DefaultTypes {}
 
 /** The bound of a registered schema. */
-export type BaseDefaultSchema = Schema;
+export type BaseDefaultSchema<T = DefaultTypes> = DefaultSchema<T>;
 
 /** The bound of a registered context. */
-export type BaseDefaultContext = unknown;
+export type BaseDefaultContext<T = DefaultTypes> = AcceptedContext<DefaultContext<T>>;
 
 /** The registered schema, or any schema. */
 export type DefaultSchema<T = DefaultTypes> = T extends {readonly schema: infer S extends Schema} ? S : Schema;

@@ -44,6 +44,7 @@ export type {
   DBMutator,
   MakeCustomMutatorInterface,
   MakeCustomMutatorInterfaces,
+  ZeroMutate,
 } from './mutate/legacy-mutators.js';
 export {
   type AnyMutateRequest,
@@ -67,7 +68,6 @@ export {
   type MutatorRegistry,
   mustGetMutator,
   type ToMutatorTree,
-  type ZeroMutate,
 } from './mutate/mutator-registry.js';
 export type {
   MutatorResult,

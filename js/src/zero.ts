@@ -20,8 +20,7 @@ import {Questions} from './inspector/questions.js';
 import type {Args} from './json.js';
 import {messageOf} from './landfall-error.js';
 import {logger, type Logger} from './logger.js';
-import type {ZeroMutate} from './mutate/mutator-registry.js';
-import type {AnyMutators, BatchMutator, DBMutator, MakeCustomMutatorInterfaces} from './mutate/legacy-mutators.js';
+import type {AnyMutators, BatchMutator, ZeroMutate} from './mutate/legacy-mutators.js';
 import {PendingMutationList} from './mutations.js';
 import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
@@ -50,8 +49,6 @@ import type {CommonOptions, ZeroOptions} from './zero-options.js';
 // What was asked for before there was a core is done in tasks of about this length.
 const taskMs = 4;
 
-// A registry's mutators are called through `mutate` itself.
-type LegacyInterface<MD> = MD extends {readonly '~': unknown} | undefined ? unknown : MakeCustomMutatorInterfaces<MD>;
 type AnyOptions = CommonOptions & {
   readonly schema: Schema;
   readonly mutators?: AnyMutators | undefined;
@@ -90,7 +87,7 @@ export class Zero<
   /** The mutations that the server has not confirmed. */
   readonly pending: PendingMutations;
   /** Runs a mutator: here at once, then at the server. */
-  readonly mutate: ZeroMutate<C> & DBMutator<S> & LegacyInterface<MD>;
+  readonly mutate: ZeroMutate<S, MD, C>;
   /** @deprecated Write several rows in one mutator; there only if the schema enables legacy mutators. */
   readonly mutateBatch: BatchMutator<S>;
 

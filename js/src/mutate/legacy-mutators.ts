@@ -5,29 +5,42 @@
 import type {ReadonlyJSONObject, ReadonlyJSONValue} from '../json.js';
 import type {Schema} from '../schema/schema.js';
 import {type CRUDOp, makeCRUD, type SchemaCRUD} from './crud.js';
-import {type AnyMutator, type AnyMutatorRegistry, getMutator, isMutatorRegistry} from './mutator-registry.js';
+import {type AnyMutator, type AnyMutatorRegistry, type CallMutator, getMutator, isMutatorRegistry} from './mutator-registry.js';
 import type {MutatorResult} from './mutator-result.js';
+import type {Transaction} from './transaction.js';
 
 /** Plain mutator functions in a tree; at most one level of namespaces in practice. */
 export interface CustomMutatorDefs {
-  readonly [name: string]: CustomMutatorImpl | CustomMutatorDefs;
+  readonly [name: string]: AnyCustomMutator | CustomMutatorDefs;
 }
 
+/** Any plain mutator function. */
+export type AnyCustomMutator = (tx: any, args: any, ctx: any) => Promise<void>;
+
 /** A plain mutator function. */
-export type CustomMutatorImpl = (tx: any, args: any, ctx: any) => Promise<void>;
+export type CustomMutatorImpl<S extends Schema, TWrapped = unknown, TArgs = any, TContext = unknown> = (
+  tx: Transaction<S, TWrapped>,
+  args: TArgs,
+  ctx: TContext,
+) => Promise<void>;
 
 /** What a client takes as its mutators. */
 export type AnyMutators = AnyMutatorRegistry | CustomMutatorDefs;
 
 /** A function of a tree as `zero.mutate` shows it: called with the arguments alone. */
-export type MakeCustomMutatorInterface<F> = F extends (tx: any, ...rest: infer Rest) => Promise<void>
+export type MakeCustomMutatorInterface<S extends Schema, F> = F extends (tx: any, ...rest: infer Rest) => Promise<void>
   ? (...args: Rest extends readonly [] ? [] : undefined extends Rest[0] ? [args?: Rest[0]] : [args: Rest[0]]) => MutatorResult
-  : MakeCustomMutatorInterfaces<F>;
+  : MakeCustomMutatorInterfaces<S, F>;
 
 /** A tree of plain mutator functions as `zero.mutate` shows it. */
-export type MakeCustomMutatorInterfaces<MD> = {
-  readonly [K in keyof MD]: MakeCustomMutatorInterface<MD[K]>;
+export type MakeCustomMutatorInterfaces<S extends Schema, MD, _TContext = unknown> = {
+  readonly [K in keyof MD]: MakeCustomMutatorInterface<S, MD[K]>;
 };
+
+/** The type of `zero.mutate`. A registry's mutators are called through it; only functions of a tree are its members. */
+export type ZeroMutate<S extends Schema, MD extends AnyMutators | undefined, TContext> = CallMutator<TContext> &
+  DBMutator<S> &
+  (MD extends {readonly '~': unknown} | undefined ? unknown : MakeCustomMutatorInterfaces<S, MD, TContext>);
 
 /** The writes of all tables, as `zero.mutate` has them if the schema enables legacy mutators. */
 export type DBMutator<S extends Schema> = S extends {readonly enableLegacyMutators: true} ? SchemaCRUD<S> : unknown;
@@ -107,7 +120,7 @@ const crudMutator: AnyMutator = namedMutator(crudName, async (tx, {ops}: {ops: r
   }
 });
 
-function namedMutator(name: string, run: CustomMutatorImpl): AnyMutator {
+function namedMutator(name: string, run: AnyCustomMutator): AnyMutator {
   const fn = ({tx, args, ctx}: {tx: unknown; args?: unknown; ctx?: unknown}) => {
     try {
       return Promise.resolve(run(tx, args, ctx));

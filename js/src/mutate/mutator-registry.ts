@@ -71,12 +71,12 @@ export type EnsureMutatorDefinitions<T> = T extends MutatorDefinitions ? T : nev
 /** A named mutator: call it with arguments, and give the request to `zero.mutate`. */
 export interface Mutator<
   TInput extends Args,
-  TOutput extends Args = TInput,
+  S extends Schema = DefaultSchema,
   TContext = DefaultContext,
   TWrapped = DefaultWrappedTransaction,
 > {
-  (...args: CallArgs<TInput>): MutateRequest<TInput, TOutput, TContext, TWrapped>;
-  readonly [registryTag]: Tagged<'Mutator', MutatorTypes<TInput, TOutput, TContext, TWrapped>>;
+  (...args: CallArgs<TInput>): MutateRequest<TInput, S, TContext, TWrapped>;
+  readonly [registryTag]: Tagged<'Mutator', MutatorTypes<TInput, unknown, TContext, TWrapped>>;
   /** The dotted path in the registry. */
   readonly mutatorName: string;
   /** Validates the arguments and runs the mutator in a transaction. */
@@ -89,39 +89,37 @@ export type AnyMutator = Mutator<any, any, any, any>;
 /** A named mutator with its arguments; nothing has run. */
 export interface MutateRequest<
   TInput extends Args,
-  TOutput extends Args = TInput,
+  S extends Schema = DefaultSchema,
   TContext = DefaultContext,
   TWrapped = DefaultWrappedTransaction,
 > {
-  readonly [registryTag]: Tagged<'MutateRequest', MutatorTypes<TInput, TOutput, TContext, TWrapped>>;
-  readonly mutator: Mutator<TInput, TOutput, TContext, TWrapped>;
+  readonly [registryTag]: Tagged<'MutateRequest', MutatorTypes<TInput, unknown, TContext, TWrapped>>;
+  readonly mutator: Mutator<TInput, S, TContext, TWrapped>;
   readonly args: TInput;
 }
 
 /** Any request to run a mutator. */
 export type AnyMutateRequest = MutateRequest<any, any, any, any>;
 
-/** The type of `zero.mutate`. */
-export interface ZeroMutate<TContext = DefaultContext> {
-  <TInput extends Args, TOutput extends Args, TWrapped>(
-    request: MutateRequest<TInput, TOutput, AcceptedContext<TContext>, TWrapped>,
-  ): MutatorResult;
+/** How `zero.mutate` is called. */
+export interface CallMutator<TContext> {
+  <TInput extends Args, TWrapped>(request: MutateRequest<TInput, any, AcceptedContext<TContext>, TWrapped>): MutatorResult;
 }
 
 /** The named mutators of a tree of definitions. */
-export type ToMutatorTree<T> = {
+export type ToMutatorTree<T, S extends Schema = DefaultSchema> = {
   readonly [K in Exclude<keyof T, typeof registryTag>]: T[K] extends {
     readonly [registryTag]: Tagged<
       'MutatorDefinition',
-      MutatorTypes<infer TInput extends Args, infer TOutput extends Args, infer TContext, infer TWrapped>
+      MutatorTypes<infer TInput extends Args, any, infer TContext, infer TWrapped>
     >;
   }
-    ? Mutator<TInput, TOutput, TContext, TWrapped>
-    : ToMutatorTree<T[K]> & {readonly [registryTag]: 'MutatorRegistry'};
+    ? Mutator<TInput, S, TContext, TWrapped>
+    : ToMutatorTree<T[K], S> & {readonly [registryTag]: 'MutatorRegistry'};
 };
 
 /** The named mutators of an application. */
-export type MutatorRegistry<T> = ToMutatorTree<T> & {
+export type MutatorRegistry<T, S extends Schema = DefaultSchema> = ToMutatorTree<T, S> & {
   readonly [registryTag]: Tagged<'MutatorRegistry', {readonly definitions: T}>;
 };
 

@@ -8,34 +8,33 @@ import type {Schema} from '../schema/schema.js';
 import type {MaybePromise} from '../type-tools.js';
 
 /** A rule: a condition on the row, with what is known of the user as parameters. */
-export type PermissionRule<
-  TAuth,
-  TTable extends keyof S['tables'] & string,
-  S extends Schema = DefaultSchema,
-> = (authData: TAuth, eb: ExpressionBuilder<TTable, S>) => Condition;
+export type PermissionRule<TAuth, S extends Schema, TTable extends keyof S['tables'] & string> = (
+  authData: TAuth,
+  eb: ExpressionBuilder<TTable, S>,
+) => Condition;
 
 /** Rules for what may be done; of several rules for one action, one has to hold. */
-export interface AssetPermissions<TAuth, TTable extends keyof S['tables'] & string, S extends Schema = DefaultSchema> {
-  readonly select?: readonly PermissionRule<TAuth, TTable, S>[] | undefined;
-  readonly insert?: readonly PermissionRule<TAuth, TTable, S>[] | undefined;
+export interface AssetPermissions<TAuth, S extends Schema, TTable extends keyof S['tables'] & string> {
+  readonly select?: readonly PermissionRule<TAuth, S, TTable>[] | undefined;
+  readonly insert?: readonly PermissionRule<TAuth, S, TTable>[] | undefined;
   readonly update?:
     | {
         /** Judged on the row as it was. */
-        readonly preMutation?: readonly PermissionRule<TAuth, TTable, S>[] | undefined;
+        readonly preMutation?: readonly PermissionRule<TAuth, S, TTable>[] | undefined;
         /** Judged on the row as it becomes. */
-        readonly postMutation?: readonly PermissionRule<TAuth, TTable, S>[] | undefined;
+        readonly postMutation?: readonly PermissionRule<TAuth, S, TTable>[] | undefined;
       }
     | undefined;
-  readonly delete?: readonly PermissionRule<TAuth, TTable, S>[] | undefined;
+  readonly delete?: readonly PermissionRule<TAuth, S, TTable>[] | undefined;
 }
 
 /** Rules for each table: for its rows, and for single columns. */
 export type PermissionsConfig<TAuth, S extends Schema = DefaultSchema> = {
   readonly [K in keyof S['tables'] & string]?:
     | {
-        readonly row?: AssetPermissions<TAuth, K, S> | undefined;
+        readonly row?: AssetPermissions<TAuth, S, K> | undefined;
         readonly cell?:
-          | {readonly [C in keyof S['tables'][K]['columns'] & string]?: AssetPermissions<TAuth, K, S> | undefined}
+          | {readonly [C in keyof S['tables'][K]['columns'] & string]?: AssetPermissions<TAuth, S, K> | undefined}
           | undefined;
       }
     | undefined;
@@ -108,8 +107,8 @@ export async function definePermissions<TAuth, S extends Schema>(
   return config === undefined ? undefined : compilePermissions(schema, config as PermissionsConfig<unknown, Schema>);
 }
 
-type AnyRule = PermissionRule<unknown, string, Schema>;
-type AnyAsset = AssetPermissions<unknown, string, Schema>;
+type AnyRule = PermissionRule<unknown, Schema, string>;
+type AnyAsset = AssetPermissions<unknown, Schema, string>;
 
 /** Turns rules into conditions in server names. */
 export function compilePermissions(

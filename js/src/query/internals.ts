@@ -1,6 +1,7 @@
 import {type ListShape, shapeOf} from '../core/view-tree.js';
 import {h64} from '../hash.js';
 import type {ReadonlyJSONValue} from '../json.js';
+import type {Schema} from '../schema/schema.js';
 import type {AST} from './ast.js';
 import {normalize} from './normalize.js';
 import type {AnyQuery} from './query.js';
@@ -18,7 +19,7 @@ export interface CustomQueryID {
 }
 
 /** What the runtime needs of a query and applications do not. */
-export interface QueryInternals {
+export interface QueryInternals<_TTable extends keyof S['tables'] & string = any, S extends Schema = any, _TReturn = any> {
   /** The query as data, in client names; not normalised, its ordering not completed. */
   readonly ast: AST;
   readonly format: Format;

@@ -17,7 +17,7 @@ import type {StandardSchemaV1} from '../standard-schema.js';
 import type {Expand} from '../type-tools.js';
 import {validateInput} from '../validate-input.js';
 import {asQueryInternals, type CustomQueryID} from './internals.js';
-import type {AnyQuery, Query} from './query.js';
+import type {AnyQuery, PullRow, Query} from './query.js';
 import {nameQuery} from './query-impl.js';
 
 
@@ -67,10 +67,10 @@ export type QueryDefinitions = Tree<{readonly [registryTag]: 'QueryDefinition'}>
 export interface CustomQuery<
   TTable extends keyof S['tables'] & string,
   TInput extends Args,
-  TOutput extends Args,
-  S extends Schema,
-  TReturn,
-  TContext,
+  TOutput extends Args = TInput,
+  S extends Schema = DefaultSchema,
+  TReturn = PullRow<TTable, S>,
+  TContext = DefaultContext,
 > {
   (...args: CallArgs<TInput>): QueryRequest<TTable, TInput, TOutput, S, TReturn, TContext>;
   readonly [registryTag]: Tagged<'Query', QueryTypes<TTable, TInput, TOutput, S, TReturn, TContext>>;
@@ -111,7 +111,7 @@ export type QueryOrQueryRequest<
 export type AnyQueryOrRequest = AnyQuery | QueryRequest<any, any, any, any, any, any>;
 
 /** The named queries of a tree of definitions. */
-export type FromQueryTree<T> = {
+export type ToQueryTree<T> = {
   readonly [K in Exclude<keyof T, typeof registryTag>]: T[K] extends {
     readonly [registryTag]: Tagged<
       'QueryDefinition',
@@ -126,11 +126,20 @@ export type FromQueryTree<T> = {
     >;
   }
     ? CustomQuery<TTable, TInput, TOutput, S, TReturn, TContext>
-    : FromQueryTree<T[K]> & {readonly [registryTag]: 'QueryRegistry'};
+    : ToQueryTree<T[K]> & {readonly [registryTag]: 'QueryRegistry'};
 };
 
+/** One of the named queries of a tree of definitions, whatever its arguments. */
+export type FromQueryTree<T, S extends Schema = DefaultSchema> = {
+  readonly [K in Exclude<keyof T, typeof registryTag>]: T[K] extends {
+    readonly [registryTag]: Tagged<'QueryDefinition', QueryTypes<infer TTable extends string, any, any, any, infer TReturn, infer TContext>>;
+  }
+    ? CustomQuery<TTable, Args, Args, S, TReturn, TContext>
+    : FromQueryTree<T[K], S>;
+}[Exclude<keyof T, typeof registryTag>];
+
 /** The named queries of an application. */
-export type QueryRegistry<T> = FromQueryTree<T> & {
+export type QueryRegistry<T, _S extends Schema = DefaultSchema> = ToQueryTree<T> & {
   readonly [registryTag]: Tagged<'QueryRegistry', {readonly definitions: T}>;
 };
 

@@ -12,6 +12,7 @@ export type {
   TransactionReason,
 } from '../mutate/transaction.js';
 export {getQuery, mustGetQuery} from '../query/query-registry.js';
+export type {CustomMutatorDefs, CustomMutatorImpl} from './custom-mutators.js';
 export type {
   Database,
   DBConnection,
@@ -51,7 +52,6 @@ export type {
   Transact,
   Transact as TransactFn,
 } from './mutation-runner.js';
-export type {CustomMutatorDefs, CustomMutatorImpl} from '../mutate/legacy-mutators.js';
 export {getMutation, PushProcessor} from './push-processor.js';
 export type {CleanupResultsArgs, CustomMutation, MutationID} from './push-request.js';
 export {SchemaIncompatibleError, type ServerColumn, type ServerSchema, type ServerTable} from './server-schema.js';

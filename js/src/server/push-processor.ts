@@ -1,5 +1,5 @@
 import {getMutator, isMutator, isMutatorRegistry, type AnyMutatorRegistry} from '../mutate/mutator-registry.js';
-import type {CustomMutatorDefs, CustomMutatorImpl} from '../mutate/legacy-mutators.js';
+import type {AnyCustomMutator, CustomMutatorDefs} from '../mutate/legacy-mutators.js';
 import type {AnyTransaction} from '../mutate/transaction.js';
 import type {Database} from './database.js';
 import {handleMutateRequest, type QueryParams} from './handle-mutate-request.js';
@@ -45,14 +45,14 @@ export class PushProcessor<TTransaction extends AnyTransaction, TContext = unkno
  *
  * @deprecated Use `mustGetMutator` with a registry.
  */
-export function getMutation(mutators: AnyMutatorRegistry | CustomMutatorDefs, name: string): CustomMutatorImpl {
+export function getMutation(mutators: AnyMutatorRegistry | CustomMutatorDefs, name: string): AnyCustomMutator {
   const path = name.split(/[.|]/);
   const found = isMutatorRegistry(mutators) ? getMutator(mutators, path.join('.')) : entryAt(mutators, path);
   if (isMutator(found)) {
     return (tx, args, ctx) => found.fn({tx, args, ctx});
   }
   if (typeof found === 'function') {
-    return found as CustomMutatorImpl;
+    return found as AnyCustomMutator;
   }
   throw new Error(`could not find mutator ${name}`);
 }

@@ -173,7 +173,7 @@ export const mutators = defineMutators({
   },
 });
 mutators.touch();
-export const create: MutateRequest<{id: string; title: string}, {id: string; title: string}, {userID: string}, {sql: string}> =
+export const create: MutateRequest<{id: string; title: string}, TestSchema, {userID: string}, {sql: string}> =
   mutators.issue.create({id: 'a', title: 'b'});
 // @ts-expect-error the argument is required
 mutators.issue.create();
