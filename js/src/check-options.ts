@@ -29,12 +29,13 @@ export function checkOptions(options: CommonOptions & {readonly schema: Schema})
 
 /** The server's URL without a trailing slash, or `null`. */
 export function serverURL(options: CommonOptions): string | null {
-  const given = options.cacheURL ?? options.server;
+  const name = options.cacheURL === undefined || options.cacheURL === null ? 'server' : 'cacheURL';
+  const given = options[name];
   if (given === undefined || given === null) {
     return null;
   }
   const fail = (must: string): never => {
-    throw new Error(`ZeroOptions.server must ${must} (got "${given}").`);
+    throw new Error(`ZeroOptions.${name} must ${must} (got "${given}").`);
   };
   if (!/^https?:\/\//.test(given)) {
     fail('use the "http" or "https" scheme');

@@ -1,9 +1,11 @@
+import {LandfallError} from './landfall-error.js';
 import {isStorageName} from './storage-name.js';
 
 /** Deletes one database by its name (`zero.idbName`). Open clients of it, in other tabs too, let go of it first. */
-export function dropDatabase(name: string): Promise<void> {
+export async function dropDatabase(name: string): Promise<void> {
+  const databases = factory();
   return new Promise((resolve, reject) => {
-    const request = indexedDB.deleteDatabase(name);
+    const request = databases.deleteDatabase(name);
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });
@@ -11,7 +13,7 @@ export function dropDatabase(name: string): Promise<void> {
 
 /** Deletes every database that this package has made in this origin. */
 export async function dropAllDatabases(): Promise<{dropped: string[]; errors: unknown[]}> {
-  const names = (await indexedDB.databases()).flatMap(({name}) => (name !== undefined && isStorageName(name) ? [name] : []));
+  const names = (await factory().databases()).flatMap(({name}) => (name !== undefined && isStorageName(name) ? [name] : []));
   const dropped: string[] = [];
   const errors: unknown[] = [];
   for (const name of names) {
@@ -23,4 +25,11 @@ export async function dropAllDatabases(): Promise<{dropped: string[]; errors: un
     }
   }
   return {dropped, errors};
+}
+
+function factory(): IDBFactory {
+  if (typeof indexedDB === 'undefined' || indexedDB === null) {
+    throw new LandfallError('storage', 'There is no IndexedDB here, so there are no databases to delete: what clients hold is in memory, and goes with them.');
+  }
+  return indexedDB;
 }

@@ -11,7 +11,7 @@ export function usableServer(options: CommonOptions, log: Logger): string | null
     return null;
   }
   if (typeof WebSocket === 'undefined') {
-    log('warn', 'Zero started in an unsupported environment, no data will be synced.');
+    log('warn', 'There is no WebSocket here, so no data will be synced: use Node 22 or newer, or set globalThis.WebSocket (for example to that of the package "ws") before the client is made.');
     return null;
   }
   return url;

@@ -14,6 +14,8 @@ export type LandfallErrorCode =
   | 'transaction-closed'
   /** The server did not answer a question of the inspector. */
   | 'inspector'
+  /** There is no IndexedDB where the program runs. */
+  | 'storage'
   /** An option or argument that makes no sense. */
   | 'argument';
 

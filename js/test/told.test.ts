@@ -1,6 +1,6 @@
 /** What a developer is told who looks at the console only. */
 import {afterEach, expect, test, vi} from 'vitest';
-import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQuery, Zero} from '../src/index.js';
+import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQuery, dropAllDatabases, dropDatabase, Zero} from '../src/index.js';
 import {reasonOfReload, reloadPage} from '../src/reload.js';
 import {schema, type TestSchema} from './schema.js';
 
@@ -66,6 +66,20 @@ test('a query without a name that is shown, once for its table, and only if ther
   await new Promise(resolve => setTimeout(resolve, 10));
   expect(unnamed(alone.lines)).toEqual([]);
   await local.close();
+});
+
+test('what is missing where there is no WebSocket', () => {
+  vi.stubGlobal('WebSocket', undefined);
+  const {lines, logSink} = told();
+  const zero = new Zero({schema, logSink, cacheURL: 'http://localhost:4848', kvStore: 'mem'});
+  expect(lines).toEqual([expect.stringMatching(/^warn: There is no WebSocket here.*Node 22.*globalThis\.WebSocket/)]);
+  return zero.close();
+});
+
+test('databases cannot be deleted where there are none', async () => {
+  const expected = {name: 'LandfallError', code: 'storage', message: expect.stringContaining('no IndexedDB')};
+  await expect(dropDatabase('x')).rejects.toMatchObject(expected);
+  await expect(dropAllDatabases()).rejects.toMatchObject(expected);
 });
 
 test('a page in place of the module', async () => {
