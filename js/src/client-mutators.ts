@@ -105,7 +105,7 @@ export class ClientMutators {
       return refusedMutation('The client is closed.');
     }
     // A copy: what the application does with its object later must not reach a replay.
-    const argsJSON = JSON.stringify([args ?? null]);
+    const argsJSON = jsonOf(mutator.mutatorName, args);
     const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
     return this.calls.begin(new MutationCall(mutator, copy), (named, refused) => {
       this.#host.whenCore(core => {
@@ -117,4 +117,31 @@ export class ClientMutators {
       });
     });
   }
+}
+
+function jsonOf(name: string, args: Args): string {
+  try {
+    return JSON.stringify([args ?? null]);
+  } catch (error) {
+    const place = bigintIn(args, 'args');
+    const what = place === undefined ? messageOf(error) : `${place} is a bigint; pass a number or a string.`;
+    throw new TypeError(`The arguments of the mutator ${name} cannot be written as JSON: ${what}`, {cause: error});
+  }
+}
+
+/** Where a value holds a `bigint`; what refers to itself is another mistake, and ends the search. */
+function bigintIn(value: unknown, place: string, within: readonly unknown[] = []): string | undefined {
+  if (typeof value === 'bigint') {
+    return place;
+  }
+  if (typeof value !== 'object' || value === null || within.includes(value)) {
+    return undefined;
+  }
+  for (const [key, member] of Object.entries(value)) {
+    const found = bigintIn(member, Array.isArray(value) ? `${place}[${key}]` : `${place}.${key}`, [...within, value]);
+    if (found !== undefined) {
+      return found;
+    }
+  }
+  return undefined;
 }

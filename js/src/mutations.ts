@@ -7,28 +7,24 @@ import {failure, resultOf, success, zeroError} from './mutation-result.js';
 import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import {StateSource} from './state-source.js';
 
-/** One stage of a call; the promise is made when somebody asks for it. */
+/** One stage of a call. */
 class Stage {
-  #details: MutatorResultDetails | undefined;
-  #promise: Promise<MutatorResultDetails> | undefined;
-  #resolve: ((details: MutatorResultDetails) => void) | undefined;
+  readonly promise: Promise<MutatorResultDetails>;
+  #resolve!: (details: MutatorResultDetails) => void;
+  #isOpen = true;
 
-  get isOpen(): boolean {
-    return this.#details === undefined;
+  constructor() {
+    this.promise = new Promise(resolve => (this.#resolve = resolve));
   }
 
-  get promise(): Promise<MutatorResultDetails> {
-    this.#promise ??=
-      this.#details === undefined ? new Promise(resolve => (this.#resolve = resolve)) : Promise.resolve(this.#details);
-    return this.#promise;
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   /** What is settled already stays as it is. */
   settle(details: MutatorResultDetails): void {
-    if (this.#details === undefined) {
-      this.#details = details;
-      this.#resolve?.(details);
-    }
+    this.#isOpen = false;
+    this.#resolve(details);
   }
 }
 
@@ -55,26 +51,6 @@ export class MutationCall {
   }
 }
 
-class Result implements MutatorResult {
-  readonly #call: MutationCall;
-
-  constructor(call: MutationCall) {
-    this.#call = call;
-  }
-
-  get client(): Promise<MutatorResultDetails> {
-    return this.#call.client.promise;
-  }
-
-  get durable(): Promise<MutatorResultDetails> {
-    return this.#call.durable.promise;
-  }
-
-  get server(): Promise<MutatorResultDetails> {
-    return this.#call.server.promise;
-  }
-}
-
 /** The calls of `mutate` that have not ended. */
 export class MutationCalls {
   readonly #calls = new Map<number, MutationCall>();
@@ -94,7 +70,7 @@ export class MutationCalls {
         call.settleAll(zeroError(message));
       },
     );
-    return new Result(call);
+    return {client: call.client.promise, durable: call.durable.promise, server: call.server.promise};
   }
 
   /** The call of this number, if it has not ended. */

@@ -355,7 +355,9 @@ describe('options', () => {
     [{userID: ''}, 'must not be empty'],
     [{userID: 5}, 'must be a string, not a number'],
     [{schema: undefined}, 'schema must be what createSchema gave'],
-    [{cacheURL: 'ftp://x'}, '"http" or "https"'],
+    [{cacheURL: 'ftp://x'}, 'ZeroOptions.cacheURL must use the "http" or "https"'],
+    [{cacheURL: ''}, 'ZeroOptions.cacheURL must use the "http" or "https" scheme (got "")'],
+    [{server: 'x'}, 'ZeroOptions.server must use the "http" or "https"'],
     [{cacheURL: 'http://x/a/b'}, 'at most one path component'],
     [{cacheURL: 'http://x/?a=1'}, 'query or hash'],
     [{pingTimeoutMs: -1}, 'must not be negative'],
@@ -371,6 +373,23 @@ describe('options', () => {
     for (const request of [undefined, {}, mutators.issue.create]) {
       expect(() => zero.mutate(request as never)).toThrow('takes the call of a mutator');
     }
+  });
+
+  test('arguments that JSON has no place for are told by mutator and place', () => {
+    const zero = start();
+    const mutate = (args: object) => () => zero.mutate(mutators.user.create(args as never) as never);
+    expect(mutate({price: 1n})).toThrow('The arguments of the mutator user.create cannot be written as JSON: args.price is a bigint');
+    expect(mutate({lines: [{count: 1}, {count: 2n}]})).toThrow('args.lines[1].count is a bigint');
+    const cyclic: {self?: unknown} = {};
+    cyclic.self = cyclic;
+    expect(mutate(cyclic)).toThrow(/user\.create cannot be written as JSON: .*circular/);
+  });
+
+  test('what mutate gives can be spread', async () => {
+    const zero = start();
+    const {client, ...others} = {...zero.mutate(mutators.user.create({id: 'u1', name: 'Ann'}) as never) as MutatorResult};
+    expect(Object.keys(others).sort()).toEqual(['durable', 'server']);
+    expect(await client).toEqual({type: 'success'});
   });
 
   test('a module that is none is an error of loading', async () => {
