@@ -2,6 +2,7 @@ import {expect, test} from 'vitest';
 import {h64, xxHash32} from '../src/hash.js';
 import type {AST} from '../src/query/ast.js';
 import {hashOfAST, hashOfNameAndArgs} from '../src/query/internals.js';
+import {normalText} from '../src/query/normalize.js';
 import {compareText} from '../src/query/order.js';
 
 test('xxHash32 agrees with its published vectors at every path of the algorithm', () => {
@@ -97,4 +98,10 @@ test('the order of the columns of a start row does not matter', () => {
   expect(hash({b: 1, a: 2})).not.toBe(hash({b: 2, a: 1}));
   expect(hash({b: 2, j: {a: [{c: null, d: 1}], b: 1}})).toBe('w1ez6oa3bqwg');
   expect(hash({j: {b: 1, a: [{d: 1, c: null}]}, b: 2})).toBe('w1ez6oa3bqwg');
+});
+
+test('names that look like numbers stand in the order of their text, as in the engine', () => {
+  const row = {b: {9: 1, 10: [{2: 1, 10: 2}]}, 9: 1, 10: 2, a: undefined};
+  const text = '{"table":"a","start":{"row":{"10":2,"9":1,"b":{"10":[{"10":2,"2":1}],"9":1}},"exclusive":true}}';
+  expect(normalText({table: 'a', start: {row, exclusive: true}} as AST)).toBe(text);
 });

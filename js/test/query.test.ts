@@ -101,6 +101,8 @@ const refused: {readonly [message: string]: () => unknown} = {
   'Invalid condition. Too few arguments.': () => untyped.issue.where('open'),
   'orderBy needs a direction, "asc" or "desc", not "up".': () => untyped.issue.orderBy('id', 'up'),
   'A query can compare with text, finite numbers and booleans, not with NaN.': () => zql.issue.where('rank', Number.NaN),
+  'A query can compare with text, finite numbers and booleans, not with Infinity.': () => zql.issue.start({rank: Infinity}),
+  'A query can compare with text, finite numbers and booleans, not with bigint.': () => zql.issue.start({rank: 1n as never}),
   'A query can compare with text, finite numbers and booleans, not with object.': () =>
     untyped.issue.where('created', '>', new Date(0)),
   'Limit must be non-negative': () => zql.issue.limit(-1),

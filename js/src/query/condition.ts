@@ -127,7 +127,8 @@ function literal(value: unknown): LiteralValue {
   return scalar(value);
 }
 
-function scalar(value: unknown): string | number | boolean {
+/** A value that a query can compare with; throws for others. */
+export function scalar(value: unknown): string | number | boolean {
   switch (typeof value) {
     case 'string':
     case 'boolean':

@@ -3,7 +3,7 @@ import {h64} from '../hash.js';
 import type {ReadonlyJSONValue} from '../json.js';
 import type {Schema} from '../schema/schema.js';
 import type {AST} from './ast.js';
-import {normalize} from './normalize.js';
+import {normalText} from './normalize.js';
 import type {AnyQuery} from './query.js';
 
 /** How an answer is shaped: one row or a list, and the same for each relationship. */
@@ -51,7 +51,7 @@ export function asQueryInternals(query: AnyQuery): QueryInternals {
 
 /** The hash of a normalised AST. */
 export function hashOfAST(ast: AST): string {
-  return h64(JSON.stringify(normalize(ast)));
+  return h64(normalText(ast));
 }
 
 /** The hash of a named query. */

@@ -1,7 +1,5 @@
-import type {ReadonlyJSONValue} from '../json.js';
 import type {
   AST,
-  Bound,
   Condition,
   CorrelatedSubquery,
   CorrelatedSubqueryCondition,
@@ -12,11 +10,35 @@ import {simplify} from './condition.js';
 import {compareText} from './order.js';
 
 /**
+ * The normal form as JSON text. The order in which a start row's columns were written says nothing, nor that of the members
+ * of a JSON value: they stand in the order of their names, in which an object cannot hold names such as "10".
+ */
+export function normalText(ast: AST): string {
+  return textOf(normalize(ast), false);
+}
+
+function textOf(value: unknown, inRow: boolean): string {
+  if (typeof value !== 'object' || value === null) {
+    return JSON.stringify(value) ?? 'null';
+  }
+  if (Array.isArray(value)) {
+    return `[${value.map(member => textOf(member, inRow)).join(',')}]`;
+  }
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  if (inRow) {
+    members.sort(([a], [b]) => compareText(a, b));
+  }
+  // No other part of a query has a member of this name.
+  const texts = members.map(([name, member]) => `${JSON.stringify(name)}:${textOf(member, inRow || name === 'row')}`);
+  return `{${texts.join(',')}}`;
+}
+
+/**
  * The normal form of a query, for hashing: members in a fixed order, conditions and relationships sorted.
  *
  * Differs from Zero's where Zero confuses queries, or tells equal ones apart:
  * a condition that is always false stays (`{"type":"or","conditions":[]}`), groups always sort after sub-queries,
- * and the columns of the start row are sorted.
+ * and the columns of the start row are sorted (in {@link normalText}).
  */
 export function normalize(ast: AST): AST {
   const where = ast.where && normalizeWhere(ast.where);
@@ -26,25 +48,10 @@ export function normalize(ast: AST): AST {
     alias: ast.alias,
     where,
     related: ast.related && ast.related.map(normalizeRelated).sort(compareAliases),
-    start: ast.start && {row: sortedMembers(ast.start.row), exclusive: ast.start.exclusive},
+    start: ast.start && {row: ast.start.row, exclusive: ast.start.exclusive},
     limit: ast.limit,
     orderBy: ast.orderBy?.map(([column, direction]) => [column, direction]),
   };
-}
-
-/** The order in which a row's columns were written says nothing, nor that of the members of a JSON value. */
-function sortedMembers(row: Bound['row']): Bound['row'] {
-  const sorted = Object.entries(row).sort(([a], [b]) => compareText(a, b));
-  return Object.fromEntries(sorted.map(([name, value]) => [name, sortedValue(value)]));
-}
-
-function sortedValue(value: ReadonlyJSONValue | undefined): ReadonlyJSONValue | undefined {
-  if (typeof value !== 'object' || value === null) {
-    return value;
-  }
-  return Array.isArray(value)
-    ? value.map(member => sortedValue(member) ?? null)
-    : (sortedMembers(value as Bound['row']) as ReadonlyJSONValue);
 }
 
 function normalizeRelated({correlation, hidden, subquery, system}: CorrelatedSubquery): CorrelatedSubquery {

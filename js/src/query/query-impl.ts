@@ -3,7 +3,7 @@ import type {Connection, Relationship} from '../schema/relationships.js';
 import type {Schema} from '../schema/schema.js';
 import type {TableSchema} from '../schema/table-schema.js';
 import type {AST, Condition, Correlation, CorrelatedSubquery, Direction, System} from './ast.js';
-import {and, compareColumn, compareValues, isOperator, not, or, simplify} from './condition.js';
+import {and, compareColumn, compareValues, isOperator, not, or, scalar, simplify} from './condition.js';
 import type {ExpressionBuilder} from './expression-builder.js';
 import {
   asQueryInternals,
@@ -151,8 +151,12 @@ class QueryImpl {
   }
 
   start(row: ReadonlyJSONObject, options?: {readonly inclusive: boolean}): QueryImpl {
-    for (const column of Object.keys(row)) {
+    for (const [column, value] of Object.entries(row)) {
       this.#checkColumn(column, 'start');
+      // A whole row may hold JSON, by which nothing is ordered.
+      if (value !== undefined && typeof value !== 'object') {
+        scalar(value);
+      }
     }
     return this.#with({start: {row: {...row}, exclusive: !options?.inclusive}});
   }
