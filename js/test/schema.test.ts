@@ -59,6 +59,8 @@ const b = table('b').columns({id: string()}).primaryKey('id');
 const toB = relationships(a, ({one}) => ({r: one({sourceField: ['b'], destField: ['id'], destSchema: b})}));
 
 const refused: {readonly [message: string]: () => unknown} = {
+  'Table "x": "__proto__" must have another name here, with .from(\'__proto__\')': () =>
+    createSchema({tables: [table('x').columns({id: string(), ['__proto__']: string()}).primaryKey('id')]}),
   'Table "x" is missing a primary key': () =>
     createSchema({tables: [table('x').columns({id: string()})]}),
   'Table "x" has no column "key", which its primary key names': () =>

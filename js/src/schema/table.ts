@@ -85,6 +85,10 @@ export class TableBuilderWithColumns<const TShape extends TableSchema> {
   /** Checks the declaration and returns the table in its runtime shape. */
   build(): TShape {
     const {name, primaryKey, columns} = this.#schema;
+    // To an object this is no member like others: rows could not hold it.
+    if (name === '__proto__' || Object.hasOwn(columns, '__proto__')) {
+      throw new Error(`Table "${name}": "__proto__" must have another name here, with .from('__proto__')`);
+    }
     if (primaryKey.length === 0) {
       throw new Error(`Table "${name}" is missing a primary key`);
     }
