@@ -66,7 +66,7 @@ const guides: readonly (readonly [guide: string, programs: readonly string[]])[]
   ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
   ['auth', ['signed-in.tsx', 'rules.ts']],
   ['frameworks', ['schema.ts', 'react.tsx', 'solid.tsx', 'store.ts', 'changes.ts']],
-  ['zero', ['vite.config.ts']],
+  ['offline', ['Waiting.tsx', 'vite.config.ts']],
 ];
 
 test.each(guides)('the programs in the guide "%s" compile', async (guide, names) => {
