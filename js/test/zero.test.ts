@@ -166,6 +166,19 @@ describe('a client without a server', () => {
     view.destroy();
   });
 
+  test('an answer can be sorted in place, what a view shows cannot be changed', async () => {
+    const zero = start();
+    for (const id of ['i1', 'i2']) {
+      await ran(zero.mutate(mutators.issue.create({id, title: id}) as never));
+    }
+    const view = zero.materialize(zql.issue.orderBy('id', 'asc')) as any;
+    expect(() => view.data.pop()).toThrow(TypeError);
+    const asked = await zero.run(zql.issue.orderBy('id', 'asc')) as any[];
+    expect(asked.reverse().map(({id}) => id)).toEqual(['i2', 'i1']);
+    await ran(zero.mutate(mutators.issue.create({id: 'i3', title: 'i3'}) as never));
+    expect(view.data.map(({id}: any) => id)).toEqual(['i1', 'i2', 'i3']);
+  });
+
   test('tells how it reads a query', async () => {
     const zero = start();
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));

@@ -509,7 +509,7 @@ export class Core {
       this.#panicked(error instanceof Error ? error.message : String(error));
       throw this.#fault ?? error;
     }
-    return tree.publish();
+    return tree.giveAway();
   }
 }
 

@@ -129,7 +129,12 @@ export class ViewTree {
    * Throws a {@link LandfallError} of the code `query` if there are several rows where the query says there is one.
    */
   publish(): Snapshot {
-    return this.#root.publish('');
+    return this.#root.publish('', true);
+  }
+
+  /** The present state for one who asks once: the lists are theirs, and may be sorted in place. The tree ends with it. */
+  giveAway(): Snapshot {
+    return this.#root.publish('', false);
   }
 
   // The list that a path names. Everything on the way is about to change.
@@ -172,9 +177,11 @@ const fewChanges = 32;
 class EntryList {
   readonly shape: ListShape;
   #items: Item[];
-  // What is published, in step with the items. A published list is never touched again: the first change copies it.
+  // What is published, in step with the items. Nobody else has this list: a copy is published, which is frozen, for all who
+  // show the query have the same one. To copy it costs what it would cost to copy it before a change; to change one that
+  // was frozen itself would cost twenty times as much.
   #objects: object[];
-  #isPublished = false;
+  #published: readonly object[] | undefined;
   // Positions of entries that have changed since they were published, or `undefined` for all.
   #stale: number[] | undefined;
 
@@ -190,7 +197,7 @@ class EntryList {
     if (position > this.#items.length) {
       throw new RangeError('A view operation inserts behind the end of the list.');
     }
-    this.#change();
+    this.#published = undefined;
     this.#items.splice(position, 0, item);
     if (this.#objects !== this.#items) {
       this.#objects.splice(position, 0, item);
@@ -201,7 +208,7 @@ class EntryList {
 
   remove(position: number): void {
     this.#at(position);
-    this.#change();
+    this.#published = undefined;
     this.#items.splice(position, 1);
     if (this.#objects !== this.#items) {
       this.#objects.splice(position, 1);
@@ -212,7 +219,7 @@ class EntryList {
 
   replace(position: number, row: Row): void {
     const item = withRow(this.#at(position), row);
-    this.#change();
+    this.#published = undefined;
     this.#items[position] = item;
     this.#markStale(position);
   }
@@ -229,31 +236,25 @@ class EntryList {
     if (list === undefined) {
       throw new RangeError('A view operation descends into a relationship that the query does not have.');
     }
-    this.#change();
+    this.#published = undefined;
     this.#markStale(position);
     return list;
   }
 
   /** What the application sees; `name` is the relationship's, for errors. */
-  publish(name: string): Snapshot {
+  publish(name: string, isShared: boolean): Snapshot {
     if (this.shape.singular && this.#items.length > 1) {
       throw new LandfallError(
         'query',
         `Singular relationship '${name}' should not have multiple rows. You may need to declare this relationship with the \`many\` helper instead of the \`one\` helper in your schema.`,
       );
     }
-    if (!this.#isPublished) {
-      if (this.#stale === undefined) {
-        this.#objects = this.#items.map(published);
-      } else {
-        for (const position of this.#stale) {
-          this.#objects[position] = published(this.#items[position]!);
-        }
-      }
-      this.#stale = [];
-      this.#isPublished = true;
+    if (this.#published === undefined) {
+      this.#publishEntries(isShared);
+      // Of a singular list only the entry is seen.
+      this.#published = isShared && !this.shape.singular ? Object.freeze(this.#objects.slice()) : this.#objects;
     }
-    return this.shape.singular ? this.#objects[0] : this.#objects;
+    return this.shape.singular ? this.#published[0] : this.#published;
   }
 
   /** This list, with the entries of another one that show the same; the other list itself if all do. */
@@ -278,17 +279,15 @@ class EntryList {
     return item;
   }
 
-  // Before any change.
-  #change(): void {
-    if (!this.#isPublished) {
-      return;
+  #publishEntries(isShared: boolean): void {
+    if (this.#stale === undefined) {
+      this.#objects = this.#items.map(item => published(item, isShared));
+    } else {
+      for (const position of this.#stale) {
+        this.#objects[position] = published(this.#items[position]!, isShared);
+      }
     }
-    this.#isPublished = false;
-    const isPlain = this.#objects === this.#items;
-    this.#objects = this.#objects.slice();
-    if (isPlain) {
-      this.#items = this.#objects as Item[];
-    }
+    this.#stale = [];
   }
 
   #markStale(position: number): void {
@@ -332,8 +331,8 @@ class Entry {
     return this.#lists[relationship];
   }
 
-  publish(): object {
-    this.#published ??= this.#build();
+  publish(isShared: boolean): object {
+    this.#published ??= this.#build(isShared);
     return this.#published;
   }
 
@@ -345,17 +344,17 @@ class Entry {
     return this.#lists.every((list, i) => list === old.#lists[i]) ? old : this;
   }
 
-  #build(): object {
+  #build(isShared: boolean): object {
     const value: {[name: string]: unknown} = {...this.#row};
     this.#shape.relationships.forEach(({name}, i) => {
-      value[name] = this.#lists[i]!.publish(name);
+      value[name] = this.#lists[i]!.publish(name, isShared);
     });
     return Object.freeze(value);
   }
 }
 
-function published(item: Item): object {
-  return item instanceof Entry ? item.publish() : item;
+function published(item: Item, isShared: boolean): object {
+  return item instanceof Entry ? item.publish(isShared) : item;
 }
 
 function withRow(item: Item, row: Row): Item {

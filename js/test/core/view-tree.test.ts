@@ -63,6 +63,22 @@ describe('a list without relationships', () => {
     expect(apply(6, 0, 1)).toBe(list);
   });
 
+  test('is frozen, can be copied and sorted, and goes on as it was', () => {
+    const {apply} = view(leaf);
+    const list = apply(1, 0, 4, 3, 10, 11, 12) as {id: number}[];
+    for (const change of [() => list.pop(), () => list.sort(), () => list.reverse(), () => (list[0] = rowOf(1) as never)]) {
+      expect(change).toThrow(TypeError);
+    }
+    expect(ids([...list].sort((a, b) => b.id - a.id))).toEqual([12, 11, 10]);
+    expect(ids(apply(2, 0, 0, 3, 20))).toEqual([10, 11, 12, 20]);
+  });
+
+  test('that is given away belongs to whoever has it', () => {
+    const {target} = view(leaf);
+    applyOperations(new Operands(Uint32Array.of(1, 0, 3, 2, 10, 11)), rowOf, () => target);
+    expect(ids((target.tree.giveAway() as object[]).reverse())).toEqual([11, 10]);
+  });
+
   test('shows the first row or undefined when it is singular', () => {
     const {apply} = view({...leaf, singular: true});
     expect(apply()).toBeUndefined();
@@ -136,9 +152,10 @@ describe('a list with relationships', () => {
     expect(after[0].comments[0].author).toBe(rowOf(9));
   });
 
-  test('freezes its entries', () => {
+  test('freezes its entries and their lists', () => {
     const [entry] = view(nested).apply(...snapshot) as any[];
     expect(Object.isFrozen(entry)).toBe(true);
+    expect(Object.isFrozen(entry.comments)).toBe(true);
   });
 });
 
