@@ -52,7 +52,7 @@ export class ClientMutators {
       core.settle(tx, {type: 'zero', message: 'The arguments of a call are lost.', detailsJSON: undefined});
     } else {
       const run = {tx, reason, clientID: this.#host.clientID, mutationID};
-      runMutator(core, this.#surroundings(), run, known.mutator, known.args, error => (known.thrown = error));
+      runMutator(core, this.#surroundings(), run, known.mutator, known.args(), error => (known.thrown = error));
     }
   }
 
@@ -104,10 +104,8 @@ export class ClientMutators {
     if (this.#host.closed) {
       return refusedMutation('The client is closed.');
     }
-    // A copy: what the application does with its object later must not reach a replay.
     const argsJSON = jsonOf(mutator.mutatorName, args);
-    const copy = args === undefined ? undefined : (JSON.parse(argsJSON) as readonly Args[])[0];
-    return this.calls.begin(new MutationCall(mutator, copy), (named, refused) => {
+    return this.calls.begin(new MutationCall(mutator, args === undefined ? undefined : argsJSON), (named, refused) => {
       this.#host.whenCore(core => {
         try {
           core.mutate(mutator.mutatorName, argsJSON, named);

@@ -31,17 +31,25 @@ class Stage {
 /** One call of a mutator. */
 export class MutationCall {
   readonly mutator: AnyMutator;
-  /** The arguments as the application gave them. */
-  readonly args: ReadonlyJSONValue | undefined;
+  // As JSON, the member of a list; `undefined` if there are none.
+  readonly #argsJSON: string | undefined;
   readonly client: Stage = new Stage();
   readonly durable: Stage = new Stage();
   readonly server: Stage = new Stage();
   /** What the mutator threw here, with the stack that its result has not. */
   thrown: unknown;
 
-  constructor(mutator: AnyMutator, args: ReadonlyJSONValue | undefined) {
+  constructor(mutator: AnyMutator, argsJSON: string | undefined) {
     this.mutator = mutator;
-    this.args = args;
+    this.#argsJSON = argsJSON;
+  }
+
+  /**
+   * The arguments as the application gave them, for one run: what it does with its object later must not reach the mutator,
+   * and what a run does with them must not reach the next one.
+   */
+  args(): ReadonlyJSONValue | undefined {
+    return this.#argsJSON === undefined ? undefined : (JSON.parse(this.#argsJSON) as readonly ReadonlyJSONValue[])[0];
   }
 
   settleAll(details: MutatorResultDetails): void {

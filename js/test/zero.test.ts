@@ -1,6 +1,7 @@
 /** The client in Node: the real module, in memory, without a server. */
 import {afterEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
+import {ClientMutators} from '../src/client-mutators.js';
 import type {MutatorResult} from '../src/mutate/mutator-result.js';
 import type {AST} from '../src/query/ast.js';
 import {queryInternals, queryInternalsTag} from '../src/query/internals.js';
@@ -32,6 +33,10 @@ const mutators = defineMutators({
     fail: defineMutator(async ({tx, args}: {tx: any; args: {id: string}}) => {
       await tx.mutate.issue.insert({id: args.id, title: 't', open: true, kind: 'bug', tags: [], created: 1});
       throw new Error('not today');
+    }),
+    tag: defineMutator(async ({tx, args}: {tx: any; args: {id: string; tags: string[]}}) => {
+      args.tags.push('new');
+      await tx.mutate.issue.update({id: args.id, tags: args.tags});
     }),
     throwThing: defineMutator(async ({args}: {args: {kind: 'cyclic' | 'bigint' | 'bare'}}) => {
       const cyclic: {self?: unknown} = {};
@@ -270,6 +275,27 @@ describe('a client without a server', () => {
     const issues = (await zero.run(zql.issue.where('rank', '<', 8).orderBy('rank', 'desc').limit(3))) as any[];
     expect(issues.map(({id}) => id)).toEqual(['i7', 'i6', 'i5']);
     expect(issues[0].title).toBe('t → x');
+  });
+
+  test('runs a mutator again with the arguments of the call, whatever an earlier run has done with them', async () => {
+    const written: string[] = [];
+    const core = {
+      mutate: (_name: string, _args: string, called: (call: number) => void) => called(1),
+      write: (_tx: number, _table: string, _op: string, row: string) => written.push(JSON.parse(row).tags.join()),
+      settle: () => {},
+    };
+    const host = {
+      schema, context: undefined, auth: undefined, clientID: 'c', closed: false, whenCore: (use: (core: any) => void) => use(core), log: () => {},
+    };
+    const client = new ClientMutators(host, mutators);
+    const args = {id: '1', tags: ['a']};
+    (client.mutate as any)(mutators.issue.tag(args));
+    args.tags.push('later');
+    for (const reason of ['optimistic', 'rebase', 'rebase'] as const) {
+      client.runCall(core as never, {type: 'runCall', tx: 1, call: 1, reason, mutationID: 1});
+      await Promise.resolve();
+    }
+    expect(written).toEqual(['a,new', 'a,new', 'a,new']);
   });
 
   test('says so when it is closed', async () => {
