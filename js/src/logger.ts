@@ -1,3 +1,4 @@
+import {callBack} from './call-back.js';
 import type {LogLevel, LogSink} from './zero-options.js';
 
 /** Writes a line if its level is wanted; details, such as an error with its stack, come behind it. */
@@ -14,7 +15,7 @@ export function logger(wanted: LogLevel, sink: LogSink | undefined): Logger {
     if (sink === undefined) {
       console[level](`[landfall] ${message}`, ...details);
     } else {
-      sink.log(level, undefined, message, ...details);
+      callBack(() => sink.log(level, undefined, message, ...details));
     }
   };
 }

@@ -3,6 +3,7 @@
  * was written offline before it still waits in the old one; here it is sent, under the names it was stored with. The rows
  * of the old store are shown by the new client until it has rows of its own; only then the old store may go.
  */
+import {callBack} from './call-back.js';
 import {Core, type ForHost} from './core/core.js';
 import {loadBindings} from './core/load.js';
 import {dropDatabase} from './drop-database.js';
@@ -62,7 +63,7 @@ export class OldStores {
   }
 
   close(): void {
-    this.#cores.forEach(core => core.close());
+    this.#cores.forEach(core => callBack(() => core.close()));
     this.#cores.clear();
   }
 

@@ -633,13 +633,14 @@ export class Zero<
   // The module did not load, or a fault has ended it.
   #fail(error: unknown): void {
     const reason = messageOf(error);
-    this.#log('error', reason);
     this.#starting.reject(error);
     this.#joining.reject(error);
     this.#pending.keepLast();
     this.#end(reason);
     this.#mutators.calls.abandon(reason);
     this.#closing.resolve();
+    this.#oldStores.close();
+    this.#log('error', reason);
   }
 
   #end(reason: string): void {

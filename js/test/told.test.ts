@@ -1,5 +1,5 @@
 /** What a developer is told who looks at the console only. */
-import {afterEach, expect, test, vi} from 'vitest';
+import {afterEach, beforeEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQuery, dropAllDatabases, dropDatabase, Zero} from '../src/index.js';
 import {reasonOfReload, reloadPage} from '../src/reload.js';
 import {schema, type TestSchema} from './schema.js';
@@ -87,6 +87,45 @@ test('a page in place of the module', async () => {
   const zero = new Zero({schema, logSink, wasm: new TextEncoder().encode('<!doctype html><title>An app</title>')});
   await expect(zero.ready).rejects.toThrow('what is there is something else');
   expect(lines.filter(line => line.startsWith('error: The WebAssembly module could not be loaded'))).toHaveLength(1);
+});
+
+describe('a log sink that throws', () => {
+  const full = new Error('the sink is full');
+  let thrown: unknown[];
+  beforeEach(() => {
+    thrown = [];
+    const queue = globalThis.queueMicrotask;
+    vi.stubGlobal('queueMicrotask', (callback: () => void) => queue(() => {
+      try {
+        callback();
+      } catch (error) {
+        thrown.push(error);
+      }
+    }));
+  });
+  const logSink = {
+    log: () => {
+      throw full;
+    },
+  };
+
+  test('does not end the client', async () => {
+    const zero = new Zero({schema, mutators, logSink});
+    const {error} = (await zero.mutate(mutators.issue.fail()).client) as {error?: {message: string}};
+    expect(error?.message).toBe('not today');
+    expect(zero.closed).toBe(false);
+    expect(thrown).toContain(full);
+    await zero.close();
+  });
+
+  test('does not keep a client from ending that cannot run', async () => {
+    const zero = new Zero({schema, mutators, logSink, wasm: new Uint8Array(8)});
+    const asked = zero.mutate(mutators.issue.fail());
+    await expect(zero.ready).rejects.toThrow();
+    expect(zero.closed).toBe(true);
+    expect((await asked.server).type).toBe('error');
+    await zero.close();
+  });
 });
 
 test('why the page was reloaded, once', () => {

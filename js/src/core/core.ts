@@ -479,11 +479,22 @@ export class Core {
       view.changed = false;
       publishView(view);
     }
-    this.#host.batch(() => {
+    let areTold = false;
+    const tell = () => {
+      areTold = true;
       for (const view of views) {
         this.#notify(view);
       }
-    });
+    };
+    try {
+      this.#host.batch(tell);
+    } catch (error) {
+      // What batches is the application's, and may render: one that throws must not keep the listeners from hearing.
+      this.#host.listenerError(error);
+      if (!areTold) {
+        tell();
+      }
+    }
   }
 
   // One listener that throws must not keep the others from hearing.

@@ -237,6 +237,25 @@ describe('a flush', () => {
     expect(host.fault).not.toHaveBeenCalled();
   });
 
+  test.for(['before it calls the listeners', 'after it'])('reaches all listeners once when the batch throws %s', when => {
+    const error = new Error('rendering failed');
+    const {core, raw, host} = start({
+      batch: notify => {
+        if (when === 'after it') {
+          notify();
+        }
+        throw error;
+      },
+    });
+    const heard = vi.fn();
+    core.openView(request, listener({notify: heard}));
+    raw.giveFlush(0, [2, 1, 0, 0, 0]);
+    raw.notify();
+    expect(heard).toHaveBeenCalledOnce();
+    expect(host.listenerError).toHaveBeenCalledExactlyOnceWith(error);
+    expect(host.fault).not.toHaveBeenCalled();
+  });
+
   test('shows what failed, and why', () => {
     const {core, raw} = start();
     const publish = vi.fn();
