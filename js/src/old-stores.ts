@@ -7,6 +7,7 @@ import {callBack} from './call-back.js';
 import {Core, type ForHost} from './core/core.js';
 import {loadBindings} from './core/load.js';
 import {dropDatabase} from './drop-database.js';
+import {inTime} from './in-time.js';
 import type {PendingMutation} from './pending-mutation.js';
 import {newClientID, randomBytes} from './random.js';
 import {isEarlierStore} from './storage-name.js';
@@ -39,8 +40,7 @@ export class OldStores {
 
   /** Begins to drain these stores; resolves when they are drained, or after a while. */
   async drain(names: readonly string[]): Promise<void> {
-    const all = Promise.all(names.map(name => this.#drainOne(name)));
-    await Promise.race([all, new Promise(resolve => setTimeout(resolve, patienceMs))]);
+    await inTime(Promise.all(names.map(name => this.#drainOne(name))), patienceMs);
   }
 
   /** The unconfirmed mutations in old stores. */

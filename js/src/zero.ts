@@ -14,6 +14,7 @@ import type {DefaultContext, DefaultSchema} from './default-types.js';
 import {Deferred} from './deferred.js';
 import {dropDatabase} from './drop-database.js';
 import {materializeWith} from './factory-view.js';
+import {inTime} from './in-time.js';
 import {hideGlobally, showGlobally} from './inspector/global.js';
 import {type Inspector, inspectorOf} from './inspector/inspector.js';
 import {Questions} from './inspector/questions.js';
@@ -48,6 +49,12 @@ import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
 // What was asked for before there was a core is done in tasks of about this length.
 const taskMs = 4;
+
+// A list of databases that takes longer does not come: browsers have failed to give it at all.
+const listMs = 5000;
+
+// Rows of earlier stores are not waited for any longer.
+const earlierMs = 10_000;
 
 type AnyOptions = CommonOptions & {
   readonly schema: Schema;
@@ -438,9 +445,19 @@ export class Zero<
   async #release(databases: Promise<readonly string[]> | undefined): Promise<void> {
     if (databases !== undefined) {
       try {
-        const names = earlierStores(await databases, this.idbName);
+        const known = await inTime(databases, listMs);
+        if (known === undefined) {
+          this.#log('warn', 'Earlier stores are not looked for: the browser does not list its databases.');
+        }
+        const names = earlierStores(known ?? [], this.idbName);
         this.#whenCore(core => core.earlier(names));
-        await this.#oldStores.drain(names);
+        const drained = this.#oldStores.drain(names);
+        if (names.length > 0) {
+          // What is asked of them is answered, and shown, when the client is ready; a client that is released before then
+          // goes on without.
+          await inTime(this.ready.catch(() => {}), earlierMs);
+        }
+        await drained;
       } catch (error) {
         this.#log('warn', `Earlier stores could not be looked for: ${messageOf(error)}`);
       }

@@ -26,8 +26,8 @@ export class Stage {
   url(more = ''): string { return `${this.origin}/?cache=${encodeURIComponent(this.mode.server.url)}${more}`; }
 
   /** Opens the page and waits for its client. */
-  async open(chromium: Chromium, more = ''): Promise<Page> {
-    const page = await chromium.page(this.url(more));
+  async open(chromium: Chromium, more = '', before?: (page: Page) => Promise<void>): Promise<Page> {
+    const page = await chromium.page(this.url(more), before);
     await page.waitForFunction(() => 'app' in window);
     return page;
   }

@@ -125,6 +125,12 @@ test('a database that is deleted while the module is on its way is let go of, an
   expect(await page.evaluate(() => window.app.problems)).toEqual([]);
 });
 
+test('a list of databases that the browser never gives keeps the client from nothing', async () => {
+  await open(async page => {
+    await page.addInitScript(() => { IDBFactory.prototype.databases = () => new Promise(() => {}); });
+  });
+});
+
 test('without IndexedDB, as in some private windows, everything lives in memory', async () => {
   const page = await open(async page => {
     await page.addInitScript(() => Object.defineProperty(window, 'indexedDB', { value: undefined }));
