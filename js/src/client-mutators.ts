@@ -6,6 +6,7 @@ import {type AnyMutators, batch, type KnownMutators, knownMutators, withLegacyMe
 import {type AnyMutateRequest, type AnyMutator, mutatorNotRegisteredMessage} from './mutate/mutator-registry.js';
 import type {MutatorResult} from './mutate/mutator-result.js';
 import {MutationCall, MutationCalls, refusedMutation} from './mutations.js';
+import {RunChain} from './run-chain.js';
 import {type MutatorSurroundings, runMutator, runStoredMutator} from './running-mutator.js';
 import type {Schema} from './schema/schema.js';
 
@@ -34,6 +35,7 @@ export class ClientMutators {
   readonly calls = new MutationCalls();
   readonly #host: MutatorsHost;
   readonly #known: KnownMutators;
+  readonly #chain = new RunChain();
 
   constructor(host: MutatorsHost, given: AnyMutators | undefined) {
     const {schema} = host;
@@ -86,7 +88,7 @@ export class ClientMutators {
 
   #surroundings(): MutatorSurroundings {
     const {schema, context, auth} = this.#host;
-    return {schema, context, mutators: this.#known, auth};
+    return {schema, context, mutators: this.#known, auth, chain: this.#chain};
   }
 
   #mutate(request: AnyMutateRequest): MutatorResult {

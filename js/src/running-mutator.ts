@@ -10,6 +10,7 @@ import {builderFor} from './query/create-builder.js';
 import {asQueryInternals} from './query/internals.js';
 import {type AnyQueryOrRequest, toQuery} from './query/query-registry.js';
 import type {RunOptions} from './query/run-options.js';
+import type {RunChain} from './run-chain.js';
 import type {Schema} from './schema/schema.js';
 
 /** What all mutators of a client run with. */
@@ -18,6 +19,7 @@ export interface MutatorSurroundings {
   readonly mutators: KnownMutators;
   readonly context: unknown;
   readonly auth: string | undefined;
+  readonly chain: RunChain;
 }
 
 /** A run that the core asks for. */
@@ -37,12 +39,14 @@ export function runMutator(
   args: ReadonlyJSONValue | undefined,
   threw?: (error: unknown) => void,
 ): void {
+  const {chain, context} = surroundings;
   const tx = transaction(core, surroundings, run);
-  mutator.fn({tx, args, ctx: surroundings.context}).then(
-    () => settle(core, run.tx, undefined),
+  chain.begins();
+  mutator.fn({tx, args, ctx: context}).then(
+    () => chain.ends(() => settle(core, run.tx, undefined)),
     (error: unknown) => {
       threw?.(error);
-      settle(core, run.tx, settleError(error));
+      chain.ends(() => settle(core, run.tx, settleError(error)));
     },
   );
 }
