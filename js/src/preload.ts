@@ -4,7 +4,7 @@ import type {ViewOwner} from './view.js';
 
 /** A query that is synchronised until `cleanup`. */
 export interface Preload {
-  /** Resolves when the server has sent everything; never rejects. */
+  /** Resolves when the server has sent everything; of a client that ends before nothing is heard. */
   readonly complete: Promise<void>;
   readonly cleanup: () => void;
 }
@@ -23,6 +23,10 @@ export function preload(owner: ViewOwner, query: QueryInternals, ttlMs: number):
         {publish: (_, status) => status === 'complete' && resolve(), notify: () => {}},
       );
       cleanup = () => view.drop();
+      // To open it delivers what came before, to listeners of the application's too.
+      if (cleaned) {
+        cleanup();
+      }
     });
   });
   return {

@@ -2,6 +2,7 @@
 import type {Core, CoreView, QuerySource, ViewListener} from './core/core.js';
 import type {ViewStatus} from './core/flush.js';
 import type {Snapshot} from './core/view-tree.js';
+import {messageOf} from './landfall-error.js';
 import type {QueryInternals} from './query/internals.js';
 import {parseTTL, type TTL} from './query/ttl.js';
 import type {Listener, QueryErrorDetails, QueryResultDetails, TypedView, ViewStore} from './query/view-store.js';
@@ -119,6 +120,8 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   #answer: Answer;
   #isOpen = false;
   #ended = false;
+  // By the core: the view has ended, though the client has not.
+  #isRefused = false;
   #linger: ReturnType<typeof setTimeout> | undefined;
   // Until the answer is complete.
   #openedAt: number | undefined;
@@ -207,6 +210,8 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
 
   end(error: QueryErrorDetails): void {
     this.#ended = true;
+    // Neither a longer TTL nor another try is of use any more.
+    this.#core = undefined;
     this.#stopLingering();
     this.#answer = [this.#answer[0], this.#errorDetails(error)];
     this.notify();
@@ -219,7 +224,11 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
       this.#core = core.openView({astJSON, shape, source: this.#owner.sourceOf(this.query), ttlMs: this.#ttlMs}, this);
       this.#owner.opened(this.query);
     } catch (error) {
-      this.end({type: 'app', message: error instanceof Error ? error.message : String(error)});
+      this.#isRefused = true;
+      this.end({type: 'app', message: messageOf(error)});
+      if (this.#listeners.size === 0) {
+        this.#dropLater(lingerUnusedMs);
+      }
     }
   }
 
@@ -236,7 +245,8 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   }
 
   #drop(): void {
-    if (this.#listeners.size > 0 || this.#ended) {
+    // What a closed client has shown is shown again to those who come back; a query that was refused is of no use to them.
+    if (this.#listeners.size > 0 || (this.#ended && !this.#isRefused)) {
       return;
     }
     this.#isOpen = false;

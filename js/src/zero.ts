@@ -118,6 +118,9 @@ export class Zero<
   #inspector: Inspector | undefined;
   #questions: Questions | undefined;
   #closed = false;
+  #hasNoStorage = false;
+  // What is told when the client ends, once.
+  readonly #atEnd = new Set<() => void>();
   #clientID: string;
   #clientGroupID: Promise<string>;
   #idbName: string | undefined;
@@ -279,7 +282,10 @@ export class Zero<
     return this.#core.analyze(astJSON);
   }
 
-  /** Synchronises a query without showing it. */
+  /**
+   * Synchronises a query without showing it. `complete` resolves when the server has sent everything, and rejects if the
+   * client is closed before.
+   */
   preload(
     query: QueryOrQueryRequest<any, any, any, any, any, any>,
     options?: PreloadOptions,
@@ -288,11 +294,21 @@ export class Zero<
     const {complete, cleanup} = preload(this.#viewOwner, internals, parseTTL(options?.ttl ?? DEFAULT_PRELOAD_TTL));
     this.#recent.used(internals);
     let isKept = true;
+    const waiting = new Deferred<void>();
+    const ended = () => waiting.reject(closedError());
+    const settled = complete.then(waiting.resolve, waiting.reject);
+    if (this.#closed) {
+      ended();
+    } else {
+      this.#atEnd.add(ended);
+      void settled.then(() => this.#atEnd.delete(ended));
+    }
     return {
-      complete,
+      complete: waiting.promise,
       cleanup: () => {
         if (isKept) {
           isKept = false;
+          this.#atEnd.delete(ended);
           this.#recent.add(internals);
           cleanup();
         }
@@ -548,6 +564,13 @@ export class Zero<
         this.#log('warn', 'The server has forgotten this client; it starts anew.');
         return callBack(() => this.#options.onClientStateNotFound?.());
       case 'storageProblem':
+        if (effect.kind === 'unavailable') {
+          // From then on there is no storage, and whatever is asked of it fails.
+          if (this.#hasNoStorage) {
+            return;
+          }
+          this.#hasNoStorage = true;
+        }
         this.#log('error', `${effect.message} (${effect.kind}; see onStorageProblem)`);
         return callBack(() => this.#options.onStorageProblem?.(effect.message, effect.kind));
       case 'inspected':
@@ -671,6 +694,10 @@ export class Zero<
     this.#joining.reject(closedError());
     this.#connection.state.set({name: 'closed', reason});
     this.#mutators.calls.abandonServer(reason);
+    for (const tell of this.#atEnd) {
+      tell();
+    }
+    this.#atEnd.clear();
     this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}});
   }
 }

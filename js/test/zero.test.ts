@@ -3,6 +3,7 @@ import {afterEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
 import {ClientMutators} from '../src/client-mutators.js';
 import type {MutatorResult} from '../src/mutate/mutator-result.js';
+import {preload} from '../src/preload.js';
 import type {AST} from '../src/query/ast.js';
 import {queryInternals, queryInternalsTag} from '../src/query/internals.js';
 import {schema, type TestSchema} from './schema.js';
@@ -335,6 +336,30 @@ describe('a client without a server', () => {
     expect(view.data).toHaveLength(1);
   });
 
+  test('takes what bindings do with its views while it is closed, without throwing', async () => {
+    const zero = start();
+    await zero.ready;
+    const list = () => zql.issue.orderBy('id', 'asc');
+    const view = zero.materialize(list(), {ttl: '1m'});
+    const store = zero.viewStore(list());
+    store.subscribe(() => {});
+    await zero.close();
+    view.updateTTL('10m');
+    expect(zero.viewStore(list(), {ttl: '20m'})).toBe(store);
+    const [, details] = store.getSnapshot();
+    expect(details.type).toBe('error');
+    (details as {retry(): void}).retry();
+  });
+
+  test('ends the wait for a preload', async () => {
+    const zero = start();
+    await zero.ready;
+    const before = zero.preload(zql.issue).complete;
+    await zero.close();
+    await expect(before).rejects.toMatchObject({code: 'closed'});
+    await expect(zero.preload(zql.issue).complete).rejects.toMatchObject({code: 'closed'});
+  });
+
   test('can be closed before it has loaded', async () => {
     const zero = start();
     const pending = zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never);
@@ -342,6 +367,20 @@ describe('a client without a server', () => {
     expect(await pending.client).toMatchObject({type: 'error', error: {type: 'zero'}});
     await expect(zero.ready).rejects.toMatchObject({code: 'closed'});
   });
+});
+
+test('a preload that is cleaned up while it is opened is dropped', () => {
+  const drop = vi.fn();
+  let open = (_core: unknown): void => {};
+  const owner = {whenCore: (use: (core: never) => void) => void (open = use as never), sourceOf: () => ({type: 'local'})};
+  const {cleanup} = preload(owner as never, {astJSON: '{}'} as never, 0);
+  open({
+    openView: () => {
+      cleanup();
+      return {drop};
+    },
+  });
+  expect(drop).toHaveBeenCalledOnce();
 });
 
 describe('view stores', () => {
@@ -379,6 +418,19 @@ describe('view stores', () => {
     store.subscribe(() => {});
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
     expect(store.getSnapshot()[0]).toHaveLength(1);
+  });
+
+  test('of a query that is refused are let go of', async () => {
+    const zero = start();
+    await zero.ready;
+    const refused = () => zql.issue.where('title', 'LIKE', 5 as never);
+    const store = zero.viewStore(refused());
+    const stop = store.subscribe(() => {});
+    expect(store.getSnapshot()[1].type).toBe('error');
+    expect(zero.viewStore(refused())).toBe(store);
+    stop();
+    await new Promise(resolve => setTimeout(resolve, 100));
+    expect(zero.viewStore(refused())).not.toBe(store);
   });
 
   test('are empty and unknown before the module has loaded', () => {
