@@ -1,13 +1,31 @@
 import {LandfallError} from './landfall-error.js';
 import {isStorageName} from './storage-name.js';
 
-/** Deletes one database by its name (`zero.idbName`). Open clients of it, in other tabs too, let go of it first. */
+const patienceMs = 10_000;
+
+/**
+ * Deletes one database by its name (`zero.idbName`). Open clients of it, in other tabs too, let go of it first. Rejects if
+ * one does not within ten seconds, because its page stands still: the browser deletes the database when that page goes on or
+ * is closed.
+ */
 export async function dropDatabase(name: string): Promise<void> {
   const databases = factory();
   return new Promise((resolve, reject) => {
     const request = databases.deleteDatabase(name);
-    request.onsuccess = () => resolve();
-    request.onerror = () => reject(request.error);
+    // A page that stands still is not told that it is to let go, and until it is, the browser does not call this blocked.
+    let why = 'A page that has it open does not answer';
+    request.onblocked = () => (why = 'A page that has it open does not let go of it');
+    const late = setTimeout(() => {
+      reject(new LandfallError('storage', `The database ${name} is not deleted yet. ${why}: it is deleted as soon as that page is closed.`));
+    }, patienceMs);
+    request.onsuccess = () => {
+      clearTimeout(late);
+      resolve();
+    };
+    request.onerror = () => {
+      clearTimeout(late);
+      reject(request.error);
+    };
   });
 }
 

@@ -56,6 +56,9 @@ const listMs = 5000;
 // Rows of earlier stores are not waited for any longer.
 const earlierMs = 10_000;
 
+// A transaction of which nothing more is heard does not keep a client from closing.
+const closingMs = 5000;
+
 type AnyOptions = CommonOptions & {
   readonly schema: Schema;
   readonly mutators?: AnyMutators | undefined;
@@ -373,7 +376,7 @@ export class Zero<
     return this.#core.exportJSON();
   }
 
-  /** Ends the client for good, when what was written is stored. Views keep their last data. */
+  /** Ends the client for good, when what was written is stored, but within some seconds. Views keep their last data. */
   close(): Promise<void> {
     if (!this.#closed) {
       this.#end('The client is closed.');
@@ -384,6 +387,7 @@ export class Zero<
         void this.#pending.current;
         this.#oldStores.close();
         this.#core.close();
+        void this.#closeInTime();
       }
     }
     return this.#closing.promise;
@@ -399,7 +403,19 @@ export class Zero<
       await dropDatabase(this.idbName);
       return {deleted: [this.idbName], errors: []};
     } catch (error) {
+      this.#log('warn', messageOf(error));
       return {deleted: [], errors: [error]};
+    }
+  }
+
+  // Whoever waits for the close may be about to leave the page, or to make another client.
+  async #closeInTime(): Promise<void> {
+    const isOver = await inTime(this.#closing.promise.then(() => true), closingMs);
+    if (isOver === undefined) {
+      const reason = `The client is closed, but storage has not answered for ${closingMs / 1000} s: what was written last may not be stored.`;
+      this.#log('warn', reason);
+      this.#mutators.calls.abandon(reason);
+      this.#closing.resolve();
     }
   }
 

@@ -61,9 +61,16 @@ test('storage that the browser empties is filled again', async () => {
   const page = await open();
   expect(await write(page, 'evicted-1')).toBe(true);
   await page.evaluate(() => new Promise((resolve, reject) => {
-    const request = indexedDB.deleteDatabase(window.app.zero.idbName);
-    request.onsuccess = resolve;
+    const request = indexedDB.open(window.app.zero.idbName);
     request.onerror = () => reject(request.error);
+    request.onsuccess = () => {
+      const database = request.result;
+      const emptying = database.transaction(database.objectStoreNames, 'readwrite');
+      for (const name of database.objectStoreNames) emptying.objectStore(name).clear();
+      emptying.oncomplete = resolve;
+      emptying.onabort = () => reject(emptying.error);
+      database.close();
+    };
   }));
   await write(page, 'evicted-2');
   await told(page, 'evicted');
@@ -182,8 +189,70 @@ test('a database that the browser closes by force is opened again, and what the 
   await arrives('forced-2');
 });
 
+test('a connection that refuses transactions is replaced, though the browser has told nothing', async () => {
+  const page = await open(async page => {
+    await page.addInitScript(() => {
+      const { transaction } = IDBDatabase.prototype;
+      const dead = new WeakSet<IDBDatabase>();
+      IDBDatabase.prototype.transaction = function (...args) {
+        if (window.isDead) dead.add(this);
+        if (dead.has(this)) throw new DOMException('The database connection is closing.', 'InvalidStateError');
+        return transaction.apply(this, args);
+      };
+    });
+  });
+  await page.evaluate(() => { window.isDead = true; });
+  expect(await write(page, 'dead-1')).toBe(false);
+  await told(page, 'closed');
+  await page.evaluate(() => { window.isDead = false; });
+  await until('writes are stored again', () => write(page, `dead-${Math.random()}`));
+  await arrives('dead-1');
+});
+
+test('what is deleted stays deleted, and a page that had it open goes on in memory', async () => {
+  const [page, other] = [await open(), await open()];
+  const name = await other.evaluate(async () => {
+    await window.app.zero.delete();
+    return window.app.zero.idbName;
+  });
+  expect(await write(page, 'deleted-1')).toBe(false);
+  await told(page, 'unavailable');
+  await arrives('deleted-1');
+  await write(page, 'deleted-2');
+  await arrives('deleted-2');
+  await until('the page is told of what happens', () => page.evaluate(async () => {
+    const rows = await window.app.zero.run(window.app.zql.task);
+    return rows.filter(({ id }) => id.startsWith('deleted-')).length === 2 && window.app.zero.pending.current.length === 0;
+  }));
+  const left = () => page.evaluate(async () => [(await indexedDB.databases()).map(({ name }) => name), window.app.problems] as const);
+  const [names, problems] = await left();
+  expect(names).not.toContain(name);
+  expect(problems).toEqual(['unavailable']);
+});
+
+test('a transaction that never ends does not keep a client from closing', async () => {
+  const page = await open(async page => {
+    await page.addInitScript(() => {
+      const { transaction } = IDBDatabase.prototype;
+      IDBDatabase.prototype.transaction = function (...args) {
+        const made = transaction.apply(this, args);
+        if (window.isMute) {
+          window.mute = this;
+          for (const end of ['complete', 'abort']) made.addEventListener(end, event => event.stopImmediatePropagation());
+        }
+        return made;
+      };
+    });
+  });
+  await page.evaluate(() => { window.isMute = true; });
+  const writing = write(page, 'mute-at-the-end');
+  await page.waitForFunction(() => window.mute);
+  await page.evaluate(() => window.app.zero.close());
+  expect(await writing).toBe(false);
+});
+
 declare global {
-  interface Window { isMute: boolean; mute: IDBDatabase | undefined; aborts: boolean; hasOpened?: boolean }
+  interface Window { isDead: boolean; isMute: boolean; mute: IDBDatabase | undefined; aborts: boolean; hasOpened?: boolean }
 }
 
 test('a transaction of whose end the browser never tells holds nothing up when it has closed the database', async () => {

@@ -14,7 +14,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
-use web_sys::{DomException, Event, IdbDatabase, IdbFactory, IdbOpenDbRequest};
+use web_sys::{
+    DomException, Event, IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbVersionChangeEvent,
+};
 
 #[wasm_bindgen]
 extern "C" {
@@ -31,9 +33,19 @@ pub(crate) type OnEvent = Closure<dyn FnMut(Event)>;
 #[derive(Clone)]
 pub struct Database(Rc<Open>);
 
+/// What can be done with a connection to a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    Open,
+    /// The browser has closed it, or newer code has asked for the database: another one can be opened.
+    Lost,
+    /// Another page has deleted the database. To make it again would bring back what was to go.
+    Deleted,
+}
+
 struct Open {
     database: IdbDatabase,
-    closed: Rc<Cell<bool>>,
+    connection: Rc<Cell<Connection>>,
     running: Transactions,
     _held: Held,
     _on_closed: OnEvent,
@@ -57,9 +69,8 @@ impl Database {
         Database(Rc::new(Open::new(database)))
     }
 
-    /// Whether the database can still be used: another tab may have deleted it, the browser may have closed it.
-    pub fn is_open(&self) -> bool {
-        !self.0.closed.get()
+    pub(crate) fn connection(&self) -> Connection {
+        self.0.connection.get()
     }
 
     /// Carries out one request in one transaction. `done` is called after the transaction has committed or aborted.
@@ -75,7 +86,15 @@ impl Database {
                 all.retain(|one| one.strong_count() > 0);
                 all.push(running);
             }
-            Err(error) => done(Err(failure(&error))),
+            Err(error) => {
+                let failure = failure(&error);
+                if is_closed(&failure) {
+                    // Some browsers close connections without the event, as of a page that was in the background.
+                    self.0.connection.set(Connection::Lost);
+                    self.0.database.close();
+                }
+                done(Err(failure));
+            }
         }
     }
 }
@@ -145,14 +164,19 @@ fn make_stores(database: &IdbDatabase) -> Result<(), JsValue> {
 
 impl Open {
     fn new(database: IdbDatabase) -> Open {
-        let closed = Rc::new(Cell::new(false));
+        let connection = Rc::new(Cell::new(Connection::Open));
         let running = Transactions::default();
         let on_closed = {
-            let (database, closed, running) = (database.clone(), closed.clone(), running.clone());
+            let (database, connection) = (database.clone(), connection.clone());
+            let running = running.clone();
             // For `versionchange`: somebody wants to delete the database, and waits for us; what runs comes to its end.
             // For `close`: the browser has closed it, and what runs may have no end.
             OnEvent::new(move |event: Event| {
-                closed.set(true);
+                let change = event.dyn_ref::<IdbVersionChangeEvent>();
+                connection.set(match change.map(IdbVersionChangeEvent::new_version) {
+                    Some(None) => Connection::Deleted,
+                    Some(Some(_)) | None => Connection::Lost,
+                });
                 database.close();
                 if event.type_() == "close" && !panicked() {
                     let left: Vec<_> = running.take().iter().filter_map(Weak::upgrade).collect();
@@ -166,7 +190,7 @@ impl Open {
         Open {
             _held: hold(&database),
             database,
-            closed,
+            connection,
             running,
             _on_closed: on_closed,
         }
@@ -178,6 +202,21 @@ fn request_failure(request: &IdbOpenDbRequest) -> StoreFailure {
         Ok(Some(error)) => failure(&error),
         _ => failure(&"the database cannot be opened".into()),
     }
+}
+
+/// What is told of a database that another page has deleted.
+pub(crate) fn deleted() -> StoreFailure {
+    StoreFailure::Backend {
+        kind: BackendFailure::Unavailable,
+        message: "another page has deleted the database; nothing is stored until this page is loaded again".into(),
+    }
+}
+
+fn is_closed(failure: &StoreFailure) -> bool {
+    let StoreFailure::Backend { kind, .. } = failure else {
+        return false;
+    };
+    *kind == BackendFailure::Closed
 }
 
 pub(crate) fn failure(error: &JsValue) -> StoreFailure {
