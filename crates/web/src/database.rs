@@ -34,8 +34,8 @@ pub(crate) type OnEvent = Closure<dyn FnMut(Event)>;
 pub struct Database(Rc<Open>);
 
 /// What can be done with a connection to a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Connection {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
     Open,
     /// The browser has closed it, or newer code has asked for the database: another one can be opened.
     Lost,
@@ -69,8 +69,14 @@ impl Database {
         Database(Rc::new(Open::new(database)))
     }
 
-    pub(crate) fn connection(&self) -> Connection {
-        self.0.connection.get()
+    /// Whether this connection can still be used.
+    pub fn is_open(&self) -> bool {
+        self.0.connection.get() == Connection::Open
+    }
+
+    /// Whether another page has deleted the database.
+    pub fn is_deleted(&self) -> bool {
+        self.0.connection.get() == Connection::Deleted
     }
 
     /// Carries out one request in one transaction. `done` is called after the transaction has committed or aborted.
@@ -88,7 +94,7 @@ impl Database {
             }
             Err(error) => {
                 let failure = failure(&error);
-                if is_closed(&failure) {
+                if is_closed(&failure) && self.is_open() {
                     // Some browsers close connections without the event, as of a page that was in the background.
                     self.0.connection.set(Connection::Lost);
                     self.0.database.close();

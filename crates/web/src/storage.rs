@@ -1,6 +1,6 @@
 //! Carries out storage requests one after another, in memory or in IndexedDB, and answers each exactly once.
 
-use crate::database::{Connection, Database, deleted};
+use crate::database::{Database, deleted};
 use crate::panic::guarded;
 use crate::startup::StorageKind;
 use landfall_client::StoreRequestId;
@@ -86,13 +86,11 @@ impl Storage {
                     drop(state);
                     (self.answer)(id, result);
                 }
-                Backend::Indexed(Some(database))
-                    if database.connection() == Connection::Deleted =>
-                {
+                Backend::Indexed(Some(database)) if database.is_deleted() => {
                     drop(state);
                     (self.answer)(id, Err(deleted()));
                 }
-                Backend::Indexed(Some(database)) if database.connection() == Connection::Open => {
+                Backend::Indexed(Some(database)) if database.is_open() => {
                     let done = self.when_done(id);
                     let database = database.clone();
                     state.busy = true;

@@ -360,6 +360,7 @@ async fn a_deletion_from_outside_is_not_held_up_and_is_noticed() {
     execute(&database, open_group("c1")).await.unwrap();
     delete("deleted").await;
     assert!(!database.is_open());
+    assert!(database.is_deleted());
     let answer = execute(&database, load()).await;
     assert!(
         matches!(
@@ -371,6 +372,7 @@ async fn a_deletion_from_outside_is_not_held_up_and_is_noticed() {
         ),
         "{answer:?}"
     );
+    assert!(database.is_deleted());
     // And the name is free for a new database.
     let again = open("deleted").await;
     let opened = execute(&again, open_group("c1")).await;
