@@ -58,7 +58,7 @@ beforeEach(() => {
 
 describe('handleQueryRequest', () => {
   test('tells in which order the columns of a compound key come', async () => {
-    const {queries} = (await ask(wanted(['issues.votes']))) as {queries: unknown[]};
+    const {queries} = (await ask(wanted(['issues.votes']))) as unknown as {queries: unknown[]};
     expect(queries).toMatchObject([{ast: {table: 'vote', orderBy: [['issue_id', 'desc'], ['user', 'asc']]}}]);
   });
 
