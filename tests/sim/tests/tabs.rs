@@ -472,3 +472,36 @@ fn what_another_tab_sent_for_one_that_slept_is_not_sent_again_in_a_new_group() {
     let ended = world.tabs[&slept].ends.get(&call);
     assert_eq!(ended, Some(&Outcome::Uncertain));
 }
+
+/// Storage carries out and answers what it was asked, one after another, with time for what follows.
+fn store_slowly(world: &mut World, id: TabId) {
+    while world.tab(id).commit_one() {
+        let tab = world.tab(id);
+        tab.hear_one();
+        tab.pump();
+        world.settle();
+    }
+}
+
+#[test]
+fn a_tab_whose_lock_is_granted_before_storage_has_begun_its_new_group_takes_no_living_tab_for_dead()
+{
+    let mut world = world();
+    let first = open(&mut world);
+    world.tab(first).manual_storage = true;
+    world.server.forget_all();
+    world.settle();
+    // Its new client's lock is held by now.
+    world.pass(200.0);
+    store_slowly(&mut world, first);
+    world.pass(20_000.0);
+    store_slowly(&mut world, first);
+    world.tab(first).manual_storage = false;
+    world.tab(first).pump();
+    let quiet = open(&mut world);
+    world.pass(25.0 * 3_600_000.0);
+    let lock = format!("client/{}", world.tabs[&quiet].client.client_id());
+    assert!(world.tabs[&quiet].held.contains(&lock), "it lives");
+    let deleted = |what: &String| what == "deleteClients";
+    assert!(!world.server.received.iter().any(deleted));
+}

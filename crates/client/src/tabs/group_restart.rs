@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Restart {
     old_group: String,
     new_group: String,
-    new_client: String,
+    pub(crate) new_client: String,
     failures: u32,
     pub(crate) retry_at: Option<f64>,
 }

@@ -45,7 +45,7 @@ pub(crate) struct Tabs {
     /// Dead clients that the server was asked to forget on this connection.
     asked: SortedSet<String>,
     recovery: Recovery,
-    /// The tab holds its own lock: pages have locks here.
+    /// The tab was granted a lock of its own: pages have locks here.
     has_lock: bool,
     /// The oldest pending mutation of every other client when it was last looked at, while connected.
     oldest: SortedMap<String, u64>,
@@ -110,7 +110,6 @@ impl Tabs {
         self.asked.clear();
         self.oldest.clear();
         self.stale.clear();
-        self.has_lock = false;
     }
 }
 
@@ -156,7 +155,10 @@ impl Client {
         let Some(client) = name.strip_prefix("client/") else {
             return;
         };
-        self.tabs.has_lock |= client == self.client_id;
+        // That of the next group may be granted before storage has begun the group.
+        let restart = self.persistence.restart.as_ref();
+        let is_coming = restart.is_some_and(|restart| restart.new_client == client);
+        self.tabs.has_lock |= is_coming || client == self.client_id;
         if self.tabs.watched.remove(client) {
             self.tabs.dying.insert(client.to_owned());
             // It may have stored mutations that it did not live to announce.
