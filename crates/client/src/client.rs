@@ -152,7 +152,7 @@ impl Client {
             return;
         }
         self.slices.begin();
-        let Some(event) = self.defer(now_ms, event) else {
+        let Some(event) = self.defer(event) else {
             return self.settle_down(now_ms);
         };
         self.take_event(now_ms, event);

@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// Puts an event in line if others of its kind wait; gives it back if it is its turn.
-    pub(crate) fn defer(&mut self, now: f64, event: Event) -> Option<Event> {
+    pub(crate) fn defer(&mut self, event: Event) -> Option<Event> {
         let of_server = matches!(
             event,
             Event::SocketText { .. }
@@ -134,18 +134,20 @@ impl Client {
         if self.slices.inbox.is_empty() && is_small {
             return Some(event);
         }
-        if !matches!(event, Event::SocketClosed { .. }) {
-            self.link.connection.heard(now, false);
-        }
         self.slices.inbox.push_back(event);
         None
+    }
+
+    /// Whether something of the server waits in line.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.slices.inbox.is_empty()
     }
 
     /// Whether a call of [`Client::work`] would get on with something.
     fn has_work(&self) -> bool {
         let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
         let stores = self.is_reading_on() || self.is_writing_snapshot() || self.is_planning_fold();
-        rows || stores || !self.slices.inbox.is_empty() || self.is_pushing_on()
+        rows || stores || self.has_unread() || self.is_pushing_on()
     }
 
     pub(crate) fn ask_for_more(&mut self) {

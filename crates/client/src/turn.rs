@@ -62,6 +62,10 @@ impl Client {
     }
 
     fn on_time(&mut self, now: f64) {
+        if self.has_unread() {
+            // Whether the server is silent shows when what it has said is read.
+            self.link.connection.heard(now, false);
+        }
         if self.link.connection.phase() != Phase::Closed {
             let actions = self.link.connection.on_time(now, &mut self.random);
             self.act(now, actions);

@@ -1,6 +1,6 @@
 //! The client end to end, against a scripted server: from a poke to a view, from a mutator to the server and back.
 
-use landfall_client::{Client, ConnectionState, Outcome, QuerySource};
+use landfall_client::{Client, ConnectionState, Event, Outcome, QuerySource};
 use landfall_sim::decoder::IDLE_ROWS;
 use landfall_sim::host::thrown;
 use landfall_sim::issues::{ISSUES, SCHEMA, WITH_COMMENTS, issue, named, titles, world};
@@ -76,10 +76,11 @@ fn a_text_in_pieces_shows_nothing_before_its_end_and_is_void_without_it() {
     world.settle();
     let t = world.tabs.get_mut(&tab).expect("open");
     assert!(t.work_one());
-    t.pass(20_000.0);
+    t.event(Event::Visibility { visible: false });
+    t.pass(310_000.0);
     assert_ne!(t.connection, Some(ConnectionState::Connected));
     t.manual_work = false;
-    t.pump();
+    t.event(Event::Visibility { visible: true });
     assert_eq!(titles(&world, tab, view), ["zwo 🦀", "drei"]);
     world.pass(60_000.0);
     assert_eq!(titles(&world, tab, view), ["zwo 🦀", "drei", "vier"]);

@@ -308,3 +308,47 @@ fn a_token_is_changed_without_another_connection() {
     assert_eq!(world.server.attempts, before);
     assert_eq!(state(&world, id), "connected");
 }
+
+/// Rows of a long text, on the way of a poke.
+fn rows(from: usize, until: usize) -> String {
+    let put = |n| json!({"op": "put", "tableName": "note", "value": {"id": format!("row-{n}"), "kind": "x".repeat(40)}});
+    let rows: Vec<Value> = (from..until).map(put).collect();
+    json!(["pokePart", {"pokeID": "p", "rowsPatch": rows}]).to_string()
+}
+
+const POKE_START: &str = r#"["pokeStart",{"pokeID":"p","baseCookie":"00"}]"#;
+
+#[test]
+fn a_pong_that_waits_behind_a_long_text_is_a_sign_of_life() {
+    let (mut world, id) = world();
+    let tab = world.tab(id);
+    let socket = tab.socket.clone();
+    tab.pass(5_001.0);
+    assert!(tab.sent.iter().any(|text| text.contains("ping")));
+    tab.manual_work = true;
+    tab.piece_sizes = vec![32 << 10];
+    tab.receive(POKE_START).receive(&rows(0, 20_000));
+    tab.receive(r#"["pong",{}]"#);
+    // The page has a slice for it now and then.
+    for _ in 0..17 {
+        tab.pass(300.0);
+        tab.work_one();
+        tab.pump();
+    }
+    assert_eq!(tab.socket, socket, "{:?}", tab.connection);
+}
+
+#[test]
+fn rows_that_keep_coming_before_the_pong_are_a_sign_of_life() {
+    let (mut world, id) = world();
+    let tab = world.tab(id);
+    let socket = tab.socket.clone();
+    tab.receive(POKE_START);
+    tab.event(Event::Visibility { visible: false });
+    tab.event(Event::Visibility { visible: true });
+    for n in 0..12 {
+        tab.pass(500.0);
+        assert_eq!(tab.socket, socket, "after {n} parts");
+        tab.receive(&rows(n, n + 1));
+    }
+}

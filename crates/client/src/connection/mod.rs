@@ -362,10 +362,11 @@ impl Connection {
         self.apply(now, Trigger::Resume, PauseBounds::default(), random)
     }
 
-    /// A message that proves that the other end lives (pokes and pulls; `pong` answers a ping).
+    /// A sign that the other end lives. Any is: on a slow line a pong comes behind much else. But only a pong answers a
+    /// ping, for what was on its way before may come from a connection that has ended meanwhile.
     pub(crate) fn heard(&mut self, now: f64, pong: bool) {
-        if self.phase == Phase::Connected && (pong || !self.ping_sent) {
-            self.ping_sent = false;
+        if self.phase == Phase::Connected {
+            self.ping_sent &= !pong;
             self.deadline = Some(now + self.limits.ping_timeout_ms);
         }
     }

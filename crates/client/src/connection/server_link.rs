@@ -339,26 +339,18 @@ impl Client {
             Ok(message) => message,
             Err(error) => return self.on_fault(now, format!("InvalidMessage: {error}")),
         };
+        let is_pong = matches!(message, Downstream::Pong);
+        self.link.connection.heard(now, is_pong);
         let result = match message {
             Downstream::Connected(connected) => return self.on_connected(now, connected),
             Downstream::Error(error) => return self.on_error(now, &error),
-            Downstream::Pong => {
-                self.link.connection.heard(now, true);
-                Ok(())
-            }
+            Downstream::Pong => Ok(()),
             Downstream::PokeStart(start) => {
-                self.link.connection.heard(now, false);
                 self.link.poke_heard = true;
                 self.pokes.start(start)
             }
-            Downstream::PokePart(part) => {
-                self.link.connection.heard(now, false);
-                self.pokes.part(part, rows, &self.client_id)
-            }
-            Downstream::PokeEnd(end) => {
-                self.link.connection.heard(now, false);
-                self.pokes.end(end)
-            }
+            Downstream::PokePart(part) => self.pokes.part(part, rows, &self.client_id),
+            Downstream::PokeEnd(end) => self.pokes.end(end),
             Downstream::DeleteClients(deleted) => {
                 self.on_clients_deleted(deleted.client_ids.unwrap_or_default());
                 Ok(())

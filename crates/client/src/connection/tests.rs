@@ -215,6 +215,21 @@ fn silence_is_answered_with_a_ping_and_then_a_new_connection() {
 }
 
 #[test]
+fn who_says_something_before_the_pong_is_waited_for() {
+    let mut world = World::new();
+    world.start().up().pass(5_000.0);
+    world.check(&["open", "connecting ", "connected", "ping"]);
+    for _ in 0..10 {
+        world.pass(4_000.0).act(|c, now, _| {
+            c.heard(now, false);
+            Vec::new()
+        });
+    }
+    world.check(&[]).pass(5_000.0);
+    world.check(&["drop None", "connecting PingTimeout"]);
+}
+
+#[test]
 fn an_opening_that_takes_too_long_is_given_up() {
     World::new().start().pass(10_000.0).check(&[
         "open",
