@@ -64,10 +64,16 @@ struct Wanted {
     users: SortedSet<ViewId>,
     ttl: f64,
     status: Status,
-    /// Failed, and not yet asked for again.
-    failed: bool,
     /// The server must be told again although it seems to know.
     again: bool,
+}
+
+/// What the server was told of a query.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    ttl: f64,
+    /// It could not answer, and was not asked again.
+    failed: bool,
 }
 
 /// TTL that stands for "as long as the server allows".
@@ -85,8 +91,8 @@ pub(crate) struct Queries {
     by_view: SortedMap<ViewId, String>,
     /// What pokes said this client desires at the server.
     desired: SortedSet<String>,
-    /// What was told on this connection, with the TTL told.
-    told: SortedMap<String, f64>,
+    /// What was told on this connection.
+    told: SortedMap<String, Told>,
     /// What the server has answered completely, as of the client's cookie.
     got: SortedSet<String>,
     heard_on_this_connection: bool,
@@ -119,7 +125,8 @@ impl Queries {
         due: f64,
     ) -> Status {
         self.by_view.insert(view, hash.to_owned());
-        let heard = self.heard_on_this_connection && self.got.contains(hash);
+        let failed = self.has_failed(hash);
+        let heard = !failed && self.heard_on_this_connection && self.got.contains(hash);
         let wanted = self.wanted.get_or_insert_with(hash.to_owned(), || Wanted {
             text,
             users: SortedSet::new(),
@@ -129,8 +136,8 @@ impl Queries {
             } else {
                 Status::Unknown
             },
-            failed: false,
-            again: false,
+            // Nobody is left who was told that it failed.
+            again: failed,
         });
         wanted.users.insert(view);
         if rank(ttl) > rank(wanted.ttl) {
@@ -179,10 +186,9 @@ impl Queries {
         else {
             return Vec::new();
         };
-        if !wanted.failed {
+        if wanted.status != Status::Error {
             return Vec::new();
         }
-        wanted.failed = false;
         wanted.again = true;
         wanted.status = Status::Unknown;
         let views = wanted.users.iter().copied().collect();
@@ -192,12 +198,18 @@ impl Queries {
 
     /// The server could not transform this query. Returns its views.
     pub(crate) fn fail(&mut self, hash: &str) -> Vec<ViewId> {
+        if let Some(told) = self.told.get_mut(hash) {
+            told.failed = true;
+        }
         let Some(wanted) = self.wanted.get_mut(hash) else {
             return Vec::new();
         };
-        wanted.failed = true;
         wanted.status = Status::Error;
         wanted.users.iter().copied().collect()
+    }
+
+    fn has_failed(&self, hash: &str) -> bool {
+        self.told.get(hash).is_some_and(|told| told.failed)
     }
 
     fn schedule(&mut self, due: f64) {
@@ -215,11 +227,12 @@ impl Queries {
     /// What is returned counts as told.
     pub(crate) fn begin_connection(&mut self, keep_removals: bool) -> Vec<QueryOp> {
         self.heard_on_this_connection = false;
-        self.told = self
-            .desired
-            .iter()
-            .map(|hash| (hash.clone(), self.wanted.get(hash).map_or(0.0, |w| w.ttl)))
-            .collect();
+        let known = self.desired.iter().map(|hash| {
+            let ttl = self.wanted.get(hash).map_or(0.0, |w| w.ttl);
+            let failed = self.has_failed(hash);
+            (hash.clone(), Told { ttl, failed })
+        });
+        self.told = known.collect();
         self.differences(keep_removals)
     }
 
@@ -249,13 +262,16 @@ impl Queries {
         }
         for (hash, wanted) in &mut self.wanted {
             let told = self.told.get(hash).copied();
+            let mut failed = told.is_some_and(|told| told.failed);
             if std::mem::take(&mut wanted.again) && told.is_some() {
                 // The server keeps a failed query as desired; only a removal makes the put count.
                 ops.push(QueryOp::Del { hash: hash.clone() });
-            } else if told.is_some_and(|ttl| rank(ttl) >= rank(wanted.ttl)) {
+                failed = false;
+            } else if told.is_some_and(|told| rank(told.ttl) >= rank(wanted.ttl)) {
                 continue;
             }
-            self.told.insert(hash.clone(), wanted.ttl);
+            let ttl = wanted.ttl;
+            self.told.insert(hash.clone(), Told { ttl, failed });
             ops.push(QueryOp::Put {
                 hash: hash.clone(),
                 ttl: wanted.ttl,
@@ -318,7 +334,8 @@ impl Queries {
         }
         let mut changed = Vec::new();
         for (hash, wanted) in &mut self.wanted {
-            if wanted.status == Status::Unknown && !wanted.failed && self.got.contains(hash) {
+            let failed = self.told.get(hash).is_some_and(|told| told.failed);
+            if wanted.status != Status::Complete && !failed && self.got.contains(hash) {
                 wanted.status = Status::Complete;
                 changed.extend(wanted.users.iter().map(|view| (*view, Status::Complete)));
             }
@@ -504,6 +521,50 @@ mod tests {
         world.due(50.0, "-a +a:5");
         assert_eq!(
             world.0.apply_got(&[put("a")], true),
+            vec![(ViewId(1), Status::Complete)]
+        );
+    }
+
+    #[test]
+    fn a_failed_query_that_is_wanted_again_is_asked_for_again() {
+        let failed = || {
+            let mut world = World::new();
+            world.want(1, "a", 5.0).begin("+a:5").mirror(&[put("a")]);
+            world.0.apply_got(&[put("a")], true);
+            world.0.fail("a");
+            world.drop(1);
+            world
+        };
+        // At once, or while its removal waits for a pending mutation.
+        for due in [None, Some(10.0)] {
+            let mut world = failed();
+            if let Some(now) = due {
+                assert_eq!(show(world.0.take_due(now, true)), "");
+            }
+            let status = world.0.want(ViewId(2), "a", text("a"), 5.0, 10.0);
+            assert_eq!(status, Status::Unknown, "what was got was got before");
+            assert_eq!(show(world.0.take_due(20.0, true)), "-a +a:5");
+        }
+        // A view beside another one shows the same error.
+        let mut world = failed();
+        world.want(2, "a", 5.0).due(10.0, "-a +a:5");
+        world.0.fail("a");
+        let status = world.0.want(ViewId(3), "a", text("a"), 5.0, 10.0);
+        assert_eq!(status, Status::Error);
+        world.due(20.0, "");
+        // A longer time to live does not make the server try again.
+        world.want(4, "a", 9.0).due(20.0, "+a:9");
+        assert!(world.0.apply_got(&[put("a")], true).is_empty());
+    }
+
+    #[test]
+    fn a_failed_query_that_is_told_to_a_new_group_and_answered_is_complete() {
+        let mut world = World::new();
+        world.want(1, "a", 5.0).begin("+a:5").mirror(&[put("a")]);
+        world.0.fail("a");
+        world.0.forget_server();
+        assert_eq!(
+            world.begin("+a:5").0.apply_got(&[put("a")], true),
             vec![(ViewId(1), Status::Complete)]
         );
     }
