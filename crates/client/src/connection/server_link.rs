@@ -432,6 +432,10 @@ impl Client {
             let init = self.init_connection();
             self.send(&Upstream::InitConnection(init));
         }
+        // The handshake had another one.
+        if self.link.auth_is_newer {
+            self.tell_auth();
+        }
         self.act(now, actions);
         self.begin_recovery(now);
         self.link.push_wait = Some(now + PUSH_WAIT_MS);
@@ -621,13 +625,19 @@ impl Client {
     pub(crate) fn take_auth(&mut self, now: f64, auth: Option<String>) {
         if let Some(auth) = auth {
             self.link.auth_is_newer |= self.link.auth.as_ref() != Some(&auth);
-            self.link.auth = Some(auth.clone());
+            self.link.auth = Some(auth);
             if self.link.connection.is_connected() {
-                self.send(&Upstream::UpdateAuth(UpdateAuth { auth }));
+                self.tell_auth();
             }
         }
         let actions = self.link.connection.resume(now, &mut self.random);
         self.act(now, actions);
+    }
+
+    fn tell_auth(&mut self) {
+        if let Some(auth) = self.link.auth.clone() {
+            self.send(&Upstream::UpdateAuth(UpdateAuth { auth }));
+        }
     }
 }
 
