@@ -352,3 +352,37 @@ fn rows_that_keep_coming_before_the_pong_are_a_sign_of_life() {
         tab.receive(&rows(n, n + 1));
     }
 }
+
+#[test]
+fn a_token_that_comes_while_connecting_is_told_when_connected() {
+    let mut world = World::new(SCHEMA, MUTATORS, notes::server());
+    world.token = Some("old".into());
+    let id = world.open_tab();
+    let tab = world.tab(id);
+    assert!(tab.socket.is_some(), "opening");
+    tab.client.connect(tab.now, Some("new".into()));
+    tab.pump();
+    world.settle();
+    assert_eq!(state(&world, id), "connected");
+    assert!(world.server.received.contains(&"updateAuth".to_owned()));
+}
+
+#[test]
+fn a_tab_that_is_shown_again_keeps_away_from_an_overloaded_server() {
+    let (mut world, id) = world();
+    let busy = json!({"kind": "ServerOverloaded", "origin": "zeroCache", "message": "busy", "minBackoffMs": 60_000});
+    world.server.refuse_all(&busy);
+    world.settle();
+    world.server.refusal = None;
+    let before = world.server.attempts;
+    for _ in 0..10 {
+        let tab = world.tab(id);
+        tab.event(Event::Visibility { visible: false });
+        tab.event(Event::Visibility { visible: true });
+        tab.event(Event::Online { online: true });
+        world.pass(5_000.0);
+    }
+    assert_eq!(world.server.attempts, before);
+    world.pass(30_000.0);
+    assert_eq!(state(&world, id), "connected");
+}

@@ -241,6 +241,8 @@ pub(crate) struct Connection {
     /// Since when there is no connection; `None` while connected.
     down_since: Option<f64>,
     up_since: f64,
+    /// Before this time the server does not want to be asked again.
+    not_before: f64,
     ping_sent: bool,
     failures: u32,
     trouble: Trouble,
@@ -259,6 +261,7 @@ impl Connection {
             hide_at: None,
             down_since: Some(now),
             up_since: now,
+            not_before: now,
             ping_sent: false,
             failures: 0,
             trouble: Trouble::None,
@@ -350,11 +353,18 @@ impl Connection {
 
     /// The application called `connect`.
     pub(crate) fn resume(&mut self, now: f64, random: &mut Random) -> Vec<Action> {
-        let paused = matches!(self.phase, Phase::NeedsAuth)
-            || (self.phase == Phase::Waiting && matches!(self.trouble, Trouble::Fatal(_)));
+        let failed = matches!(self.trouble, Trouble::Fatal(_));
+        let paused = match self.phase {
+            Phase::NeedsAuth => true,
+            // An attempt that is under way becomes this one: whoever called is told what comes of it, even if that is the
+            // same error.
+            Phase::Waiting | Phase::Opening => failed,
+            _ => false,
+        };
         if !paused {
             return Vec::new();
         }
+        self.not_before = now;
         self.failures = 0;
         self.trouble = Trouble::None;
         self.auth = None;
@@ -454,6 +464,10 @@ impl Connection {
         let mut actions = Vec::new();
         match next(self.phase, trigger) {
             Next::Stay => {}
+            // Who comes back need not wait as long as we would, but as long as the server has asked for.
+            Next::Open if self.not_before > now => {
+                self.enter(Phase::Waiting, Some(self.not_before));
+            }
             Next::Open => {
                 self.enter(Phase::Opening, Some(now + self.limits.connect_timeout_ms));
                 actions.push(Action::Open);
@@ -468,6 +482,7 @@ impl Connection {
                 let closed_by_peer = trigger == Trigger::Lost && bounds == PauseBounds::default();
                 self.leave(now, socket, None, &mut actions);
                 let pause = self.pause(now, closed_by_peer, bounds, random);
+                self.not_before = now + bounds.min_ms.map_or(0.0, |min| min.min(pause));
                 self.enter(Phase::Waiting, Some(now + pause));
             }
             Next::AwaitAuth => {

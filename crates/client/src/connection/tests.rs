@@ -294,8 +294,14 @@ fn an_error_is_retried_with_long_pauses_and_stays_visible_until_connected() {
         .check(&[])
         .pass(4_000.0)
         .check(&["open"])
+        // Whoever asks for an attempt while one is under way is told what comes of it.
+        .act(|c, now, random| c.resume(now, random))
+        .check(&["connecting "])
+        .act(|c, now, random| c.fatal(now, "InvalidPush: no", random))
+        .check(&["drop None", "error InvalidPush: no"])
+        .act(|c, now, random| c.resume(now, random))
         .up()
-        .check(&["connected"]);
+        .check(&["open", "connecting ", "connected"]);
 }
 
 #[test]
@@ -308,13 +314,34 @@ fn the_server_may_ask_for_a_longer_or_shorter_pause() {
     };
     world.act(|c, now, random| c.lost(now, "ServerOverloaded", bounds, random));
     assert_eq!(world.connection.deadline, Some(70_000.0));
-    world.pass(70_000.0).up();
+    world.log.clear();
+    // Whatever happens meanwhile, but for the application, which may know better.
+    world
+        .act(|c, now, random| c.network(now, true, random))
+        .act(|c, now, random| c.visibility(now, false, random))
+        .act(|c, now, random| c.visibility(now, true, random))
+        .pass(69_000.0)
+        .check(&["disconnected Offline"]);
+    world.pass(1_000.0).up();
     let bounds = PauseBounds {
         min_ms: None,
         max_ms: Some(0.0),
     };
     world.act(|c, now, random| c.lost(now, "Rehome", bounds, random));
     assert_eq!(world.connection.deadline, Some(world.now));
+}
+
+#[test]
+fn who_comes_back_does_not_wait_for_our_own_pauses() {
+    let mut world = World::new();
+    world.start();
+    for _ in 0..8 {
+        world.lose();
+        world.log.clear();
+        world
+            .act(|c, now, random| c.network(now, true, random))
+            .check(&["open"]);
+    }
 }
 
 #[test]
