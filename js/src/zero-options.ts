@@ -26,9 +26,9 @@ export const UpdateNeededReasonType = {
 export type UpdateNeededReasonType = (typeof UpdateNeededReasonType)[keyof typeof UpdateNeededReasonType];
 
 /**
- * What is wrong with storage: no space is left (`quota`), there is none, no permission, or another page has deleted
- * it (`unavailable`), its connection was lost and is opened again (`closed`), what was stored is damaged and is loaded anew
- * (`damaged`), the browser has deleted it and it is stored again (`evicted`), or anything else (`other`).
+ * What is wrong with storage: no space is left (`quota`), there is none, no permission, no answer, or another page
+ * has deleted it (`unavailable`), its connection was lost and is opened again (`closed`), what was stored is damaged and is
+ * loaded anew (`damaged`), the browser has deleted it and it is stored again (`evicted`), or anything else (`other`).
  */
 export type StorageProblemKind = 'quota' | 'unavailable' | 'closed' | 'damaged' | 'evicted' | 'other';
 

@@ -143,7 +143,7 @@ pub enum UpdateReason {
 pub enum StorageProblemKind {
     /// No space is left. Rows of the server give way to unsent writes.
     Quota,
-    /// There is no storage, or no permission to use it: everything lives in memory.
+    /// There is no storage, no permission to use it, or no answer: everything lives in memory.
     Unavailable,
     /// The connection to storage was lost; it is opened again.
     Closed,

@@ -16,6 +16,7 @@ impl Client {
             return;
         }
         self.on_time(now);
+        self.open_on(now);
         self.read_on(now);
         if self.loaded {
             self.run_lanes(now);
@@ -24,6 +25,7 @@ impl Client {
             self.show_when_ready(now);
             self.mark_again(now);
             self.send_due(now);
+            self.wait_for_mark(now);
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);
@@ -260,6 +262,7 @@ impl Client {
             self.loaded
                 .then(|| self.persistence.next_deadline())
                 .flatten(),
+            self.persistence.faults.open_at,
             self.tabs.next_deadline(),
             self.ready_by,
         ]

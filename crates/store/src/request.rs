@@ -127,6 +127,8 @@ pub struct Open {
     /// The group was in this store before: if the store is empty, the browser has emptied it, and the group that is made
     /// says so.
     pub was_there: bool,
+    /// There is no room for anything: nothing is written, and what is missing is made by what is written later.
+    pub reads_only: bool,
 }
 
 /// See [`StoreOp::AppendPoke`].

@@ -624,6 +624,7 @@ fn a_group_that_is_made_once_more_in_an_emptied_store_says_so() {
             client_id: "c1".into(),
             now: 1.0,
             was_there,
+            reads_only: false,
         });
         store.execute(&request(open)).expect("opens");
         // Opened again it is what it was.

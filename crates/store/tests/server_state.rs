@@ -58,6 +58,7 @@ fn another_schema_is_refused() {
         client_id: "c2".into(),
         now: 1.0,
         was_there: false,
+        reads_only: false,
     };
     assert!(matches!(
         store.execute(&request(StoreOp::Open(open))),

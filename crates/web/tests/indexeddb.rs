@@ -98,6 +98,7 @@ fn open_group(client_id: &str) -> StoreRequest {
         client_id: client_id.into(),
         now: 1.0,
         was_there: false,
+        reads_only: false,
     }))
 }
 

@@ -318,7 +318,7 @@ fn a_deprecated_write_that_may_have_been_sent_keeps_what_it_writes() {
     // It dies when storage says that it is about to be sent, and before it is.
     world.tab(id).manual_storage = true;
     world.network_up();
-    world.pass(60_000.0);
+    world.pass(5_000.0);
     let dying = world.tab(id);
     while dying.commit_one() {}
     world.kill_tab(id);

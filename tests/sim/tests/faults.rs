@@ -228,7 +228,7 @@ fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
     let (mut world, id) = world();
     world.kill_tab(id);
     let id = open_failing(&mut world, BackendFailure::Closed);
-    world.settle();
+    world.pass(1_000.0);
     told(&world, id, "Closed");
     assert_eq!(world.tabs[&id].client.mutations().len(), 1);
     arrives(&mut world, 1, &["a", "b"]);
@@ -266,9 +266,11 @@ fn a_page_that_gives_storage_up_takes_no_writes_along() {
     while world.tab(second).work_one() {}
     world.tab(second).pump();
     // A repair, everything again, and once more.
-    for fault in [fails, fails, DiskFault::None] {
+    for fault in [fails, fails] {
         answer(&mut world, second, fault);
     }
+    world.pass(2_000.0);
+    answer(&mut world, second, DiskFault::None);
     // While it reads it hears that the first page is gone, and asks for its writes.
     let name = format!("client/{}", world.tabs[&id].client.client_id());
     world.kill_tab(id);
@@ -482,9 +484,9 @@ fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() 
     let (mut world, id) = world();
     world.tab(id).manual_storage = true;
     world.network_up();
-    world.pass(30_000.0);
+    world.pass(5_000.0);
     world.break_tab(id);
-    world.pass(30_000.0);
+    world.pass(5_000.0);
     let connected = &world.tabs[&id].connection;
     assert_eq!(connected, &Some(ConnectionState::Connected));
     assert_eq!(
@@ -688,7 +690,7 @@ fn connecting(answers: usize) -> (World, TabId) {
     }
     world.tab(id).manual_storage = true;
     world.network_up();
-    world.pass(30_000.0);
+    world.pass(5_000.0);
     for _ in 0..answers {
         let tab = world.tab(id);
         assert!(tab.commit_one() && tab.hear_one());
@@ -740,4 +742,146 @@ fn a_write_made_while_a_long_queue_is_marked_goes_with_it() {
         world.tab(id).manual_storage = false;
         arrives(&mut world, 4, &["a", "b", "c", "d", "e"]);
     }
+}
+
+#[test]
+fn storage_that_does_not_answer_keeps_no_writes_from_the_server() {
+    let (mut world, id) = world();
+    world.tab(id).storage_stalled = true;
+    world.network_up();
+    world.pass(10_000.0);
+    assert_eq!(world.server.executed, [], "it may only be slow");
+    world.pass(20_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    told(&world, id, "Other");
+    let late = world.tab(id).mutate("upsert", &note("c"));
+    world.pass(10_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    // When it answers it is told what was sent: a new group sends none of it again.
+    let tab = world.tab(id);
+    tab.storage_stalled = false;
+    tab.pump();
+    world.settle();
+    assert_eq!(world.tabs[&id].durable.get(&late), Some(&Ok(())));
+    world.kill_tab(id);
+    world.server.forget_all();
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_page_whose_storage_does_not_answer_begins_without_it() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    let stalled = world.open_tab_with(0, 0.0, |tab| tab.storage_stalled = true);
+    let tab = world.tab(stalled);
+    tab.view(QUERIES[0], named(0));
+    let call = tab.mutate("upsert", &note("c"));
+    world.network_up();
+    world.pass(5_000.0);
+    assert!(!world.tabs[&stalled].ready, "it may only be slow");
+    world.pass(10_000.0);
+    assert!(world.tabs[&stalled].ready);
+    told(&world, stalled, "Unavailable");
+    assert!(matches!(
+        world.tabs[&stalled].durable.get(&call),
+        Some(Err(_))
+    ));
+    assert_eq!(world.server.executed.len(), 1, "its own write");
+    // What it had asked for is carried out and answered after all; what waits there is left to the next page.
+    let tab = world.tab(stalled);
+    tab.storage_stalled = false;
+    tab.pump();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    open(&mut world);
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_page_that_slept_while_storage_was_asked_waits_for_its_answer() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    let id = world.open_tab_with(0, 0.0, |tab| tab.storage_stalled = true);
+    world.pass(3_000.0);
+    let tab = world.tab(id);
+    tab.set_clock(tab.now + 3_600_000.0);
+    tab.storage_stalled = false;
+    tab.pump();
+    assert_eq!(tab.client.mutations().len(), 1);
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
+#[test]
+fn storage_that_fails_for_a_moment_at_the_start_is_used_afterwards() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    let id = world.open_tab_with(0, 0.0, |tab| tab.storage_fails = true);
+    world.pass(1_000.0);
+    world.tab(id).storage_fails = false;
+    world.pass(5_000.0);
+    let call = world.tab(id).mutate("upsert", &note("c"));
+    world.settle();
+    assert_eq!(world.tabs[&id].durable.get(&call), Some(&Ok(())));
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_what_is_stored_from_being_shown() {
+    let (mut world, id) = world();
+    world.kill_tab(id);
+    let id = open_failing(&mut world, BackendFailure::Quota);
+    world.pass(1_000.0);
+    told(&world, id, "Quota");
+    let tab = world.tab(id);
+    tab.view(QUERIES[0], named(0));
+    assert_eq!(tab.client.mutations().len(), 1);
+    let clients = || world.browsers[0].disk.store().values(StoreName::Clients);
+    assert_eq!(clients().len(), 1, "nothing was written");
+    let call = world.tab(id).mutate("upsert", &note("c"));
+    assert_eq!(world.tabs[&id].durable.get(&call), Some(&Ok(())));
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+#[test]
+fn an_empty_storage_without_room_is_used_when_there_is_some() {
+    let mut world = notes::world();
+    let id = open_failing(&mut world, BackendFailure::Quota);
+    world.pass(1_000.0);
+    world.network_down();
+    let call = world.tab(id).mutate("upsert", &note("b"));
+    world.pass(20_000.0);
+    assert_eq!(world.tabs[&id].durable.get(&call), Some(&Ok(())));
+    world.kill_tab(id);
+    open(&mut world);
+    arrives(&mut world, 1, &["b"]);
+}
+
+#[test]
+fn a_group_that_cannot_be_joined_for_a_moment_is_joined_later() {
+    let mut world = notes::world();
+    open(&mut world);
+    let second = open(&mut world);
+    world.network_down();
+    let early = world.tab(second).mutate("upsert", &note("b"));
+    world.settle();
+    world.tab(second).frozen = true;
+    world.server.forget_all();
+    world.network_up();
+    world.pass(5_000.0);
+    let tab = world.tab(second);
+    tab.frozen = false;
+    tab.manual_storage = true;
+    tab.mutate("upsert", &note("c"));
+    answer(&mut world, second, DiskFault::None);
+    // Now it joins the other group.
+    let fails = DiskFault::Fails(BackendFailure::Closed);
+    answer(&mut world, second, fails);
+    world.tab(second).manual_storage = false;
+    world.pass(10_000.0);
+    let late = world.tab(second).mutate("upsert", &note("d"));
+    world.settle();
+    let tab = &world.tabs[&second];
+    assert_eq!(tab.durable.get(&late), Some(&Ok(())));
+    assert_eq!(tab.ends.get(&early), Some(&Outcome::Confirmed));
+    arrives(&mut world, 3, &["b", "c", "d"]);
 }

@@ -4,7 +4,7 @@
 
 use crate::client::Client;
 use crate::connection::server_link::PushGate;
-use crate::effect::{CallId, Effect};
+use crate::effect::{CallId, Effect, StorageProblemKind};
 use crate::mutations::{Mutation, MutationKey, Stored};
 use crate::persistence::stored_forms::{ending_of, ops_json};
 use crate::persistence::{Purpose, RETRY_MS};
@@ -294,6 +294,7 @@ impl Client {
         result: Result<StoreReply, StoreFailure>,
     ) {
         let persistence = &mut self.persistence;
+        persistence.mark_by = None;
         let stored = match result {
             Ok(reply) => {
                 persistence.mark_failures = 0;
@@ -324,13 +325,7 @@ impl Client {
             PushGate::MarkingPart if stored => self.mark_on(),
             PushGate::Marking if stored => self.link.push_gate = PushGate::Open,
             PushGate::MarkingPart | PushGate::Marking if failures > MARK_ATTEMPTS => {
-                for key in self.to_be_marked() {
-                    if let Some(mutation) = self.mutations.get_mut(&key) {
-                        mutation.freeze(self.link.sends_writes_of(mutation));
-                    }
-                }
-                self.persistence.unmarked = self.mutations.through(|m| m.attempted);
-                self.link.push_gate = PushGate::Open;
+                self.go_unmarked();
             }
             PushGate::MarkingPart | PushGate::Marking => {
                 self.link.push_gate = PushGate::Shut;
@@ -342,6 +337,42 @@ impl Client {
             let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
             self.persistence.remark_at = Some(now + pause);
         }
+    }
+
+    /// What is about to be sent goes without storage knowing.
+    fn go_unmarked(&mut self) {
+        for key in self.to_be_marked() {
+            if let Some(mutation) = self.mutations.get_mut(&key) {
+                mutation.freeze(self.link.sends_writes_of(mutation));
+            }
+        }
+        self.persistence.unmarked = self.mutations.through(|m| m.attempted);
+        self.link.push_gate = PushGate::Open;
+    }
+
+    /// Storage that does not answer for so long has failed as well, but is not asked again before it does.
+    pub(crate) fn wait_for_mark(&mut self, now: f64) {
+        let waits = matches!(
+            self.link.push_gate,
+            PushGate::MarkingPart | PushGate::Marking
+        );
+        let persistence = &mut self.persistence;
+        if !waits {
+            persistence.mark_by = None;
+            return;
+        }
+        if *persistence.mark_by.get_or_insert(now + RETRY_MS) > now {
+            return;
+        }
+        persistence.mark_by = Some(now + RETRY_MS);
+        persistence.mark_failures += 1;
+        if persistence.mark_failures <= MARK_ATTEMPTS {
+            return;
+        }
+        persistence.mark_by = None;
+        persistence.give_up_marks();
+        self.tell_silence(StorageProblemKind::Other);
+        self.go_unmarked();
     }
 
     /// The connection is gone: the next one marks what it sends.

@@ -5,10 +5,14 @@
 //! - **Evicted**: what this page holds is stored again.
 //! - **Closed, other**: the same is tried again; the host opens its connection anew.
 //! - **Unavailable**: everything lives in memory.
+//!
+//! Storage that does not answer is treated as storage that fails, after a while: another page may hold it in a transaction
+//! that it does not get to end.
 
 use crate::client::Client;
 use crate::effect::{Effect, StorageProblemKind};
 use crate::mutations::Stored;
+use crate::options::Role;
 use crate::persistence::Purpose;
 use landfall_store::{
     BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreOp, StoreReply, StoredOutcome,
@@ -18,13 +22,22 @@ use landfall_zql::sorted_map::SortedMap;
 /// How long no rows are written after there was no room for them.
 const ROOM_PAUSE_MS: f64 = 60_000.0;
 
-/// How often opening is tried before everything lives in memory.
-const OPEN_ATTEMPTS: u32 = 3;
+/// How long to wait before opening is tried again; then everything lives in memory. A browser that starts its storage
+/// anew takes a second or two.
+const OPEN_PAUSES_MS: [f64; 3] = [100.0, 1_000.0, 3_000.0];
+
+/// So often, with such pauses, is looked whether storage has answered before the page begins without it. Not once after all
+/// of that time: a machine that sleeps gives storage no time.
+const OPENING_LOOKS: u32 = 5;
+const OPENING_LOOK_MS: f64 = 2_000.0;
 
 /// What was done about faults so far.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    open_attempts: u32,
+    open_attempts: usize,
+    /// Before all is read: when to ask again, or to look whether storage has answered.
+    pub(crate) open_at: Option<f64>,
+    opening_looks: u32,
     /// Storage was repaired in this session; a second time it would be of no use.
     repaired: bool,
     /// What storage held of ends is lost: the browser has emptied it, or it could not be read.
@@ -33,6 +46,13 @@ pub(crate) struct Faults {
     pub(crate) no_room_until: Option<f64>,
     /// What pokes that could not be stored told of mutations: acknowledgements that are due, and ends.
     unstored: (SortedMap<String, u64>, Vec<StoredOutcome>),
+}
+
+impl Faults {
+    /// Whether there is no room for rows, as far as is known.
+    pub(crate) fn is_full(&self, now: f64) -> bool {
+        self.no_room_until.is_some_and(|until| until > now)
+    }
 }
 
 pub(crate) fn kind_of(failure: &StoreFailure) -> StorageProblemKind {
@@ -109,16 +129,56 @@ impl Client {
 
     /// Opening failed. Returns whether something is done about it, after which it is tried again.
     pub(crate) fn open_again(&mut self, now: f64, failure: &StoreFailure) -> bool {
-        self.persistence.faults.open_attempts += 1;
-        if self.persistence.faults.open_attempts >= OPEN_ATTEMPTS {
+        let faults = &mut self.persistence.faults;
+        let Some(pause) = OPEN_PAUSES_MS.get(faults.open_attempts) else {
             return false;
-        }
+        };
+        faults.open_attempts += 1;
         match kind_of(failure) {
-            StorageProblemKind::Damaged if !self.persistence.faults.repaired => self.repair(now),
-            StorageProblemKind::Closed | StorageProblemKind::Other => self.load(now),
+            StorageProblemKind::Damaged if !faults.repaired => {
+                self.repair(now);
+                self.look_at_opening_later(now);
+            }
+            // On a full disk the next attempt writes nothing.
+            StorageProblemKind::Closed | StorageProblemKind::Other | StorageProblemKind::Quota => {
+                faults.open_at = Some(now + pause);
+            }
             _ => return false,
         }
         true
+    }
+
+    /// Storage is asked for what it holds, or shows that it answers.
+    pub(crate) fn look_at_opening_later(&mut self, now: f64) {
+        // Whoever sends what is left there does not begin without it.
+        if !self.loaded && self.role != Role::Draining {
+            self.persistence.faults.opening_looks = 0;
+            self.persistence.faults.open_at = Some(now + OPENING_LOOK_MS);
+        }
+    }
+
+    /// Before all is read: asks storage again, or gives up waiting for its answer.
+    pub(crate) fn open_on(&mut self, now: f64) {
+        let is_opening = self.persistence.is_opening();
+        let faults = &mut self.persistence.faults;
+        if faults.open_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        if !is_opening {
+            return self.load(now);
+        }
+        faults.opening_looks += 1;
+        if faults.opening_looks < OPENING_LOOKS {
+            faults.open_at = Some(now + OPENING_LOOK_MS);
+            return;
+        }
+        self.tell_silence(StorageProblemKind::Unavailable);
+        self.begin_without_storage(now);
+    }
+
+    pub(crate) fn tell_silence(&mut self, kind: StorageProblemKind) {
+        let message = "storage does not answer; another page may hold it".to_owned();
+        self.effects.push(Effect::StorageProblem { kind, message });
     }
 
     /// Lets go of the stored rows.
@@ -162,10 +222,8 @@ impl Client {
     fn store_anew(&mut self, now: f64) {
         if let Some(group_id) = self.group_id.clone() {
             let open = Open {
-                schema: self.schema.clone(),
-                client_id: self.client_id.clone(),
-                now,
-                was_there: true,
+                reads_only: false,
+                ..self.opening(now, self.client_id.clone())
             };
             self.ask_store_as(group_id, Purpose::StoreAnew, StoreOp::Open(open));
         }

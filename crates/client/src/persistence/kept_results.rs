@@ -55,11 +55,7 @@ impl Client {
         let is_of_rows = self.rebase.shows_server_rows()
             && !self.stale_rows
             && self.persistence.restart.is_none()
-            && self
-                .persistence
-                .faults
-                .no_room_until
-                .is_none_or(|until| until <= now);
+            && !self.persistence.faults.is_full(now);
         if let Some(cookie) = self.cookie.clone()
             && is_of_rows
         {

@@ -64,10 +64,7 @@ pub(crate) enum Purpose {
     },
     StartGroup,
     /// Another tab has begun a new group: join it under a new id.
-    Rejoin {
-        group: String,
-        new_client: String,
-    },
+    Rejoin,
     /// What dead tabs left; these are known to be dead when it is asked.
     ReadQueue(SortedSet<String>),
     /// How these ended, of which only storage may know more than that they did.
@@ -98,6 +95,8 @@ pub(crate) struct Persistence {
     pub(crate) marking: Marking,
     /// When the queue is to be marked as sent again, because that failed.
     pub(crate) remark_at: Option<f64>,
+    /// When a mark that is not answered counts as failed.
+    pub(crate) mark_by: Option<f64>,
     pub(crate) mark_failures: u32,
     /// What was sent although storage could not be told, by client: it is told as soon as it can be.
     pub(crate) unmarked: SortedMap<String, u64>,
@@ -135,12 +134,28 @@ impl Persistence {
         purposes.any(|purpose| matches!(purpose, Purpose::Mark { .. }))
     }
 
+    /// More is sent by now than the marks that are under way have named.
+    pub(crate) fn give_up_marks(&mut self) {
+        for (_, purpose) in &mut self.open {
+            if let Purpose::Mark { all } = purpose {
+                *all = false;
+            }
+        }
+    }
+
+    /// Whether storage is being asked for all that it holds, or repaired for that.
+    pub(crate) fn is_opening(&self) -> bool {
+        let mut purposes = self.open.values();
+        purposes.any(|purpose| matches!(purpose, Purpose::Open | Purpose::Repair))
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<f64> {
         let restart_at = self.restart.as_ref().and_then(|restart| restart.retry_at);
         let own = [
             self.retry_at,
             self.reread_at,
             self.remark_at,
+            self.mark_by,
             self.keep_at,
             restart_at,
         ];
@@ -174,14 +189,27 @@ impl Client {
         let fresh_group = self.random.id();
         let op = match self.role {
             Role::Draining => StoreOp::OpenQueue,
-            Role::Usual | Role::Held => StoreOp::Open(Open {
-                schema: self.schema.clone(),
-                client_id: self.client_id.clone(),
-                now,
-                was_there: false,
-            }),
+            Role::Usual | Role::Held => {
+                let open = self.opening(now, self.client_id.clone());
+                StoreOp::Open(Open {
+                    was_there: false,
+                    ..open
+                })
+            }
         };
         self.ask_store_as(fresh_group, Purpose::Open, op);
+        self.look_at_opening_later(now);
+    }
+
+    /// Opens a group that was in storage before.
+    pub(crate) fn opening(&self, now: f64, client_id: String) -> Open {
+        Open {
+            schema: self.schema.clone(),
+            client_id,
+            now,
+            was_there: true,
+            reads_only: self.persistence.faults.is_full(now),
+        }
     }
 
     /// A request was answered.
@@ -203,7 +231,7 @@ impl Client {
             return;
         };
         let other_group = match (&purpose, &result) {
-            (Purpose::Open | Purpose::Rejoin { .. }, _) => None,
+            (Purpose::Open | Purpose::Rejoin, _) => None,
             (_, Err(StoreFailure::OtherGroup { group_id })) if self.loaded => {
                 Some(group_id.clone())
             }
@@ -215,14 +243,19 @@ impl Client {
             // Whichever it is, it is about to be read.
             (None, Err(StoreFailure::OtherGroup { .. })) if !self.loaded => {}
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
-            (None, Ok(_)) => self.persistence.heals |= !matches!(purpose, Purpose::Mark { .. }),
+            // What the mark of all has told need not be told again.
+            (None, Ok(_)) => {
+                self.persistence.heals |= !matches!(purpose, Purpose::Mark { all: true })
+            }
         }
         match purpose {
             Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
-            Purpose::Rejoin { group, new_client } => {
-                self.on_rejoined(now, group, new_client, result);
+            Purpose::Rejoin => self.on_rejoined(now, result),
+            Purpose::ReadKept => {
+                // Storage answers.
+                self.look_at_opening_later(now);
+                self.on_kept_read(result);
             }
-            Purpose::ReadKept => self.on_kept_read(result),
             Purpose::Open => self.on_opened(now, result),
             Purpose::Repair => self.on_repaired(now, result),
             Purpose::StoreAnew => self.on_stored_anew(result),
@@ -358,6 +391,7 @@ impl Client {
     }
 
     fn on_opened(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        self.persistence.faults.open_at = None;
         match result {
             Ok(StoreReply::Opened { loaded, .. }) => {
                 if let Some(unread) = self.wait_for_earlier(loaded) {
@@ -371,8 +405,9 @@ impl Client {
     }
 
     /// Nothing can be read: work in memory, and begin a group that nobody else knows.
-    fn begin_without_storage(&mut self, now: f64) {
+    pub(crate) fn begin_without_storage(&mut self, now: f64) {
         self.persistence.disabled = true;
+        self.persistence.faults.open_at = None;
         // What was asked of the stored group, and what came of it, is nothing to the new one: a mutation that both groups sent
         // would be carried out twice.
         self.persistence.open = SortedMap::new();
@@ -550,12 +585,11 @@ impl Client {
             // Another tab was first, and stored the same outcomes; or there are no rows to store.
             Ok(StoreReply::AlreadyThere(_) | StoreReply::Done) => self.acknowledge(acks),
             Ok(StoreReply::NeedsSnapshot(_)) => {
-                let full = self.persistence.faults.no_room_until;
-                if full.is_none_or(|until| until <= now) {
+                if self.persistence.faults.is_full(now) {
+                    self.keep_unstored(acks, outcomes);
+                } else {
                     let (acks, outcomes) = self.with_unstored(acks, outcomes);
                     self.store_snapshot(acks, outcomes);
-                } else {
-                    self.keep_unstored(acks, outcomes);
                 }
             }
             // Not acknowledged: what the server told could not be stored.

@@ -6,11 +6,12 @@
 
 use crate::client::Client;
 use crate::connection::PauseBounds;
-use crate::effect::{Effect, MutationInfo, Outcome};
+use crate::effect::{Effect, MutationInfo, Outcome, StorageProblemKind};
 use crate::mutations::{KnownToStorage, Mutation, Stored};
+use crate::persistence::faults::kind_of;
 use crate::persistence::stored_forms::take_ends;
 use crate::persistence::{Purpose, RETRY_MS};
-use landfall_store::{Open, StartGroup, StoreFailure, StoreOp, StoreReply};
+use landfall_store::{StartGroup, StoreFailure, StoreOp, StoreReply};
 
 /// Within this time of a fresh start, another one does not reconnect at once.
 const ANEW_PAUSE_MS: f64 = 60_000.0;
@@ -24,6 +25,8 @@ pub(crate) struct Restart {
     old_group: String,
     new_group: String,
     pub(crate) new_client: String,
+    /// Another tab has begun it.
+    is_there: bool,
     failures: u32,
     pub(crate) retry_at: Option<f64>,
 }
@@ -47,6 +50,7 @@ impl Client {
             old_group,
             new_group,
             new_client,
+            is_there: false,
             failures: 0,
             retry_at: None,
         });
@@ -58,8 +62,12 @@ impl Client {
             return;
         };
         restart.retry_at = None;
-        let old_group = restart.old_group.clone();
+        let (is_there, old_group) = (restart.is_there, restart.old_group.clone());
         let (new_group_id, client_id) = (restart.new_group.clone(), restart.new_client.clone());
+        if is_there {
+            let open = StoreOp::Open(self.opening(now, client_id));
+            return self.ask_store_as(new_group_id, Purpose::Rejoin, open);
+        }
         let op = StartGroup {
             new_group_id,
             client_id,
@@ -167,31 +175,35 @@ impl Client {
         self.hold_lock_of(&new_client);
         self.persistence.restart = Some(Restart {
             old_group,
-            new_group: group.clone(),
-            new_client: new_client.clone(),
+            new_group: group,
+            new_client,
+            is_there: true,
             failures: 0,
             retry_at: None,
         });
-        let open = Open {
-            schema: self.schema.clone(),
-            client_id: new_client.clone(),
-            now,
-            was_there: true,
-        };
-        let purpose = Purpose::Rejoin {
-            group: group.clone(),
-            new_client,
-        };
-        self.ask_store_as(group, purpose, StoreOp::Open(open));
+        self.ask_for_group(now);
     }
 
-    pub(crate) fn on_rejoined(
-        &mut self,
-        now: f64,
-        group: String,
-        new_client: String,
-        result: Result<StoreReply, StoreFailure>,
-    ) {
+    pub(crate) fn on_rejoined(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
+        let Some(mut restart) = self.persistence.restart.take() else {
+            return;
+        };
+        if let Err(failure) = &result
+            && !matches!(kind_of(failure), StorageProblemKind::Damaged)
+        {
+            restart.failures += 1;
+            if restart.failures < ATTEMPTS {
+                restart.retry_at = Some(now + RETRY_MS);
+                self.persistence.restart = Some(restart);
+                return;
+            }
+        }
+        let Restart {
+            old_group,
+            new_group,
+            new_client,
+            ..
+        } = restart;
         let loaded = match result {
             Ok(StoreReply::Opened { loaded, .. }) => Some(loaded),
             _ => None,
@@ -205,7 +217,7 @@ impl Client {
             return;
         };
         let group = match loaded.head.group_id.is_empty() {
-            true => group,
+            true => new_group,
             false => loaded.head.group_id.clone(),
         };
         let mut queue = self.take_stored(loaded.queue.clone());
@@ -214,9 +226,7 @@ impl Client {
         for mutation in &mut queue {
             mutation.call = self.mutations.take_renamed(mutation);
         }
-        let restart = self.persistence.restart.as_ref();
-        let old_group = restart.map(|restart| restart.old_group.as_str());
-        let follows = loaded.head.previous_group.as_deref() == old_group;
+        let follows = loaded.head.previous_group.as_deref() == Some(old_group.as_str());
         self.tell_missed_outcomes(&ended, follows);
         for mutation in self.mutations.forget_stored() {
             // Never stored, or stored, issued again and carried out.

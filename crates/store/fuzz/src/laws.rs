@@ -93,6 +93,7 @@ fn rows(store: &MemoryStore) -> Result<ServerState, StoreFailure> {
         client_id: "c9".into(),
         now: 9.0,
         was_there: false,
+        reads_only: false,
     });
     match ask(store, open)? {
         StoreReply::Opened { loaded, .. } => {

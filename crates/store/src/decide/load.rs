@@ -81,6 +81,9 @@ pub(super) fn open(
         open.client_id.as_bytes(),
         record.encode(),
     ));
+    if open.reads_only {
+        writes.clear();
+    }
     Ok(Decision {
         writes,
         reply: StoreReply::Opened {

@@ -67,6 +67,7 @@ pub fn open_as(client_id: &str) -> StoreRequest {
         client_id: client_id.into(),
         now: 1.0,
         was_there: false,
+        reads_only: false,
     }))
 }
 
