@@ -505,3 +505,60 @@ fn a_tab_whose_lock_is_granted_before_storage_has_begun_its_new_group_takes_no_l
     let deleted = |what: &String| what == "deleteClients";
     assert!(!world.server.received.iter().any(deleted));
 }
+
+/// How often a page that starts asks storage.
+fn requests_at_start(world: &mut World, cache_url: Option<&str>) -> usize {
+    let id = world.open_tab_as(
+        0,
+        0.0,
+        |options| options.cache_url = cache_url.map(str::to_owned),
+        |tab| tab.manual_storage = true,
+    );
+    let mut requests = 0;
+    while world.step() || world.tab(id).commit_one() {
+        requests += 1;
+        let tab = world.tab(id);
+        tab.hear_one();
+        tab.pump();
+    }
+    requests
+}
+
+#[test]
+fn pages_that_were_reloaded_often_while_offline_do_not_make_the_next_start_longer() {
+    let mut world = world();
+    world.network_down();
+    for n in 0..30 {
+        let id = open(&mut world);
+        world.tab(id).mutate("upsert", &note(&n.to_string()));
+        world.settle();
+        world.kill_tab(id);
+    }
+    let requests = requests_at_start(&mut world, Some("http://server"));
+    assert!(requests < 15, "{requests} requests");
+    // What all of them left is found, and sent once.
+    world.network_up();
+    let id = open(&mut world);
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 30);
+    assert_eq!(world.tabs[&id].client.mutations(), []);
+}
+
+#[test]
+fn without_a_server_the_records_of_dead_pages_go_and_their_writes_stay() {
+    let mut world = world();
+    for n in 0..30 {
+        let id = world.open_tab_as(0, 0.0, |options| options.cache_url = None, |_| {});
+        if n == 0 {
+            world.tab(id).mutate("upsert", &note("a"));
+        }
+        world.settle();
+        world.kill_tab(id);
+    }
+    let records = world.browsers[0].disk.store().values(StoreName::Clients);
+    assert!(records.len() <= 3, "{} records", records.len());
+    let requests = requests_at_start(&mut world, None);
+    assert!(requests < 15, "{requests} requests");
+    let last = world.tabs.keys().next_back().copied().expect("it is open");
+    check(&mut world, last, &["a"]);
+}

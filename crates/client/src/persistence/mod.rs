@@ -89,6 +89,8 @@ pub(crate) struct Persistence {
     pub(crate) retry_at: Option<f64>,
     /// When the queue, or what is stored of ends, is to be read again, because reading it failed.
     pub(crate) reread_at: Option<f64>,
+    /// The queue is to be read once more behind the reading that is under way.
+    read_on: bool,
     /// Ends that are told when storage could be read.
     unread_ends: Vec<Settled>,
     /// How far the queue is marked as about to be sent.
@@ -132,6 +134,11 @@ impl Persistence {
     pub(crate) fn is_marking(&self) -> bool {
         let mut purposes = self.open.values();
         purposes.any(|purpose| matches!(purpose, Purpose::Mark { .. }))
+    }
+
+    fn is_reading_queue(&self) -> bool {
+        let mut purposes = self.open.values();
+        purposes.any(|purpose| matches!(purpose, Purpose::ReadQueue(_)))
     }
 
     /// More is sent by now than the marks that are under way have named.
@@ -287,6 +294,11 @@ impl Client {
         if !ends.is_empty() {
             self.read_outcomes(ends);
         }
+        // Many pages may be found dead at once, and one more reading finds what all of them left.
+        self.persistence.read_on = self.persistence.is_reading_queue();
+        if self.persistence.read_on {
+            return;
+        }
         let dying = self.tabs.dying().clone();
         // Its own mutations are here, whatever storage says of them.
         let except = Some(self.client_id.clone());
@@ -315,6 +327,9 @@ impl Client {
         dying: SortedSet<String>,
         result: Result<StoreReply, StoreFailure>,
     ) {
+        if self.persistence.read_on {
+            self.read_queue();
+        }
         let Ok(StoreReply::Queue { queue, clients }) = result else {
             self.persistence.reread_at = Some(now + RETRY_MS);
             return;

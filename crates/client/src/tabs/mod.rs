@@ -270,7 +270,9 @@ impl Client {
     pub(crate) fn let_the_dead_go(&mut self) {
         // Without locks nobody holds the one of recovery; to be asked twice is harmless.
         let mine = self.tabs.recovery == Recovery::Held || !self.tabs.has_lock;
-        if !mine || !self.link.connection.is_connected() {
+        // Where there never was a server nobody else has to forget them.
+        let is_local = self.link.cache_url.is_none() && self.link.mode.is_none();
+        if !is_local && (!mine || !self.link.connection.is_connected()) {
             return;
         }
         // Most often there are none: what is pending is looked through for those alone.
@@ -287,6 +289,9 @@ impl Client {
             return;
         }
         self.tabs.drained.extend(new.iter().cloned());
+        if is_local {
+            return self.on_clients_deleted(new);
+        }
         self.tabs.asked.extend(new.iter().cloned());
         self.send(&Upstream::DeleteClients(DeleteClients {
             client_ids: Some(new),
