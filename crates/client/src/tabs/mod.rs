@@ -14,6 +14,7 @@ use crate::effect::Effect;
 use crate::options::Role;
 use landfall_protocol::{DeleteClients, Upstream};
 use landfall_store::{ClientRecord, StoreOp};
+use landfall_zql::sort::sort;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
 const RECOVERY_LOCK: &str = "recovery";
@@ -275,16 +276,19 @@ impl Client {
         if !is_local && (!mine || !self.link.connection.is_connected()) {
             return;
         }
-        // Most often there are none: what is pending is looked through for those alone.
-        let pending = self.mutations.pending();
-        let has_left = |client: &String| pending.iter().any(|m| m.client_id == *client);
-        let new: Vec<String> = self
-            .tabs
-            .dead
-            .iter()
-            .filter(|client| !self.tabs.asked.contains(*client) && !has_left(client))
-            .cloned()
-            .collect();
+        // Most often there are none: what is pending is looked through for those alone. Once for all of them, since without
+        // a server they may be many, and their writes stay.
+        let is_new = |client: &&String| !self.tabs.asked.contains(*client);
+        if !self.tabs.dead.iter().any(|client| is_new(&client)) {
+            return;
+        }
+        let pending = self.mutations.pending().iter();
+        let mut owners: Vec<&str> = pending.map(|m| m.client_id.as_str()).collect();
+        owners.dedup();
+        sort(&mut owners);
+        let has_left = |client: &String| owners.binary_search(&client.as_str()).is_ok();
+        let dead = self.tabs.dead.iter().filter(is_new);
+        let new: Vec<String> = dead.filter(|client| !has_left(client)).cloned().collect();
         if new.is_empty() || self.poke_store_in_flight() {
             return;
         }
