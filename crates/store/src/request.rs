@@ -127,7 +127,8 @@ pub struct Open {
     /// The group was in this store before: if the store is empty, the browser has emptied it, and the group that is made
     /// says so.
     pub was_there: bool,
-    /// There is no room for anything: nothing is written, and what is missing is made by what is written later.
+    /// There is no room for anything: nothing is written, an empty store has no group, and the client's record is made by
+    /// what it writes later.
     pub reads_only: bool,
 }
 

@@ -846,7 +846,7 @@ fn a_full_disk_does_not_keep_what_is_stored_from_being_shown() {
 fn an_empty_storage_without_room_is_used_when_there_is_some() {
     let mut world = notes::world();
     let id = open_failing(&mut world, BackendFailure::Quota);
-    world.pass(1_000.0);
+    world.pass(3_000.0);
     world.network_down();
     let call = world.tab(id).mutate("upsert", &note("b"));
     world.pass(20_000.0);

@@ -143,6 +143,10 @@ impl Client {
             StorageProblemKind::Closed | StorageProblemKind::Other | StorageProblemKind::Quota => {
                 faults.open_at = Some(now + pause);
             }
+            // Of a group that is made here alone others would know nothing: it is made when there is room.
+            StorageProblemKind::Evicted if faults.no_room_until.take().is_some() => {
+                faults.open_at = Some(now + pause);
+            }
             _ => return false,
         }
         true

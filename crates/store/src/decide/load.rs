@@ -46,6 +46,7 @@ pub(super) fn open(
             let head = Head::decode(head).map_err(corrupt(StoreName::Head))?;
             read_same_schema(head, &open.schema, results)?
         }
+        None if open.reads_only => return Err(StoreFailure::NotOpen),
         None => {
             let mut head = Head::new(group_id.to_owned());
             if open.was_there {
