@@ -5,7 +5,7 @@ mod world;
 
 use serde_json::{Value as Json, json};
 use support::{Database, rows};
-use world::{Backend, World};
+use world::{Backend, World, issue_op};
 
 fn all(table: &str) -> Json {
     json!({"table": table})
@@ -88,7 +88,41 @@ async fn a_query_over_a_table_that_goes_fails_alone(backend: Backend) {
     world.end().await;
 }
 
+async fn writes_of_an_earlier_schema_are_sent_after_what_it_names_is_gone(backend: Backend) {
+    let mut world = World::new(backend).await;
+    let mut page = world
+        .client("g", "page")
+        .put("h", all("issue"))
+        .open()
+        .await;
+    page.got("h").await;
+    let cookie = page.cookie.clone().expect("a cookie");
+    drop(page);
+    world.stop().await;
+    world.sql("ALTER TABLE issue DROP COLUMN priority").await;
+    world.start().await;
+    let drain = world.client("g", "drain").cookie(&cookie);
+    let mut drain = drain.open().await;
+    let value = json!({"id": "i1", "title": "waited"});
+    drain.crud(1, json!([issue_op("update", value)])).await;
+    drain.confirmed(1).await;
+    let value = json!({"id": "i1", "priority": 9});
+    drain.crud(2, json!([issue_op("update", value)])).await;
+    // What cannot be carried out is told as failed, and does not hold up what follows.
+    drain.confirmed(2).await;
+    let value = json!({"id": "i1", "owner": "zoe"});
+    drain.crud(3, json!([issue_op("update", value)])).await;
+    drain.confirmed(3).await;
+    let found = world.text("SELECT title || owner FROM issue WHERE id = 'i1'");
+    assert_eq!(found.await.as_deref(), Some("waitedzoe"));
+    let again = world.client("g", "page").cookie(&cookie);
+    let mut again = again.open().await;
+    assert_eq!(again.error().await["kind"], "SchemaVersionNotSupported");
+    world.end().await;
+}
+
 scenarios!(
+    writes_of_an_earlier_schema_are_sent_after_what_it_names_is_gone,
     a_change_disturbs_nobody_whom_it_does_not_concern,
     a_query_over_a_table_that_goes_fails_alone,
 );

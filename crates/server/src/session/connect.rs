@@ -1,12 +1,13 @@
 //! `initConnection`: what a client has, checked against what is known of its group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use landfall_protocol::{
     ClientSchema, Cookie, Downstream, ErrorBody, ErrorKind, InitConnection, UpQueryOp,
 };
 
-use super::connection::{ConnectionContext, ConnectionId, Progress};
+use super::connection::{Connection, ConnectionContext, ConnectionId, Progress};
 use super::desires::DesiredPatches;
 use super::group::Group;
 use super::outbound::Frame;
@@ -113,19 +114,48 @@ impl Group {
         Ok(())
     }
 
-    /// The database's tables changed: clients that were made for others cannot go on.
+    /// The database's tables changed: clients that were made for others cannot go on, except to push.
     pub(super) fn check_stored_schema(&mut self) {
         let stored = self.record.client_schema.as_deref();
         let Some(schema) = stored.and_then(|text| serde_json::from_str::<ClientSchema>(text).ok())
         else {
             return;
         };
-        if let Err(message) = self.rules.check_schema(&schema) {
-            let body = ErrorBody::new(ErrorKind::SchemaVersionNotSupported, message);
-            for connection in self.connections.keys().copied().collect::<Vec<_>>() {
-                self.fail(connection, body.clone());
+        self.unfit = self.rules.check_schema(&schema).err();
+        let Some(message) = self.unfit.clone() else {
+            return;
+        };
+        let body = ErrorBody::new(ErrorKind::SchemaVersionNotSupported, message);
+        let only_pushes =
+            |c: &Connection| c.context.landfall && self.wanted_by(&c.context.client_id).is_empty();
+        let failed: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| !only_pushes(c))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in failed {
+            self.fail(id, body.clone());
+        }
+        // What clients that are gone wanted is given up.
+        self.sync_needed = true;
+    }
+
+    /// Whether the client wants queries once this patch is applied.
+    fn wants_after(&self, client: &str, patch: &[UpQueryOp]) -> bool {
+        let mut wanted: BTreeSet<String> = self.wanted_by(client).into_iter().collect();
+        for op in patch {
+            match op {
+                UpQueryOp::Put(put) => {
+                    wanted.insert(put.hash.clone());
+                }
+                UpQueryOp::Del { hash } => {
+                    wanted.remove(hash);
+                }
+                UpQueryOp::Clear => wanted.clear(),
             }
         }
+        !wanted.is_empty()
     }
 
     fn check_client_schema(
@@ -158,12 +188,11 @@ impl Group {
             }
             (Some(schema), _) | (None, Some(schema)) => schema,
         };
-        if let Err(message) = self.rules.check_schema(schema) {
-            let wants = |op: &UpQueryOp| matches!(op, UpQueryOp::Put(_));
-            let needs_it = init.desired_queries_patch.iter().any(wants)
-                || self.record.desires.values().any(|d| d.active);
-            // A connection that wants no query may always push what it has.
-            if needs_it || !context.landfall {
+        self.unfit = self.rules.check_schema(schema).err();
+        if let Some(message) = self.unfit.clone() {
+            // A connection that wants no query may always push what it has, whatever others of the group wanted.
+            let wants = self.wants_after(&context.client_id, &init.desired_queries_patch);
+            if wants || !context.landfall {
                 return Err(ErrorBody::new(
                     ErrorKind::SchemaVersionNotSupported,
                     message,
@@ -215,7 +244,7 @@ impl Group {
     }
 }
 
-fn remember_addresses(connection: &mut super::connection::Connection, init: &InitConnection) {
+fn remember_addresses(connection: &mut Connection, init: &InitConnection) {
     let mut context = (*connection.context).clone();
     let text = |(name, value): (&String, &String)| (name.clone(), value.clone());
     let push_headers = init

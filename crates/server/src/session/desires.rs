@@ -169,7 +169,7 @@ impl Group {
             .push(Group::down(hash, false));
     }
 
-    fn wanted_by(&self, client: &str) -> Vec<String> {
+    pub(super) fn wanted_by(&self, client: &str) -> Vec<String> {
         let of_client = |((c, _), d): &(&(String, String), &Desire)| c == client && d.active;
         self.record
             .desires

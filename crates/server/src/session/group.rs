@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_protocol::{
-    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, Push, Upstream,
+    DownQueryOp, Downstream, ErrorBody, ErrorKind, ErroredQuery, Push, UpQueryOp, Upstream,
 };
 use serde_json::Value as Json;
 
@@ -72,6 +72,8 @@ pub struct Group {
     pub(super) claims: Option<Json>,
     /// What the app was asked with.
     pub(super) token: Option<crate::config::Secret>,
+    /// Why the database no longer fits the group's schema: then its clients may push, and no query is answered.
+    pub(super) unfit: Option<String>,
     /// The pool has begun anew and knows nothing of this group.
     ended: bool,
     pub(super) writes: Vec<GroupWrite>,
@@ -124,6 +126,7 @@ impl Group {
             transformed_at: 0,
             claims: None,
             token: None,
+            unfit: None,
             ended: false,
             writes: Vec::new(),
             effects: Vec::new(),
@@ -353,6 +356,13 @@ impl Group {
         match message {
             Upstream::InitConnection(init) => self.init(id, init),
             Upstream::ChangeDesiredQueries(change) if !waiting => {
+                let puts = |op: &UpQueryOp| matches!(op, UpQueryOp::Put(_));
+                if let Some(message) = self.unfit.clone()
+                    && change.desired_queries_patch.iter().any(puts)
+                {
+                    let kind = ErrorKind::SchemaVersionNotSupported;
+                    return self.fail(id, ErrorBody::new(kind, message));
+                }
                 self.change_desired(&context.client_id, change.desired_queries_patch);
                 self.prepare_queries(&context, Prepare::Missing);
             }

@@ -77,6 +77,7 @@ impl Group {
             .record
             .queries
             .iter()
+            .filter(|_| self.unfit.is_none())
             .map(|(h, d)| (h.clone(), d.clone()))
             .collect();
         for (hash, definition) in definitions {

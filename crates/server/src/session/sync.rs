@@ -112,6 +112,10 @@ impl Group {
     }
 
     fn wanted_queries(&self) -> BTreeMap<String, Arc<PreparedQuery>> {
+        // Whoever wanted them may not connect any more, and they may name what is gone.
+        if self.unfit.is_some() {
+            return BTreeMap::new();
+        }
         let wanted = |(hash, query): (&String, &super::group::Query)| {
             let prepared = query.prepared.clone().filter(|_| !self.is_expired(hash))?;
             Some((hash.clone(), prepared))

@@ -22,7 +22,11 @@ use crate::queries::{CatchUpReply, PoolEvent, PreparedQuery, SyncedEvent};
 const POINT: StateVersion = 7;
 const MINUTE: u64 = 60_000;
 
-struct Open;
+#[derive(Default)]
+struct Open {
+    /// What the database lacks of every schema.
+    lacks: Mutex<Option<&'static str>>,
+}
 
 impl Rules for Open {
     fn pool_version(&self) -> StateVersion {
@@ -32,7 +36,9 @@ impl Rules for Open {
     fn want_version(&self, _: StateVersion) {}
 
     fn check_schema(&self, _: &ClientSchema) -> Result<(), String> {
-        Ok(())
+        self.lacks
+            .lock()
+            .map_or(Ok(()), |lacks| Err(lacks.to_owned()))
     }
 
     fn prepare_client_query(&self, ast: &Ast, _: Option<&Json>) -> Result<PreparedQuery, String> {
@@ -78,6 +84,7 @@ impl Port for Heard {
 /// A group, its time, its store, and the sockets of its clients.
 struct Room {
     group: Group,
+    rules: Arc<Open>,
     now: Now,
     stored: GroupRecord,
     sockets: BTreeMap<ConnectionId, Arc<Heard>>,
@@ -91,8 +98,10 @@ impl Room {
     }
 
     fn with(stored: Option<GroupRecord>) -> Room {
+        let rules = Arc::new(Open::default());
         Room {
-            group: Group::new("g".into(), Arc::new(Open), stored.clone()),
+            group: Group::new("g".into(), rules.clone(), stored.clone()),
+            rules,
             now: Now {
                 steady_ms: 1_000,
                 wall_ms: 1_700_000_000_000,
@@ -258,6 +267,10 @@ fn describe(text: &str) -> Vec<String> {
 
 fn init(ops: Json) -> Json {
     json!({"desiredQueriesPatch": ops})
+}
+
+fn init_with_schema(ops: Json) -> Json {
+    json!({"desiredQueriesPatch": ops, "clientSchema": {"tables": {}}})
 }
 
 fn put(hash: &str) -> Json {
@@ -511,4 +524,52 @@ fn events_are_small() {
     // A channel keeps room for dozens of them, for each group.
     assert!(size_of::<GroupEvent>() <= 24);
     assert!(size_of::<PoolEvent>() <= 16);
+}
+
+#[test]
+fn without_what_its_schema_names_a_group_takes_pushes_and_answers_no_query() {
+    for restarts in [false, true] {
+        let mut room = Room::new();
+        let a = room.connect("a", init_with_schema(json!([put("x")])));
+        room.event(GroupEvent::Disconnected(a));
+        if restarts {
+            room = room.restarted();
+        }
+        *room.rules.lacks.lock() = Some("no column");
+        if !restarts {
+            room.event(GroupEvent::Pool(PoolEvent::SchemaChanged));
+        }
+        // What the page that is gone wanted is not read for whoever only pushes.
+        let drain = room.connect("drain", init(json!([])));
+        assert_eq!(room.told(drain), ["a put:x"]);
+        assert!(room.group.instances().is_empty());
+        assert!(!room.group.is_idle());
+        let back = room.connect("a", init(json!([])));
+        let refused = ["error SchemaVersionNotSupported", "closed"];
+        assert_eq!(room.told(back), refused);
+        let fresh = room.connect("b", init(json!([put("y")])));
+        assert_eq!(room.told(fresh), refused);
+        let cleared = room.connect("a", init(json!([{"op": "clear"}])));
+        assert_eq!(room.told(cleared), Vec::<String>::new());
+        room.desire(cleared, json!([put("y")]));
+        assert_eq!(room.told(cleared), refused);
+        assert_eq!(room.told(drain), ["a del:x"]);
+        // It may come back.
+        *room.rules.lacks.lock() = None;
+        let a = room.connect("a", init(json!([put("x")])));
+        assert_eq!(room.told(a), ["a put:x", "got put:x"]);
+    }
+}
+
+#[test]
+fn a_change_of_tables_ends_the_connections_that_want_queries_of_them() {
+    let mut room = Room::new();
+    let a = room.connect("a", init_with_schema(json!([put("x")])));
+    let drain = room.connect("drain", init(json!([])));
+    room.told(a);
+    room.told(drain);
+    *room.rules.lacks.lock() = Some("no column");
+    room.event(GroupEvent::Pool(PoolEvent::SchemaChanged));
+    assert_eq!(room.told(a), ["error SchemaVersionNotSupported", "closed"]);
+    assert_eq!(room.told(drain), ["got del:x"]);
 }
