@@ -75,6 +75,18 @@ export class OldStores {
       }
       await new Promise<void>((resolve, reject) => {
         let isDrained = false;
+        let isRefused = false;
+        // Waiting longer does not help: the page goes on, and the writes stay where they are.
+        const refused = (reason: string): void => {
+          if (!isRefused) {
+            isRefused = true;
+            this.#host.log(
+              `Writes of an earlier release wait in the store ${name} and cannot be sent: ${reason}. They are kept, and `
+                + 'tried again with every page load; a server that takes the schema of that release lets them through.',
+            );
+          }
+          resolve();
+        };
         const effect = (effect: ForHost): void => {
           switch (effect.type) {
             case 'drained':
@@ -84,6 +96,14 @@ export class OldStores {
             case 'mutationsChanged':
               this.#host.changed();
               return isDrained ? this.#giveUpWhenEmpty(name) : undefined;
+            case 'updateNeeded':
+              return refused(effect.message);
+            case 'connection':
+              if (effect.state.name === 'error') {
+                return refused(effect.state.reason);
+              }
+              // The new client is told the same, and tells the application.
+              return effect.state.name === 'needs-auth' ? resolve() : undefined;
             case 'storageProblem':
               return this.#host.log(`An earlier store (${name}): ${effect.message}`);
             case 'closed':
