@@ -57,4 +57,29 @@ async fn a_value_that_cannot_be_carried_leaves_out_its_row_only(backend: Backend
     world.end().await;
 }
 
+#[tokio::test]
+async fn infinity_in_a_file_leaves_out_its_row() {
+    let mut world = World::new(Backend::Embedded).await;
+    world.stop().await;
+    world
+        .sql(
+            "CREATE TABLE far (id TEXT PRIMARY KEY NOT NULL, n REAL);
+             INSERT INTO far VALUES ('a', 1), ('b', 9e999), ('c', -9e999)",
+        )
+        .await;
+    world.start().await;
+    let mut client = world
+        .client("g", "c")
+        .put("all", json!({"table": "far"}))
+        .open()
+        .await;
+    assert_eq!(client.got("all").await.rows(), ["put:far:a"]);
+    world.sql("UPDATE far SET n = 2 WHERE id = 'b'").await;
+    assert_eq!(client.poke().await.rows(), ["put:far:b"]);
+    world.sql("UPDATE far SET n = 9e999 WHERE id = 'b'").await;
+    assert_eq!(client.poke().await.rows(), ["del:far:b"]);
+    drop(client);
+    world.end().await;
+}
+
 scenarios!(a_value_that_cannot_be_carried_leaves_out_its_row_only);

@@ -49,8 +49,9 @@ pub fn carried(row: Result<Row, ReplicaError>) -> Result<Option<Row>, ReplicaErr
 pub fn is_safe(cell: &Cell) -> bool {
     match cell {
         Cell::Integer(value) => (-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(value),
+        Cell::Real(value) => value.is_finite(),
         Cell::Blob(_) => false,
-        Cell::Null | Cell::Real(_) | Cell::Text(_) => true,
+        Cell::Null | Cell::Text(_) => true,
     }
 }
 
@@ -85,6 +86,8 @@ fn misfit(table: &ReplicaTable, column: &ReplicaColumn, found: String) -> Replic
 fn push(ty: ColumnType, cell: CellRef<'_>, builder: &mut RowBuilder) -> Result<(), String> {
     match (ty, cell) {
         (_, CellRef::Null) => builder.push(ValueRef::Null),
+        // JSON has no infinity: a client would be told NULL.
+        (_, CellRef::Real(value)) if !value.is_finite() => return Err("infinity".to_owned()),
         (ColumnType::Number, CellRef::Real(value)) => builder.push(ValueRef::Number(value)),
         (ColumnType::Number, CellRef::Integer(value)) => {
             if !(-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(&value) {

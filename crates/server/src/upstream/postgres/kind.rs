@@ -75,6 +75,14 @@ impl Kind {
         })
     }
 
+    /// Whether it has values that no client can be told (NaN, infinity) and that are NULL in the replica.
+    pub fn has_values_beyond_json(&self) -> bool {
+        matches!(
+            self,
+            Kind::Float | Kind::Date | Kind::Timestamp | Kind::TimestampTz
+        )
+    }
+
     /// The client's type.
     pub fn column_type(&self) -> ColumnType {
         match self {

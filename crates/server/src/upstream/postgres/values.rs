@@ -48,12 +48,12 @@ pub fn decode(kind: &Kind, text: &str) -> Result<Cell, ValueError> {
     })
 }
 
-// A NaN has no place in an ordered column; JSON has none either.
+// NaN and infinity are NULL: JSON has neither, so no client could be told them, and a NaN has no place in an order.
 fn real(value: f64) -> Cell {
-    if value.is_nan() {
-        Cell::Null
-    } else {
+    if value.is_finite() {
         Cell::Real(value)
+    } else {
+        Cell::Null
     }
 }
 
@@ -258,7 +258,19 @@ mod tests {
             Cell::Integer(i64::MIN),
         );
         check(Kind::Float, "1e-7", Cell::Real(1e-7));
-        check(Kind::Float, "NaN", Cell::Null);
+        for text in ["NaN", "Infinity", "-Infinity", "1e400"] {
+            check(Kind::Float, text, Cell::Null);
+        }
+        for text in ["infinity", "-infinity"] {
+            check(Kind::Date, text, Cell::Null);
+            check(Kind::Timestamp, text, Cell::Null);
+            check(Kind::TimestampTz, text, Cell::Null);
+        }
+        check(
+            array(Kind::Float),
+            "{1.5,Infinity,NaN}",
+            Cell::Text("[1.5,null,null]".into()),
+        );
         check(
             Kind::Json,
             "{\"a\": [1, \" x\"]}",
