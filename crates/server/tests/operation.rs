@@ -145,6 +145,25 @@ async fn findings(words: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_check_names_each_column_that_is_left_out_and_why() {
+    let db = Database::new(
+        "CREATE TABLE part (id int4 PRIMARY KEY, n int4, twice int4 GENERATED ALWAYS AS (n * 2) STORED, at point);
+         CREATE DOMAIN span AS interval; CREATE TABLE timed (at span PRIMARY KEY);
+         CREATE TABLE derived (n int4, twice int4 GENERATED ALWAYS AS (n * 2) STORED PRIMARY KEY);",
+    )
+    .await;
+    assert_eq!(
+        findings(&["--upstream-db", &db.settings().url]).await,
+        [
+            "warning: table derived is not synced: the column twice of its key is generated, and Postgres does not publish generated columns",
+            "warning: columns of part that cannot be synced are left out: at (pg_catalog.point), twice (generated: Postgres does not publish generated columns)",
+            "warning: table timed is not synced: the column at of its key has the type pg_catalog.\"interval\", which cannot be synced",
+        ]
+    );
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn a_check_names_what_is_missing_and_changes_nothing() {
     let role = format!("plain_{:08x}", rand::random::<u32>());
     let db = Database::new(&format!(

@@ -430,6 +430,64 @@ async fn tables_without_a_key_are_left_out_and_others_get_an_identity() {
 }
 
 #[tokio::test]
+async fn a_number_that_json_lacks_is_null_wherever_it_is_looked_at() {
+    let db = Database::new(
+        "CREATE TABLE odd (id int4 PRIMARY KEY, f float8 NOT NULL, d timestamptz NOT NULL);
+         INSERT INTO odd VALUES (1, 'Infinity', 'infinity'), (2, 1, 'epoch')",
+    )
+    .await;
+    let mut following = db.start().await;
+    db.sql("UPDATE odd SET f = '-Infinity', d = '-infinity' WHERE id = 2")
+        .await;
+    following.step().await;
+    let mut reader = following.replica().reader().unwrap();
+    reader.advance().unwrap();
+    assert_eq!(
+        rows(&reader, "odd"),
+        [
+            r#"{"d":null,"f":null,"id":1}"#,
+            r#"{"d":null,"f":null,"id":2}"#
+        ]
+    );
+    let schema = following.replica().schema();
+    let known = schema.zql.table_by_server_name("odd").unwrap();
+    let optional = |name: &str| {
+        let table = &schema.zql[known];
+        table.columns[table.column_by_server_name(name).unwrap()].optional
+    };
+    assert!(optional("f") && optional("d") && !optional("id"));
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_domain_is_carried_as_the_type_below_it() {
+    let db = Database::new(
+        "CREATE DOMAIN code AS text CHECK (length(VALUE) < 9); CREATE DOMAIN short_code AS code CHECK (length(VALUE) < 5);
+         CREATE DOMAIN money2 AS numeric(12, 2); CREATE DOMAIN tags AS text[]; CREATE DOMAIN span AS interval;
+         CREATE TABLE article (id short_code PRIMARY KEY, price money2, tags tags, span span);
+         INSERT INTO article VALUES ('a', 1.5, '{x,y}', '1 day')",
+    )
+    .await;
+    let mut following = db.start().await;
+    let reader = following.replica().reader().unwrap();
+    assert_eq!(
+        rows(&reader, "article"),
+        [r#"{"id":"a","price":1.5,"tags":["x","y"]}"#]
+    );
+    db.sql("UPDATE article SET price = 2, id = 'b'").await;
+    assert_eq!(
+        following.changes().await,
+        [
+            r#"article: {"id":"a","price":1.5,"tags":["x","y"]} → -"#,
+            r#"article: - → {"id":"b","price":2,"tags":["x","y"]}"#
+        ]
+    );
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn an_idle_database_lets_the_log_go() {
     let db = Database::new(ISSUES).await;
     let following = db.start().await;

@@ -29,6 +29,9 @@ pub struct PublishedTable {
     pub partitioned: bool,
     /// The published columns, in order.
     pub columns: Vec<PublishedColumn>,
+    /// The names of its generated columns, which Postgres does not publish.
+    #[serde(default)]
+    pub generated: Vec<String>,
     /// Its whole, immediate unique indexes, in the order of their names.
     pub keys: Vec<UniqueIndex>,
     /// The rows that are published, if not all: conditions of which one must hold.
@@ -46,7 +49,7 @@ pub struct PublishedColumn {
     pub name: String,
     /// The object id of its type.
     pub type_id: u32,
-    /// Its type as SQL writes it, without a length.
+    /// Its type as SQL writes it, without a length; of a domain the type that is below it.
     pub type_sql: String,
     /// How it is carried; `None` if it is not.
     pub kind: Option<Kind>,
@@ -77,10 +80,26 @@ JOIN pg_namespace n ON n.nspname = p.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
                    AND a.attname = ANY(p.attnames)
-JOIN pg_type t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (
+  WITH RECURSIVE chain AS (
+    SELECT d.oid, d.typtype, d.typbasetype FROM pg_type d WHERE d.oid = a.atttypid
+    UNION ALL
+    SELECT d.oid, d.typtype, d.typbasetype FROM chain JOIN pg_type d ON d.oid = chain.typbasetype WHERE chain.typtype = 'd'
+  )
+  SELECT oid FROM chain WHERE typtype <> 'd'
+) base
+JOIN pg_type t ON t.oid = base.oid
 JOIN pg_namespace tn ON tn.oid = t.typnamespace
 LEFT JOIN pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem AND t.typelem <> 0
 ORDER BY n.nspname, c.relname, a.attnum";
+
+const GENERATED: &str = "
+SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)
+FROM (SELECT DISTINCT schemaname, tablename FROM pg_publication_tables WHERE pubname = ANY($1)) p
+JOIN pg_namespace n ON n.nspname = p.schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''
+GROUP BY 1, 2";
 
 const KEYS: &str = "
 SELECT n.nspname::text, c.relname::text, ic.relname::text, i.indisprimary, i.indisreplident,
@@ -120,6 +139,7 @@ pub async fn read(
                 identity: first_byte(row.get(2)),
                 partitioned: row.get(3),
                 columns: Vec::new(),
+                generated: Vec::new(),
                 keys: Vec::new(),
                 filters: Vec::new(),
             });
@@ -128,6 +148,11 @@ pub async fn read(
             continue;
         }
         table.columns.push(column);
+    }
+    for row in client.query(GENERATED, &[&publications]).await? {
+        if let Some(table) = tables.get_mut(&(row.get(0), row.get(1))) {
+            table.generated = row.get(2);
+        }
     }
     for row in client.query(KEYS, &[&publications]).await? {
         if let Some(table) = tables.get_mut(&(row.get(0), row.get(1))) {
@@ -224,6 +249,7 @@ impl PublishedTable {
         let essence = |table: &PublishedTable| {
             let mut table = table.clone();
             (table.file, table.last_column) = (0, 0);
+            table.generated.clear();
             table.columns.iter_mut().for_each(|c| c.filled = false);
             table
         };
@@ -249,9 +275,35 @@ impl PublishedTable {
             _ => return Err("its REPLICA IDENTITY is NOTHING".to_owned()),
         };
         found.ok_or_else(|| {
-            "it has no primary key (or unique index that is its replica identity) over not-null columns of supported types"
-                .to_owned()
+            let named = self.keys.iter().find(|key| match self.identity {
+                b'i' => key.identity,
+                _ => key.primary,
+            });
+            let why = named.and_then(|key| key.columns.iter().find_map(|c| self.no_key(c)));
+            why.unwrap_or_else(|| {
+                "it has no primary key (or unique index that is its replica identity) over not-null columns of supported types"
+                    .to_owned()
+            })
         })
+    }
+
+    /// Why a column of a key cannot tell rows apart.
+    fn no_key(&self, name: &str) -> Option<String> {
+        if self.generated.iter().any(|c| c == name) {
+            return Some(format!(
+                "the column {name} of its key is generated, and Postgres does not publish generated columns"
+            ));
+        }
+        let column = self.columns.iter().find(|c| c.name == name)?;
+        let ty = &column.type_sql;
+        if column.kind.is_none() {
+            let what = format!("the column {name} of its key has the type {ty}");
+            Some(format!("{what}, which cannot be synced"))
+        } else if !column.not_null {
+            Some(format!("the column {name} of its key may be NULL"))
+        } else {
+            None
+        }
     }
 
     /// An index that could become the replica identity of a table without a primary key.
@@ -280,10 +332,12 @@ impl PublishedTable {
         }
         let row_key = self.row_key()?;
         let columns = self.synced_columns().into_iter().filter_map(|(_, column)| {
+            let kind = column.kind.as_ref()?;
+            let in_key = row_key.columns.contains(&column.name);
             Some(ReplicaColumn {
                 name: column.name.clone(),
-                ty: column.kind.as_ref()?.column_type(),
-                not_null: column.not_null,
+                ty: kind.column_type(),
+                not_null: column.not_null && (in_key || !kind.has_values_beyond_json()),
             })
         });
         let keys = self.keys.iter().filter(|key| self.is_key(key));
@@ -309,16 +363,19 @@ pub fn drafts(tables: &[PublishedTable], internal: &[String]) -> (Vec<TableDraft
         }
         match table.draft() {
             Ok(mut draft) => {
-                let unsupported = table.columns.len() - draft.columns.len();
-                if unsupported > 0 {
-                    let left_out = table
-                        .columns
-                        .iter()
-                        .filter(|c| !draft.columns.iter().any(|d| d.name == c.name))
-                        .map(|c| format!("{} ({})", c.name, c.type_sql));
+                let unsupported = table
+                    .columns
+                    .iter()
+                    .filter(|c| !draft.columns.iter().any(|d| d.name == c.name))
+                    .map(|c| format!("{} ({})", c.name, c.type_sql));
+                let generated = table.generated.iter().map(|c| {
+                    format!("{c} (generated: Postgres does not publish generated columns)")
+                });
+                let left_out: Vec<String> = unsupported.chain(generated).collect();
+                if !left_out.is_empty() {
                     warnings.push(format!(
                         "columns of {name} that cannot be synced are left out: {}",
-                        left_out.collect::<Vec<_>>().join(", ")
+                        left_out.join(", ")
                     ));
                 }
                 // SQLite does not tell names apart by case and keeps some for itself.

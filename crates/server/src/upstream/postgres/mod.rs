@@ -411,9 +411,13 @@ impl Follower {
             Err(error) => return Err(error),
         }
         writer.serve_mode()?;
-        let (drafts, warnings) = catalog::drafts(&tables, &self.names.internal());
-        for warning in warnings {
-            tracing::warn!("{warning}");
+        let (drafts, _) = catalog::drafts(&tables, &self.names.internal());
+        // Where tables differ, taking them up says it.
+        if !differs {
+            let (_, warnings) = catalog::drafts(&published, &self.names.internal());
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
         }
         let schema = Arc::new(ReplicaSchema::new(drafts));
         writer.adopt(schema.clone(), state.version);

@@ -103,6 +103,7 @@ mod tests {
             identity: b'd',
             partitioned: false,
             columns: columns.iter().map(|(n, name)| column(*n, name)).collect(),
+            generated: Vec::new(),
             keys: vec![UniqueIndex {
                 name: "pk".to_owned(),
                 columns: vec![columns[0].1.to_owned()],
