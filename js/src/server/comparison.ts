@@ -303,7 +303,9 @@ function compileLike(
   if (unicodeCollation === undefined) {
     return `${text} ${op} ${bound}`;
   }
-  // ILIKE folds case by the column's collation, which may know ASCII only.
+  // ILIKE folds case by the column's collation, which may know ASCII only. A sigma at the end of a word is lower-cased to
+  // another letter than one before what a pattern leaves open.
+  const fold = (sql: string): string => `replace(lower(${sql} COLLATE ${unicodeCollation}), 'ς', 'σ')`;
   const not = op === 'ILIKE' ? '' : 'NOT ';
-  return `lower((${text}) COLLATE ${unicodeCollation}) ${not}LIKE lower(${bound} COLLATE ${unicodeCollation})`;
+  return `${fold(`(${text})`)} ${not}LIKE ${fold(bound)}`;
 }
