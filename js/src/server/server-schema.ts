@@ -83,6 +83,7 @@ interface Catalog {
   readonly tables: readonly CatalogTable[] | null;
 }
 
+// A domain is read, compared and written as the type below it: a cast to the domain would refuse values to compare with.
 // Byte order is known for the C locales and for the built-in provider, whose collations all order by code point.
 const CATALOG_QUERY = `
 WITH wanted AS (
@@ -124,7 +125,16 @@ SELECT json_build_object(
           'labels', (SELECT json_agg(v.enumlabel) FROM pg_catalog.pg_enum v WHERE v.enumtypid = t.oid)
         ))
         FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        CROSS JOIN LATERAL (
+          WITH RECURSIVE chain AS (
+            SELECT d.oid, d.typtype, d.typbasetype FROM pg_catalog.pg_type d WHERE d.oid = a.atttypid
+            UNION ALL
+            SELECT d.oid, d.typtype, d.typbasetype
+            FROM chain JOIN pg_catalog.pg_type d ON d.oid = chain.typbasetype WHERE chain.typtype = 'd'
+          )
+          SELECT oid FROM chain WHERE typtype <> 'd'
+        ) base
+        JOIN pg_catalog.pg_type t ON t.oid = base.oid
         JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
         LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
         LEFT JOIN pg_catalog.pg_namespace en ON en.oid = e.typnamespace
