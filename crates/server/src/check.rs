@@ -34,6 +34,14 @@ impl Finding {
             sql: None,
         }
     }
+
+    /// Something that the server starts with, and the SQL that mends it.
+    pub(crate) fn warn_with(what: impl Into<String>, sql: impl Into<String>) -> Self {
+        Finding {
+            sql: Some(sql.into()),
+            ..Finding::warn(what)
+        }
+    }
 }
 
 impl fmt::Display for Finding {

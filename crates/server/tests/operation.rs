@@ -175,6 +175,7 @@ async fn a_check_names_what_is_missing_and_changes_nothing() {
     let warnings = [
         "warning: columns of good that cannot be synced are left out: at (pg_catalog.point)",
         "warning: table keyless is not synced: it has no primary key (or unique index that is its replica identity) over not-null columns of supported types",
+        "warning: Postgres refuses every UPDATE and DELETE on \"public\".\"keyless\", the application's too, while it is published (\"does not have a replica identity and publishes updates\"): give it a primary key, or set its replica identity; the server sets it when it starts\n    ALTER TABLE \"public\".\"keyless\" REPLICA IDENTITY FULL;",
     ];
     assert_eq!(findings(&["--upstream-db", &url]).await, warnings);
     let exists = db.text("SELECT count(*)::text FROM pg_publication").await;

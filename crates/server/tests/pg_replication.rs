@@ -416,7 +416,7 @@ async fn tables_without_a_key_are_left_out_and_others_get_an_identity() {
         .map(|table| table.name.clone())
         .collect();
     assert_eq!(names, ["by_index"]);
-    db.sql("INSERT INTO keyless VALUES (1); UPDATE by_index SET b = 3")
+    db.sql("INSERT INTO keyless VALUES (1); UPDATE keyless SET a = 2; DELETE FROM keyless; UPDATE by_index SET b = 3")
         .await;
     assert_eq!(
         following.changes().await,
@@ -483,6 +483,38 @@ async fn a_domain_is_carried_as_the_type_below_it() {
             r#"article: - → {"id":"b","price":2,"tags":["x","y"]}"#
         ]
     );
+    following.stop().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn the_application_may_change_tables_that_are_not_synced() {
+    let db = Database::new(
+        "CREATE TABLE keyless (a int4); INSERT INTO keyless VALUES (1);
+         CREATE TABLE parted (a int4) PARTITION BY RANGE (a); CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9);
+         INSERT INTO parted VALUES (1);
+         CREATE TABLE deferred (a int4 PRIMARY KEY DEFERRABLE, b int4); INSERT INTO deferred VALUES (1, 1);
+         CREATE TABLE chosen (a int4 PRIMARY KEY); ALTER TABLE chosen REPLICA IDENTITY NOTHING",
+    )
+    .await;
+    let following = db.start().await;
+    db.sql("UPDATE keyless SET a = 2; UPDATE parted SET a = 2; UPDATE deferred SET b = 2; DELETE FROM deferred; DELETE FROM parted")
+        .await;
+    let chosen = "SELECT relreplident::text FROM pg_class WHERE relname = 'chosen'";
+    assert_eq!(db.text(chosen).await.as_deref(), Some("n"));
+    // Also one that is made while the server runs, soon.
+    db.sql("CREATE TABLE later (a int4); INSERT INTO later VALUES (1)")
+        .await;
+    let begun = std::time::Instant::now();
+    while db
+        .client
+        .batch_execute("UPDATE later SET a = a + 1")
+        .await
+        .is_err()
+    {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     following.stop().await;
     db.drop().await;
 }

@@ -120,6 +120,62 @@ const FILTERS: &str = "
 SELECT schemaname::text, tablename::text, bool_or(rowfilter IS NULL), array_agg(rowfilter) FILTER (WHERE rowfilter IS NOT NULL)
 FROM pg_publication_tables WHERE pubname = ANY($1) GROUP BY 1, 2";
 
+/// Those that hold rows, partitions too: Postgres looks at each by itself.
+const WITHOUT_IDENTITY: &str = "
+SELECT n.nspname::text, c.relname::text, c.relreplident::text
+FROM (
+  SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = ANY($1)
+  UNION
+  SELECT t.relid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename, pg_partition_tree(c.oid) t
+  WHERE p.pubname = ANY($1) AND t.isleaf
+) published
+JOIN pg_class c ON c.oid = published.oid AND c.relkind = 'r' AND c.relreplident <> 'f'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT EXISTS (
+  SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+    AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)
+)
+ORDER BY 1, 2";
+
+/// A published table on which Postgres refuses every UPDATE and DELETE, since it could not say which row was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithoutIdentity {
+    /// The table as SQL names it.
+    pub sql: String,
+    /// Whether nobody has chosen its replica identity.
+    pub by_default: bool,
+}
+
+impl WithoutIdentity {
+    /// The SQL after which Postgres takes changes of it again.
+    pub fn mend(&self) -> String {
+        format!("ALTER TABLE {} REPLICA IDENTITY FULL;", self.sql)
+    }
+
+    /// What is wrong.
+    pub fn what(&self) -> String {
+        format!(
+            "Postgres refuses every UPDATE and DELETE on {}, the application's too, while it is published (\"does not have a replica identity and publishes updates\"): give it a primary key, or set its replica identity",
+            self.sql
+        )
+    }
+}
+
+/// The published tables that cannot be changed for lack of a replica identity.
+pub async fn without_identity(
+    client: &impl GenericClient,
+    publications: &[String],
+) -> Result<Vec<WithoutIdentity>, UpstreamError> {
+    let rows = client.query(WITHOUT_IDENTITY, &[&publications]).await?;
+    let table = |row: &tokio_postgres::Row| WithoutIdentity {
+        sql: format!("{}.{}", super::quote(row.get(0)), super::quote(row.get(1))),
+        by_default: row.get::<_, &str>(2) == "d",
+    };
+    Ok(rows.iter().map(table).collect())
+}
+
 /// Reads the published tables.
 pub async fn read(
     client: &impl GenericClient,

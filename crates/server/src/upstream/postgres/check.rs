@@ -45,6 +45,13 @@ async fn look(settings: &PostgresSettings) -> Result<Vec<Finding>, UpstreamError
     let tables = catalog::read(&transaction, &publications).await?;
     let (drafts, warnings) = catalog::drafts(&tables, &names.internal());
     findings.extend(warnings.into_iter().map(Finding::warn));
+    for table in catalog::without_identity(&transaction, &publications).await? {
+        let mut what = table.what();
+        if settings.publications.is_empty() && table.by_default {
+            what.push_str("; the server sets it when it starts");
+        }
+        findings.push(Finding::warn_with(what, table.mend()));
+    }
     if drafts.is_empty() && !publications.is_empty() {
         findings.push(Finding::warn("no table is published that could be synced"));
     }

@@ -305,7 +305,9 @@ impl Follower {
         }
         tell_ready(&mut self.ready, &following.replica);
         self.status.lock().state = State::Connected;
-        let watch = watch_catalogue(client, publications, following.tables.clone(), state.slot);
+        let configured = &self.settings.publications;
+        let tables = following.tables.clone();
+        let watch = watch_catalogue(client, publications, configured, tables, state.slot);
         let status = self.status.clone();
         let progress = |lag| status.lock().lag = lag;
         let outcome = tokio::select! {
@@ -545,6 +547,7 @@ fn tell_ready(ready: &mut Option<Ready>, replica: &Replica) {
 async fn watch_catalogue(
     client: tokio_postgres::Client,
     publications: Vec<String>,
+    configured: &[String],
     tables: Arc<[PublishedTable]>,
     slot: String,
 ) -> UpstreamError {
@@ -557,6 +560,9 @@ async fn watch_catalogue(
             Err(error) => return error,
         }
         tokio::time::sleep(CATALOGUE_INTERVAL).await;
+        if let Err(error) = setup::keep_new_changeable(&client, &publications, configured).await {
+            return error;
+        }
         match catalog::read(&client, &publications).await {
             Ok(published) if schema_change::differs(&tables, &published) => {
                 return UpstreamError::SchemaChanged("the catalogue shows other tables".to_owned());

@@ -1,5 +1,7 @@
 //! Makes the schemas, tables, publications and slots that we need in the upstream database.
 
+use std::future::Future;
+
 use tokio_postgres::{Client, GenericClient};
 
 use super::{catalog, quote};
@@ -81,10 +83,89 @@ pub async fn prepare(
             .await
             .map_err(|error| explain("create a publication", &error))?;
     }
-    let mut publications = vec![metadata];
-    publications.extend(user_publications(client, names, configured).await?);
-    set_identities(client, &publications).await?;
+    // Nobody sees the publication before the tables in it can be changed.
+    let publications = in_transaction(client, async {
+        let mut publications = vec![metadata];
+        publications.extend(user_publications(client, names, configured).await?);
+        set_identities(client, &publications).await?;
+        if configured.is_empty() {
+            keep_changeable(client, &publications).await?;
+        }
+        Ok(publications)
+    })
+    .await?;
+    for table in catalog::without_identity(client, &publications).await? {
+        tracing::warn!("{}: {}", table.what(), table.mend());
+    }
     Ok(publications)
+}
+
+async fn in_transaction<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    client.batch_execute("BEGIN").await?;
+    let outcome = work.await;
+    let end = if outcome.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    client.batch_execute(end).await?;
+    outcome
+}
+
+/// As `prepare` does, for tables that were made since; with publications of the user's own nothing is done.
+pub async fn keep_new_changeable(
+    client: &Client,
+    publications: &[String],
+    configured: &[String],
+) -> Result<(), UpstreamError> {
+    // Without the transaction, as there is hardly ever anything to do.
+    let tables = catalog::without_identity(client, publications).await?;
+    if !configured.is_empty() || !tables.iter().any(|table| table.by_default) {
+        return Ok(());
+    }
+    in_transaction(client, keep_changeable(client, publications)).await
+}
+
+/// Our own publication has every table of a schema in it. Postgres refuses to change those without a replica identity, so
+/// they are given one: following a database must not break the application's own writes.
+async fn keep_changeable(client: &Client, publications: &[String]) -> Result<(), UpstreamError> {
+    for table in catalog::without_identity(client, publications).await? {
+        // One that somebody has chosen is theirs.
+        if !table.by_default {
+            continue;
+        }
+        match alter(client, &table.mend()).await? {
+            Ok(()) => tracing::warn!(
+                "the table {} has no primary key: its REPLICA IDENTITY is FULL now, as Postgres would refuse the application's UPDATE and DELETE on it while it is published; it is not synced before it has a primary key",
+                table.sql
+            ),
+            Err(reason) => {
+                tracing::warn!(table = %table.sql, reason, "the replica identity could not be set")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Alters a table within the open transaction, unless it would wait for long: then others would wait behind it.
+async fn alter(client: &Client, statement: &str) -> Result<Result<(), String>, UpstreamError> {
+    client
+        .batch_execute("SAVEPOINT landfall_alter; SET LOCAL lock_timeout = '2s'")
+        .await?;
+    let Err(error) = client.batch_execute(statement).await else {
+        client
+            .batch_execute("RELEASE SAVEPOINT landfall_alter")
+            .await?;
+        return Ok(Ok(()));
+    };
+    let reason = postgres_text(&error);
+    client
+        .batch_execute("ROLLBACK TO SAVEPOINT landfall_alter")
+        .await?;
+    Ok(Err(reason))
 }
 
 /// Postgres puts new tables into the schema that has the role's name, which may be ours: those are not synced.
@@ -220,8 +301,8 @@ async fn set_identities(client: &Client, publications: &[String]) -> Result<(), 
             table.sql(),
             quote(&index.name)
         );
-        if let Err(error) = client.batch_execute(&statement).await {
-            tracing::warn!(table = %table.server_name(), reason = %postgres_text(&error),
+        if let Err(reason) = alter(client, &statement).await? {
+            tracing::warn!(table = %table.server_name(), reason,
                 "the table has no primary key and its replica identity could not be set");
         }
     }
