@@ -179,7 +179,9 @@ async fn a_refused_user_hears_it(backend: Backend) {
         .named("h", "allIssues", json!([]))
         .open()
         .await;
-    assert_eq!(client.error().await["status"], 401);
+    let error = client.error().await;
+    assert_eq!(error["status"], 401);
+    assert_eq!(error["bodyPreview"], "the query endpoint sees another user");
     app.then(200, json!("nonsense"));
     let mut client = world
         .client("g3", "c")

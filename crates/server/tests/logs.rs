@@ -120,6 +120,37 @@ async fn trouble(backend: Backend) {
     world.end().await;
 }
 
+/// An app that takes everybody for the same user.
+async fn another_user() {
+    let answer = |axum::Json(body): axum::Json<Json>| async move {
+        let query = body[0] == "transform";
+        let user = format!("{VALUE}-user");
+        axum::Json(if query {
+            json!({"kind": "QueryResponse", "userID": user, "queries": []})
+        } else {
+            json!({"kind": "MutateResponse", "userID": user, "mutations": []})
+        })
+    };
+    let router = axum::Router::new().route("/api", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let url = format!("http://{}/api", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let flags = ["--query-url", &url, "--mutate-url", &url];
+    let world = World::with(Backend::Embedded, &flags).await;
+    let client = |group: &str| {
+        world
+            .client(group, "c")
+            .param("userID", &format!("{VALUE}-page"))
+    };
+    let asks = client("g1").named("h", "all", json!([]));
+    assert_eq!(asks.open().await.error().await["kind"], "TransformFailed");
+    let mut writes = client("g2").open().await;
+    mutate(&mut writes, 1, "add", json!(1)).await;
+    assert_eq!(writes.error().await["kind"], "PushFailed");
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_value_is_logged() {
     let log = Log::default();
@@ -129,6 +160,7 @@ async fn no_value_is_logged() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
+    another_user().await;
     trouble(Backend::Embedded).await;
     if std::env::var("LANDFALL_TEST_POSTGRES_URL").is_ok() {
         trouble(Backend::Postgres).await;
@@ -138,6 +170,12 @@ async fn no_value_is_logged() {
     let text = String::from_utf8(log.0.lock().clone()).expect("text");
     let leaks: Vec<&str> = text.lines().filter(|line| line.contains(VALUE)).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
+    let warned = |endpoint: &str| {
+        let about = format!("endpoint=\"{endpoint}\"");
+        text.lines()
+            .any(|l| l.contains(" WARN ") && l.contains("another user") && l.contains(&about))
+    };
+    assert!(warned("query") && warned("mutate"), "{text}");
     for named in [
         "the-group",
         "the-client",

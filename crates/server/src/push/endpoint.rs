@@ -41,6 +41,23 @@ pub struct AppEndpoints {
     schema: String,
 }
 
+/// What a client hears whose user is not the one that the app's endpoint has found.
+pub(super) fn another_user(endpoint: &str, context: &ConnectionContext) -> EndpointFailure {
+    // Neither of the users is named: what identifies them may be a secret.
+    tracing::warn!(
+        endpoint,
+        group = context.group_id,
+        page = if context.user_id.is_some() {
+            "somebody"
+        } else {
+            "nobody"
+        },
+        "the endpoint answers for another user than the page's: the `userID` that it gives to handleQueryRequest or handleMutateRequest must be the one that the page gives to ZeroProvider; does it read the same token or cookie, and is it given one (`auth`, --query-forward-cookies, --mutate-forward-cookies)?"
+    );
+    let message = format!("the {endpoint} endpoint sees another user");
+    EndpointFailure::http(401, message.clone(), Some(message))
+}
+
 impl AppEndpoints {
     /// The endpoints of a configuration.
     pub fn new(config: &Config, app: Arc<App>, policy: Arc<Policy>, http: reqwest::Client) -> Self {
@@ -165,11 +182,7 @@ impl AppEndpoints {
             QueryResponse::Queries {
                 user_id: Some(user),
                 ..
-            } if user != context.user_id => {
-                let failure =
-                    EndpointFailure::http(401, "the query endpoint sees another user", None);
-                Err(failed(failure))
-            }
+            } if user != context.user_id => Err(failed(another_user("query", context))),
             QueryResponse::Queries { queries, .. } => {
                 Ok(queries.into_iter().map(transformed).collect())
             }

@@ -380,10 +380,9 @@ impl Worker {
             Ok(MutateResponse::Mutations {
                 user_id: Some(user),
                 ..
-            }) if user != context.user_id => failed(
-                mutation_ids,
-                EndpointFailure::http(401, "the mutate endpoint sees another user", None),
-            ),
+            }) if user != context.user_id => {
+                failed(mutation_ids, endpoint::another_user("mutate", context))
+            }
             Ok(MutateResponse::Mutations { mutations, .. }) => {
                 let out_of_order: Vec<MutationRef> = mutations
                     .into_iter()
