@@ -63,6 +63,7 @@ test.each(readmes)('the programs in %s compile', async (file, names) => {
 const guides: readonly (readonly [guide: string, programs: readonly string[]])[] = [
   ['start', ['schema.ts', 'shared.ts', 'App.tsx', 'main.tsx']],
   ['queries', ['schema.ts', 'asking.ts', 'queries.ts', 'related.ts', 'pages.ts']],
+  ['types', ['schema.ts']],
   ['mutators', ['mutators.ts', 'calling.ts', 'server-mutators.ts']],
   ['auth', ['signed-in.tsx', 'rules.ts']],
   ['frameworks', ['schema.ts', 'react.tsx', 'solid.tsx', 'store.ts', 'changes.ts']],

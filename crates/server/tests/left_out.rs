@@ -58,6 +58,31 @@ async fn a_value_that_cannot_be_carried_leaves_out_its_row_only(backend: Backend
 }
 
 #[tokio::test]
+async fn generated_columns_of_a_file_are_synced() {
+    let mut world = World::new(Backend::Embedded).await;
+    world.stop().await;
+    world
+        .sql(
+            "CREATE TABLE twin (id TEXT PRIMARY KEY NOT NULL, n INT, twice INT GENERATED ALWAYS AS (n * 2) STORED,
+               thrice INT AS (n * 3)) STRICT;
+             INSERT INTO twin (id, n) VALUES ('a', 1)",
+        )
+        .await;
+    world.start().await;
+    let all = json!({"table": "twin"});
+    let mut client = world.client("g", "c").put("all", all).open().await;
+    client.got("all").await;
+    let row = client.row("twin", "a").expect("there");
+    assert_eq!((&row["twice"], &row["thrice"]), (&json!(2), &json!(3)));
+    world.sql("UPDATE twin SET n = 5").await;
+    client.poke().await;
+    let row = client.row("twin", "a").expect("there");
+    assert_eq!((&row["twice"], &row["thrice"]), (&json!(10), &json!(15)));
+    drop(client);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn infinity_in_a_file_leaves_out_its_row() {
     let mut world = World::new(Backend::Embedded).await;
     world.stop().await;
