@@ -58,6 +58,32 @@ test('writes that waited in the store of an earlier schema arrive after a deploy
   }
 });
 
+test('they arrive also after the database has dropped what only the earlier schema names, and hold nobody up', async () => {
+  const chromium = await new Chromium().start();
+  try {
+    const old = await stage.open(chromium, '&store=dropped');
+    await old.waitForSelector('main[data-state=complete]', { state: 'attached' });
+    await stage.mode.server.kill();
+    await old.evaluate(async () => {
+      const { zero, mutators } = window.app;
+      await zero.mutate(mutators.task.create({ id: 'dropped', title: 'dropped', rank: 2 })).durable;
+    });
+    // The server still has on record what the page wanted.
+    await old.close();
+    await stage.mode.execute('ALTER TABLE task DROP COLUMN note');
+    await stage.mode.server.start();
+    const begun = Date.now();
+    const next = await stage.open(chromium, '&store=dropped&next');
+    await next.waitForSelector('main[data-state=complete]', { state: 'attached' });
+    expect(Date.now() - begun).toBeLessThan(9_000);
+    await nothingPending(next);
+    expect((await stage.mode.tasks()).map(task => task.id)).toContain('dropped');
+  } finally {
+    await stage.mode.execute('ALTER TABLE task ADD COLUMN note TEXT');
+    await chromium.close();
+  }
+});
+
 test('after a deploy, without a server, the rows of the earlier store are shown, and again, until there are new ones', async () => {
   const chromium = await new Chromium().start();
   try {

@@ -71,7 +71,8 @@ fn writes_in_the_store_of_the_old_schema_are_sent_once_before_the_new_one_connec
     world.pass(20_000.0);
     assert!(!drained(&world, draining), "offline nothing is drained");
     world.network_up();
-    world.pass(60_000.0);
+    // Sooner than the page gives up waiting for it.
+    world.pass(8_000.0);
     assert!(drained(&world, draining));
     assert_eq!(world.server.executed.len(), 3);
     release(&mut world, held);

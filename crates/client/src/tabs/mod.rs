@@ -50,7 +50,7 @@ pub(crate) struct Tabs {
     has_lock: bool,
     /// The oldest pending mutation of every other client when it was last looked at, while connected.
     oldest: SortedMap<String, u64>,
-    /// For a draining client: everybody.
+    /// For a draining client: everybody, also those that may live, as the new client is held back until all is sent.
     left: SortedSet<String>,
     /// Clients whose oldest mutation has stayed the same from one look to the next.
     stale: SortedSet<String>,
@@ -76,6 +76,11 @@ impl Tabs {
     /// Other clients whose mutations this tab sends.
     pub(crate) fn recovering(&self) -> Vec<String> {
         let mut clients = Vec::new();
+        for client in &self.left {
+            if !self.stale.contains(client) {
+                clients.push(client.clone());
+            }
+        }
         for client in &self.dead {
             if self.recovery == Recovery::Held && !self.stale.contains(client) {
                 clients.push(client.clone());
