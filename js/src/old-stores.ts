@@ -32,6 +32,8 @@ export class OldStores {
   readonly #cores = new Map<string, Core>();
   readonly #empty = new Set<string>();
   readonly #closed = new Set<string>();
+  // Storage failed: that nothing was found in these does not say that nothing is there.
+  readonly #doubtful = new Set<string>();
   #isUnneeded = false;
 
   constructor(host: OldStoresHost) {
@@ -105,6 +107,7 @@ export class OldStores {
               // The new client is told the same, and tells the application.
               return effect.state.name === 'needs-auth' ? resolve() : undefined;
             case 'storageProblem':
+              this.#doubtful.add(name);
               return this.#host.log(`An earlier store (${name}): ${effect.message}`);
             case 'closed':
               core.free();
@@ -131,7 +134,8 @@ export class OldStores {
   }
 
   #dropEmpty(): void {
-    const gone = [...this.#empty].filter(name => this.#isUnneeded && this.#closed.has(name));
+    const isGone = (name: string) => this.#isUnneeded && this.#closed.has(name) && !this.#doubtful.has(name);
+    const gone = [...this.#empty].filter(isGone);
     for (const name of gone) {
       this.#empty.delete(name);
       // The lock of the core that is closed is let go of in its own time.

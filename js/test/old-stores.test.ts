@@ -4,6 +4,7 @@ import type {ForHost} from '../src/core/core.js';
 import {OldStores} from '../src/old-stores.js';
 
 const started = vi.hoisted(() => [] as ((effect: ForHost) => void)[]);
+const waiting = vi.hoisted(() => [] as unknown[]);
 vi.mock('../src/core/load.js', () => ({loadBindings: async () => ({})}));
 vi.mock('../src/core/core.js', () => ({
   Core: class {
@@ -15,15 +16,21 @@ vi.mock('../src/core/core.js', () => ({
       started.push(this.#effect);
     }
     mutations(): unknown[] {
-      return [{id: 1}];
+      return waiting;
     }
     close(): void {}
+    free(): void {}
   },
 }));
 
-beforeEach(() => void vi.useFakeTimers());
+beforeEach(() => {
+  vi.useFakeTimers();
+  waiting.push({id: 1});
+});
 afterEach(() => {
   vi.useRealTimers();
+  vi.unstubAllGlobals();
+  waiting.length = 0;
   started.length = 0;
 });
 
@@ -70,3 +77,19 @@ test('a page waits a while for a server that does not answer', async () => {
   await vi.advanceTimersByTimeAsync(2_000);
   expect(isOver()).toBe(true);
 });
+
+for (const [is, isDropped, problem] of [['could be read', true], ['could not be read', false, {type: 'storageProblem', kind: 'unavailable', message: 'no'}]] as const) {
+  test(`a store that is empty goes when the new one has rows, if it ${is}`, async () => {
+    const dropped: string[] = [];
+    vi.stubGlobal('navigator', {locks: {query: async () => ({held: []})}});
+    vi.stubGlobal('indexedDB', {deleteDatabase: (name: string) => (dropped.push(name), {})});
+    waiting.length = 0;
+    const {stores, told} = await draining();
+    if (problem !== undefined) await told(problem as ForHost);
+    await told({type: 'drained'});
+    await told({type: 'closed'});
+    stores.unneeded();
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(dropped).toEqual(isDropped ? ['old'] : []);
+  });
+}
