@@ -768,6 +768,20 @@ fn storage_that_does_not_answer_keeps_no_writes_from_the_server() {
     arrives(&mut world, 2, &["a", "b", "c"]);
 }
 
+/// Found as seed 61017842: storage failed for one tab, while another one found damage and issued the queue again.
+#[test]
+fn a_queue_that_may_have_been_issued_again_does_not_go_without_storage_knowing() {
+    let (mut world, id) = world();
+    world.tab(id).storage_fails = true;
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    open(&mut world);
+    world.network_up();
+    world.pass(120_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    world.tab(id).storage_fails = false;
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
 #[test]
 fn a_page_whose_storage_does_not_answer_begins_without_it() {
     let (mut world, id) = world();
@@ -777,9 +791,9 @@ fn a_page_whose_storage_does_not_answer_begins_without_it() {
     tab.view(QUERIES[0], named(0));
     let call = tab.mutate("upsert", &note("c"));
     world.network_up();
-    world.pass(5_000.0);
+    world.pass(20_000.0);
     assert!(!world.tabs[&stalled].ready, "it may only be slow");
-    world.pass(10_000.0);
+    world.pass(20_000.0);
     assert!(world.tabs[&stalled].ready);
     told(&world, stalled, "Unavailable");
     assert!(matches!(

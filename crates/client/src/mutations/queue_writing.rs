@@ -324,7 +324,7 @@ impl Client {
         match self.link.push_gate {
             PushGate::MarkingPart if stored => self.mark_on(),
             PushGate::Marking if stored => self.link.push_gate = PushGate::Open,
-            PushGate::MarkingPart | PushGate::Marking if failures > MARK_ATTEMPTS => {
+            PushGate::MarkingPart | PushGate::Marking if self.may_go_unmarked() => {
                 self.go_unmarked();
             }
             PushGate::MarkingPart | PushGate::Marking => {
@@ -337,6 +337,12 @@ impl Client {
             let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
             self.persistence.remark_at = Some(now + pause);
         }
+    }
+
+    /// Whether marks have failed often enough. But where storage may hold another group by now, this queue may have been
+    /// issued again in it: then only storage can say what is still to be sent.
+    fn may_go_unmarked(&self) -> bool {
+        self.persistence.mark_failures > MARK_ATTEMPTS && !self.persistence.is_doubtful
     }
 
     /// What is about to be sent goes without storage knowing.
@@ -366,11 +372,11 @@ impl Client {
         }
         persistence.mark_by = Some(now + RETRY_MS);
         persistence.mark_failures += 1;
-        if persistence.mark_failures <= MARK_ATTEMPTS {
+        if !self.may_go_unmarked() {
             return;
         }
-        persistence.mark_by = None;
-        persistence.give_up_marks();
+        self.persistence.mark_by = None;
+        self.persistence.give_up_marks();
         self.tell_silence(StorageProblemKind::Other);
         self.go_unmarked();
     }

@@ -28,7 +28,7 @@ const OPEN_PAUSES_MS: [f64; 3] = [100.0, 1_000.0, 3_000.0];
 
 /// So often, with such pauses, is looked whether storage has answered before the page begins without it. Not once after all
 /// of that time: a machine that sleeps gives storage no time.
-const OPENING_LOOKS: u32 = 5;
+const OPENING_LOOKS: u32 = 15;
 const OPENING_LOOK_MS: f64 = 2_000.0;
 
 /// What was done about faults so far.

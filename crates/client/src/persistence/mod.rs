@@ -102,6 +102,8 @@ pub(crate) struct Persistence {
     pub(crate) mark_failures: u32,
     /// What was sent although storage could not be told, by client: it is told as soon as it can be.
     pub(crate) unmarked: SortedMap<String, u64>,
+    /// Another tab has spoken of another group, and storage has not answered since that it has this one.
+    pub(crate) is_doubtful: bool,
     /// Storage has carried something out since that was last tried.
     pub(crate) heals: bool,
     pub(crate) faults: Faults,
@@ -252,7 +254,8 @@ impl Client {
             (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
             // What the mark of all has told need not be told again.
             (None, Ok(_)) => {
-                self.persistence.heals |= !matches!(purpose, Purpose::Mark { all: true })
+                self.persistence.heals |= !matches!(purpose, Purpose::Mark { all: true });
+                self.persistence.is_doubtful &= matches!(purpose, Purpose::ReadKept);
             }
         }
         match purpose {

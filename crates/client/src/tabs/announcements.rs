@@ -104,9 +104,11 @@ impl<'de> FromJson<'de> for Announcement {
 }
 
 impl Client {
-    /// Tells the other tabs that this one is there.
+    /// Tells the other tabs that this one is there, with the group that storage has.
     pub(crate) fn say_hello(&mut self) {
-        if let Some(group) = self.group_id.clone() {
+        if let Some(group) = self.group_id.clone()
+            && !self.persistence.disabled
+        {
             let client = self.client_id.clone();
             self.announce(&Announcement::Hello(Hello { group, client }));
         }
@@ -165,6 +167,12 @@ impl Client {
                 return;
             }
         };
+        let (Announcement::Hello(Hello { group, .. })
+        | Announcement::Poke(StoredPoke { group, .. })
+        | Announcement::Mutations(StoredMutations { group, .. })) = &announcement;
+        if self.group_id.as_ref().is_some_and(|own| own != group) {
+            self.persistence.is_doubtful = true;
+        }
         match announcement {
             Announcement::Hello(Hello { group, client }) => {
                 if self.group_id.as_deref() == Some(&group) {
