@@ -157,6 +157,10 @@ impl Mutation {
     /// How it ended if the server has it and said this of it, or nothing more.
     pub(super) fn outcome(&self, said: Option<&Outcome>) -> Outcome {
         match (&self.sent_outcome, said) {
+            // It was about to be sent as a failure, and another tab has sent it: as what, storage knows.
+            (Some(Outcome::Failed { .. }), _) if self.call.is_some() && !self.pushed => {
+                said.cloned().unwrap_or(Outcome::Confirmed)
+            }
             // What was asked for was never sent: what the server says is of something else.
             (Some(known @ Outcome::Failed { .. }), _) => known.clone(),
             (_, Some(said)) => said.clone(),
@@ -215,16 +219,32 @@ pub(super) mod tests {
         }
     }
 
-    #[test]
-    fn what_fails_is_frozen_without_writes_whatever_its_maker_has_stored() {
-        let refused = MutationError {
+    fn refused() -> MutationError {
+        MutationError {
             source: ErrorSource::App,
             message: "no".into(),
             details: None,
+        }
+    }
+
+    #[test]
+    fn what_this_tab_has_not_sent_did_not_end_as_it_would_have_sent_it() {
+        let mut own = Mutation {
+            call: Some(CallId(1)),
+            replay_error: Some(refused()),
+            ..mutation("a", 1, Stored::At(1))
         };
+        own.freeze(true);
+        assert_eq!(own.outcome(None), Outcome::Confirmed);
+        own.pushed = true;
+        assert!(matches!(own.outcome(None), Outcome::Failed { .. }));
+    }
+
+    #[test]
+    fn what_fails_is_frozen_without_writes_whatever_its_maker_has_stored() {
         let mut heard = Mutation {
             unwritten: true,
-            replay_error: Some(refused),
+            replay_error: Some(refused()),
             ..mutation("a", 1, Stored::At(1))
         };
         heard.freeze(true);

@@ -50,8 +50,6 @@ pub(crate) struct Tabs {
     has_lock: bool,
     /// The oldest pending mutation of every other client when it was last looked at, while connected.
     oldest: SortedMap<String, u64>,
-    /// For a draining client: everybody, also those that may live, as the new client is held back until all is sent.
-    left: SortedSet<String>,
     /// Clients whose oldest mutation has stayed the same from one look to the next.
     stale: SortedSet<String>,
     /// When to look again.
@@ -76,11 +74,6 @@ impl Tabs {
     /// Other clients whose mutations this tab sends.
     pub(crate) fn recovering(&self) -> Vec<String> {
         let mut clients = Vec::new();
-        for client in &self.left {
-            if !self.stale.contains(client) {
-                clients.push(client.clone());
-            }
-        }
         for client in &self.dead {
             if self.recovery == Recovery::Held && !self.stale.contains(client) {
                 clients.push(client.clone());
@@ -135,10 +128,7 @@ impl Client {
 
     /// Waits for the end of another tab.
     pub(crate) fn watch(&mut self, client: &str) {
-        if self.role == Role::Draining {
-            // Sends for everybody, and forgets nobody.
-            self.tabs.left.insert(client.to_owned());
-        } else if client != self.client_id
+        if client != self.client_id
             && !self.tabs.dead.contains(client)
             && !self.tabs.dying.contains(client)
             && self.tabs.watched.insert(client.to_owned())
@@ -274,6 +264,10 @@ impl Client {
 
     /// Dead clients with nothing left to send are named to the server, which may then forget their queries.
     pub(crate) fn let_the_dead_go(&mut self) {
+        // Pages with the earlier code may still ask what became of their writes.
+        if self.role == Role::Draining {
+            return;
+        }
         // Without locks nobody holds the one of recovery; to be asked twice is harmless.
         let mine = self.tabs.recovery == Recovery::Held || !self.tabs.has_lock;
         // Where there never was a server nobody else has to forget them.
