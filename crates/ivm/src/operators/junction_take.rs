@@ -26,12 +26,12 @@ pub(crate) struct JunctionTake {
     pub far: JoinId,
     pub limit: usize,
     /// Columns of the junction table, sorted.
-    partition: Vec<usize>,
+    pub partition: Vec<usize>,
     /// Of the junction rows.
     order: Order,
     /// Of the destinations.
     far_order: Order,
-    partitions: RefCell<Partitions<Partition>>,
+    pub partitions: RefCell<Partitions<Partition>>,
     /// The partition whose changes are being announced, one after the other.
     settling: RefCell<Option<Settling>>,
 }
@@ -48,7 +48,7 @@ struct Settling {
 
 /// What one parent reaches.
 #[derive(Debug, Default)]
-struct Partition {
+pub(crate) struct Partition {
     /// Every destination, in order.
     all: Vec<Destination>,
     /// What has been announced: the first of them, but for the moment between two changes.
@@ -375,21 +375,6 @@ impl JunctionTake {
             };
             stays.then_some((link, new))
         })
-    }
-
-    /// The partitions, if there are so many that those without a parent should go.
-    pub fn crowd(&self) -> Option<Vec<Key>> {
-        self.partitions.borrow_mut().crowd()
-    }
-
-    /// No parent has this partition.
-    pub fn forget(&self, key: &Key) {
-        self.partitions.borrow_mut().forget(key);
-    }
-
-    /// The columns of a partition's key, sorted.
-    pub fn partition(&self) -> &[usize] {
-        &self.partition
     }
 
     /// The next change that makes what is shown the first destinations again: removals, then an edit, then additions.

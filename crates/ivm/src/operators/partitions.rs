@@ -47,9 +47,18 @@ impl<T: Default> Partitions<T> {
         };
         &mut self.kept[place].1
     }
+}
 
+/// Partitions of any kind, of which some may be needed no more.
+pub(crate) trait Crowd {
     /// All keys, if there are twice as many as were needed last: which of them are still needed is to be looked at.
-    pub fn crowd(&mut self) -> Option<Vec<Key>> {
+    fn crowd(&mut self) -> Option<Vec<Key>>;
+    /// Nobody needs this one any more.
+    fn forget(&mut self, key: &Key);
+}
+
+impl<T> Crowd for Partitions<T> {
+    fn crowd(&mut self) -> Option<Vec<Key>> {
         if self.kept.len() <= 2 * self.needed.max(FEW) {
             return None;
         }
@@ -57,8 +66,7 @@ impl<T: Default> Partitions<T> {
         Some(self.kept.iter().map(|(key, _)| key.clone()).collect())
     }
 
-    /// Nobody needs this one any more.
-    pub fn forget(&mut self, key: &Key) {
+    fn forget(&mut self, key: &Key) {
         let Some(place) = self.places.remove(key) else {
             return;
         };

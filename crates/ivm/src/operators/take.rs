@@ -22,9 +22,9 @@ pub(crate) struct Take {
     pub input: OpId,
     limit: usize,
     /// Sorted; empty when the whole level is one partition.
-    partition: Vec<usize>,
+    pub partition: Vec<usize>,
     order: Order,
-    partitions: RefCell<Partitions<Kept>>,
+    pub partitions: RefCell<Partitions<Kept>>,
     /// The partition whose hydration is under way, one slice after the other.
     growing: RefCell<Option<Kept>>,
     /// A row that is within the bound already but not announced yet.
@@ -33,7 +33,7 @@ pub(crate) struct Take {
 
 /// What a hydrated partition keeps: `size` rows up to `bound`.
 #[derive(Clone, Debug, Default)]
-struct Kept {
+pub(crate) struct Kept {
     size: usize,
     bound: Option<Row>,
 }
@@ -265,21 +265,6 @@ impl Take {
                 Ok(None)
             }
         }
-    }
-
-    /// The partitions, if there are so many that those without a parent should go.
-    pub fn crowd(&self) -> Option<Vec<Key>> {
-        self.partitions.borrow_mut().crowd()
-    }
-
-    /// No parent has this partition.
-    pub fn forget(&self, key: &Key) {
-        self.partitions.borrow_mut().forget(key);
-    }
-
-    /// The columns of a partition's key, sorted.
-    pub fn partition(&self) -> &[usize] {
-        &self.partition
     }
 
     /// The row that was hidden during a removal is shown from now on.

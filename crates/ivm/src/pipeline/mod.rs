@@ -5,7 +5,7 @@ pub(crate) mod needs;
 pub(crate) mod push;
 pub(crate) mod rows;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::ops::ControlFlow;
 
 use landfall_zql::ordering::Order;
@@ -18,6 +18,7 @@ use crate::operators::connection::Connection;
 use crate::operators::drive::Drive;
 use crate::operators::join::Join;
 use crate::operators::junction_take::JunctionTake;
+use crate::operators::partitions::Crowd;
 use crate::operators::skip::Skip;
 use crate::operators::take::Take;
 use crate::pipeline::needs::{Lookup, Needs};
@@ -75,6 +76,21 @@ impl Operator {
             Operator::Join(join) => Some(join.parent),
             Operator::JunctionTake(take) => Some(take.input),
         }
+    }
+
+    /// The columns that part the rows of a take, sorted, and what it keeps for each partition.
+    pub fn partitions(&self) -> Option<(&[usize], RefMut<'_, dyn Crowd>)> {
+        Some(match self {
+            Operator::Take(take) => {
+                let kept = RefMut::map(take.partitions.borrow_mut(), |kept| kept as &mut dyn Crowd);
+                (take.partition.as_slice(), kept)
+            }
+            Operator::JunctionTake(take) => {
+                let kept = RefMut::map(take.partitions.borrow_mut(), |kept| kept as &mut dyn Crowd);
+                (take.partition.as_slice(), kept)
+            }
+            _ => return None,
+        })
     }
 }
 

@@ -61,12 +61,9 @@ impl Pipeline {
         let mut tasks = self.tasks.borrow_mut();
         self.connect(old, new, change.table, &mut tasks);
         for (take, operator) in self.operators.iter().enumerate() {
-            let crowd = match operator {
-                Operator::Take(operator) => operator.crowd(),
-                Operator::JunctionTake(operator) => operator.crowd(),
-                _ => None,
-            };
-            if let Some(keys) = crowd {
+            if let Some((_, mut partitions)) = operator.partitions()
+                && let Some(keys) = partitions.crowd()
+            {
                 tasks.push(Task::Forget { take, keys });
             }
         }
@@ -242,18 +239,14 @@ impl Reader<'_> {
         let Some(key) = keys.pop() else {
             return Ok(Progress::Done);
         };
-        match &self.pipeline().operators[take] {
-            Operator::Take(operator) => {
-                if !join.has_parent(self, operator.partition(), &key.0)? {
-                    operator.forget(&key);
-                }
-            }
-            Operator::JunctionTake(operator) => {
-                if !join.has_parent(self, operator.partition(), &key.0)? {
-                    operator.forget(&key);
-                }
-            }
-            _ => unreachable!("only a take has partitions"),
+        let operator = &self.pipeline().operators[take];
+        let Some((columns, _)) = operator.partitions() else {
+            unreachable!("only a take has partitions");
+        };
+        if !join.has_parent(self, columns, &key.0)?
+            && let Some((_, mut partitions)) = operator.partitions()
+        {
+            partitions.forget(&key);
         }
         Ok(Progress::More)
     }
