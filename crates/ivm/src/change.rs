@@ -1,5 +1,6 @@
 //! What operators send downstream, and who receives it in the end.
 
+use landfall_zql::ordering::Order;
 use landfall_zql::{Row, TableId};
 
 use crate::error::SourceError;
@@ -105,6 +106,8 @@ pub struct Relationship {
     pub index: usize,
     /// The table of the children.
     pub table: TableId,
+    /// The order of the children.
+    pub order: Order,
     /// What the relationship is for.
     pub role: Role,
     /// Relationships of the children.
@@ -118,7 +121,8 @@ pub enum Role {
     Result,
     /// A junction: its rows are not part of the result, their children are.
     Hidden,
-    /// Rows that decide an `EXISTS`: never in the result, but synced, since a client needs them to decide as well.
+    /// Rows that decide an `EXISTS`: never in the result, but the first are synced, since a client needs some of them to
+    /// decide as well.
     Exists,
     /// Rows that decide a permission: neither shown nor synced.
     Permission,

@@ -17,7 +17,7 @@ mod view;
 pub use change::{Change, Node, Output, Relationship, Role};
 pub use error::{AnalyzeError, BuildError, SourceError};
 pub use live_query::{LiveQuery, evaluate};
-pub use pipeline::rows::{RowDelta, RowSink};
+pub use pipeline::rows::{RowDelta, RowSink, WITNESSES};
 pub use pipeline::{JoinId, NodeSink, Pipeline, Reader};
 pub use planner::Choice;
 pub use planner::analyze::analyze;

@@ -203,34 +203,34 @@ export const mutations = [
   {
     name: 'join: no change in progress',
     file: ivm('operators/join'),
-    from: `        if let Some(in_progress) = &*self.in_progress.borrow() {
-            self.take_back(in_progress, parent, &mut children);
+    from: `        if let Some(at) = unseen {
+            self.take_back(&at.change, &mut children);
         }`,
     to: '',
   },
   {
     name: 'join: the change in progress on the wrong side',
     file: ivm('operators/join'),
-    from: 'if !self.parent_order.compare(parent, position).is_gt() {',
-    to: 'if !self.parent_order.compare(parent, position).is_lt() {',
+    from: 'self.parent_order.compare(parent, position).is_gt()',
+    to: 'self.parent_order.compare(parent, position).is_lt()',
   },
   {
     name: 'join: the change in progress hidden from its own parent',
     file: ivm('operators/join'),
-    from: 'if !self.parent_order.compare(parent, position).is_gt() {',
-    to: 'if self.parent_order.compare(parent, position).is_lt() {',
+    from: 'self.parent_order.compare(parent, position).is_gt()',
+    to: 'self.parent_order.compare(parent, position).is_ge()',
   },
   {
     name: 'join: a removal in progress is not taken back',
     file: ivm('operators/join'),
-    from: 'Change::Remove(node) => self.insert(node.clone(), children),',
-    to: 'Change::Remove(_) => {}',
+    from: 'Change::Remove(node) => (None, Some(node.clone())),',
+    to: 'Change::Remove(_) => (None, None),',
   },
   {
     name: 'join: an addition in progress is not taken back',
     file: ivm('operators/join'),
-    from: 'children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())\n            }',
-    to: 'let _ = node;\n            }',
+    from: 'Change::Add(node) => (Some(&node.row), None),',
+    to: 'Change::Add(_) => (None, None),',
   },
   {
     name: 'join: only the first parents are told',
@@ -269,8 +269,8 @@ export const mutations = [
   {
     name: 'exists: a row leaves with the children of now',
     file: ivm('operators/condition'),
-    from: 'Change::Remove(child) => operator.insert(child, &mut children),',
-    to: 'Change::Remove(_) => {}',
+    from: 'operator.take_back(&change, &mut children);',
+    to: '',
   },
   {
     name: 'where: an edit is not looked at twice',
@@ -557,20 +557,44 @@ export const mutations = [
   {
     name: 'rows: the rows below a row that enters are not counted',
     file: ivm('pipeline/rows'),
-    from: `                self.subtree(
-                    relationship.table,
-                    &relationship.relationships,
-                    &child,`,
-    to: `                self.subtree(
-                    relationship.table,
-                    &[],
-                    &child,`,
+    from: 'self.subtree(table, below, &child, enters, sink)?;',
+    to: 'self.subtree(table, &[], &child, enters, sink)?;\n                let _ = below;',
   },
   {
     name: 'rows: rows that decide a permission are counted',
     file: ivm('pipeline/rows'),
-    from: '            .filter(|relationship| relationship.role != Role::Permission)\n        {',
-    to: '            .filter(|relationship| relationship.role != Role::Permission || true)\n        {',
+    from: 'Role::Permission => Ok(Vec::new()),',
+    to: 'Role::Permission => self.children(relationship.join, node),',
+  },
+  {
+    name: 'rows: a witness too many',
+    file: ivm('pipeline/rows'),
+    from: 'Role::Exists => self.first_children(relationship.join, node, WITNESSES),',
+    to: 'Role::Exists => self.first_children(relationship.join, node, WITNESSES + 1),',
+  },
+  {
+    name: 'rows: the witness that a new one displaces stays',
+    file: ivm('pipeline/rows'),
+    from: 'join.take_back(change, &mut before);\n        now.truncate(WITNESSES);\n        before.truncate(WITNESSES);',
+    to: 'join.take_back(change, &mut before);\n        before.truncate(WITNESSES);',
+  },
+  {
+    name: 'rows: no witness follows one that leaves',
+    file: ivm('pipeline/rows'),
+    from: 'for node in now.iter().filter(|node| !is_in(&before, &node.row)) {',
+    to: 'for node in now.iter().filter(|node| now.len() > before.len() && !is_in(&before, &node.row)) {',
+  },
+  {
+    name: 'rows: an edit that moves a row out of the witnesses is an edit',
+    file: ivm('pipeline/rows'),
+    from: 'is_in(&before, old) && is_in(&now, new),',
+    to: 'is_in(&before, old) && (is_in(&now, new) || true),',
+  },
+  {
+    name: 'rows: what changes below a row that is no witness counts',
+    file: ivm('pipeline/rows'),
+    from: 'Change::Child { row, .. } => is_in(&now, row),',
+    to: 'Change::Child { row, .. } => is_in(&now, row) || true,',
   },
   // Sources
   {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use landfall_ivm::WITNESSES;
 use landfall_zql::ast::{
     Ast, Bound, Condition, CorrelatedSubquery, Correlation, Direction, ExistsOperator, Literal,
     Operand, SimpleOperator as Op, System,
@@ -36,10 +37,13 @@ impl<'a> State<'a> {
         self.nodes(ast, self.level(ast, None), 1)
     }
 
-    /// Every occurrence of a row that a query shows or decides by, but for permissions.
-    pub fn needed(self, ast: &Ast) -> Needed {
+    /// Every occurrence of a row that a query shows, and of those that it decides by the first of each parent, but for
+    /// permissions. `below` says which are the first.
+    pub fn needed(self, ast: &Ast, below: &[Below]) -> Needed {
         let mut needed = Vec::new();
-        self.need_level(ast, None, &mut needed);
+        for row in self.level(ast, None) {
+            self.need_row(ast, row, below, &mut needed);
+        }
         needed
     }
 
@@ -220,42 +224,41 @@ impl<'a> State<'a> {
         }
     }
 
-    fn need_level(
-        self,
-        ast: &Ast,
-        parent: Option<(Parent<'_>, &Correlation)>,
-        needed: &mut Needed,
-    ) {
-        for row in self.level(ast, parent) {
-            self.need_row(ast, row, needed);
-        }
-    }
-
-    fn need_row(self, ast: &Ast, row: &Record, needed: &mut Needed) {
+    fn need_row(self, ast: &Ast, row: &Record, below: &[Below], needed: &mut Needed) {
         let of = self.table(&ast.table);
         let parent = Parent { table: of, row };
         needed.push((of, row.clone()));
+        let mut below = below.iter();
         if let Some(condition) = &ast.condition {
-            self.need_condition(condition, parent, needed);
+            self.need_condition(condition, parent, &mut below, needed);
         }
         let related = ast.related.as_deref().unwrap_or_default();
-        for entry in counting(related) {
+        for (entry, below) in counting(related).zip(below) {
             if entry.hidden == Some(true) {
-                self.need_junction(entry, parent, needed);
-            } else {
-                self.need_level(&entry.subquery, Some((parent, &entry.correlation)), needed);
+                self.need_junction(entry, parent, &below.below, needed);
+                continue;
+            }
+            for row in self.level(&entry.subquery, Some((parent, &entry.correlation))) {
+                self.need_row(&entry.subquery, row, &below.below, needed);
             }
         }
     }
 
     /// The rows of a junction, and behind each the far row; of a limited far side only what the window shows.
-    fn need_junction(self, entry: &CorrelatedSubquery, parent: Parent<'_>, needed: &mut Needed) {
+    fn need_junction(
+        self,
+        entry: &CorrelatedSubquery,
+        parent: Parent<'_>,
+        below: &[Below],
+        needed: &mut Needed,
+    ) {
         let junction = self.table(&entry.subquery.table);
         let hop = &entry
             .subquery
             .related
             .as_ref()
             .expect("a junction leads on")[0];
+        let far_below = &below.last().expect("a junction leads on").below;
         let near = self.level(&entry.subquery, Some((parent, &entry.correlation)));
         let window = self.far_rows(entry, &near);
         let is_limited = hop.subquery.limit.is_some();
@@ -276,29 +279,65 @@ impl<'a> State<'a> {
             if is_limited && behind.is_empty() {
                 continue;
             }
-            self.need_row(&unpaired, row, needed);
+            self.need_row(&unpaired, row, below, needed);
             for (far, _) in behind {
-                self.need_row(&hop.subquery, far, needed);
+                self.need_row(&hop.subquery, far, far_below, needed);
             }
         }
     }
 
-    fn need_condition(self, condition: &Condition, parent: Parent<'_>, needed: &mut Needed) {
+    fn need_condition(
+        self,
+        condition: &Condition,
+        parent: Parent<'_>,
+        below: &mut std::slice::Iter<'_, Below>,
+        needed: &mut Needed,
+    ) {
         match condition {
             Condition::Simple { .. } => {}
             Condition::And { conditions } | Condition::Or { conditions } => {
                 for part in conditions {
-                    self.need_condition(part, parent, needed);
+                    self.need_condition(part, parent, below, needed);
                 }
             }
             Condition::CorrelatedSubquery { related, .. } => {
-                let is_synced = related.system != Some(System::Permissions);
-                if is_synced && related.subquery.limit != Some(0) {
-                    let unlimited = unlimited(&related.subquery);
-                    self.need_level(&unlimited, Some((parent, &related.correlation)), needed);
+                if related.subquery.limit == Some(0) {
+                    return;
+                }
+                let below = below.next().expect("one for each EXISTS");
+                if related.system == Some(System::Permissions) {
+                    return;
+                }
+                let unlimited = unlimited(&related.subquery);
+                let mut rows = self.level(&unlimited, Some((parent, &related.correlation)));
+                rows.sort_by(|a, b| below.compare(a, b));
+                for row in rows.into_iter().take(WITNESSES) {
+                    self.need_row(&unlimited, row, &below.below, needed);
                 }
             }
         }
+    }
+}
+
+/// How a query plan goes on below a level in one place: under each `EXISTS` in document order, then under what it shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// The order in which the plan reads the rows: of those that meet an `EXISTS` it decides which are the first.
+    pub order: Vec<(usize, Direction)>,
+    /// What is below them.
+    pub below: Vec<Below>,
+}
+
+impl Below {
+    fn compare(&self, a: &[Cell], b: &[Cell]) -> Ordering {
+        let columns = self
+            .order
+            .iter()
+            .map(|(column, direction)| match direction {
+                Direction::Asc => a[*column].order(&b[*column]),
+                Direction::Desc => b[*column].order(&a[*column]),
+            });
+        columns.fold(Ordering::Equal, Ordering::then)
     }
 }
 

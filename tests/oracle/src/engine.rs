@@ -1,8 +1,9 @@
 //! A program's way through the engine: rows, changes and results between plain data and packed rows.
 
-use landfall_ivm::{Entry, SourceChange};
+use landfall_ivm::{Entry, Relationship, SourceChange};
 use landfall_zql::{Row, Schema, TableId, ValueRef};
 
+use crate::brute::Below;
 use crate::cell::Cell;
 use crate::program::{Change, Record, Table};
 use crate::tree::Node;
@@ -84,6 +85,19 @@ impl Places {
             };
         }
         record
+    }
+
+    /// How a plan goes on below a level.
+    pub fn below(&self, relationships: &[Relationship]) -> Vec<Below> {
+        let below = relationships.iter().map(|relationship| {
+            let columns = &self.tables[self.table(relationship.table)].1;
+            let order = relationship.order.0.iter();
+            Below {
+                order: order.map(|(at, way)| (columns[*at], *way)).collect(),
+                below: self.below(&relationship.relationships),
+            }
+        });
+        below.collect()
     }
 
     /// A change for the engine.

@@ -13,7 +13,7 @@ use landfall_zql::{Row, Schema, TableId};
 
 use crate::brute::State;
 use crate::engine::{Places, Shape};
-use crate::program::{Program, Record, apply};
+use crate::program::{Data, Program, Record, apply};
 use crate::random::Random;
 use crate::tree::Node;
 
@@ -22,8 +22,8 @@ use crate::tree::Node;
 pub struct Expected {
     /// The views.
     pub views: Vec<Vec<Node>>,
-    /// How often each row is needed, by its debug form.
-    pub needed: Vec<BTreeMap<String, i64>>,
+    /// The rows of the tables.
+    pub data: Vec<Data>,
 }
 
 impl Expected {
@@ -32,7 +32,7 @@ impl Expected {
         let mut data = program.rows.clone();
         let mut expected = Expected {
             views: Vec::new(),
-            needed: Vec::new(),
+            data: Vec::new(),
         };
         for step in 0..=program.transactions.len() {
             if step > 0 {
@@ -45,11 +45,7 @@ impl Expected {
                 data: &data,
             };
             expected.views.push(state.view(&program.query));
-            let mut needed = BTreeMap::new();
-            for (table, row) in state.needed(&program.query) {
-                *needed.entry(name(table, &row)).or_default() += 1;
-            }
-            expected.needed.push(needed);
+            expected.data.push(data.clone());
         }
         expected
     }
@@ -281,8 +277,7 @@ impl<'p> Watched<'p> {
         again.hydrate(&fresh, source).map_err(read(self.step))?;
         let wanted = &self.expected.views[self.step];
         same(self.step, "fresh view", &again.tree(), wanted)?;
-        let wanted = &self.expected.needed[self.step];
-        same(self.step, "fresh rows", &again.counts, wanted)
+        same(self.step, "fresh rows", &again.counts, &self.needed(&fresh))
     }
 
     fn check(&self, about: &str) -> Result<(), Failure> {
@@ -290,8 +285,22 @@ impl<'p> Watched<'p> {
         let got = self.places.tree(&self.shape, self.live.entries());
         same(self.step, about, &got, wanted)?;
         same(self.step, "watched view", &self.watch.tree(), wanted)?;
-        let wanted = &self.expected.needed[self.step];
-        same(self.step, "rows", &self.watch.counts, wanted)
+        let wanted = self.needed(&self.pipeline);
+        same(self.step, "rows", &self.watch.counts, &wanted)
+    }
+
+    /// How often each row is needed, by its debug form.
+    fn needed(&self, pipeline: &Pipeline) -> BTreeMap<String, i64> {
+        let state = State {
+            tables: &self.program.tables,
+            data: &self.expected.data[self.step],
+        };
+        let below = self.places.below(pipeline.relationships());
+        let mut needed = BTreeMap::new();
+        for (table, row) in state.needed(&self.program.query, &below) {
+            *needed.entry(name(table, &row)).or_default() += 1;
+        }
+        needed
     }
 
     fn apply(&mut self, delta: &ViewDelta) -> Result<(), Failure> {

@@ -130,11 +130,7 @@ impl Where {
             (true, false) => {
                 // The row leaves with the children that it had.
                 let mut children = operator.children(reader, &row)?;
-                match *change {
-                    Change::Add(child) => operator.remove(&child.row, &mut children),
-                    Change::Remove(child) => operator.insert(child, &mut children),
-                    Change::Edit { .. } | Change::Child { .. } => {}
-                }
+                operator.take_back(&change, &mut children);
                 Some(Change::Remove(
                     Node::from(row).with_children(join, children),
                 ))

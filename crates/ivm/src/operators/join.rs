@@ -73,6 +73,16 @@ impl Join {
 
     /// The children of a parent row, in order.
     pub fn children(&self, reader: Reader<'_>, parent: &Row) -> Result<Vec<Node>, SourceError> {
+        self.first_children(reader, parent, usize::MAX)
+    }
+
+    /// The first children of a parent row, in order: as many as are wanted, if there are.
+    pub fn first_children(
+        &self,
+        reader: Reader<'_>,
+        parent: &Row,
+        wanted: usize,
+    ) -> Result<Vec<Node>, SourceError> {
         let mut children: Vec<Node> = Vec::new();
         let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
             return Ok(children);
@@ -81,13 +91,22 @@ impl Join {
             constraint: &constraint,
             ..Request::default()
         };
+        let in_progress = self.in_progress.borrow();
+        let unseen = in_progress.as_ref().filter(|at| self.is_unseen(at, parent));
+        // One of those that are there may be one that the parent does not see yet.
+        let enough = wanted.saturating_add(usize::from(unseen.is_some()));
         reader.fetch(self.child, &request, &mut |row| {
             children.push(row.clone().into());
-            ControlFlow::Continue(())
+            if children.len() < enough {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
-        if let Some(in_progress) = &*self.in_progress.borrow() {
-            self.take_back(in_progress, parent, &mut children);
+        if let Some(at) = unseen {
+            self.take_back(&at.change, &mut children);
         }
+        children.truncate(wanted);
         Ok(children)
     }
 
@@ -165,35 +184,23 @@ impl Join {
         Ok(found)
     }
 
-    /// Shows a parent that the change has not reached yet its children from before it.
-    fn take_back(&self, at: &InProgress, parent: &Row, children: &mut Vec<Node>) {
-        if !self.is_unseen(at, parent) {
-            return;
-        }
-        match &at.change {
-            Change::Add(node) => {
-                children.retain(|other| self.child_order.compare(&other.row, &node.row).is_ne())
-            }
-            Change::Remove(node) => self.insert(node.clone(), children),
-            Change::Edit { old, new } => {
-                children.retain(|other| self.child_order.compare(&other.row, new).is_ne());
-                self.insert(old.clone().into(), children);
-            }
+    /// Makes children what they were before a change of one of them. Of a beginning of them that is one longer than
+    /// what is wanted, so much is right.
+    pub fn take_back(&self, change: &Change, children: &mut Vec<Node>) {
+        let (after, before) = match change {
+            Change::Add(node) => (Some(&node.row), None),
+            Change::Remove(node) => (None, Some(node.clone())),
+            Change::Edit { old, new } => (Some(new), Some(old.clone().into())),
             // The child itself is the same row before and after.
-            Change::Child { .. } => {}
+            Change::Child { .. } => (None, None),
+        };
+        if let Some(after) = after {
+            children.retain(|other| self.child_order.compare(&other.row, after).is_ne());
         }
-    }
-
-    /// Puts a child in its place.
-    pub fn insert(&self, node: Node, children: &mut Vec<Node>) {
-        let at = children
-            .partition_point(|other| self.child_order.compare(&other.row, &node.row).is_lt());
-        children.insert(at, node);
-    }
-
-    /// Takes a child out, if it is there.
-    pub fn remove(&self, row: &Row, children: &mut Vec<Node>) {
-        children.retain(|other| self.child_order.compare(&other.row, row).is_ne());
+        if let Some(before) = before {
+            let is_first = |other: &Node| self.child_order.compare(&other.row, &before.row).is_lt();
+            children.insert(children.partition_point(is_first), before);
+        }
     }
 
     /// Begins to give a child's change to its parents.

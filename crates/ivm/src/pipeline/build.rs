@@ -312,7 +312,7 @@ impl Builder<'_> {
             parent_columns,
             child_columns,
             draft.order.clone(),
-            level.order,
+            level.order.clone(),
         );
         draft.output = self.add_after(draft.output, Operator::Join(join));
         let join = JoinId(draft.output);
@@ -322,6 +322,7 @@ impl Builder<'_> {
             name: subquery.alias.clone().unwrap_or_default(),
             index,
             table: level.table,
+            order: level.order,
             role: if entry.system == Some(System::Permissions) {
                 Role::Permission
             } else {

@@ -354,14 +354,24 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Rows could not be read.
     pub fn children(self, join: JoinId, node: &Node) -> Result<Vec<Node>, SourceError> {
+        self.first_children(join, node, usize::MAX)
+    }
+
+    /// The first children of a node in one of its relationships, as many as are wanted if there are.
+    pub(crate) fn first_children(
+        self,
+        join: JoinId,
+        node: &Node,
+        wanted: usize,
+    ) -> Result<Vec<Node>, SourceError> {
         let replaced = node.replaced.iter().flat_map(|replaced| replaced.iter());
         if let Some((_, children)) = replaced.into_iter().find(|(of, _)| *of == join) {
-            return Ok(children.clone());
+            return Ok(children.iter().take(wanted).cloned().collect());
         }
         let join = self.pipeline.join(join);
         match join.limited_by.map(|id| &self.pipeline.operators[id]) {
             Some(Operator::JunctionTake(take)) => Ok(take.shown_destinations(&node.row)),
-            _ => join.children(self, &node.row),
+            _ => join.first_children(self, &node.row, wanted),
         }
     }
 
