@@ -18,6 +18,19 @@ pub(crate) struct Edge {
     pub child_columns: Vec<usize>,
 }
 
+impl Edge {
+    /// The same, seen from the children.
+    fn reversed(&self) -> Edge {
+        Edge {
+            name: self.name.clone(),
+            parent: self.child,
+            child: self.parent,
+            parent_columns: self.child_columns.clone(),
+            child_columns: self.parent_columns.clone(),
+        }
+    }
+}
+
 /// Tables, how they hang together, and the values that their columns take.
 pub(crate) struct World {
     pub tables: Vec<Table>,
@@ -115,7 +128,11 @@ pub fn program(seed: u64) -> Program {
         }
     }
     if let Some(edge) = &focus {
-        world.gather(random, &mut rows, edge, if is_crowd { 1 } else { 2 });
+        if !is_crowd && random.chance(40) {
+            world.gather(random, &mut rows, &edge.reversed(), 1);
+        } else {
+            world.gather(random, &mut rows, edge, if is_crowd { 1 } else { 2 });
+        }
     }
     // A crowd joined with itself at every level would be a crowd of crowds.
     let depth = match is_crowd {
@@ -259,7 +276,7 @@ impl World {
         data[table].iter().any(|row| of.same_key(row, record))
     }
 
-    /// Lets most rows of a table have the same few children.
+    /// Lets most rows of an edge's parent table have the same few children.
     fn gather(&self, random: &mut Random, rows: &mut Data, edge: &Edge, few: usize) {
         let children: Vec<Record> = rows[edge.child].iter().take(few).cloned().collect();
         if children.is_empty() {
