@@ -23,7 +23,7 @@ const env = { ...process.env, CARGO_TARGET_DIR: join(target, 'mutations'), RUST_
 
 // What a change of the engine is checked with, the cheapest first; all run with their default times.
 const suites = [
-  ['cases', ['test', '-p', 'landfall-ivm', '--test', 'cases']],
+  ['cases', ['test', '-p', 'landfall-ivm', '--test', 'cases', '--test', 'rows']],
   ['programs', ['test', '-p', 'landfall-oracle', '--no-default-features', '--test', 'programs', 'memory']],
 ];
 // What random programs have too few rows for.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use landfall_ivm::WITNESSES;
 use landfall_zql::ast::Ast;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -75,7 +76,10 @@ fn queries() -> Vec<(Arc<PreparedQuery>, String)> {
             ),
             format!(
                 "{ISSUES} WHERE id IN (SELECT issue FROM comment WHERE body = 'x')
-                 UNION ALL {COMMENTS} WHERE body = 'x' AND issue IN (SELECT id FROM issue)"
+                 UNION ALL {COMMENTS} WHERE id IN (SELECT id FROM
+                    (SELECT id, issue, row_number() OVER (PARTITION BY issue ORDER BY id) AS place
+                     FROM comment WHERE body = 'x')
+                    WHERE place <= {WITNESSES} AND issue IN (SELECT id FROM issue))"
             ),
         ),
         (
