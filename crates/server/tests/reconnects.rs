@@ -52,7 +52,8 @@ fn query(n: usize) -> (String, Json, &'static str) {
              ON c.issue_id = i.id WHERE i.open"),
         2 => (json!({"table": "issue", "where": exists}),
             "SELECT 'issue:' || id FROM issue WHERE id IN (SELECT issue_id FROM comment) UNION
-             SELECT 'comment:' || id FROM comment WHERE issue_id IN (SELECT id FROM issue)"),
+             SELECT 'comment:' || id FROM (SELECT id, issue_id, row_number() OVER (PARTITION BY issue_id ORDER BY id)
+             AS place FROM comment) AS c WHERE place <= 3 AND issue_id IN (SELECT id FROM issue)"),
         _ => (json!({"table": "issue", "where": simple("owner", "=", json!("ann"))}),
             "SELECT 'issue:' || id FROM issue WHERE owner = 'ann'"),
     };
