@@ -4,7 +4,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
 import pg from 'pg';
@@ -135,6 +135,42 @@ export async function serveFolder(site: string, headers: Readonly<Record<string,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     close: async () => {
       server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+/** A line to a port over which so many bytes a second go up; `connections` counts those that were made. */
+export async function slowUplink(port: number, bytesPerSecond: number): Promise<{ url: string; connections(): number; close(): Promise<void> }> {
+  const open = new Set<Socket>();
+  let connections = 0;
+  const server = createTcpServer(async near => {
+    connections += 1;
+    const far = connect(port, '127.0.0.1');
+    for (const [end, other] of [[near, far], [far, near]] as const) {
+      open.add(end);
+      end.on('error', () => other.destroy());
+      end.on('close', () => { open.delete(end); other.destroy(); });
+    }
+    far.pipe(near);
+    try {
+      // When the line is free again.
+      let free = 0;
+      for await (const bytes of near) {
+        far.write(bytes);
+        free = Math.max(free, performance.now()) + bytes.length / bytesPerSecond * 1000;
+        await new Promise(resolve => setTimeout(resolve, free - performance.now()));
+      }
+    } catch {
+      // It broke off; the other end was told above.
+    }
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    connections: () => connections,
+    close: async () => {
+      for (const socket of open) socket.destroy();
       await new Promise(resolve => server.close(resolve));
     },
   };

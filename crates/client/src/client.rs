@@ -169,6 +169,9 @@ impl Client {
             Event::SocketBinary { socket, .. } if self.link.socket == Some(socket) => {
                 self.on_binary(now_ms)
             }
+            Event::SocketTook { socket } if self.link.socket == Some(socket) => {
+                self.link.connection.heard(now_ms, false);
+            }
             Event::SocketClosed {
                 socket,
                 code,
@@ -180,6 +183,7 @@ impl Client {
             Event::SocketText { .. }
             | Event::SocketPieces { .. }
             | Event::SocketBinary { .. }
+            | Event::SocketTook { .. }
             | Event::SocketClosed { .. } => {}
             // The host's timer is used up, so the next one is asked for even if it is for the same time.
             Event::Wake => self.wake_at = None,

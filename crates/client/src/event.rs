@@ -67,6 +67,11 @@ pub enum Event {
         /// The frame as it came.
         bytes: Vec<u8>,
     },
+    /// The network took more of what was sent. While a large message is on its way nothing else need come.
+    SocketTook {
+        /// Which socket.
+        socket: SocketId,
+    },
     /// The WebSocket is closed, or could not be opened.
     SocketClosed {
         /// Which socket.

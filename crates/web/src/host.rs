@@ -208,8 +208,19 @@ impl Host {
         if self.carrying.get() {
             return;
         }
+        self.look_at_sockets();
         self.carry_out();
         self.end_turn();
+    }
+
+    // Before the client may give a connection up.
+    fn look_at_sockets(&self) {
+        let sockets = self.sockets.borrow();
+        let took = sockets.iter().find(|(_, socket)| socket.has_taken());
+        if let Some((socket, _)) = took {
+            let event = Event::SocketTook { socket: *socket };
+            self.client.borrow_mut().handle(now_ms(), event);
+        }
     }
 
     // JavaScript did not call, so it has to be told.
@@ -237,6 +248,7 @@ impl Host {
         }
         let turn = now_ms();
         let mut now = turn;
+        self.look_at_sockets();
         self.working.set(true);
         while self.wants_work.replace(false) {
             let begun = now;

@@ -3,7 +3,7 @@
 use crate::panic::{Held, guarded, hold};
 use js_sys::{ArrayBuffer, JsString, Uint8Array};
 use landfall_client::TextPieces;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -115,6 +115,9 @@ impl TextPieces for LongText {
 /// An open or opening WebSocket. Dropping it closes it without a code, and nothing is reported any more.
 pub struct Socket {
     socket: WebSocket,
+    // Bytes of frames, and how many of them the network had taken when last asked.
+    sent: Cell<f64>,
+    taken: Cell<f64>,
     _held: Held,
     _on_open: Closure<dyn FnMut()>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
@@ -156,6 +159,8 @@ impl Socket {
         Ok(Socket {
             _held: hold(&socket),
             socket,
+            sent: Cell::default(),
+            taken: Cell::default(),
             _on_open: on_open,
             _on_message: on_message,
             _on_close: on_close,
@@ -164,9 +169,21 @@ impl Socket {
 
     /// Sends a text frame. On a socket that is closing the browser drops it: the close event says the rest.
     pub fn send(&self, text: &str) -> Result<(), String> {
+        self.sent.set(self.sent.get() + text.len() as f64);
         self.socket
             .send_with_str(text)
             .map_err(|error| describe(&error))
+    }
+
+    /// Whether the network has taken more of what was sent since this was asked last.
+    pub fn has_taken(&self) -> bool {
+        let sent = self.sent.get();
+        let before = self.taken.get();
+        if before < sent {
+            self.taken
+                .set(sent - f64::from(self.socket.buffered_amount()));
+        }
+        self.taken.get() > before
     }
 
     /// Closes with a code; without one, dropping is enough.

@@ -17,6 +17,7 @@ const zero = new Landfall({
   userID: parameters.get('user') ?? undefined,
   cacheURL: parameters.get('cache'),
   storageKey: parameters.get('store') ?? undefined,
+  ...(parameters.has('ping') && { pingTimeoutMs: Number(parameters.get('ping')) }),
   logLevel: 'info',
   onStorageProblem: (_, kind) => { problems.push(kind); },
 } satisfies ZeroOptions<typeof schema>);
