@@ -107,7 +107,7 @@ pub(crate) fn decide(
         StoreOp::Confirm(confirm) => append::confirm_only(head, confirm, results),
         StoreOp::Load { schema } => load::load(head, schema, results),
         StoreOp::ReadLog { schema, from } => load::read_log(head, schema, *from, results),
-        StoreOp::ReadQueue { .. } => mutations::read_queue(&head, results),
+        StoreOp::ReadQueue { .. } => mutations::read_queue(head, results),
         StoreOp::ReadOutcomes => Ok(Decision {
             writes: Vec::new(),
             reply: StoreReply::Outcomes {

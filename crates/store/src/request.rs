@@ -284,6 +284,8 @@ pub enum StoreReply {
     },
     /// To [`StoreOp::ReadQueue`].
     Queue {
+        /// The head.
+        head: Box<Head>,
         /// The mutations that are not confirmed, in the group's order.
         queue: Vec<QueuedMutation>,
         /// The clients of the group, by id.

@@ -1,6 +1,8 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::{Client, ConnectionState, Event, Outcome, Role, RunReason, TxId, WriteOp};
+use landfall_client::{
+    Client, ConnectionState, Event, MutationInfo, Outcome, Role, RunReason, TxId, WriteOp,
+};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
 use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note, open};
@@ -437,6 +439,61 @@ fn a_write_of_a_dead_tab_that_an_emptied_store_holds_no_more_is_not_waited_for_i
     world.pass(60_000.0);
     assert_eq!(world.tabs[&follower].client.mutations(), []);
     arrives(&mut world, 2, &["b", "c"]);
+}
+
+/// A tab that has heard of all but the first write of another one, which died with the emptied store that held it.
+fn heard_all_but_the_first(mut world: World) -> (World, TabId) {
+    let maker = open(&mut world);
+    world.network_down();
+    let late = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    let tab = world.tab(late);
+    // What was kept, then everything: storage reads it before the write, and the tab is told afterwards.
+    assert!(tab.commit_one() && tab.commit_one());
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    let tab = world.tab(late);
+    tab.manual_storage = false;
+    tab.pump();
+    for id in ["c", "d"] {
+        world.tab(maker).mutate("upsert", &note(id));
+    }
+    world.settle();
+    assert_eq!(world.tabs[&late].client.mutations().len(), 2);
+    world.browsers[0].disk.evict();
+    world.kill_tab(maker);
+    (world, late)
+}
+
+/// Found as seed 71018746: they were shown as waiting until the tab was loaded again.
+#[test]
+fn writes_of_a_dead_tab_behind_one_that_went_with_an_emptied_store_are_uncertain() {
+    let (mut world, late) = heard_all_but_the_first(notes::world());
+    world.tab(late).mutate("upsert", &note("e"));
+    arrives(&mut world, 1, &["e"]);
+    for tab in world.tabs.values() {
+        let listed: Vec<_> = tab.client.mutations().into_iter().collect();
+        let uncertain = |id: &str| {
+            let of_it = |m: &&MutationInfo| m.args_json.contains(&format!(r#""id":"{id}""#));
+            let found = listed.iter().find(of_it);
+            found.and_then(|m| m.outcome.clone()) == Some(Outcome::Uncertain)
+        };
+        assert!(uncertain("c") && uncertain("d"), "{listed:?}");
+    }
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+}
+
+#[test]
+fn writes_of_a_dead_tab_behind_one_that_another_tab_has_heard_of_are_sent() {
+    let mut world = notes::world();
+    let heard = open(&mut world);
+    let (mut world, late) = heard_all_but_the_first(world);
+    // The one that cannot send takes care of the dead.
+    world.cut_off.insert(heard);
+    world.network_up();
+    world.pass(2_000.0);
+    world.cut_off.clear();
+    arrives(&mut world, 3, &["b", "c", "d"]);
+    assert_eq!(world.tabs[&late].client.mutations(), []);
 }
 
 /// Found as seed 31005349: it was sent under its old name by the tab that had slept, and under a new one by its maker.

@@ -17,7 +17,7 @@ pub(crate) use mutation::{Mutation, Stored, read_arguments};
 use crate::effect::{CallId, MutationInfo, Outcome};
 use landfall_store::Frozen;
 use landfall_zql::sort::{sort, sort_by_key};
-use landfall_zql::sorted_map::SortedMap;
+use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use listing::Listing;
 use std::cell::Cell;
 
@@ -195,12 +195,19 @@ impl Mutations {
 
     /// Storage has renamed what it held: only what it never had stays, and what may have been sent.
     pub(crate) fn forget_stored(&mut self) -> Vec<Mutation> {
+        self.take_out(|m| matches!(m.stored, Stored::At(_) | Stored::Unknown) && !m.attempted)
+    }
+
+    /// What these clients left.
+    pub(crate) fn take_left(&mut self, by: &SortedSet<String>) -> Vec<Mutation> {
+        self.take_out(|m| by.contains(&m.client_id))
+    }
+
+    fn take_out(&mut self, leaves: impl Fn(&Mutation) -> bool) -> Vec<Mutation> {
         self.revision += 1;
-        let stays =
-            |m: &Mutation| matches!(m.stored, Stored::Pending | Stored::Refused) || m.attempted;
-        let (pending, forgotten) = self.pending.drain(..).partition(stays);
-        self.pending = pending;
-        forgotten
+        let (left, stays) = self.pending.drain(..).partition(leaves);
+        self.pending = stays;
+        left
     }
 
     /// What storage says of ended mutations.
@@ -292,10 +299,10 @@ impl Mutations {
     /// Keeps an outcome that the application should see, until it clears it.
     pub(crate) fn note_end(&mut self, mutation: &Mutation, outcome: &Outcome) {
         if *outcome != Outcome::Confirmed {
-            self.ended.push(MutationInfo {
+            self.replace_ended(vec![MutationInfo {
                 outcome: Some(outcome.clone()),
                 ..mutation.info()
-            });
+            }]);
         }
     }
 

@@ -333,12 +333,19 @@ impl Client {
         if self.persistence.read_on {
             self.read_queue();
         }
-        let Ok(StoreReply::Queue { queue, clients }) = result else {
+        let Ok(StoreReply::Queue {
+            head,
+            queue,
+            clients,
+        }) = result
+        else {
             self.persistence.reread_at = Some(now + RETRY_MS);
             return;
         };
         self.take_records(now, &clients);
-        for mutation in self.take_stored(queue) {
+        let queue = self.take_stored(queue);
+        self.end_stuck(&head, &queue);
+        for mutation in queue {
             let owner = mutation.client_id.clone();
             if self.mutations.insert(mutation) {
                 self.mutations_changed = true;

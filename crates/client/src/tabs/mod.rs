@@ -10,10 +10,12 @@ pub(crate) mod announcements;
 pub(crate) mod group_restart;
 
 use crate::client::Client;
-use crate::effect::Effect;
+use crate::effect::{Effect, Outcome};
+use crate::mutations::Mutation;
 use crate::options::Role;
+use crate::persistence::stored_forms::to_outcome;
 use landfall_protocol::{DeleteClients, Upstream};
-use landfall_store::{ClientRecord, StoreOp};
+use landfall_store::{ClientRecord, Confirm, Head, StoreOp};
 use landfall_zql::sort::sort;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 
@@ -52,6 +54,8 @@ pub(crate) struct Tabs {
     oldest: SortedMap<String, u64>,
     /// Clients whose oldest mutation has stayed the same from one look to the next.
     stale: SortedSet<String>,
+    /// Dead ones among them, of whose mutations this one is the oldest that is known and not the next to be sent.
+    stuck: SortedMap<String, u64>,
     /// When to look again.
     stale_at: Option<f64>,
     look_at: Option<f64>,
@@ -109,6 +113,7 @@ impl Tabs {
         self.asked.clear();
         self.oldest.clear();
         self.stale.clear();
+        self.stuck.clear();
     }
 }
 
@@ -202,6 +207,7 @@ impl Client {
         self.tabs.stale_at = None;
         self.tabs.oldest.clear();
         self.tabs.stale.clear();
+        self.tabs.stuck.clear();
         if self.tabs.recovery != Recovery::No {
             self.tabs.recovery = Recovery::No;
             self.effects.push(Effect::ReleaseLock {
@@ -224,11 +230,50 @@ impl Client {
         }
         let before = std::mem::replace(&mut self.tabs.oldest, oldest);
         for (client, id) in &self.tabs.oldest {
-            if before.get(client) == Some(id) {
-                self.tabs.stale.insert(client.clone());
+            if before.get(client) != Some(id) {
+                continue;
+            }
+            let was_stale = !self.tabs.stale.insert(client.clone());
+            // Whoever knows what is missing has had time to send it.
+            let is_dead = was_stale && self.tabs.dead.contains(client);
+            if is_dead && *id > self.mutations.confirmed_of(client) + 1 {
+                self.tabs.stuck.insert(client.clone(), *id);
             }
         }
         self.tabs.stale_at = Some(now + STALE_MS);
+        if !self.tabs.stuck.is_empty() {
+            self.read_queue();
+        }
+    }
+
+    /// The stored queue was read. What the dead announced before storage was emptied is nowhere but here, and if something
+    /// before it was not heard of, it can never be sent.
+    pub(crate) fn end_stuck(&mut self, head: &Head, stored: &[Mutation]) {
+        let mut stuck = SortedSet::new();
+        for (client, oldest) in std::mem::take(&mut self.tabs.stuck) {
+            let is_stored = stored.iter().any(|m| m.client_id == client);
+            // Or it was sent meanwhile, and the server is about to tell.
+            let taken = head.last_mutation_id(&client);
+            let taken = taken.max(self.mutations.confirmed_of(&client));
+            if head.has_lost_ends() && !is_stored && oldest > taken + 1 {
+                stuck.insert(client);
+            }
+        }
+        if stuck.is_empty() {
+            return;
+        }
+        let (outcome, mut outcomes) = (Outcome::Uncertain, Vec::new());
+        for mutation in self.mutations.take_left(&stuck) {
+            outcomes.extend(to_outcome(&mutation, &outcome));
+            self.mutations.note_end(&mutation, &outcome);
+        }
+        let op = StoreOp::Confirm(Confirm {
+            last_mutation_ids: SortedMap::new(),
+            outcomes,
+        });
+        self.store_note("writes that cannot be sent", op);
+        self.mutations_changed = true;
+        self.rebase.request_round();
     }
 
     /// Where pages have no locks: renews the own record, and looks for what others have stored.

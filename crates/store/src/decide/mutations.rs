@@ -51,15 +51,16 @@ pub(super) fn queue_reads(except: Option<&str>) -> [Read; 3] {
     ]
 }
 
-pub(super) fn read_queue(head: &Head, mut results: Results) -> Result<Decision, StoreFailure> {
+pub(super) fn read_queue(head: Box<Head>, mut results: Results) -> Result<Decision, StoreFailure> {
     let mut queue = results.decoded(StoreName::Queue, QueuedMutation::decode)?;
     queue.extend(results.decoded(StoreName::Queue, QueuedMutation::decode)?);
     let clients = results.decoded(StoreName::Clients, ClientRecord::decode)?;
     Ok(Decision {
         writes: Vec::new(),
         reply: StoreReply::Queue {
-            queue: pending(head, queue, &clients),
+            queue: pending(&head, queue, &clients),
             clients,
+            head,
         },
     })
 }
