@@ -496,6 +496,33 @@ fn writes_of_a_dead_tab_behind_one_that_another_tab_has_heard_of_are_sent() {
     assert_eq!(world.tabs[&late].client.mutations(), []);
 }
 
+/// Found as seed 82003568: a page that was asleep waited for a write that had long been taken.
+#[test]
+fn what_a_forgotten_tab_announced_long_ago_is_not_waited_for() {
+    let mut world = notes::world();
+    let maker = open(&mut world);
+    world.network_down();
+    let late = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    // It hears of the first before it has a group, and of the second when it wakes.
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    world.tab(late).frozen = true;
+    world.tab(maker).mutate("upsert", &note("c"));
+    world.settle();
+    world.kill_tab(maker);
+    open(&mut world);
+    world.network_up();
+    world.pass(10_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+    let tab = world.tab(late);
+    (tab.frozen, tab.manual_storage) = (false, false);
+    tab.pump();
+    world.settle();
+    assert_eq!(world.tabs[&late].client.mutations().len(), 1);
+    arrives(&mut world, 2, &["b", "c"]);
+    assert_eq!(world.tabs[&late].client.mutations(), []);
+}
+
 /// Found as seed 31005349: it was sent under its old name by the tab that had slept, and under a new one by its maker.
 #[test]
 fn a_write_of_an_emptied_store_that_others_have_heard_of_is_not_issued_again() {

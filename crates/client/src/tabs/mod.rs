@@ -246,8 +246,9 @@ impl Client {
         }
     }
 
-    /// The stored queue was read. What the dead announced before storage was emptied is nowhere but here, and if something
-    /// before it was not heard of, it can never be sent.
+    /// The stored queue was read. What the dead announced and storage holds no more is over, and its client may be
+    /// forgotten already; but where storage was emptied, it may never have been sent, and never can be if something before it
+    /// was not heard of.
     pub(crate) fn end_stuck(&mut self, head: &Head, stored: &[Mutation]) {
         let mut stuck = SortedSet::new();
         for (client, oldest) in std::mem::take(&mut self.tabs.stuck) {
@@ -255,23 +256,29 @@ impl Client {
             // Or it was sent meanwhile, and the server is about to tell.
             let taken = head.last_mutation_id(&client);
             let taken = taken.max(self.mutations.confirmed_of(&client));
-            if head.has_lost_ends() && !is_stored && oldest > taken + 1 {
+            if !is_stored && oldest > taken + 1 {
                 stuck.insert(client);
             }
         }
         if stuck.is_empty() {
             return;
         }
-        let (outcome, mut outcomes) = (Outcome::Uncertain, Vec::new());
+        let outcome = match head.has_lost_ends() {
+            true => Outcome::Uncertain,
+            false => Outcome::Confirmed,
+        };
+        let mut outcomes = Vec::new();
         for mutation in self.mutations.take_left(&stuck) {
             outcomes.extend(to_outcome(&mutation, &outcome));
             self.mutations.note_end(&mutation, &outcome);
         }
-        let op = StoreOp::Confirm(Confirm {
-            last_mutation_ids: SortedMap::new(),
-            outcomes,
-        });
-        self.store_note("writes that cannot be sent", op);
+        if !outcomes.is_empty() {
+            let op = StoreOp::Confirm(Confirm {
+                last_mutation_ids: SortedMap::new(),
+                outcomes,
+            });
+            self.store_note("writes that cannot be sent", op);
+        }
         self.mutations_changed = true;
         self.rebase.request_round();
     }
