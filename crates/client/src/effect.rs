@@ -151,7 +151,7 @@ pub enum StorageProblemKind {
     Damaged,
     /// The browser has deleted what was stored. What this page holds is stored again.
     Evicted,
-    /// Anything else; the same is tried again.
+    /// Anything else, or no answer for long; the same is tried again.
     Other,
 }
 
@@ -241,7 +241,7 @@ pub enum Effect {
     MutationDurable {
         /// The call.
         call: CallId,
-        /// `Err`: it lives in memory only, and is still sent.
+        /// `Err`: as far as is known it lives in memory only; it is still sent. Told once, whatever storage says later.
         result: Result<(), String>,
     },
     /// A mutation has an outcome: settles the `server` promise when `call` is given.

@@ -26,6 +26,7 @@ impl Client {
             self.mark_again(now);
             self.send_due(now);
             self.wait_for_mark(now);
+            self.look_for_silence(now);
             self.let_the_dead_go();
             self.look_after_others(now);
             self.write_queue(now);

@@ -20,7 +20,7 @@ export type MutatorResultDetails = MutatorResultSuccessDetails | MutatorResultEr
 export interface MutatorResult {
   /** The mutator has run here: its writes show in every query. */
   readonly client: Promise<MutatorResultDetails>;
-  /** The mutation is in the local store: it survives a closed page. */
+  /** The mutation is in the local store: it survives a closed page. An error if storage fails or does not answer for long. */
   readonly durable: Promise<MutatorResultDetails>;
   /** The server has accepted or refused the mutation. */
   readonly server: Promise<MutatorResultDetails>;

@@ -47,10 +47,7 @@ impl Client {
             return;
         }
         let keys: Vec<MutationKey> = self.persistence.to_write.drain(..).collect();
-        let calls: Vec<(MutationKey, Option<CallId>)> = keys
-            .iter()
-            .map(|key| (key.clone(), self.mutations.get(key).and_then(|m| m.call)))
-            .collect();
+        let calls = self.calls_of(&keys);
         if self.persistence.disabled {
             for (_, call) in calls {
                 self.tell_durable(
@@ -126,6 +123,27 @@ impl Client {
         if let Some(call) = call {
             self.effects.push(Effect::MutationDurable { call, result });
         }
+    }
+
+    /// Storage does not answer: what waits for it may never be stored, and is not called durable.
+    pub(crate) fn tell_undurable(&mut self, why: &str) {
+        let mut waiting = self.persistence.being_written();
+        waiting.extend(self.calls_of(&self.persistence.to_write));
+        for (key, call) in waiting {
+            if self.persistence.told.insert(key) {
+                self.tell_durable(call, Err(why.to_owned()));
+            }
+        }
+    }
+
+    fn calls_of<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a MutationKey>,
+    ) -> Vec<(MutationKey, Option<CallId>)> {
+        let call = |key| self.mutations.get(key).and_then(|m| m.call);
+        keys.into_iter()
+            .map(|key| (key.clone(), call(key)))
+            .collect()
     }
 
     pub(crate) fn on_queue_stored(

@@ -11,6 +11,7 @@
 
 use crate::client::Client;
 use crate::effect::{Effect, StorageProblemKind};
+use crate::event::StoreRequestId;
 use crate::mutations::Stored;
 use crate::options::Role;
 use crate::persistence::Purpose;
@@ -31,6 +32,12 @@ const OPEN_PAUSES_MS: [f64; 3] = [100.0, 1_000.0, 3_000.0];
 const OPENING_LOOKS: u32 = 15;
 const OPENING_LOOK_MS: f64 = 2_000.0;
 
+/// The same for what a page waits for later.
+const LOOKS: u32 = 6;
+const LOOK_MS: f64 = 5_000.0;
+
+const SILENCE: &str = "storage does not answer; another page may hold it";
+
 /// What was done about faults so far.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -38,6 +45,10 @@ pub(crate) struct Faults {
     /// Before all is read: when to ask again, or to look whether storage has answered.
     pub(crate) open_at: Option<f64>,
     opening_looks: u32,
+    /// The oldest request that the page waits for, how often it was seen since, and when it is looked again.
+    waited: Option<StoreRequestId>,
+    looks: u32,
+    pub(crate) look_at: Option<f64>,
     /// Storage was repaired in this session; a second time it would be of no use.
     repaired: bool,
     /// What storage held of ends is lost: the browser has emptied it, or it could not be read.
@@ -181,8 +192,38 @@ impl Client {
     }
 
     pub(crate) fn tell_silence(&mut self, kind: StorageProblemKind) {
-        let message = "storage does not answer; another page may hold it".to_owned();
+        let message = SILENCE.to_owned();
         self.effects.push(Effect::StorageProblem { kind, message });
+    }
+
+    /// Looks whether storage answers what the page waits for: writes of the queue, and the next group.
+    pub(crate) fn look_for_silence(&mut self, now: f64) {
+        let waited = self.persistence.waited_for();
+        let faults = &mut self.persistence.faults;
+        if faults.look_at.is_some_and(|at| at > now) {
+            return;
+        }
+        // Left as it is by an answer: most come at once, and a timer for each costs more than one look.
+        faults.look_at = waited.map(|_| now + LOOK_MS);
+        if std::mem::replace(&mut faults.waited, waited) != waited {
+            faults.looks = 0;
+        } else if waited.is_some() {
+            faults.looks += 1;
+        }
+        let looks = faults.looks;
+        if waited.is_none() || looks < LOOKS {
+            return;
+        }
+        if self.persistence.restart.is_none() {
+            if looks == LOOKS {
+                self.tell_silence(StorageProblemKind::Other);
+            }
+            self.tell_undurable(SILENCE);
+        // Whoever sends what is left there does not go on without it.
+        } else if self.role != Role::Draining {
+            self.tell_silence(StorageProblemKind::Unavailable);
+            self.give_up_storage(now, SILENCE);
+        }
     }
 
     /// Lets go of the stored rows.

@@ -3,6 +3,7 @@
 //! Requests are carried out one after another by the host, so a later one sees what an earlier one wrote.
 //! Only one write of the queue is under way at a time: if it fails, no later mutation is stored before an earlier one.
 
+mod answers;
 pub(crate) mod earlier_store;
 pub(crate) mod export;
 pub(crate) mod faults;
@@ -143,6 +144,28 @@ impl Persistence {
         purposes.any(|purpose| matches!(purpose, Purpose::ReadQueue(_)))
     }
 
+    /// The oldest request for whose answer the application waits, or the connection.
+    pub(crate) fn waited_for(&self) -> Option<StoreRequestId> {
+        let mut open = self.open.iter();
+        let is_it = |purpose: &Purpose| {
+            matches!(
+                purpose,
+                Purpose::Queue(_) | Purpose::StartGroup | Purpose::Rejoin
+            )
+        };
+        let waited = open.find(|(_, purpose)| is_it(purpose));
+        waited.map(|(request, _)| *request)
+    }
+
+    /// Mutations that are being written, with their calls.
+    pub(crate) fn being_written(&self) -> Vec<(MutationKey, Option<CallId>)> {
+        let written = |purpose: &Purpose| match purpose {
+            Purpose::Queue(calls) => calls.clone(),
+            _ => Vec::new(),
+        };
+        self.open.values().flat_map(written).collect()
+    }
+
     /// More is sent by now than the marks that are under way have named.
     pub(crate) fn give_up_marks(&mut self) {
         for (_, purpose) in &mut self.open {
@@ -166,6 +189,7 @@ impl Persistence {
             self.remark_at,
             self.mark_by,
             self.keep_at,
+            self.faults.look_at,
             restart_at,
         ];
         own.into_iter().flatten().reduce(f64::min)
@@ -218,75 +242,6 @@ impl Client {
             now,
             was_there: true,
             reads_only: self.persistence.faults.is_full(now),
-        }
-    }
-
-    /// A request was answered.
-    pub(crate) fn on_stored(
-        &mut self,
-        now: f64,
-        request: StoreRequestId,
-        result: Result<StoreReply, StoreFailure>,
-    ) {
-        let Some(purpose) = self.persistence.open.remove(&request) else {
-            if self.persistence.disabled {
-                // Asked for before storage was given up.
-                return;
-            }
-            self.log(
-                LogLevel::Warn,
-                "storage answered a request that was not made",
-            );
-            return;
-        };
-        let other_group = match (&purpose, &result) {
-            (Purpose::Open | Purpose::Rejoin, _) => None,
-            (_, Err(StoreFailure::OtherGroup { group_id })) if self.loaded => {
-                Some(group_id.clone())
-            }
-            _ => None,
-        };
-        match (&other_group, &result) {
-            (Some(_), _) => self.log(LogLevel::Info, "another tab has begun a new group"),
-            (None, Err(_)) if matches!(purpose, Purpose::ReadKept) => {}
-            // Whichever it is, it is about to be read.
-            (None, Err(StoreFailure::OtherGroup { .. })) if !self.loaded => {}
-            (None, Err(failure)) => self.on_store_failure(now, &purpose, failure),
-            // What the mark of all has told need not be told again.
-            (None, Ok(_)) => {
-                self.persistence.heals |= !matches!(purpose, Purpose::Mark { all: true });
-                self.persistence.is_doubtful &= matches!(purpose, Purpose::ReadKept);
-            }
-        }
-        match purpose {
-            Purpose::StartGroup if other_group.is_some() => self.give_up_restart(),
-            Purpose::Rejoin => self.on_rejoined(now, result),
-            Purpose::ReadKept => {
-                // Storage answers.
-                self.look_at_opening_later(now);
-                self.on_kept_read(result);
-            }
-            Purpose::Open => self.on_opened(now, result),
-            Purpose::Repair => self.on_repaired(now, result),
-            Purpose::StoreAnew => self.on_stored_anew(result),
-            Purpose::Poke { acks, outcomes } => self.on_poke_stored(now, acks, outcomes, result),
-            Purpose::Queue(keys) => self.on_queue_stored(now, keys, result),
-            Purpose::Mark { all } => self.on_marked(now, all, result),
-            Purpose::StartGroup => self.on_group_answer(now, result),
-            Purpose::ReadQueue(dying) => self.on_queue_read(now, dying, result),
-            Purpose::FollowLog => self.on_log_read(result),
-            Purpose::FollowAll => self.on_all_read(result),
-            Purpose::Outcomes(ends) => self.on_outcomes_read(now, ends, result),
-            Purpose::LoadForFold => self.on_loaded_for_fold(result),
-            Purpose::Fold => self.persistence.is_folding = false,
-            Purpose::Note(what) => {
-                if result.is_err() {
-                    self.log(LogLevel::Warn, &format!("not stored: {what}"));
-                }
-            }
-        }
-        if let Some(group) = other_group {
-            self.rejoin(now, group);
         }
     }
 

@@ -94,7 +94,7 @@ impl Client {
     }
 
     pub(crate) fn on_group_answer(&mut self, now: f64, result: Result<StoreReply, StoreFailure>) {
-        let Some(mut restart) = self.persistence.restart.take() else {
+        let Some(restart) = self.persistence.restart.take() else {
             return;
         };
         if let Ok(StoreReply::GroupStarted(started)) = result {
@@ -120,29 +120,34 @@ impl Client {
             self.mutations.replace_ended(ended);
             return;
         }
-        restart.failures += 1;
-        if restart.failures < ATTEMPTS {
-            restart.retry_at = Some(now + RETRY_MS);
-            self.persistence.restart = Some(restart);
-            return;
+        if let Some(restart) = self.try_later(now, restart) {
+            // What is stored stays there for a later session; sending it from here as well could carry it out twice.
+            self.go_on_in_memory(now, &restart);
         }
-        // Storage still holds the old group and cannot be told: from here on in memory. What is stored stays there
-        // for a later session; sending it from here as well could carry it out twice.
-        self.go_on_in_memory();
-        self.finish_restart(
-            now,
-            restart.new_group,
-            restart.new_client,
-            &KnownToStorage::default(),
-        );
     }
 
-    /// Storage cannot be asked any more. What it holds of this page's writes may still be sent from there, or not.
-    fn go_on_in_memory(&mut self) {
+    /// Storage has failed. It is asked again, unless that is of no use any more.
+    fn try_later(&mut self, now: f64, mut restart: Restart) -> Option<Restart> {
+        restart.failures += 1;
+        if restart.failures >= ATTEMPTS || self.persistence.disabled {
+            return Some(restart);
+        }
+        restart.retry_at = Some(now + RETRY_MS);
+        self.persistence.restart = Some(restart);
+        None
+    }
+
+    /// Storage cannot be asked any more. What it holds of this page's writes may still be sent from there, or not. It may
+    /// also have begun the group all the same, under the names that were asked for: so this page takes others.
+    fn go_on_in_memory(&mut self, now: f64, restart: &Restart) {
         self.persistence.disabled = true;
         for mutation in self.mutations.forget_stored() {
             self.end_uncertain(&mutation);
         }
+        self.release_lock_of(&restart.new_client);
+        let (group, client) = (self.random.id(), self.random.id());
+        self.hold_lock_of(&client);
+        self.finish_restart(now, group, client, &KnownToStorage::default());
     }
 
     fn end_uncertain(&mut self, mutation: &Mutation) {
@@ -191,31 +196,22 @@ impl Client {
         if let Err(failure) = &result
             && !matches!(kind_of(failure), StorageProblemKind::Damaged)
         {
-            restart.failures += 1;
-            if restart.failures < ATTEMPTS {
-                restart.retry_at = Some(now + RETRY_MS);
-                self.persistence.restart = Some(restart);
-                return;
+            match self.try_later(now, restart) {
+                Some(given_up) => restart = given_up,
+                None => return,
             }
         }
+        let Ok(StoreReply::Opened { loaded, .. }) = result else {
+            // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
+            // stored stays with this tab.
+            return self.go_on_in_memory(now, &restart);
+        };
         let Restart {
             old_group,
             new_group,
             new_client,
             ..
         } = restart;
-        let loaded = match result {
-            Ok(StoreReply::Opened { loaded, .. }) => Some(loaded),
-            _ => None,
-        };
-        let Some(loaded) = loaded else {
-            // Whatever is there now, it cannot be read: nothing of it may be sent twice, so only what was never
-            // stored stays with this tab.
-            self.go_on_in_memory();
-            let group = self.random.id();
-            self.finish_restart(now, group, new_client, &KnownToStorage::default());
-            return;
-        };
         let group = match loaded.head.group_id.is_empty() {
             true => new_group,
             false => loaded.head.group_id.clone(),

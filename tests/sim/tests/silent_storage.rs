@@ -1,0 +1,176 @@
+//! Storage that does not answer a page that has begun: what the application is told, and that no write is lost or carried
+//! out twice.
+
+use landfall_client::Outcome;
+use landfall_sim::disk::DiskFault;
+use landfall_sim::notes::{self, note, open};
+use landfall_sim::world::{TabId, World};
+use landfall_store::BackendFailure;
+
+/// A world in which one tab has, offline, one stored write.
+fn world() -> (World, TabId) {
+    let mut world = notes::world();
+    let id = open(&mut world);
+    world.network_down();
+    world.tab(id).mutate("upsert", &note("b"));
+    world.settle();
+    (world, id)
+}
+
+#[track_caller]
+fn told(world: &World, id: TabId, kind: &str) {
+    let wanted = format!("StorageProblem {{ kind: {kind}");
+    let notes = world.tabs[&id].notes.iter();
+    let count = notes.filter(|note| note.starts_with(&wanted)).count();
+    assert_eq!(count, 1, "{:?}", world.tabs[&id].notes);
+}
+
+/// The notes that were written at the server, in their order.
+#[track_caller]
+fn carried_out(world: &World, expected: &[&str]) {
+    let calls = world.server.executed.iter();
+    let id = |argument: &str| {
+        let row: serde_json::Value = serde_json::from_str(argument).expect("JSON");
+        row["row"]["id"].as_str().map(str::to_owned)
+    };
+    let ids: Vec<String> = calls.filter_map(|call| id(&call.argument)).collect();
+    assert_eq!(ids, expected);
+}
+
+/// Storage answers again what it was asked.
+fn answer_all(world: &mut World, id: TabId) {
+    let tab = world.tab(id);
+    (tab.storage_stalled, tab.manual_storage) = (false, false);
+    tab.pump();
+    world.pass(60_000.0);
+}
+
+/// The next page sends what storage holds.
+fn open_next(world: &mut World) {
+    open(world);
+    world.pass(60_000.0);
+}
+
+#[test]
+fn a_write_that_storage_does_not_answer_is_told_as_not_durable() {
+    let (mut world, id) = world();
+    world.tab(id).storage_stalled = true;
+    let calls = ["c", "d"].map(|name| world.tab(id).mutate("upsert", &note(name)));
+    world.pass(25_000.0);
+    assert!(
+        calls
+            .iter()
+            .all(|call| !world.tabs[&id].durable.contains_key(call))
+    );
+    world.pass(15_000.0);
+    let late = world.tab(id).mutate("upsert", &note("e"));
+    world.pass(10_000.0);
+    told(&world, id, "Other");
+    let is_error = |world: &World, call| matches!(world.tabs[&id].durable.get(call), Some(Err(_)));
+    let all = [calls[0], calls[1], late];
+    assert!(all.iter().all(|call| is_error(&world, call)));
+    // It was slow, and stores them after all. What was told stays.
+    answer_all(&mut world, id);
+    assert!(all.iter().all(|call| is_error(&world, call)));
+    let soon = world.tab(id).mutate("upsert", &note("f"));
+    world.settle();
+    assert_eq!(world.tabs[&id].durable.get(&soon), Some(&Ok(())));
+    world.kill_tab(id);
+    world.network_up();
+    open_next(&mut world);
+    carried_out(&world, &["b", "c", "d", "e", "f"]);
+}
+
+#[test]
+fn a_page_that_slept_while_a_write_was_stored_waits_for_the_answer() {
+    let (mut world, id) = world();
+    world.tab(id).storage_stalled = true;
+    let call = world.tab(id).mutate("upsert", &note("c"));
+    world.pass(10_000.0);
+    let tab = world.tab(id);
+    tab.set_clock(tab.now + 3_600_000.0);
+    assert_eq!(tab.durable.get(&call), None);
+    tab.storage_stalled = false;
+    tab.pump();
+    assert_eq!(world.tabs[&id].durable.get(&call), Some(&Ok(())));
+}
+
+#[test]
+fn a_new_group_that_storage_does_not_answer_is_begun_in_memory() {
+    let (mut world, id) = world();
+    world.tab(id).storage_stalled = true;
+    let asked = world.tab(id).mutate("upsert", &note("c"));
+    let waiting = world.tab(id).mutate("upsert", &note("d"));
+    world.server.forget_all();
+    world.network_up();
+    world.pass(25_000.0);
+    carried_out(&world, &[]);
+    world.pass(35_000.0);
+    told(&world, id, "Unavailable");
+    // What storage has, or may have, is left to it; what it was not asked for is sent.
+    let tab = &world.tabs[&id];
+    assert!(matches!(tab.durable.get(&asked), Some(Err(_))));
+    assert_eq!(tab.ends.get(&asked), Some(&Outcome::Uncertain));
+    assert_eq!(tab.ends.get(&waiting), Some(&Outcome::Confirmed));
+    carried_out(&world, &["d"]);
+    // The group is begun in storage after all.
+    answer_all(&mut world, id);
+    let late = world.tab(id).mutate("upsert", &note("e"));
+    world.settle();
+    assert!(matches!(world.tabs[&id].durable.get(&late), Some(Err(_))));
+    carried_out(&world, &["d", "e"]);
+    open_next(&mut world);
+    carried_out(&world, &["d", "e", "b", "c"]);
+}
+
+#[test]
+fn another_group_that_storage_does_not_let_in_is_left_to_the_others() {
+    let (mut world, first) = world();
+    let second = open(&mut world);
+    let early = world.tab(second).mutate("upsert", &note("c"));
+    world.settle();
+    world.tab(second).frozen = true;
+    world.server.forget_all();
+    world.network_up();
+    world.pass(5_000.0);
+    let tab = world.tab(second);
+    tab.frozen = false;
+    tab.manual_storage = true;
+    tab.mutate("upsert", &note("d"));
+    // It is told that there is another group, and is not let in.
+    assert!(tab.commit_one() && tab.hear_one());
+    world.pass(60_000.0);
+    told(&world, second, "Unavailable");
+    assert_eq!(
+        world.tabs[&second].ends.get(&early),
+        Some(&Outcome::Uncertain)
+    );
+    answer_all(&mut world, second);
+    world.kill_tab(first);
+    open_next(&mut world);
+    carried_out(&world, &["b", "c", "d"]);
+}
+
+#[test]
+fn a_group_that_storage_began_although_it_said_that_it_failed_is_not_that_of_the_page() {
+    let (mut world, id) = world();
+    world.server.forget_all();
+    world.tab(id).manual_storage = true;
+    world.network_up();
+    world.pass(1_000.0);
+    assert!(world.tab(id).commit_one(), "what it followed before");
+    let fails = DiskFault::Fails(BackendFailure::Closed);
+    for fault in [fails, fails, DiskFault::Unknown] {
+        let tab = world.tab(id);
+        tab.next_fault = fault;
+        assert!(tab.commit_one());
+        while tab.hear_one() {}
+        world.pass(6_000.0);
+    }
+    let call = world.tab(id).mutate("upsert", &note("c"));
+    world.pass(10_000.0);
+    assert_eq!(world.tabs[&id].ends.get(&call), Some(&Outcome::Confirmed));
+    carried_out(&world, &["c"]);
+    open_next(&mut world);
+    carried_out(&world, &["c", "b"]);
+}
