@@ -1,11 +1,13 @@
 //! Storage that does not answer a page that has begun: what the application is told, and that no write is lost or carried
 //! out twice.
 
-use landfall_client::Outcome;
+use landfall_client::{CallId, Client, Outcome, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
-use landfall_sim::notes::{self, note, open};
+use landfall_sim::host::{Mutator, Progress, thrown};
+use landfall_sim::notes::{self, MUTATORS, SCHEMA, note, open};
 use landfall_sim::world::{TabId, World};
 use landfall_store::BackendFailure;
+use serde_json::{Value, json};
 
 /// A world in which one tab has, offline, one stored write.
 fn world() -> (World, TabId) {
@@ -30,7 +32,7 @@ fn told(world: &World, id: TabId, kind: &str) {
 fn carried_out(world: &World, expected: &[&str]) {
     let calls = world.server.executed.iter();
     let id = |argument: &str| {
-        let row: serde_json::Value = serde_json::from_str(argument).expect("JSON");
+        let row: Value = serde_json::from_str(argument).expect("JSON");
         row["row"]["id"].as_str().map(str::to_owned)
     };
     let ids: Vec<String> = calls.filter_map(|call| id(&call.argument)).collect();
@@ -173,4 +175,72 @@ fn a_group_that_storage_began_although_it_said_that_it_failed_is_not_that_of_the
     carried_out(&world, &["c"]);
     open_next(&mut world);
     carried_out(&world, &["c", "b"]);
+}
+
+/// A mutator whose replays are refused.
+fn once(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason) -> Progress {
+    if reason == RunReason::Rebase {
+        return Progress::Done(Err(thrown("once only")));
+    }
+    let written = client.write(tx, "note", WriteOp::Upsert, &arg["row"].to_string());
+    Progress::Done(written.map_err(|error| thrown(error.to_string())))
+}
+
+/// Two tabs at a server that takes writes; the first one has made a write, offline, that both refuse by now.
+fn refused_write() -> (World, [TabId; 2], CallId) {
+    let mutators = [MUTATORS, &[("once", once as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let tabs = [(); 2].map(|()| open(&mut world));
+    world.network_down();
+    let call = world.tab(tabs[0]).mutate("once", &note("a"));
+    world.settle();
+    world.tab(tabs[1]).mutate("upsert", &note("b"));
+    world.pass(2_000.0);
+    (world, tabs, call)
+}
+
+/// Found as seed 82005550: it went without its writes, and to its maker it was a success.
+#[test]
+fn what_the_dead_have_left_waits_until_storage_can_be_told_of_it() {
+    let (mut world, [maker, late], _) = refused_write();
+    world.kill_tab(maker);
+    world.tab(late).storage_stalled = true;
+    world.network_up();
+    world.pass(90_000.0);
+    let made_by = |id: TabId| world.tabs[&id].client.client_id().to_owned();
+    let senders: Vec<_> = world
+        .server
+        .executed
+        .iter()
+        .map(|done| &done.client)
+        .collect();
+    assert_eq!(senders, [&made_by(late)], "its own goes");
+    answer_all(&mut world, late);
+    assert_eq!(world.server.executed.len(), 2);
+    let fresh = open(&mut world);
+    world.settle();
+    for id in [late, fresh] {
+        let listed = world.tabs[&id].client.mutations();
+        let outcomes: Vec<_> = listed.iter().map(|info| &info.outcome).collect();
+        assert!(
+            matches!(outcomes[..], [Some(Outcome::Failed { .. })]),
+            "{listed:?}"
+        );
+    }
+}
+
+/// Found as seed 82004171: another tab had sent it with its writes.
+#[test]
+fn a_refusal_that_storage_cannot_be_told_of_is_uncertain() {
+    let (mut world, [maker, other], call) = refused_write();
+    world.tab(maker).storage_stalled = true;
+    world.cut_off.insert(other);
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    assert_eq!(
+        world.tabs[&maker].ends.get(&call),
+        Some(&Outcome::Uncertain)
+    );
 }

@@ -19,7 +19,7 @@ const UNUSABLE_NAME: &str = "_landfall_unreadable";
 impl Client {
     /// Sends what may go now, as much as a turn has time for, in as few messages as may be.
     pub(super) fn push(&mut self, now: f64) {
-        let mut clients = self.tabs.recovering();
+        let mut clients = self.recovering();
         clients.insert(0, self.client_id.clone());
         let names: Vec<&str> = clients.iter().map(String::as_str).collect();
         let most = self.limits.push_batch.max(1);

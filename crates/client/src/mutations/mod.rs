@@ -131,6 +131,17 @@ impl Mutations {
         }
     }
 
+    /// Storage cannot be told of these failures before they are sent: another tab may have sent writes for them.
+    pub(crate) fn doubt_failures(&mut self, own: &str) {
+        for m in &mut self.pending {
+            let is_known = matches!(m.stored, Stored::At(_) | Stored::Unknown);
+            let fails = matches!(m.sent_outcome, Some(Outcome::Failed { .. }));
+            if m.client_id == own && is_known && fails && !m.pushed {
+                m.sent_outcome = Some(Outcome::Uncertain);
+            }
+        }
+    }
+
     /// For each client the last pending mutation of which this holds.
     pub(crate) fn through(&self, holds: fn(&Mutation) -> bool) -> SortedMap<String, u64> {
         let mut through = SortedMap::new();

@@ -280,9 +280,17 @@ impl Client {
         due.into_iter().map(Mutation::key).collect()
     }
 
+    /// Other clients whose mutations this tab sends.
+    pub(crate) fn recovering(&self) -> Vec<String> {
+        match self.persistence.cannot_tell {
+            true => Vec::new(),
+            false => self.tabs.recovering(),
+        }
+    }
+
     /// Whether this tab sends a mutation: its own, and those of the dead.
     fn sent_here(&self) -> impl Fn(&&Mutation) -> bool + '_ {
-        let recovering = self.tabs.recovering();
+        let recovering = self.recovering();
         move |m| m.client_id == self.client_id || recovering.contains(&m.client_id)
     }
 
@@ -316,6 +324,7 @@ impl Client {
         let stored = match result {
             Ok(reply) => {
                 persistence.mark_failures = 0;
+                persistence.heals |= persistence.cannot_tell;
                 if all {
                     persistence.unmarked.clear();
                 }
@@ -363,13 +372,16 @@ impl Client {
         self.persistence.mark_failures > MARK_ATTEMPTS && !self.persistence.is_doubtful
     }
 
-    /// What is about to be sent goes without storage knowing.
+    /// What this tab has made goes without storage knowing. What the dead have left waits: storage still calls it unsent, and
+    /// another tab could send something else for it.
     fn go_unmarked(&mut self) {
+        self.persistence.cannot_tell = true;
         for key in self.to_be_marked() {
             if let Some(mutation) = self.mutations.get_mut(&key) {
                 mutation.freeze(self.link.sends_writes_of(mutation));
             }
         }
+        self.mutations.doubt_failures(&self.client_id);
         self.persistence.unmarked = self.mutations.through(|m| m.attempted);
         self.link.push_gate = PushGate::Open;
     }
@@ -410,7 +422,13 @@ impl Client {
     pub(crate) fn mark_again(&mut self, now: f64) {
         let persistence = &mut self.persistence;
         let is_due = persistence.remark_at.take_if(|at| *at <= now).is_some();
-        let heals = std::mem::take(&mut persistence.heals) && !persistence.unmarked.is_empty();
+        let heals = std::mem::take(&mut persistence.heals);
+        // Then all that is about to be sent is marked, and what the dead have left as well.
+        let tells = heals && std::mem::take(&mut persistence.cannot_tell);
+        if tells && self.link.push_gate == PushGate::Open {
+            self.link.push_gate = PushGate::Shut;
+        }
+        let heals = tells || heals && !persistence.unmarked.is_empty();
         if !is_due && !heals {
             return;
         }
@@ -439,7 +457,7 @@ impl Client {
     /// Whether something is about to be sent that storage must know of first: a dead tab's mutations that it still
     /// calls unsent, or one that goes without its writes and has an end already.
     pub(crate) fn has_unmarked(&self) -> bool {
-        let recovering = self.tabs.recovering();
+        let recovering = self.recovering();
         self.mutations
             .pending()
             .iter()

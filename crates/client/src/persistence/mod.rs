@@ -103,6 +103,8 @@ pub(crate) struct Persistence {
     pub(crate) mark_failures: u32,
     /// What was sent although storage could not be told, by client: it is told as soon as it can be.
     pub(crate) unmarked: SortedMap<String, u64>,
+    /// Storage could not be told what is about to be sent, and has carried out nothing since.
+    pub(crate) cannot_tell: bool,
     /// Another tab has spoken of another group, and storage has not answered since that it has this one.
     pub(crate) is_doubtful: bool,
     /// Storage has carried something out since that was last tried.
