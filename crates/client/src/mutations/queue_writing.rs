@@ -360,7 +360,7 @@ impl Client {
             }
             PushGate::Shut | PushGate::Open => {}
         }
-        if !stored && !self.persistence.unmarked.is_empty() {
+        if !stored && (self.persistence.cannot_tell || !self.persistence.unmarked.is_empty()) {
             let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
             self.persistence.remark_at = Some(now + pause);
         }
@@ -424,7 +424,7 @@ impl Client {
         let is_due = persistence.remark_at.take_if(|at| *at <= now).is_some();
         let heals = std::mem::take(&mut persistence.heals);
         // Then all that is about to be sent is marked, and what the dead have left as well.
-        let tells = heals && std::mem::take(&mut persistence.cannot_tell);
+        let tells = (heals || is_due) && std::mem::take(&mut persistence.cannot_tell);
         if tells && self.link.push_gate == PushGate::Open {
             self.link.push_gate = PushGate::Shut;
         }
