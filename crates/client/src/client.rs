@@ -58,7 +58,7 @@ pub struct Client {
     pub(crate) slices: Slices,
     pub(crate) persistence: Persistence,
     pub(crate) tabs: Tabs,
-    /// Rows of an abandoned group are shown until the new one has sent something to show.
+    /// Rows of an abandoned group, or of an earlier store, are read or shown until the server has sent something to show.
     pub(crate) stale_rows: bool,
     pub(crate) earlier: EarlierStore,
     pub(crate) mutations_changed: bool,

@@ -43,5 +43,4 @@ pub use request::{
     MarkAttempted, Mode, NewValue, Open, Read, ReadResult, Reissued, Repair, StartGroup, StoreName,
     StoreOp, StoreReply, StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
-pub use schema_change::EarlierRows;
 pub use state_reader::{Give, StateReader};

@@ -7,6 +7,7 @@ use crate::page::{Page, QuerySets, StoredPage};
 use crate::patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::StoreName;
+use crate::schema_change::CarryOver;
 use landfall_zql::sort::sort_by;
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::sync::Arc;
@@ -26,9 +27,17 @@ pub struct Unread {
     pub(crate) pages: Vec<StoredPage>,
     pub(crate) log: Vec<Vec<u8>>,
     pub(crate) queries: QuerySets,
+    /// What its rows are given as, if it is a store of another schema.
+    pub(crate) carried: Option<Arc<CarryOver>>,
 }
 
 impl Unread {
+    /// When one of its clients was last known to be alive, in epoch milliseconds.
+    pub fn seen(&self) -> f64 {
+        let seen = self.clients.iter().map(|client| client.seen);
+        seen.fold(0.0, f64::max)
+    }
+
     /// Whether the server has given anything yet; a damaged record counts as something.
     pub fn was_given(&self) -> bool {
         let gives = |bytes: &Vec<u8>| match LogRecord::decode(bytes, &self.schema) {

@@ -17,7 +17,6 @@ use crate::loaded::Unread;
 use crate::page::{NewPage, NewPages, QuerySets, StoredPage};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
-use crate::schema_change::EarlierRows;
 use landfall_zql::Schema;
 use landfall_zql::sorted_map::SortedMap;
 use std::sync::Arc;
@@ -271,8 +270,8 @@ pub enum StoreReply {
     Loaded(Box<Unread>),
     /// To [`StoreOp::ReadKept`]: none if anything has happened since, or a mutation waits.
     Kept(Vec<KeptResult>),
-    /// To [`StoreOp::ReadEarlier`].
-    Earlier(EarlierRows),
+    /// To [`StoreOp::ReadEarlier`]; its rows are given as rows of the schema that was asked for.
+    Earlier(Box<Unread>),
     /// To [`StoreOp::ReadLog`].
     Log {
         /// Where the store stands.

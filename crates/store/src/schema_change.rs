@@ -6,40 +6,40 @@
 //!
 //! Tables and columns are the same if the server calls them the same.
 
-use landfall_zql::{Row, RowBuilder, Schema, TableSchema};
+use crate::state_reader::Give;
+use landfall_zql::{Row, RowBuilder, Schema, TableId, TableSchema};
 
-/// The rows of a store of another schema, in terms of this one.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct EarlierRows {
-    /// For each table of this schema its rows, in the order of their keys.
-    pub tables: Vec<Vec<Row>>,
-    /// When a client of that store was last known to be alive, in epoch milliseconds.
-    pub seen: f64,
-}
+/// For each table of one schema the table of another that its rows become rows of, and the places of the columns that
+/// these consist of, unless it is all of them in their order.
+#[derive(Debug)]
+pub(crate) struct CarryOver(Vec<Option<(TableId, Option<Vec<usize>>)>>);
 
-impl EarlierRows {
-    /// Whether nothing could be carried over.
-    pub fn is_empty(&self) -> bool {
-        self.tables.iter().all(Vec::is_empty)
+impl CarryOver {
+    pub(crate) fn new(old: &Schema, new: &Schema) -> CarryOver {
+        let carry = |table: &TableSchema| {
+            let after = new.table_by_server_name(&table.server_name)?;
+            let columns = columns_in(table, &new[after])?;
+            let unchanged = columns.iter().copied().eq(0..table.columns.len());
+            Some((after, (!unchanged).then_some(columns)))
+        };
+        CarryOver(old.tables.iter().map(carry).collect())
     }
-}
 
-/// `tables` are the rows by table of `old`; given back by table of `new`.
-pub(crate) fn carry_over(old: &Schema, new: &Schema, mut tables: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
-    let mut carry = |table: &TableSchema| {
-        let before = old.table_by_server_name(&table.server_name)?;
-        let columns = columns_in(&old[before], table)?;
-        let rows = std::mem::take(tables.get_mut(before.0 as usize)?);
-        let unchanged = columns.iter().copied().eq(0..old[before].columns.len());
-        Some(match unchanged {
-            true => rows,
-            false => rows.iter().map(|row| picked(row, &columns)).collect(),
-        })
-    };
-    new.tables
-        .iter()
-        .map(|table| carry(table).unwrap_or_default())
-        .collect()
+    /// Gives rows of a table of the old schema as rows of the new one.
+    pub(crate) fn give(
+        &self,
+        table: TableId,
+        rows: &mut dyn Iterator<Item = Row>,
+        give: &mut Give<'_>,
+    ) {
+        match self.0.get(table.0 as usize) {
+            Some(Some((table, Some(columns)))) => {
+                give(*table, &mut rows.map(|row| picked(&row, columns)));
+            }
+            Some(Some((table, None))) => give(*table, rows),
+            _ => {}
+        }
+    }
 }
 
 /// The place in `old` of each column of `new`; `None` if rows of the one cannot be rows of the other.
@@ -69,7 +69,7 @@ fn picked(row: &Row, columns: &[usize]) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_zql::{Names, TableId};
+    use landfall_zql::Names;
 
     fn schema(table: &str) -> Schema {
         Schema::from_json(&format!(r#"{{"tables":{{{table}}}}}"#)).expect("a schema")
@@ -92,8 +92,14 @@ mod tests {
                 .row_from_json(text, Names::Client)
                 .expect("a row")
         };
-        let tables = carry_over(&old, &new, vec![ROWS.map(row).to_vec()]);
-        assert_eq!(tables.len(), new.tables.len());
+        let mut tables = vec![Vec::new(); new.tables.len()];
+        CarryOver::new(&old, &new).give(
+            TableId(0),
+            &mut ROWS.map(row).into_iter(),
+            &mut |to, rows| {
+                tables[to.0 as usize].extend(rows);
+            },
+        );
         let shown: Vec<String> = new
             .iter()
             .zip(&tables)

@@ -8,6 +8,7 @@ use crate::loaded::{Change, Overlay, Unread};
 use crate::page::{FirstAndPage, QuerySets, StoredPage, compare};
 use crate::patch::LogRecord;
 use crate::request::StoreName;
+use crate::schema_change::CarryOver;
 use landfall_zql::sort::sort_by;
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::cmp::Ordering;
@@ -48,6 +49,7 @@ pub struct StateReader {
     last: Option<(TableId, Row)>,
     /// The rows of the page at hand that were read ahead are in order behind those before them, and that is the last one.
     is_ordered: bool,
+    carried: Option<Arc<CarryOver>>,
 }
 
 impl StateReader {
@@ -70,6 +72,7 @@ impl StateReader {
             queries: std::mem::take(&mut unread.queries),
             last: None,
             is_ordered: false,
+            carried: unread.carried.take(),
             schema,
         })
     }
@@ -80,9 +83,12 @@ impl StateReader {
     /// # Errors
     /// What is stored is damaged; the rows given so far are of no use.
     pub fn step(&mut self, give: &mut Give<'_>) -> Result<Option<usize>, StoreFailure> {
-        match self.read_log()? {
-            Some(rows) => Ok(Some(rows)),
+        if let Some(rows) = self.read_log()? {
+            return Ok(Some(rows));
+        }
+        match self.carried.clone() {
             None => self.read_rows(give),
+            Some(carried) => self.read_rows(&mut |table, rows| carried.give(table, rows, give)),
         }
     }
 
@@ -286,6 +292,7 @@ mod tests {
             pages,
             log: Vec::new(),
             queries: QuerySets::default(),
+            carried: None,
         };
         let mut reader = StateReader::new(&mut unread)?;
         let mut keys = Vec::new();

@@ -1,6 +1,9 @@
 // A page with nothing but Landfall: what takes long in it is ours.
 import { defineMutator, defineMutators, defineQueries, defineQuery, Landfall, type ZeroOptions } from 'landfall';
-import { schema, zql } from './schema.ts';
+import { columnsMovedSchema, schema as presentSchema, zql } from './schema.ts';
+
+const parameters = new URLSearchParams(location.search);
+const schema = parameters.has('next') ? columnsMovedSchema as unknown as typeof presentSchema : presentSchema;
 
 type NewTask = { readonly id: string; readonly title: string; readonly rank: number };
 
@@ -13,7 +16,7 @@ const queries = defineQueries({ cities: defineQuery(() => zql.city.related('coun
 const zero = new Landfall({
   schema,
   mutators,
-  cacheURL: new URLSearchParams(location.search).get('cache'),
+  cacheURL: parameters.get('cache'),
 } satisfies ZeroOptions<typeof schema>);
 
 declare global {

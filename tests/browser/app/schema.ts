@@ -39,6 +39,20 @@ export const nextSchema = createSchema({
   relationships: [...related],
 });
 
+/** A schema of a later release: a table and a column of each city less, and a column of tasks that the server must have. */
+export const columnsMovedSchema = createSchema({
+  tables: [
+    table('task')
+      .columns({ id: string(), title: string(), done: boolean(), rank: number(), note: string().optional(), due: string().optional() })
+      .primaryKey('id'),
+    country,
+    table('city')
+      .columns({ id: number(), name: string(), countryCode: string().from('country_code'), population: number(), lat: number() })
+      .primaryKey('id'),
+  ],
+  relationships: [...related],
+});
+
 export const zql = createBuilder(schema);
 
 declare module 'landfall' {

@@ -177,6 +177,102 @@ fn the_newest_of_several_old_stores_is_shown_and_damaged_ones_are_passed_over() 
     assert!(notes.iter().any(told), "{notes:?}");
 }
 
+/// A store of the old release with so many notes of so many letters, in pages, and the network down.
+fn filled(notes: usize, letters: usize) -> World {
+    let mut world = notes::world();
+    world.slices = Some((100, 0));
+    let kind = "x".repeat(letters);
+    world.server.commit(|rows| {
+        for n in 0..notes {
+            rows.put("note", json!({"id": format!("n{n:04}"), "kind": kind}));
+        }
+    });
+    let id = world.open_tab();
+    world.tab(id).view(QUERIES[0], named(0));
+    world.settle();
+    world.kill_tab(id);
+    world.network_down();
+    world
+}
+
+/// Opens a page of the new release that works when it is told to, and lets it do so many slices, or all.
+fn open_slowly(world: &mut World, browser: usize, most: usize) -> (TabId, usize) {
+    let held = world.open_tab_as(browser, 0.0, next_release(Role::Held), |tab| {
+        tab.manual_work = true;
+    });
+    world.tell_earlier(held, &[0]);
+    let tab = world.tab(held);
+    let mut slices = 0;
+    while slices < most && tab.work_one() {
+        tab.pump();
+        slices += 1;
+    }
+    (held, slices)
+}
+
+#[test]
+fn rows_of_the_old_store_are_read_in_slices_and_anew_by_the_page_after_one_that_died_meanwhile() {
+    let mut world = filled(1_000, 1);
+    let fresh = world.add_browser();
+    let (held, _) = open_slowly(&mut world, fresh, 5);
+    assert!(!world.tabs[&held].ready, "there is more to read");
+    world.kill_tab(held);
+    let (held, slices) = open_slowly(&mut world, fresh, usize::MAX);
+    assert!(world.tabs[&held].ready);
+    // A slice reads no more than a step of the reader.
+    assert!(slices >= 1_000 / 64, "{slices}");
+    let expected: Vec<String> = (0..1_000).map(|n| format!("n{n:04}")).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    shows(&mut world, held, &expected);
+    let disk = world.browsers[fresh].disk.store();
+    assert!(disk.values(StoreName::Pages).is_empty(), "nothing is kept");
+    // A page that is released in the middle of it reads on, and takes what the server gives in its place.
+    world.kill_tab(held);
+    let (held, _) = open_slowly(&mut world, fresh, 5);
+    world.network_up();
+    world
+        .server
+        .commit(|rows| (1..1_000).for_each(|n| rows.remove("note", &format!("n{n:04}"))));
+    let tab = world.tab(held);
+    tab.view(QUERIES[0], named(0));
+    tab.client.release(tab.now);
+    assert!(!tab.ready);
+    tab.manual_work = false;
+    tab.pump();
+    assert!(tab.ready);
+    world.settle();
+    shows(&mut world, held, &["n0000"]);
+    assert!(unneeded(&world, held));
+}
+
+#[test]
+fn nothing_is_shown_of_an_old_store_that_turns_out_to_be_damaged_behind_its_first_rows() {
+    let mut world = world(&[]);
+    let large = filled(400, 3_000);
+    let newer = world.add_browser();
+    world.browsers[newer].disk = large.browsers[0].disk.clone();
+    let pages = |count: usize| {
+        assert!(count > 3, "{count} values");
+        count - 1
+    };
+    world.browsers[newer].disk.damage(StoreName::Pages, pages);
+    let fresh = world.add_browser();
+    for browsers in [&[newer, 0][..], &[newer]] {
+        let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
+        world.tell_earlier(held, browsers);
+        assert!(world.tabs[&held].ready);
+        shows(
+            &mut world,
+            held,
+            if browsers.len() == 1 { &[] } else { &["a"] },
+        );
+        let notes = &world.tabs[&held].notes;
+        let told = |note: &String| note.contains("an earlier store cannot be read");
+        assert!(notes.iter().any(told), "{notes:?}");
+        world.kill_tab(held);
+    }
+}
+
 #[test]
 fn a_write_on_rows_of_the_old_store_is_kept() {
     let mut world = world(&[]);

@@ -4,19 +4,22 @@
 //! A group belongs to one schema, at the server too, so the new store begins without a cookie and is given everything
 //! anew. What the earlier store held is shown meanwhile as the rows of an abandoned group are: nobody takes it for what
 //! the server has given, it is not stored here, and the first poke that answers replaces it by the difference.
+//!
+//! It is read behind this client's own store, in the same slices.
 
 use crate::client::Client;
 use crate::effect::{Effect, LogLevel};
 use crate::options::Role;
-use landfall_store::{EarlierRows, StoreFailure, StoreOp, StoreReply, StoreRequest, Unread};
+use landfall_store::{StateReader, StoreFailure, StoreOp, StoreReply, StoreRequest, Unread};
+use landfall_zql::sort::sort_by;
 
 /// What is known of earlier stores.
 #[derive(Debug, Default)]
 pub(crate) struct EarlierStore {
     /// The host has told, or is not asked any more.
     told: bool,
-    /// What to show of the newest one.
-    rows: Option<EarlierRows>,
+    /// What may be shown, of the newest one first.
+    found: std::vec::IntoIter<Box<Unread>>,
     /// This client's own store, which holds no rows yet, until the host has told.
     own: Option<Box<Unread>>,
     /// The host waits to be told that the earlier stores may go.
@@ -56,23 +59,22 @@ impl Client {
         if std::mem::replace(&mut self.earlier.told, true) {
             return;
         }
-        let mut newest: Option<EarlierRows> = None;
+        let mut found = Vec::new();
         for answer in answers {
             match answer {
-                Ok(StoreReply::Earlier(rows)) => {
-                    if newest.as_ref().is_none_or(|known| known.seen < rows.seen) {
-                        newest = Some(rows);
-                    }
-                }
+                Ok(StoreReply::Earlier(unread)) => found.push(unread),
                 Ok(_) => {}
-                Err(failure) => {
-                    let message = format!("an earlier store cannot be read: {failure}");
-                    self.log(LogLevel::Warn, &message);
-                }
+                Err(failure) => self.tell_unreadable(&failure),
             }
         }
-        self.earlier.rows = newest.filter(|rows| !rows.is_empty());
+        sort_by(&mut found, |a, b| b.seen().total_cmp(&a.seen()));
+        self.earlier.found = found.into_iter();
         self.go_on_with_own(now);
+    }
+
+    fn tell_unreadable(&mut self, failure: &StoreFailure) {
+        let message = format!("an earlier store cannot be read: {failure}");
+        self.log(LogLevel::Warn, &message);
     }
 
     /// Nothing more is waited for.
@@ -83,17 +85,41 @@ impl Client {
         }
     }
 
-    /// Where the server has given nothing to this store yet, the rows of an earlier one are shown.
-    pub(crate) fn show_earlier(&mut self, was_given: bool) {
-        let earlier = self.earlier.rows.take();
+    /// Earlier stores are of no use where the server has given something to this one.
+    pub(crate) fn look_at_earlier(&mut self, was_given: bool) {
         if was_given {
-            return self.tell_unneeded();
+            self.earlier.found = Vec::new().into_iter();
+            self.tell_unneeded();
         }
-        let Some(earlier) = earlier else { return };
-        self.stale_rows = true;
-        for ((table, _), rows) in self.schema.iter().zip(earlier.tables) {
-            self.visible.load(table, &mut rows.into_iter());
+    }
+
+    /// All of this client's own store is read: goes on with the rows of an earlier one, if there are any to be shown.
+    pub(crate) fn read_earlier(&mut self, now: f64) {
+        while let Some(mut unread) = self.earlier.found.next() {
+            match StateReader::new(&mut unread) {
+                Ok(reader) => {
+                    self.stale_rows = true;
+                    return self.begin_reading(reader);
+                }
+                Err(failure) => self.tell_unreadable(&failure),
+            }
         }
+        self.begin(now);
+    }
+
+    /// All rows of an earlier store are read.
+    pub(crate) fn show_earlier(&mut self, now: f64) {
+        self.earlier.found = Vec::new().into_iter();
+        self.stale_rows = !self.visible.is_empty();
+        self.begin(now);
+    }
+
+    /// An earlier store turns out to be damaged: it is passed over.
+    pub(crate) fn give_up_earlier(&mut self, now: f64, failure: &StoreFailure) {
+        self.visible.unload();
+        self.stale_rows = false;
+        self.tell_unreadable(failure);
+        self.read_earlier(now);
     }
 
     /// This store holds what the server has given.

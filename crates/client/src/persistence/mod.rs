@@ -398,7 +398,7 @@ impl Client {
         self.begin(now);
     }
 
-    fn begin(&mut self, now: f64) {
+    pub(crate) fn begin(&mut self, now: f64) {
         self.loaded = true;
         self.mutations_changed = true;
         // What is pending is replayed first, so that nobody sees the rows without it; but not for long.
@@ -433,7 +433,7 @@ impl Client {
             others.insert(mutation.client_id.clone());
         }
         self.mutations.load(head.last_mutation_ids, queue, ended);
-        self.show_earlier(was_given);
+        self.look_at_earlier(was_given);
         if !self.mutations.is_empty() {
             self.rebase.request_round();
         }
@@ -442,12 +442,17 @@ impl Client {
         }
         match rows {
             None => self.begin(now),
-            Some(Ok(reader)) => self.persistence.loading = Some(Box::new(reader)),
+            Some(Ok(reader)) => self.begin_reading(reader),
             Some(Err(failure)) => self.give_up_loading(now, &failure),
         }
     }
 
-    /// Reads rows of storage as long as there are steps.
+    /// Rows are read by [`Client::read_on`].
+    pub(crate) fn begin_reading(&mut self, reader: StateReader) {
+        self.persistence.loading = Some(Box::new(reader));
+    }
+
+    /// Reads rows of storage as long as there are steps: first this client's own.
     pub(crate) fn read_on(&mut self, now: f64) {
         while !self.slices.steps.are_spent()
             && let Some(reader) = &mut self.persistence.loading
@@ -457,11 +462,20 @@ impl Client {
                 Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
                 Ok(None) => {
                     let reader = self.persistence.loading.take();
+                    if self.stale_rows {
+                        return self.show_earlier(now);
+                    }
                     let queries = reader.map(|reader| reader.into_queries());
                     self.queries.load(queries.unwrap_or_default().got);
-                    self.begin(now);
+                    self.read_earlier(now);
                 }
-                Err(failure) => self.give_up_loading(now, &failure),
+                Err(failure) => {
+                    self.persistence.loading = None;
+                    match self.stale_rows {
+                        true => self.give_up_earlier(now, &failure),
+                        false => self.give_up_loading(now, &failure),
+                    }
+                }
             }
         }
     }
@@ -472,7 +486,6 @@ impl Client {
 
     /// What is stored cannot be read.
     fn give_up_loading(&mut self, now: f64, failure: &StoreFailure) {
-        self.persistence.loading = None;
         self.visible.unload();
         self.mutations = Mutations::new();
         self.cookie = None;

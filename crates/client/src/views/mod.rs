@@ -96,6 +96,11 @@ impl Visible {
         self.source = MemorySource::new(self.schema.clone());
     }
 
+    /// Whether there are no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows().next().is_none()
+    }
+
     /// Views show rows from now on: [`Visible::work`] fills those that were opened so far.
     pub(crate) fn show(&mut self) {
         self.leave_kept();

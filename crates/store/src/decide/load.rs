@@ -9,7 +9,7 @@ use crate::page::QuerySets;
 use crate::patch::LogRecord;
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::{Decision, Open, Read, StoreName, StoreReply};
-use crate::schema_change::{EarlierRows, carry_over};
+use crate::schema_change::CarryOver;
 use crate::stored_schema;
 use landfall_zql::Schema;
 use landfall_zql::sort::sort_by;
@@ -130,7 +130,7 @@ pub(super) fn load(
     })
 }
 
-/// The rows of a store of whatever schema, as far as they are rows of this one.
+/// What a store of whatever schema holds, of which rows are given as far as they are rows of this one.
 pub(super) fn read_earlier(
     head: Option<&[u8]>,
     schema: &Schema,
@@ -140,16 +140,11 @@ pub(super) fn read_earlier(
     let head = head.map_err(corrupt(StoreName::Head))?;
     let stored = results.maybe(StoreName::Head, stored_schema::decode)?;
     let stored = Arc::new(stored.ok_or(StoreFailure::OtherSchema)?);
-    let loaded = read_all(head, &stored, results)?.read()?;
-    let seen = loaded.clients.iter().map(|client| client.seen);
-    let seen = seen.fold(0.0, f64::max);
-    let rows = EarlierRows {
-        tables: carry_over(&stored, schema, loaded.into_server_state().tables),
-        seen,
-    };
+    let mut earlier = read_all(head, &stored, results)?;
+    earlier.carried = Some(Arc::new(CarryOver::new(&stored, schema)));
     Ok(Decision {
         writes: Vec::new(),
-        reply: StoreReply::Earlier(rows),
+        reply: StoreReply::Earlier(Box::new(earlier)),
     })
 }
 
@@ -183,6 +178,7 @@ fn empty(head: Box<Head>, schema: &Arc<Schema>) -> Unread {
         pages: Vec::new(),
         log: Vec::new(),
         queries: QuerySets::default(),
+        carried: None,
     }
 }
 
