@@ -86,11 +86,12 @@ impl Client {
         self.store_on();
     }
 
-    /// What storage gets in large pieces is made here alone: nobody who calls waits for it.
+    /// What storage gets in large pieces is made here alone, and many rows are freed here: nobody who calls waits for it.
     fn store_on(&mut self) {
         if self.is_loaded() && !self.closed {
             self.write_on();
             self.fold_on();
+            self.visible.leaving.work(&self.slices.steps);
             self.ask_for_more();
         }
     }
@@ -145,8 +146,10 @@ impl Client {
 
     /// Whether a call of [`Client::work`] would get on with something.
     fn has_work(&self) -> bool {
-        let rows = self.is_loaded() && (self.rebase.has_work() || self.visible.has_work());
-        let stores = self.is_reading_on() || self.is_writing_snapshot() || self.is_planning_fold();
+        let shows = self.rebase.has_work() || self.visible.has_work();
+        let rows = self.is_loaded() && (shows || !self.visible.leaving.is_empty());
+        let reads = self.is_reading_on() || self.is_replacing();
+        let stores = reads || self.is_writing_snapshot() || self.is_planning_fold();
         rows || stores || self.has_unread() || self.is_pushing_on()
     }
 

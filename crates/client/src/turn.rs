@@ -19,6 +19,7 @@ impl Client {
         self.open_on(now);
         self.read_on(now);
         if self.loaded {
+            self.replace_on();
             self.run_lanes(now);
             // Nothing is left to do if there is nothing to fill.
             let _ = self.visible.work(&self.slices.steps);
@@ -172,7 +173,7 @@ impl Client {
 
     /// The visible rows stand on a new server state, or were replayed.
     fn on_swapped(&mut self, now: f64, poke: Option<Poke>) {
-        let Some(poke) = poke else { return };
+        let Some(mut poke) = poke else { return };
         // Until now they were visible.
         self.stale_rows &= !poke.cleared;
         let settled = self.mutations.settled_by(&poke.confirmed, &poke.results);
@@ -194,9 +195,10 @@ impl Client {
         }
         match poke.stored {
             Some(next) => self.persistence.log_next = next,
-            None if poke.moves() => self.store_poke(poke, &settled),
+            None if poke.moves() => self.store_poke(&mut poke, &settled),
             None => {}
         }
+        self.visible.leaving.take_changes(poke.rows);
         // What was announced while this round ran.
         self.follow_on();
     }

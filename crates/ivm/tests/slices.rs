@@ -3,8 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use landfall_ivm::{LiveQuery, MemorySource, Pipeline, Progress, Source, SourceChange, Steps};
-use landfall_zql::ast::Ast;
+use landfall_ivm::{
+    IndexSpec, LiveQuery, MemorySource, Pipeline, Progress, Source, SourceChange, Steps,
+};
+use landfall_zql::ast::{Ast, Direction};
+use landfall_zql::ordering::Order;
 use landfall_zql::{Row, Schema, TableId, ValueRef};
 
 const SCHEMA: &str = r#"{"tables":{
@@ -221,4 +224,38 @@ fn a_read_begins_and_stops_at_the_bounds_of_its_order() {
     assert_eq!(read(">=", ISSUES - 100, "asc", start), (5, 49));
     let start = r#","start":{"row":{"id":5},"exclusive":true}"#;
     assert_eq!(read(">=", ISSUES - 100, "asc", start), (10, 100));
+}
+
+#[test]
+fn a_source_that_is_not_used_any_more_is_dropped_in_pieces_and_what_it_shares_stays() {
+    let mut gone = source();
+    gone.retain_index(TableId(0), &by_owner());
+    let mut live = LiveQuery::build(
+        &query(r#"{"table":"a","orderBy":[["owner","desc"]]}"#),
+        gone.schema(),
+    );
+    let live = live.as_mut().expect("builds");
+    live.hydrate(&gone, &Steps::unlimited()).expect("reads");
+    let mut kept = gone.clone();
+    assert_eq!(gone.shed(), 0, "all of it is shared");
+    kept.apply(&SourceChange {
+        table: TableId(1),
+        old: Some(owner("before")),
+        new: Some(owner("after")),
+    });
+    assert_eq!(kept.rows(TableId(0)).count(), ISSUES);
+    let mut pieces = Vec::new();
+    loop {
+        match kept.shed() {
+            0 => break,
+            rows => pieces.push(rows),
+        }
+    }
+    // By key and by owner.
+    assert_eq!(pieces.iter().sum::<usize>(), 2 * ISSUES + 1);
+    assert!(pieces.iter().all(|rows| *rows <= 256), "{pieces:?}");
+}
+
+fn by_owner() -> IndexSpec {
+    IndexSpec(Order(vec![(1, Direction::Desc), (0, Direction::Asc)]))
 }

@@ -224,6 +224,64 @@ fn a_tab_without_a_connection_follows_what_another_stores() {
     assert_eq!(world.server.executed.len(), 1);
 }
 
+/// A tab that another one is ahead of by a thousand notes, which are stored as a whole; with its next slice it begins to
+/// read them. The network is down.
+fn behind(world: &mut World) -> (TabId, TabId, Vec<String>) {
+    world.slices = Some((100, 0));
+    let (online, offline) = (open(world), world.open_tab());
+    world.cut_off.insert(offline);
+    world.break_tab(offline);
+    world.tab(offline).manual_work = true;
+    let ids: Vec<String> = (0..1_000).map(|n| format!("n{n:04}")).collect();
+    world.server.commit(|rows| {
+        for id in &ids {
+            rows.put("note", json!({"id": id}));
+        }
+    });
+    world.settle();
+    world.network_down();
+    (online, offline, ids)
+}
+
+/// Lets a tab do the slices that it asks for; how many they were.
+fn work(world: &mut World, id: TabId, most: usize) -> usize {
+    let mut slices = 0;
+    while slices < most && world.tab(id).work_one() {
+        world.settle();
+        slices += 1;
+    }
+    slices
+}
+
+#[test]
+fn what_another_tab_has_stored_as_a_whole_is_read_in_slices() {
+    let mut world = world();
+    let (_, offline, ids) = behind(&mut world);
+    let slices = work(&mut world, offline, usize::MAX);
+    // A step of the reader each, and then those in which the rows are taken in.
+    assert!(slices > 1_000 / 64 + 1_000 * 4 / 100, "{slices}");
+    world.tab(offline).manual_work = false;
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    check(&mut world, offline, &ids);
+}
+
+#[test]
+fn writes_that_are_made_while_what_another_tab_has_stored_is_read_are_not_taken_for_over() {
+    let mut world = world();
+    let (online, offline, ids) = behind(&mut world);
+    assert_eq!(work(&mut world, offline, 5), 5);
+    // What storage said of the queue was true before these.
+    world.tab(offline).mutate("upsert", &note("x"));
+    world.tab(online).mutate("upsert", &note("y"));
+    world.settle();
+    world.tab(offline).manual_work = false;
+    world.settle();
+    let mut expected: Vec<&str> = ids.iter().map(String::as_str).collect();
+    expected.extend(["x", "y"]);
+    check(&mut world, offline, &expected);
+    assert_eq!(world.tabs[&offline].client.mutations().len(), 2);
+}
+
 #[test]
 fn a_write_whose_answer_was_lost_keeps_its_place_before_later_ones() {
     let mut world = world();

@@ -7,12 +7,12 @@ use crate::client::Client;
 use crate::connection::pokes::Poke;
 use crate::effect::Outcome;
 use crate::mutations::{Mutation, MutationKey, Stored};
-use crate::persistence::Purpose;
 use crate::persistence::stored_forms::{from_outcome, from_record};
+use crate::persistence::{LOAD_STEPS, Purpose};
 use crate::queries::QueryChange;
 use landfall_store::{
-    Loaded, LogRecord, QueuedMutation, RowChange, StoreFailure, StoreOp, StoreReply, StoredOutcome,
-    compare_cookies,
+    LogRecord, QueuedMutation, RowChange, StateReader, StoreFailure, StoreOp, StoreReply,
+    StoredOutcome, Unread, compare_cookies,
 };
 use landfall_zql::sorted_map::SortedMap;
 use std::cmp::Ordering;
@@ -22,6 +22,13 @@ use std::cmp::Ordering;
 pub(crate) struct Following {
     reading: bool,
     again: bool,
+}
+
+/// What others have stored, while its rows are read: it becomes one poke, from wherever this client is by then.
+#[derive(Debug)]
+pub(crate) struct Replacing {
+    reader: StateReader,
+    poke: Poke,
 }
 
 impl Client {
@@ -121,29 +128,90 @@ impl Client {
         if self.link.socket.is_some() || !self.rebase.is_idle() {
             return;
         }
-        let Ok(StoreReply::Loaded(unread)) = result else {
+        let Ok(StoreReply::Loaded(mut unread)) = result else {
             return;
         };
-        let loaded = match unread.read() {
-            Ok(loaded) => loaded,
-            // The next announcement tries again; whoever writes next repairs it.
-            Err(failure) => {
-                self.tell_store_failure(&failure);
-                return;
+        let ahead = self.is_behind(unread.head.cookie.as_deref());
+        if !ahead || self.is_forgotten_in(&unread) {
+            return;
+        }
+        match StateReader::new(&mut unread) {
+            Ok(reader) => {
+                self.persistence.following.reading = true;
+                self.persistence.replacing = Some(Box::new(Replacing {
+                    reader,
+                    poke: self.poke_to(*unread),
+                }));
             }
+            Err(failure) => self.give_up_replacing(&failure),
+        }
+    }
+
+    fn is_behind(&self, stored: Option<&str>) -> bool {
+        compare_cookies(self.cookie.as_deref(), stored) == Ordering::Less
+    }
+
+    /// Reads rows of what others have stored as long as there are steps.
+    pub(crate) fn replace_on(&mut self) {
+        if self.link.socket.is_some() {
+            self.abandon_replacing();
+        }
+        while !self.slices.steps.are_spent()
+            && let Some(Replacing { reader, poke }) = self.persistence.replacing.as_deref_mut()
+        {
+            let rows = &mut poke.rows;
+            let read = reader.step(&mut |table, given| {
+                rows.extend(given.map(|row| RowChange::Put { table, row }));
+            });
+            match read {
+                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
+                Ok(None) if self.rebase.is_idle() => self.replace(),
+                // The place to go on from is not reached yet.
+                Ok(None) => return,
+                // The next announcement tries again; whoever writes next repairs it.
+                Err(failure) => self.give_up_replacing(&failure),
+            }
+        }
+    }
+
+    /// All rows are read.
+    fn replace(&mut self) {
+        self.persistence.following.reading = false;
+        let Some(replacing) = self.persistence.replacing.take() else {
+            return;
         };
-        let own = self.cookie.as_deref();
-        let ahead = compare_cookies(own, loaded.head.cookie.as_deref()) == Ordering::Less;
-        if ahead && !self.is_forgotten_in(&loaded) {
-            let poke = self.poke_to(loaded);
+        let Replacing { reader, mut poke } = *replacing;
+        let got = reader.into_queries().got;
+        poke.got.extend(got.iter().cloned().map(QueryChange::Put));
+        if self.is_behind(Some(&poke.cookie)) {
+            poke.base = self.cookie.clone();
             self.pokes.follow(vec![poke]);
         }
+        self.follow_on();
+    }
+
+    fn give_up_replacing(&mut self, failure: &StoreFailure) {
+        self.abandon_replacing();
+        self.tell_store_failure(failure);
+    }
+
+    /// What others have stored is not wanted any more.
+    pub(crate) fn abandon_replacing(&mut self) {
+        if let Some(replacing) = self.persistence.replacing.take() {
+            self.persistence.following.reading = false;
+            self.visible.leaving.take_changes(replacing.poke.rows);
+        }
+    }
+
+    /// Whether there are rows to be read, or they may take their place.
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.persistence.replacing.is_some() && self.rebase.is_idle()
     }
 
     /// Whether storage has forgotten what became of mutations: others took this tab for dead, which made them, or the
     /// browser emptied storage, and with it went those of anybody. Only the server can tell, and only who is still where
     /// it was before.
-    fn is_forgotten_in(&self, loaded: &Loaded) -> bool {
+    fn is_forgotten_in(&self, loaded: &Unread) -> bool {
         let (head, all) = (&loaded.head, loaded.head.has_lost_ends());
         let mut pending = self.mutations.pending().iter();
         pending.any(|m| {
@@ -155,35 +223,25 @@ impl Client {
         })
     }
 
-    fn poke_to(&self, loaded: Loaded) -> Poke {
-        let head = loaded.head.clone();
-        let outcomes = loaded.outcomes.clone();
+    /// How this client comes to be where storage is, without the rows and the answered queries.
+    fn poke_to(&self, stored: Unread) -> Poke {
+        let head = stored.head;
         let mut confirmed = head.last_mutation_ids;
         // What others made and storage holds no more is over, even if its client is forgotten already.
         let is_over = |m: &&Mutation| {
             let is_it = |q: &QueuedMutation| q.client_id == m.client_id && q.id == m.id;
-            m.client_id != self.client_id && !loaded.queue.iter().any(is_it)
+            m.client_id != self.client_id && !stored.queue.iter().any(is_it)
         };
         for mutation in self.mutations.pending().iter().filter(is_over) {
             let last = confirmed.get_or_insert_with(mutation.client_id.clone(), || 0);
             *last = (*last).max(mutation.id);
         }
-        let state = loaded.into_server_state();
-        let mut rows = Vec::new();
-        for ((table, _), stored) in self.schema.iter().zip(state.tables) {
-            let put = |row| RowChange::Put { table, row };
-            rows.extend(stored.into_iter().map(put));
-        }
-        let mut got = vec![QueryChange::Clear];
-        got.extend(state.queries.got.iter().cloned().map(QueryChange::Put));
         Poke {
-            base: self.cookie.clone(),
             cookie: head.cookie.unwrap_or_default(),
             cleared: true,
-            rows,
             confirmed,
-            results: results(outcomes),
-            got,
+            results: results(stored.outcomes),
+            got: vec![QueryChange::Clear],
             stored: Some(head.log_next),
             ..Poke::default()
         }

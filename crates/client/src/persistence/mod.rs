@@ -8,6 +8,7 @@ pub(crate) mod earlier_store;
 pub(crate) mod export;
 pub(crate) mod faults;
 pub(crate) mod kept_results;
+pub(crate) mod loading;
 pub(crate) mod log_following;
 pub(crate) mod snapshot_writing;
 pub(crate) mod stored_forms;
@@ -20,17 +21,16 @@ use crate::mutations::queue_writing::Marking;
 use crate::mutations::{Mutation, MutationKey, Mutations, Settled};
 use crate::options::Role;
 use crate::persistence::faults::Faults;
-use crate::persistence::log_following::Following;
+use crate::persistence::log_following::{Following, Replacing};
 use crate::persistence::snapshot_writing::SnapshotWriting;
 use crate::persistence::stored_forms::{
-    from_queue, outcome_of, remembered, server_mode, take_ends, to_outcome, to_patch,
-    unnamed_outcome,
+    from_queue, outcome_of, remembered, to_outcome, to_patch, unnamed_outcome,
 };
 use crate::tabs::group_restart::Restart;
 use landfall_protocol::ServerMode;
 use landfall_store::{
     AppendPoke, BackendFailure, FoldPlanning, Head, Open, QueuedMutation, StateReader,
-    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome, Unread,
+    StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ pub(crate) const RETRY_MS: f64 = 5_000.0;
 const READY_WAIT_MS: f64 = 1_000.0;
 
 /// A row that is read from storage counts as so many steps.
-const LOAD_STEPS: usize = 2;
+pub(crate) const LOAD_STEPS: usize = 2;
 
 /// Why a request was made.
 #[derive(Debug)]
@@ -111,6 +111,8 @@ pub(crate) struct Persistence {
     pub(crate) heals: bool,
     pub(crate) faults: Faults,
     pub(crate) following: Following,
+    /// What others have stored, on its way to take the place of what is here.
+    pub(crate) replacing: Option<Box<Replacing>>,
     /// The log record with which other tabs go on from what is here.
     pub(crate) log_next: u64,
     /// Mutations whose failure to be stored was told.
@@ -409,103 +411,13 @@ impl Client {
         self.follow_on();
     }
 
-    /// Takes what is not rows; the rows are read in slices.
-    pub(crate) fn begin_loading(&mut self, now: f64, mut unread: Unread) {
-        // Of what was read before in vain, answers may have come.
-        self.mutations = Mutations::new();
-        let was_given = unread.was_given();
-        let rows = match self.role {
-            Role::Draining => None,
-            Role::Usual | Role::Held => Some(StateReader::new(&mut unread)),
-        };
-        let head = unread.head;
-        self.group_id = Some(head.group_id);
-        self.persistence.log_next = head.log_next;
-        self.cookie = head.cookie;
-        self.link.mode = head.server_mode.map(server_mode);
-        let mut queue = self.take_stored(unread.queue);
-        let ended = take_ends(unread.outcomes, &mut queue);
-        let mut others = SortedSet::new();
-        for client in unread.clients {
-            others.insert(client.client_id);
-        }
-        for mutation in &queue {
-            others.insert(mutation.client_id.clone());
-        }
-        self.mutations.load(head.last_mutation_ids, queue, ended);
-        self.look_at_earlier(was_given);
-        if !self.mutations.is_empty() {
-            self.rebase.request_round();
-        }
-        for client in &others {
-            self.watch(client);
-        }
-        match rows {
-            None => self.begin(now),
-            Some(Ok(reader)) => self.begin_reading(reader),
-            Some(Err(failure)) => self.give_up_loading(now, &failure),
-        }
-    }
-
-    /// Rows are read by [`Client::read_on`].
-    pub(crate) fn begin_reading(&mut self, reader: StateReader) {
-        self.persistence.loading = Some(Box::new(reader));
-    }
-
-    /// Reads rows of storage as long as there are steps: first this client's own.
-    pub(crate) fn read_on(&mut self, now: f64) {
-        while !self.slices.steps.are_spent()
-            && let Some(reader) = &mut self.persistence.loading
-        {
-            let visible = &mut self.visible;
-            match reader.step(&mut |table, rows| visible.load(table, rows)) {
-                Ok(Some(rows)) => self.slices.steps.spend_many(rows * LOAD_STEPS),
-                Ok(None) => {
-                    let reader = self.persistence.loading.take();
-                    if self.stale_rows {
-                        return self.show_earlier(now);
-                    }
-                    let queries = reader.map(|reader| reader.into_queries());
-                    self.queries.load(queries.unwrap_or_default().got);
-                    self.read_earlier(now);
-                }
-                Err(failure) => {
-                    self.persistence.loading = None;
-                    match self.stale_rows {
-                        true => self.give_up_earlier(now, &failure),
-                        false => self.give_up_loading(now, &failure),
-                    }
-                }
-            }
-        }
-    }
-
-    pub(crate) fn is_reading_on(&self) -> bool {
-        self.persistence.loading.is_some()
-    }
-
-    /// What is stored cannot be read.
-    fn give_up_loading(&mut self, now: f64, failure: &StoreFailure) {
-        self.visible.unload();
-        self.mutations = Mutations::new();
-        self.cookie = None;
-        self.tell_store_failure(failure);
-        // What is under way for a repair belongs to the group.
-        let opens_again = self.open_again(now, failure);
-        // It may be another one that is found then: what is said of this one meanwhile is nothing to that.
-        self.group_id = None;
-        if !opens_again {
-            self.begin_without_storage(now);
-        }
-    }
-
     /// Stores what a poke brought.
-    pub(crate) fn store_poke(&mut self, mut poke: Poke, settled: &[Settled]) {
+    pub(crate) fn store_poke(&mut self, poke: &mut Poke, settled: &[Settled]) {
         let mut outcomes = Vec::new();
         for end in settled {
             outcomes.extend(to_outcome(&end.mutation, &end.outcome));
         }
-        outcomes.append(&mut self.outcomes_of_others(&poke, settled));
+        outcomes.append(&mut self.outcomes_of_others(poke, settled));
         let mut acks: SortedMap<String, u64> = SortedMap::new();
         for (client, id) in &poke.result_changes {
             let draining = self.role == Role::Draining;
@@ -520,18 +432,19 @@ impl Client {
         }
         let (acks, outcomes) = self.with_unstored(acks, outcomes);
         if self.role == Role::Draining {
-            return self.store_confirmation(poke.confirmed, acks, outcomes);
+            let confirmed = std::mem::take(&mut poke.confirmed);
+            return self.store_confirmation(confirmed, acks, outcomes);
         }
         // As a record of the log it would be one piece, and soon be moved into pages.
         if poke.rows.len() > self.limits.snapshot_from {
             return self.store_snapshot(acks, outcomes);
         }
-        let patch = to_patch(&mut poke);
+        let patch = to_patch(poke);
         let op = StoreOp::AppendPoke(AppendPoke {
-            base: poke.base,
-            cookie: poke.cookie,
+            base: poke.base.take(),
+            cookie: std::mem::take(&mut poke.cookie),
             patch,
-            last_mutation_ids: poke.confirmed,
+            last_mutation_ids: std::mem::take(&mut poke.confirmed),
             outcomes: outcomes.clone(),
         });
         self.store_in_order(Purpose::Poke { acks, outcomes }, op);

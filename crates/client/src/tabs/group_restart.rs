@@ -325,6 +325,7 @@ impl Client {
         self.persistence.unmarked.clear();
         self.persistence.log_next = 0;
         self.abandon_snapshot();
+        self.abandon_replacing();
         self.stale_rows = true;
         self.queries.forget_server();
         self.pokes.reset();

@@ -2,6 +2,7 @@
 
 pub(crate) mod flush;
 pub(crate) mod kept;
+pub(crate) mod leaving;
 pub(crate) mod resting;
 pub(crate) mod row_columns;
 pub(crate) mod row_handles;
@@ -14,6 +15,7 @@ use crate::rebase::stage::{PLAN_STEPS, Stage};
 use crate::rebase::{RowKey, VisibleRows};
 use crate::views::flush::{Flush, encode_rows};
 use crate::views::kept::Kept;
+use crate::views::leaving::Leaving;
 use crate::views::resting::Resting;
 use crate::views::row_handles::RowHandles;
 use crate::views::view_ops::{TableShape, ViewOps};
@@ -68,6 +70,7 @@ pub(crate) struct Visible {
     /// Views show rows; before that they are open but empty.
     shown: bool,
     stage: Option<Stage>,
+    pub(crate) leaving: Leaving,
 }
 
 impl Visible {
@@ -83,6 +86,7 @@ impl Visible {
             ops: ViewOps::default(),
             shown: false,
             stage: None,
+            leaving: Leaving::default(),
         }
     }
 
@@ -93,7 +97,13 @@ impl Visible {
 
     /// What was loaded is not used.
     pub(crate) fn unload(&mut self) {
-        self.source = MemorySource::new(self.schema.clone());
+        self.take_source(MemorySource::new(self.schema.clone()));
+    }
+
+    /// Rows in place of those that were visible.
+    fn take_source(&mut self, source: MemorySource) {
+        let before = std::mem::replace(&mut self.source, source);
+        self.leaving.take_source(before);
     }
 
     /// Whether there are no rows.
@@ -487,7 +497,7 @@ impl VisibleRows for Visible {
             let (source, queries, handed) = stage.finish();
             self.take_queries(queries);
             drop(self.resting.take_all());
-            self.source = source;
+            self.take_source(source);
             self.count_index_users();
             self.release(handed);
         }
@@ -495,7 +505,8 @@ impl VisibleRows for Visible {
 
     fn drop_stage(&mut self) {
         if let Some(stage) = self.stage.take() {
-            let (_, _, handed) = stage.finish();
+            let (source, _, handed) = stage.finish();
+            self.leaving.take_source(source);
             self.release(handed);
         }
     }

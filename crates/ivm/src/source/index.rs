@@ -83,6 +83,23 @@ impl Index {
         self.len
     }
 
+    /// Drops some rows of chunks that nobody shares, of an index that is not used any more. How many they were; 0 when none
+    /// is left.
+    pub fn shed(&mut self) -> usize {
+        while let Some(chunk) = self.chunks.last_mut() {
+            if let Some(chunk) = Rc::get_mut(chunk) {
+                let entries = chunk.all_mut();
+                let before = entries.len();
+                entries.truncate(before.saturating_sub(CHUNK));
+                if before > entries.len() {
+                    return before - entries.len();
+                }
+            }
+            self.chunks.pop();
+        }
+        0
+    }
+
     /// Makes ready for rows like these, while there are none.
     pub fn expect(&mut self, sample: &mut dyn Iterator<Item = &Row>) {
         let (column, _) = self.first_column();

@@ -145,6 +145,26 @@ impl MemorySource {
         self.load(table, &[]);
     }
 
+    /// Drops some of the rows of a source that is not used any more: all at once would take long. How many they were, in
+    /// indexes; 0 when nothing is left that it does not share.
+    pub fn shed(&mut self) -> usize {
+        while let Some(table) = self.tables.last_mut() {
+            let list = &mut table.wanted.get_mut().0;
+            let index = match list.last_mut() {
+                Some(wanted) => Rc::get_mut(wanted).and_then(|wanted| wanted.index.get_mut()),
+                None => Some(&mut table.by_key),
+            };
+            let rows = index.map_or(0, Index::shed);
+            if rows > 0 {
+                return rows;
+            }
+            if list.pop().is_none() {
+                self.tables.pop();
+            }
+        }
+        0
+    }
+
     /// Nobody uses an index any more: users are counted anew.
     pub fn release_indexes(&mut self) {
         for table in &mut self.tables {
