@@ -9,8 +9,6 @@ mod load;
 mod mutations;
 mod repair;
 
-pub(crate) use load::check_log;
-
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;

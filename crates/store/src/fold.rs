@@ -3,11 +3,11 @@
 //! Only pages that a record touches are read and written anew; those that have become small are joined with the next.
 
 use crate::error::StoreFailure;
-use crate::loaded::Unread;
 use crate::page::QuerySets;
 use crate::page::{PageWriter, SMALL_PAGE_BYTES};
 use crate::request::FoldPlan;
 use crate::state_reader::{STEP_ROWS, StateReader};
+use crate::unread::Unread;
 use landfall_zql::{Key, TableId};
 
 /// Plans the fold of everything that was loaded, at once.

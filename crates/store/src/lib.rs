@@ -17,7 +17,6 @@ mod fold;
 mod head;
 mod kept_results;
 mod key;
-mod loaded;
 mod memory;
 mod page;
 mod patch;
@@ -26,6 +25,7 @@ mod request;
 mod schema_change;
 mod state_reader;
 mod stored_schema;
+mod unread;
 
 pub use cookie_order::compare as compare_cookies;
 pub use encoding::FORMAT_VERSION;
@@ -33,7 +33,6 @@ pub use error::{BackendFailure, FormatError, StoreFailure};
 pub use fold::{FoldPlanning, plan_fold};
 pub use head::{FOLD_BYTES, FOLD_RECORDS, Head, RememberedMode};
 pub use kept_results::{KEPT_BYTES, KeptResult, KeptTree};
-pub use loaded::{Loaded, ServerState, Unread};
 pub use memory::MemoryStore;
 pub use page::{NewPage, NewPages, PAGE_BYTES, PageWriter, QuerySets, StoredPage};
 pub use patch::{DesiredChange, LogRecord, Patch, QueryChange, RowChange};
@@ -44,3 +43,4 @@ pub use request::{
     StoreOp, StoreReply, StoreRequest, WriteOp, WriteQueue, WriteSnapshot,
 };
 pub use state_reader::{Give, StateReader};
+pub use unread::{ServerState, Unread};

@@ -6,7 +6,6 @@
 use crate::encoding::{Kind, Reader, Writer};
 use crate::error::FormatError;
 use crate::state_reader::Give;
-use landfall_zql::sort::sort_by;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
 use landfall_zql::{Row, Schema, TableId};
 use std::cmp::Ordering;
@@ -25,49 +24,6 @@ const PAGE_FRAME: usize = PAGE_HEADER + 3 * size_of::<u32>();
 const LEAST_ROW: usize = size_of::<u32>();
 /// What a run has before its rows: table and count.
 const RUN_HEADER: usize = 2 * size_of::<u32>();
-
-/// A page, read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Page {
-    pub(crate) number: u32,
-    pub(crate) bytes: usize,
-    /// Sorted; never empty.
-    pub(crate) rows: Vec<(TableId, Row)>,
-}
-
-impl Page {
-    pub(crate) fn read(stored: StoredPage, schema: &Schema) -> Result<Self, FormatError> {
-        let (_, mut rows) = stored.begin(schema)?;
-        let mut page = Self {
-            number: rows.number,
-            bytes: rows.len(),
-            rows: Vec::new(),
-        };
-        while let Some(row) = rows.next(schema)? {
-            page.rows.push(row);
-        }
-        let sorted = page
-            .rows
-            .is_sorted_by(|a, b| compare(schema, a, b) == Ordering::Less);
-        sorted.then_some(page).ok_or(FormatError::Order)
-    }
-
-    /// The pages in their order; fails if they overlap.
-    pub(crate) fn sort(mut pages: Vec<Self>, schema: &Schema) -> Result<Vec<Self>, FormatError> {
-        sort_by(&mut pages, |a, b| match (a.rows.first(), b.rows.first()) {
-            (Some(a), Some(b)) => compare(schema, a, b),
-            (a, b) => a.is_some().cmp(&b.is_some()),
-        });
-        let apart =
-            pages
-                .windows(2)
-                .all(|pair| match (pair[0].rows.last(), pair[1].rows.first()) {
-                    (Some(last), Some(first)) => compare(schema, last, first) == Ordering::Less,
-                    _ => false,
-                });
-        apart.then_some(pages).ok_or(FormatError::Order)
-    }
-}
 
 /// A page as it came out of storage.
 #[derive(Clone, Debug, PartialEq, Eq)]

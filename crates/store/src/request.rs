@@ -13,10 +13,10 @@
 use crate::error::StoreFailure;
 use crate::head::{Head, RememberedMode};
 use crate::kept_results::KeptResult;
-use crate::loaded::Unread;
 use crate::page::{NewPage, NewPages, QuerySets, StoredPage};
 use crate::patch::{LogRecord, Patch};
 use crate::queue::{ClientRecord, Ending, NewMutation, QueuedMutation, StoredOutcome};
+use crate::unread::Unread;
 use landfall_zql::Schema;
 use landfall_zql::sorted_map::SortedMap;
 use std::sync::Arc;

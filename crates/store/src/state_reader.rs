@@ -4,11 +4,11 @@
 
 use crate::decide::corrupt;
 use crate::error::{FormatError, StoreFailure};
-use crate::loaded::{Change, Overlay, Unread};
 use crate::page::{FirstAndPage, QuerySets, StoredPage, compare};
-use crate::patch::LogRecord;
+use crate::patch::{LogRecord, Patch, RowChange};
 use crate::request::StoreName;
 use crate::schema_change::CarryOver;
+use crate::unread::Unread;
 use landfall_zql::sort::sort_by;
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::cmp::Ordering;
@@ -243,6 +243,51 @@ impl StateReader {
             }
         }
         Ok(Some(count))
+    }
+}
+
+/// A row in place of what has its key before, or nothing.
+type Change = ((TableId, Key), Option<Row>);
+
+/// What the log says about rows.
+#[derive(Debug, Default)]
+struct Overlay {
+    /// The pages are void.
+    clear: bool,
+    /// In the order of the log.
+    rows: Vec<Change>,
+}
+
+impl Overlay {
+    fn apply(&mut self, patch: &Patch, schema: &Schema) {
+        if patch.clear {
+            self.clear = true;
+            self.rows.clear();
+        }
+        for change in &patch.rows {
+            match change {
+                RowChange::Put { table, row } => {
+                    let key = schema.tables[table.0 as usize].key_of(row);
+                    self.rows.push(((*table, key), Some(row.clone())));
+                }
+                RowChange::Del { table, key } => {
+                    self.rows.push(((*table, key.clone()), None));
+                }
+            }
+        }
+    }
+
+    /// The last word on each key, in the order of keys.
+    fn into_changes(mut self) -> Vec<Change> {
+        sort_by(&mut self.rows, |a, b| a.0.cmp(&b.0));
+        self.rows.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        self.rows
     }
 }
 

@@ -104,7 +104,7 @@ fn loads(bytes: &str) {
         [(2, true)]
     );
     assert_eq!(found.outcomes[0].name, "m1");
-    let state = found.into_server_state();
+    let state = found.read().expect("undamaged");
     assert_eq!(state.tables, [vec![], vec![b(1.0, "é", "[1]")]]);
     assert_eq!(state.queries.got, ["h".to_owned()].into());
 }

@@ -3,6 +3,7 @@
 mod world;
 
 use landfall_store::*;
+use landfall_zql::{Row, ValueRef};
 use proptest::prelude::*;
 use world::*;
 
@@ -94,12 +95,16 @@ fn check_chain(steps: &[(&str, &str, &str)], end: &str) {
             "{base} → {cookie} in {steps:?}"
         );
     }
-    let loaded = loaded(&store);
+    let loaded = unread(&store);
     assert_eq!(loaded.head.cookie.as_deref(), Some(end), "{steps:?}");
     let mut model = Model::default();
     model.apply(&rows(vec![put_a("x", 1.0), put_a("y", 1.0)]));
     model.apply(&changes("1", end));
-    assert_eq!(Model::of(loaded.into_server_state()), model, "{steps:?}");
+    assert_eq!(
+        Model::of(loaded.read().expect("undamaged")),
+        model,
+        "{steps:?}"
+    );
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn a_poke_from_nothing_leaves_nothing_of_what_was() {
             },
         ),
     );
-    let state = loaded(&store).into_server_state();
+    let state = unread(&store).read().expect("undamaged");
     assert_eq!(state.tables[0], [a("x", 2.0)]);
     assert_eq!(state.queries.got, ["i".to_owned()].into());
 }
@@ -206,18 +211,18 @@ fn a_lost_tail_is_replaced_by_a_snapshot() {
         cookie_of(&store.execute(&snapshot("3")).expect("a reply")),
         ("appended", Some("3".into()))
     );
-    let after = loaded(&store);
-    assert!(after.log().is_empty());
+    let after = unread(&store);
+    assert!(log_len(&after) == 0);
     assert_eq!(after.head.last_mutation_id("c1"), 4);
-    assert_eq!(Model::of(after.into_server_state()), model);
+    assert_eq!(Model::of(after.read().expect("undamaged")), model);
     // The next poke follows as if nothing had happened, and a fold from memory at the same cookie is taken.
     append(&store, poke(Some("3"), "4", rows(vec![put_a("more", 1.0)])));
-    assert_eq!(loaded(&store).log().len(), 1);
+    assert_eq!(log_len(&unread(&store)), 1);
     assert_eq!(
         cookie_of(&store.execute(&snapshot("4")).expect("a reply")).0,
         "appended"
     );
-    assert!(loaded(&store).log().is_empty());
+    assert!(log_len(&unread(&store)) == 0);
 }
 
 #[test]
@@ -268,8 +273,8 @@ fn folds_do_not_lose_what_came_meanwhile_nor_undo_another() {
         store.execute(&request(StoreOp::Fold(plan))),
         Ok(StoreReply::Folded(_))
     ));
-    let after = loaded(&store);
-    assert_eq!(after.log().len(), 1);
+    let after = unread(&store);
+    assert_eq!(log_len(&after), 1);
     assert_eq!(
         after.head.log_bytes,
         store
@@ -279,7 +284,7 @@ fn folds_do_not_lose_what_came_meanwhile_nor_undo_another() {
             .sum::<u64>()
     );
     assert_eq!(
-        after.into_server_state().tables[0],
+        after.read().expect("undamaged").tables[0],
         [a("x", 2.0), a("y", 2.0)]
     );
     assert!(matches!(
@@ -300,7 +305,7 @@ fn a_fold_writes_only_the_pages_it_touches() {
         })
         .collect();
     append(&store, poke(None, "1", rows(many)));
-    assert!(loaded(&store).head.log_bytes > PAGE_BYTES as u64);
+    assert!(unread(&store).head.log_bytes > PAGE_BYTES as u64);
     fold(&store);
     let before = store.values(StoreName::Pages);
     assert!(before.len() > 4, "{} pages", before.len());
@@ -323,7 +328,10 @@ fn a_fold_writes_only_the_pages_it_touches() {
         .count();
     // One page is replaced, and the sets of queries stay as they were.
     assert_eq!((kept, after.len()), (before.len() - 1, before.len()));
-    assert_eq!(loaded(&store).into_server_state().tables[1].len(), 3000);
+    assert_eq!(
+        unread(&store).read().expect("undamaged").tables[1].len(),
+        3000
+    );
 }
 
 #[test]
@@ -350,8 +358,53 @@ fn a_page_in_the_place_of_another_is_refused_however_it_is_read() {
         store: "pages",
         source: FormatError::Order,
     });
-    assert_eq!(read_in_steps(*ahead), expected);
-    assert_eq!(read_in_steps(unread(&store)), expected);
+    assert_eq!(ahead.read(), expected);
+    assert_eq!(unread(&store).read(), expected);
+}
+
+#[test]
+fn rows_of_an_earlier_store_are_read_as_those_of_another_schema_in_steps() {
+    let store = MemoryStore::default();
+    opened(&store, "c1");
+    let puts = (0..1000).flat_map(|n| {
+        let row = b(f64::from(n), "k", "1");
+        [
+            put_a(&format!("{n:04}"), 1.0),
+            RowChange::Put { table: B, row },
+        ]
+    });
+    append(&store, poke(None, "1", rows(puts.collect())));
+    fold(&store);
+    let late = rows(vec![del_a("0000"), put_a("x", 2.0)]);
+    append(&store, poke(Some("1"), "2", late));
+    let Ok(StoreReply::Earlier(mut earlier)) = store.execute(&read_earlier()) else {
+        panic!("it is there");
+    };
+    assert_eq!((earlier.seen(), earlier.was_given()), (1.0, true));
+    let state = earlier.clone().read().expect("undamaged");
+    assert_eq!(state.tables[..1], [vec![]]);
+    let ids = (1..1000).map(|n| format!("{n:04}")).chain(["x".to_owned()]);
+    let ids: Vec<Row> = ids
+        .map(|id| Row::from_values([ValueRef::String(&id)]))
+        .collect();
+    assert_eq!(state.tables[1], ids);
+    assert_eq!(
+        state.tables[2],
+        unread(&store).read().expect("undamaged").tables[1]
+    );
+    let mut reader = StateReader::new(&mut earlier).expect("pages");
+    let mut given = 0;
+    loop {
+        let before = given;
+        let step = reader
+            .step(&mut |_, rows| given += rows.count())
+            .expect("rows");
+        assert!(given - before <= 64);
+        if step.is_none() {
+            break;
+        }
+    }
+    assert_eq!(given, 2000);
 }
 
 #[test]
@@ -383,7 +436,10 @@ fn pages_do_not_crumble() {
         cookie = next;
         fold(&store);
     }
-    assert_eq!(loaded(&store).into_server_state().tables[1].len(), 50);
+    assert_eq!(
+        unread(&store).read().expect("undamaged").tables[1].len(),
+        50
+    );
     assert_eq!(
         store.values(StoreName::Pages).len(),
         2,
@@ -395,7 +451,7 @@ fn pages_do_not_crumble() {
 fn the_head_says_when_to_fold() {
     let store = MemoryStore::default();
     opened(&store, "c1");
-    let mut head = loaded(&store).head;
+    let mut head = unread(&store).head;
     assert!(!head.needs_fold());
     head.log_next = FOLD_RECORDS + 1;
     assert!(head.needs_fold());
@@ -524,7 +580,7 @@ proptest! {
                     opened(&store, "c1");
                 }
             }
-            prop_assert_eq!(Model::of(loaded(&store).into_server_state()), model.clone());
+            prop_assert_eq!(Model::of(unread(&store).read().expect("undamaged")), model.clone());
         }
     }
 }

@@ -256,7 +256,7 @@ fn snapshot(cookie: &str, text: &str) -> StoreRequest {
 
 async fn state(database: &Database) -> ServerState {
     match execute(database, load()).await {
-        Ok(StoreReply::Loaded(unread)) => unread.read().expect("undamaged").into_server_state(),
+        Ok(StoreReply::Loaded(unread)) => unread.read().expect("undamaged"),
         other => panic!("{other:?}"),
     }
 }
@@ -284,7 +284,7 @@ async fn pages_are_stored_and_read_as_a_whole_though_one_by_one() {
         let Ok(StoreReply::Loaded(unread)) = memory.execute(&load()) else {
             panic!("memory answers");
         };
-        let expected = unread.read().expect("undamaged").into_server_state();
+        let expected = unread.read().expect("undamaged");
         assert!(state(&database).await == expected);
     }
 }

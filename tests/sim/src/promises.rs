@@ -106,15 +106,15 @@ pub fn storage_holds_what_the_server_gave(
         else {
             continue;
         };
-        let Ok(loaded) = loaded.read() else { continue };
-        let Some(cookie) = loaded.head.cookie.clone() else {
+        let head = loaded.head.clone();
+        let (Ok(stored), Some(cookie)) = (loaded.read(), head.cookie) else {
             continue;
         };
         let state = world
             .server
             .state_at(&group_id, &cookie)
             .unwrap_or_else(|| panic!("group {group_id} was never at {cookie}"));
-        for (client, id) in &loaded.head.last_mutation_ids {
+        for (client, id) in &head.last_mutation_ids {
             let known = state.last_ids.get(client).copied().unwrap_or(0);
             let begins_behind = known == 0 && *id <= world.server.last_id(client);
             assert!(
@@ -124,7 +124,7 @@ pub fn storage_holds_what_the_server_gave(
         }
         let columns = columns(schema);
         let mut tables = Tables::new();
-        for ((_, table), rows) in schema.iter().zip(loaded.into_server_state().tables) {
+        for ((_, table), rows) in schema.iter().zip(stored.tables) {
             for row in rows {
                 let mut text = String::new();
                 table.row_to_json(&row, Names::Client, &mut text);

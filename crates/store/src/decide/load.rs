@@ -4,13 +4,13 @@ use super::{Results, corrupt, put_head};
 use crate::error::{FormatError, StoreFailure};
 use crate::head::Head;
 use crate::key;
-use crate::loaded::Unread;
 use crate::page::QuerySets;
 use crate::patch::LogRecord;
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::request::{Decision, Open, Read, StoreName, StoreReply};
 use crate::schema_change::CarryOver;
 use crate::stored_schema;
+use crate::unread::Unread;
 use landfall_zql::Schema;
 use landfall_zql::sort::sort_by;
 use std::sync::Arc;
@@ -226,7 +226,7 @@ fn read_all(
     })
 }
 
-pub(crate) fn check_log(records: &[LogRecord], from: u64, until: u64) -> Result<(), StoreFailure> {
+fn check_log(records: &[LogRecord], from: u64, until: u64) -> Result<(), StoreFailure> {
     let expected = from.min(until)..until;
     match records.iter().map(|record| record.number).eq(expected) {
         true => Ok(()),

@@ -71,15 +71,11 @@ pub fn open_as(client_id: &str) -> StoreRequest {
     }))
 }
 
-pub fn opened(store: &MemoryStore, client_id: &str) -> Loaded {
+pub fn opened(store: &MemoryStore, client_id: &str) -> Unread {
     match store.execute(&open_as(client_id)) {
-        Ok(StoreReply::Opened { loaded, .. }) => read(*loaded),
+        Ok(StoreReply::Opened { loaded, .. }) => *loaded,
         other => panic!("{other:?}"),
     }
-}
-
-pub fn loaded(store: &MemoryStore) -> Loaded {
-    read(unread(store))
 }
 
 pub fn unread(store: &MemoryStore) -> Unread {
@@ -89,23 +85,19 @@ pub fn unread(store: &MemoryStore) -> Unread {
     }
 }
 
-/// Everything, which is the same whether it is read at once or in steps.
-fn read(unread: Unread) -> Loaded {
-    let at_once = unread.clone().read().expect("an undamaged store");
-    let in_steps = read_in_steps(unread).expect("an undamaged store");
-    assert_eq!(at_once.clone().into_server_state(), in_steps);
-    at_once
+/// Asks for the rows as those of a schema with another table, and with one column less.
+pub fn read_earlier() -> StoreRequest {
+    let json = r#"{"tables":{
+        "0":{"columns":{"id":{"type":"string"}},"primaryKey":["id"]},
+        "a":{"columns":{"id":{"type":"string"}},"primaryKey":["id"]},
+        "b":{"serverName":"bees","columns":{"x":{"type":"number"},"y":{"type":"string","serverName":"why"},"z":{"type":"json","optional":true}},"primaryKey":["y","x"]}}}"#;
+    let schema = Arc::new(Schema::from_json(json).expect("a schema"));
+    request(StoreOp::ReadEarlier { schema })
 }
 
-pub fn read_in_steps(mut unread: Unread) -> Result<ServerState, StoreFailure> {
-    let mut reader = StateReader::new(&mut unread)?;
-    let mut tables = vec![Vec::new(); schema().tables.len()];
-    while reader
-        .step(&mut |table, rows| tables[table.0 as usize].extend(rows))?
-        .is_some()
-    {}
-    let queries = reader.into_queries();
-    Ok(ServerState { tables, queries })
+/// How many records the log has.
+pub fn log_len(unread: &Unread) -> u64 {
+    unread.head.log_next - unread.head.log_first
 }
 
 pub fn poke(base: Option<&str>, cookie: &str, patch: Patch) -> AppendPoke {
@@ -131,7 +123,7 @@ pub fn confirm(
     id: u64,
     outcomes: Vec<StoredOutcome>,
 ) {
-    let base = loaded(store).head.cookie;
+    let base = unread(store).head.cookie;
     let poke = AppendPoke {
         last_mutation_ids: SortedMap::from([(client_id.to_owned(), id)]),
         outcomes,
@@ -176,7 +168,7 @@ pub fn sequences(reply: Result<StoreReply, StoreFailure>) -> Vec<(u64, u64)> {
 
 /// Client, id and whether attempted, in the group's order.
 pub fn pending(store: &MemoryStore) -> Vec<(String, u64, bool)> {
-    loaded(store)
+    unread(store)
         .queue
         .into_iter()
         .map(|queued| (queued.client_id, queued.id, queued.attempted))
