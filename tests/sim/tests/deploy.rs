@@ -274,6 +274,20 @@ fn nothing_is_shown_of_an_old_store_that_turns_out_to_be_damaged_behind_its_firs
 }
 
 #[test]
+fn the_rows_of_the_release_before_the_last_are_shown_if_the_last_one_never_reached_the_server() {
+    let mut world = world(&[]);
+    let unused = world.add_browser();
+    let id = world.open_tab_as(unused, 5_000.0, next_release(Role::Held), |_| {});
+    world.tell_earlier(id, &[0]);
+    shows(&mut world, id, &["a"]);
+    world.kill_tab(id);
+    let fresh = world.add_browser();
+    let held = world.open_tab_as(fresh, 0.0, next_release(Role::Held), |_| {});
+    world.tell_earlier(held, &[0, unused]);
+    shows(&mut world, held, &["a"]);
+}
+
+#[test]
 fn a_write_on_rows_of_the_old_store_is_kept() {
     let mut world = world(&[]);
     let (held, _) = deploy(&mut world);

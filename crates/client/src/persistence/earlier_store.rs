@@ -62,7 +62,8 @@ impl Client {
         let mut found = Vec::new();
         for answer in answers {
             match answer {
-                Ok(StoreReply::Earlier(unread)) => found.push(unread),
+                // A release that never reached the server has left nothing to show.
+                Ok(StoreReply::Earlier(unread)) if unread.was_given() => found.push(unread),
                 Ok(_) => {}
                 Err(failure) => self.tell_unreadable(&failure),
             }
@@ -86,8 +87,8 @@ impl Client {
     }
 
     /// Earlier stores are of no use where the server has given something to this one.
-    pub(crate) fn look_at_earlier(&mut self, was_given: bool) {
-        if was_given {
+    pub(crate) fn look_at_earlier(&mut self, own: &Unread) {
+        if self.earlier.needed && own.was_given() {
             self.earlier.found = Vec::new().into_iter();
             self.tell_unneeded();
         }

@@ -13,7 +13,7 @@ impl Client {
     pub(crate) fn begin_loading(&mut self, now: f64, mut unread: Unread) {
         // Of what was read before in vain, answers may have come.
         self.mutations = Mutations::new();
-        let was_given = unread.was_given();
+        self.look_at_earlier(&unread);
         let rows = match self.role {
             Role::Draining => None,
             Role::Usual | Role::Held => Some(StateReader::new(&mut unread)),
@@ -33,7 +33,6 @@ impl Client {
             others.insert(mutation.client_id.clone());
         }
         self.mutations.load(head.last_mutation_ids, queue, ended);
-        self.look_at_earlier(was_given);
         if !self.mutations.is_empty() {
             self.rebase.request_round();
         }
