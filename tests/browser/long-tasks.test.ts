@@ -128,17 +128,32 @@ const firstRows = () => new Promise<number>(resolve => {
   });
 });
 
-/** Whether the page's database holds rows. */
-const isStored = () => new Promise<boolean>((resolve, reject) => {
+/** Whether the page's database holds the rows: its head says what is there (FORMAT.md), pages alone may not count yet. */
+const isStored = (rows: number) => new Promise<boolean>((resolve, reject) => {
   const opened = indexedDB.open(window.bare.zero.idbName);
   opened.onerror = () => reject(opened.error);
   opened.onsuccess = () => {
     const database = opened.result;
-    const stores = database.transaction(['pages', 'log']);
-    const counts = ['pages', 'log'].map(name => stores.objectStore(name).count());
-    counts[1]!.onsuccess = () => {
+    const read = database.transaction('head').objectStore('head').get(new TextEncoder().encode('head'));
+    read.onerror = () => reject(read.error);
+    read.onsuccess = () => {
       database.close();
-      resolve(counts.some(({ result }) => result > 0));
+      if (read.result === undefined) return resolve(false);
+      const head = new DataView(new Uint8Array(read.result).buffer);
+      let at = 2;
+      const u32 = () => { at += 4; return head.getUint32(at - 4, true); };
+      const skipText = () => { const length = u32(); at += length; };
+      skipText();
+      at += 1;
+      if (head.getUint8(at - 1) === 0) return resolve(false);
+      skipText();
+      for (let left = u32(); left > 0; left--) {
+        skipText();
+        at += 8;
+      }
+      const logBytes = head.getBigUint64(at + 16, true);
+      const pages = head.getUint32(at + 32, true);
+      resolve(pages > 0 || logBytes > 20 * rows);
     };
   };
 });
@@ -193,7 +208,7 @@ test('no task is long after a deploy: rows of the earlier store, those of the se
     const { zero, cities } = window.bare;
     await zero.preload(cities()).complete;
   });
-  await until('the rows are stored', () => run(page, isStored));
+  await until('the rows are stored', () => run(page, isStored, rows));
   await page.close();
   await mode.server.kill();
   page = await open('after a deploy, offline', firstRows, '&next');
@@ -205,7 +220,7 @@ test('no task is long after a deploy: rows of the earlier store, those of the se
     await zero.preload(cities()).complete;
   }), () => page);
   await watched('storing, dropping the earlier store', async () => {
-    await until('the rows are stored', () => run(page, isStored));
+    await until('the rows are stored', () => run(page, isStored, rows));
     await until('the earlier store is gone', () => run(page, async () => {
       const { zero } = window.bare;
       const names = (await indexedDB.databases()).map(({ name }) => name);
