@@ -8,7 +8,8 @@ use landfall_zql::{Row, Schema, TableId, ValueRef};
 
 const SCHEMA: &str = r#"{"tables":{
   "p":{"columns":{"id":{"type":"string"},"r":{"type":"number"}},"primaryKey":["id"]},
-  "c":{"columns":{"id":{"type":"string"},"pid":{"type":"string"},"v":{"type":"number"}},"primaryKey":["id"]}
+  "c":{"columns":{"id":{"type":"string"},"pid":{"type":"string"},"v":{"type":"number"}},"primaryKey":["id"]},
+  "j":{"columns":{"id":{"type":"string"},"pid":{"type":"string"},"to":{"type":"string"}},"primaryKey":["id"]}
 }}"#;
 
 /// A source with these numbers of rows; the children belong to the first parent.
@@ -178,4 +179,57 @@ fn windows_of_parents_that_left_are_forgotten() {
     // Those that stayed are still current.
     world.change(&mut live, (children, None, Some(child(5_000, 0, 0.0))));
     assert_eq!(live.entries()[0].children[0].len(), 2);
+}
+
+/// One parent that reaches children through a junction, with a limit of most of them.
+#[test]
+fn a_change_below_a_limited_junction_does_not_cost_the_limit() {
+    let link = |at: usize, to: usize| {
+        Row::from_values([
+            ValueRef::String(&name(at)),
+            ValueRef::String(&name(0)),
+            ValueRef::String(&name(to)),
+        ])
+    };
+    let costs = [100, 10_000].map(|links| {
+        let rows = (0..links).map(|at| child(at, 0, 0.0));
+        let mut world = World::new([parent(0, 1.0)].into_iter(), rows);
+        let junctions = world.source.schema().table("j").expect("a table");
+        // The other way round, and two junction rows for each destination.
+        let rows: Vec<Row> = (0..2 * links).map(|at| link(at, links - 1 - at / 2)).collect();
+        world.source.load(junctions, &rows);
+        let limit = links - 10;
+        let ast = format!(
+            r#"{{"table":"p","related":[{{"hidden":true,"correlation":{{"parentField":["id"],"childField":["pid"]}},"subquery":{{"table":"j","alias":"cs","related":[
+                {{"correlation":{{"parentField":["to"],"childField":["id"]}},"subquery":{{"table":"c","alias":"cs","limit":{limit}}}}}]}}}}]}}"#
+        );
+        let ast = Ast::from_json(&ast).expect("a query");
+        let mut live = LiveQuery::build(&ast, world.source.schema()).expect("builds");
+        let steps = Steps::new(1_000 * links);
+        while live.hydrate(&world.source, &steps).expect("rows") == Progress::More {}
+        let hydration = (1_000 * links - steps.left()) / links;
+        assert_eq!(live.entries()[0].children[0].len(), limit);
+        // The first change of a table makes the indexes.
+        let far = world.children;
+        let edit = |at, from, to| (far, Some(child(at, 0, from)), Some(child(at, 0, to)));
+        world.change(&mut live, edit(1, 0.0, 1.0));
+        let gone = |at| (junctions, Some(link(at, links - 1 - at / 2)), None);
+        world.change(&mut live, gone(0));
+        let changes = [
+            world.change(&mut live, edit(5, 0.0, 1.0)),
+            world.change(&mut live, (far, Some(child(5, 0, 1.0)), None)),
+            world.change(&mut live, (far, None, Some(child(5, 0, 2.0)))),
+            world.change(&mut live, gone(2 * links - 3)),
+            world.change(&mut live, gone(2 * links - 4)),
+            world.change(&mut live, (junctions, None, Some(link(2 * links, 1)))),
+        ];
+        assert_eq!(live.entries()[0].children[0].len(), limit);
+        assert!(live.entries()[0].children[0][1].count == 1);
+        (hydration, changes)
+    });
+    let [(few, changes), (many, others)] = costs;
+    assert_eq!(few, many);
+    for (few, many) in changes.into_iter().zip(others) {
+        assert!(many <= few + 10, "{few} steps, {many} in a large window");
+    }
 }

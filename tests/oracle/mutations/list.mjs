@@ -124,8 +124,8 @@ export const mutations = [
   {
     name: 'take: nothing follows a row that leaves',
     file: ivm('operators/take'),
-    from: 'if let Some(next) = self.near(&bound, Basis::After, false)? {\n            take.keep(',
-    to: 'if let Some(next) = None::<Row> {\n            take.keep(',
+    from: '&& let Some(next) = self.near(&bound, Basis::After, false)?',
+    to: '&& let Some(next) = None::<Row>',
   },
   {
     name: 'take: the size does not shrink',
@@ -190,8 +190,8 @@ export const mutations = [
   {
     name: 'take: children of rows behind the bound are passed on',
     file: ivm('operators/take'),
-    from: 'Change::Child { ref row, .. } => Ok(self.shows(row).then_some(change)),',
-    to: 'Change::Child { .. } => Ok(Some(change)),',
+    from: 'return Ok(self.shows(row).then_some(change));',
+    to: 'let _ = row;\n            return Ok(Some(change));',
   },
   {
     name: 'take: a hydration in slices begins to count anew',
@@ -327,40 +327,37 @@ export const mutations = [
   {
     name: 'junction take: every junction row counts',
     file: ivm('operators/junction_take'),
-    from: `            Ok(at) => {
-                list[at].row = row;
-                list[at].through.push(junction.clone());
-            }`,
-    to: `            Ok(at) => {
-                let through = vec![junction.clone()];
-                list.insert(at, Destination { row, through });
-            }`,
+    edits: [
+      ['Some(last) if self.far_order.compare(&last.row, row).is_eq() => {', 'Some(last) if last.through.is_empty() => {'],
+      ['match self.find(all, &row) {\n            Ok(at) => {', 'match self.find(all, &row) {\n            Ok(at) if all[at].through.is_empty() => {'],
+      ['Err(at) => {\n                let (row, through)', 'Ok(at) | Err(at) => {\n                let (row, through)'],
+    ],
   },
   {
     name: 'junction take: what leaves the window stays',
     file: ivm('operators/junction_take'),
-    from: 'self.missing(shown, first, staying)',
-    to: 'self.missing(shown, all, staying)',
+    from: 'now.leaves.next()',
+    to: 'now.leaves.next().filter(|_| false)',
   },
   {
     name: 'junction take: nothing follows into the window',
     file: ivm('operators/junction_take'),
-    from: 'self.missing(first, shown, None)?',
-    to: 'self.missing(&first[..first.len().min(shown.len())], shown, None)?',
+    from: 'now.min(before)..now.max(before)',
+    to: 'now.min(before)..before',
   },
   {
     name: 'junction take: a destination that a second row leads to leaves with the first',
     file: ivm('operators/junction_take'),
     from: `        if through.is_empty() {
-            list.remove(at);
+            all.remove(at);
         }`,
-    to: '        list.remove(at);',
+    to: '        all.remove(at);',
   },
   {
     name: 'junction take: a junction row that still leads to another destination leaves',
     file: ivm('operators/junction_take'),
-    from: 'if shown.iter().any(|to| self.leads(&junction, to)) {',
-    to: 'if shown.is_empty() && self.limit == usize::MAX {',
+    from: 'if self.shows_any(links, &junction) {',
+    to: 'if links.is_empty() && self.limit == usize::MAX {',
   },
   {
     name: 'junction take: a destination that leaves has the children of now',
@@ -371,8 +368,8 @@ export const mutations = [
   {
     name: 'junction take: an edit of a junction row is kept from those that are hidden',
     file: ivm('operators/junction_take'),
-    from: 'for list in [&mut partition.all, &mut partition.shown] {\n                for junction',
-    to: 'for list in [&mut partition.shown] {\n                for junction',
+    from: 'for Kept { link, .. } in &mut own {\n',
+    to: 'for Kept { link, .. } in own.iter_mut().filter(|kept| kept.is_shown) {\n',
     rare: true,
   },
   {
@@ -388,8 +385,8 @@ export const mutations = [
   {
     name: 'junction take: one destination too many at first',
     file: ivm('operators/junction_take'),
-    from: 'partition.all.iter().take(self.limit)',
-    to: 'partition.all.iter().take(self.limit + 1)',
+    from: 'let last = self.last_within(&all);',
+    to: 'let last = all.get(self.limit).map(|to| to.row.clone());',
   },
   // Reads of the root level within bounds
   {

@@ -5,8 +5,8 @@
 //! far table's order, which no index of the junction table has.
 
 use std::cell::RefCell;
-use std::cmp::Ordering;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::vec::IntoIter;
 
 use landfall_zql::ordering::Order;
 use landfall_zql::sort::{sort, sort_by};
@@ -36,14 +36,16 @@ pub(crate) struct JunctionTake {
     settling: RefCell<Option<Settling>>,
 }
 
-/// What is known of the changes that are still to be announced.
+/// What is still to be announced of one change: removals, then an edit, then additions.
 #[derive(Debug)]
 struct Settling {
     key: Key,
+    leaves: IntoIter<Link>,
     /// A destination that left, with the children that it had.
     gone: Option<Node>,
     /// A link that stays, while its destination becomes another row.
     edit: Option<(Link, Row)>,
+    enters: IntoIter<Link>,
 }
 
 /// What one parent reaches.
@@ -51,14 +53,14 @@ struct Settling {
 pub(crate) struct Partition {
     /// Every destination, in order.
     all: Vec<Destination>,
-    /// What has been announced: the first of them, but for the moment between two changes.
-    shown: Vec<Destination>,
+    /// By junction row, then by destination: every link, and those that are gone but still shown.
+    links: Vec<Kept>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Destination {
     row: Row,
-    /// The junction rows that lead to it, at least one.
+    /// The junction rows that lead to it, in order, at least one.
     through: Vec<Row>,
 }
 
@@ -67,6 +69,13 @@ struct Destination {
 struct Link {
     junction: Row,
     destination: Row,
+}
+
+#[derive(Debug)]
+struct Kept {
+    link: Link,
+    /// Whether it was announced: those to the first destinations are, but for the moment between two changes.
+    is_shown: bool,
 }
 
 impl JunctionTake {
@@ -118,9 +127,9 @@ impl JunctionTake {
         if self.limit == 0 {
             return Ok(());
         }
-        let columns = request.constraint.iter().map(|(column, _)| column);
+        let mut columns = request.constraint.iter().map(|(column, _)| column);
         debug_assert!(
-            columns.eq(&self.partition),
+            columns.by_ref().eq(&self.partition) && request.start.is_none() && !request.reverse,
             "a junction is read by its parent"
         );
         let key = Key(Row::from_values(
@@ -129,34 +138,23 @@ impl JunctionTake {
         if !self.is_hydrated(&key) {
             self.hydrate(reader, request.constraint, &key)?;
         }
-        let mut rows: Vec<Row> = self.with(&key, |partition| {
-            let shown = partition.shown.iter();
-            shown.flat_map(|to| to.through.iter().cloned()).collect()
-        });
-        sort_by(&mut rows, |a, b| self.compare_travel(request, a, b));
-        rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());
-        let mut started = rows.iter().filter(|row| self.is_started(request, row));
-        let _ = started.try_for_each(sink);
-        Ok(())
-    }
-
-    fn compare_travel(&self, request: &Request<'_>, a: &Row, b: &Row) -> Ordering {
-        let ordering = self.order.compare(a, b);
-        if request.reverse {
-            ordering.reverse()
-        } else {
-            ordering
+        let partitions = self.partitions.borrow();
+        let Some(Partition { links, .. }) = partitions.get(&key) else {
+            return Ok(());
+        };
+        let mut given: Option<&Row> = None;
+        for Kept { link, is_shown } in links {
+            reader.steps.spend();
+            let junction = &link.junction;
+            let is_given = given.is_some_and(|row| self.order.compare(row, junction).is_eq());
+            if *is_shown && !is_given {
+                given = Some(junction);
+                if sink(junction).is_break() {
+                    break;
+                }
+            }
         }
-    }
-
-    fn is_started(&self, request: &Request<'_>, row: &Row) -> bool {
-        request
-            .start
-            .is_none_or(|start| match self.compare_travel(request, row, start.row) {
-                Ordering::Less => false,
-                Ordering::Equal => start.basis == crate::source::Basis::At,
-                Ordering::Greater => true,
-            })
+        Ok(())
     }
 
     fn hydrate(
@@ -174,16 +172,54 @@ impl JunctionTake {
             junctions.push(row.clone());
             ControlFlow::Continue(())
         })?;
-        let mut partition = Partition::default();
+        let mut links = Vec::new();
         for junction in junctions {
-            for destination in self.destinations(reader, &junction)? {
-                self.link(&mut partition.all, &junction, destination.row);
+            for Node { row, .. } in self.destinations(reader, &junction)? {
+                let junction = junction.clone();
+                let destination = row;
+                links.push(Link {
+                    junction,
+                    destination,
+                });
             }
         }
-        let shown = partition.all.iter().take(self.limit);
-        partition.shown = shown.cloned().collect();
-        *self.partitions.borrow_mut().entry(key) = partition;
+        *self.partitions.borrow_mut().entry(key) = self.partition(links);
         Ok(())
+    }
+
+    /// A partition with these links, which are in their order.
+    fn partition(&self, links: Vec<Link>) -> Partition {
+        let mut by_destination: Vec<&Link> = links.iter().collect();
+        sort_by(&mut by_destination, |a, b| {
+            self.far_order.compare(&a.destination, &b.destination)
+        });
+        let mut all: Vec<Destination> = Vec::new();
+        for link in by_destination {
+            let junction = link.junction.clone();
+            let row = &link.destination;
+            match all.last_mut() {
+                Some(last) if self.far_order.compare(&last.row, row).is_eq() => {
+                    last.through.push(junction);
+                }
+                _ => all.push(Destination {
+                    row: row.clone(),
+                    through: vec![junction],
+                }),
+            }
+        }
+        let last = self.last_within(&all);
+        let links = links.into_iter().map(|link| {
+            let is_within = |last| self.far_order.compare(&link.destination, last).is_le();
+            let is_shown = last.as_ref().is_none_or(is_within);
+            Kept { link, is_shown }
+        });
+        let links = links.collect();
+        Partition { all, links }
+    }
+
+    /// The last destination that the limit admits, if it is reached.
+    fn last_within(&self, all: &[Destination]) -> Option<Row> {
+        Some(all.get(self.limit.checked_sub(1)?)?.row.clone())
     }
 
     /// All destinations of a junction row.
@@ -192,78 +228,111 @@ impl JunctionTake {
     }
 
     /// The destinations of a junction row that are shown, in order.
-    pub fn shown_destinations(&self, junction: &Row) -> Vec<Node> {
+    pub fn shown_destinations(&self, reader: Reader<'_>, junction: &Row) -> Vec<Node> {
         let partitions = self.partitions.borrow();
-        let shown = partitions.get(&self.partition_of(junction));
-        let shown = shown.into_iter().flat_map(|partition| &partition.shown);
-        shown
-            .filter(|to| self.leads(junction, to))
-            .map(|to| to.row.clone().into())
-            .collect()
+        let Some(partition) = partitions.get(&self.partition_of(junction)) else {
+            return Vec::new();
+        };
+        self.shown(
+            reader,
+            &partition.links[self.of(&partition.links, junction)],
+        )
     }
 
-    fn leads(&self, junction: &Row, to: &Destination) -> bool {
-        let same = |other: &Row| self.order.compare(other, junction).is_eq();
-        to.through.iter().any(same)
+    /// The destinations of those of some links that are shown.
+    fn shown(&self, reader: Reader<'_>, links: &[Kept]) -> Vec<Node> {
+        reader.steps.spend_many(links.len());
+        let shown = links.iter().filter(|kept| kept.is_shown);
+        let destinations = shown.map(|kept| kept.link.destination.clone().into());
+        destinations.collect()
     }
 
-    fn find(&self, list: &[Destination], row: &Row) -> Result<usize, usize> {
-        list.binary_search_by(|to| self.far_order.compare(&to.row, row))
+    /// Where the links of a junction row are.
+    fn of(&self, links: &[Kept], junction: &Row) -> Range<usize> {
+        let is_before = |kept: &Kept| self.order.compare(&kept.link.junction, junction).is_lt();
+        let start = links.partition_point(is_before);
+        let is_own = |kept: &Kept| self.order.compare(&kept.link.junction, junction).is_eq();
+        start..start + links[start..].partition_point(is_own)
     }
 
-    fn link(&self, list: &mut Vec<Destination>, junction: &Row, row: Row) {
-        match self.find(list, &row) {
-            Ok(at) => {
-                list[at].row = row;
-                list[at].through.push(junction.clone());
-            }
-            Err(at) => {
-                let through = vec![junction.clone()];
-                list.insert(at, Destination { row, through });
-            }
-        }
-    }
-
-    fn unlink(&self, list: &mut Vec<Destination>, junction: &Row, row: &Row) {
-        let Ok(at) = self.find(list, row) else { return };
-        let through = &mut list[at].through;
-        through.retain(|other| self.order.compare(other, junction).is_ne());
-        if through.is_empty() {
-            list.remove(at);
-        }
-    }
-
-    fn is_shown(&self, partition: &Partition, junction: &Row, row: &Row) -> bool {
-        let found = self.find(&partition.shown, row);
-        found.is_ok_and(|at| self.leads(junction, &partition.shown[at]))
-    }
-
-    /// The first link of a list that another one has not, leaving out one link.
-    fn missing(
-        &self,
-        list: &[Destination],
-        other: &[Destination],
-        except: Option<&Link>,
-    ) -> Option<Link> {
-        list.iter().find_map(|to| {
-            let found = self.find(other, &to.row);
-            let is_missing = |junction: &&Row| {
-                !found.is_ok_and(|at| self.leads(junction, &other[at]))
-                    && !except.is_some_and(|link| self.is_link(link, junction, &to.row))
-            };
-            to.through.iter().find(is_missing).map(|junction| Link {
-                junction: junction.clone(),
-                destination: to.row.clone(),
-            })
+    /// Where a link is, or would be.
+    fn place(&self, links: &[Kept], junction: &Row, destination: &Row) -> Result<usize, usize> {
+        links.binary_search_by(|Kept { link, .. }| {
+            let by_junction = self.order.compare(&link.junction, junction);
+            by_junction.then_with(|| self.far_order.compare(&link.destination, destination))
         })
     }
 
-    fn is_link(&self, link: &Link, junction: &Row, destination: &Row) -> bool {
-        self.order.compare(&link.junction, junction).is_eq()
-            && self
-                .far_order
-                .compare(&link.destination, destination)
-                .is_eq()
+    fn find(&self, all: &[Destination], row: &Row) -> Result<usize, usize> {
+        all.binary_search_by(|to| self.far_order.compare(&to.row, row))
+    }
+
+    fn find_junction(&self, through: &[Row], junction: &Row) -> Result<usize, usize> {
+        through.binary_search_by(|other| self.order.compare(other, junction))
+    }
+
+    fn link(&self, Partition { all, links }: &mut Partition, junction: &Row, row: Row) {
+        match self.find(all, &row) {
+            Ok(at) => {
+                all[at].row = row.clone();
+                let through = &mut all[at].through;
+                if let Err(at) = self.find_junction(through, junction) {
+                    through.insert(at, junction.clone());
+                }
+            }
+            Err(at) => {
+                let (row, through) = (row.clone(), vec![junction.clone()]);
+                all.insert(at, Destination { row, through });
+            }
+        }
+        let is_shown = self.is_shown(links, junction, &row);
+        self.keep(links, junction, row, is_shown);
+    }
+
+    fn keep(&self, links: &mut Vec<Kept>, junction: &Row, destination: Row, is_shown: bool) {
+        let place = self.place(links, junction, &destination);
+        let link = Link {
+            junction: junction.clone(),
+            destination,
+        };
+        let kept = Kept { link, is_shown };
+        match place {
+            Ok(at) => links[at] = kept,
+            Err(at) => links.insert(at, kept),
+        }
+    }
+
+    /// A link that is shown is kept until that is taken back.
+    fn unlink(&self, Partition { all, links }: &mut Partition, junction: &Row, row: &Row) {
+        self.detach(all, junction, row);
+        if let Ok(at) = self.place(links, junction, row)
+            && !links[at].is_shown
+        {
+            links.remove(at);
+        }
+    }
+
+    fn detach(&self, all: &mut Vec<Destination>, junction: &Row, row: &Row) {
+        let Ok(at) = self.find(all, row) else { return };
+        let through = &mut all[at].through;
+        if let Ok(at) = self.find_junction(through, junction) {
+            through.remove(at);
+        }
+        if through.is_empty() {
+            all.remove(at);
+        }
+    }
+
+    fn is_shown(&self, links: &[Kept], junction: &Row, row: &Row) -> bool {
+        let place = self.place(links, junction, row);
+        place.is_ok_and(|at| links[at].is_shown)
+    }
+
+    /// The place of a link's destination, if it is there; below the limit it is to be shown.
+    fn due(&self, all: &[Destination], junction: &Row, row: &Row) -> Option<usize> {
+        let at = self.find(all, row).ok()?;
+        let through = self.find_junction(&all[at].through, junction);
+        through.is_ok().then_some(at)
     }
 
     /// What is to be passed on now; what must follow it is put on `tasks`.
@@ -283,73 +352,147 @@ impl JunctionTake {
         if !self.is_hydrated(&key) {
             return Ok(None);
         }
+        let last = self.with(&key, |partition| self.last_within(&partition.all));
         let mut gone = None;
         let mut edit = None;
         let mut passed = None;
+        // The links that come or go.
+        let mut changed = Vec::new();
         match change {
             Change::Add(Node { row, .. }) => {
                 let destinations = self.destinations(reader, &row)?;
                 self.with(&key, |partition| {
                     for node in destinations {
-                        self.link(&mut partition.all, &row, node.row);
+                        self.link(partition, &row, node.row.clone());
+                        changed.push((row.clone(), node.row));
                     }
                 });
             }
-            Change::Remove(node) => passed = self.remove_junction(&key, node),
-            Change::Edit { old, new } => return Ok(self.edit_junction(&key, old, new)),
+            Change::Remove(node) => passed = self.remove_junction(reader, &key, node),
+            Change::Edit { old, new } => return Ok(self.edit_junction(reader, &key, old, new)),
             Change::Child { row, join, change } if join == self.far => match *change {
                 Change::Add(node) => {
                     self.with(&key, |partition| {
-                        self.link(&mut partition.all, &row, node.row);
+                        self.link(partition, &row, node.row.clone());
                     });
+                    changed.push((row, node.row));
                 }
                 Change::Remove(node) => {
-                    self.with(&key, |partition| {
-                        self.unlink(&mut partition.all, &row, &node.row);
-                    });
+                    self.with(&key, |partition| self.unlink(partition, &row, &node.row));
+                    changed.push((row, node.row.clone()));
                     gone = Some(node);
                 }
-                Change::Edit { old, new } => edit = self.edit_destination(&key, row, old, new),
+                Change::Edit { old, new } => {
+                    edit = self.edit_destination(&key, &row, &old, &new);
+                    changed.extend([(row.clone(), old), (row, new)]);
+                }
                 Change::Child { row: ref far, .. } => {
-                    let is_shown = self.with(&key, |partition| self.is_shown(partition, &row, far));
+                    let is_shown =
+                        self.with(&key, |partition| self.is_shown(&partition.links, &row, far));
                     return Ok(is_shown.then_some(Change::Child { row, join, change }));
                 }
             },
             Change::Child { ref row, .. } => {
-                let is_shown = !self.shown_destinations(row).is_empty();
+                let is_shown = !self.shown_destinations(reader, row).is_empty();
                 return Ok(is_shown.then_some(change));
             }
         }
-        *self.settling.borrow_mut() = Some(Settling { key, gone, edit });
+        let (leaves, enters) = self.with(&key, |partition| {
+            self.differences(reader, partition, last, changed, edit.as_ref())
+        });
+        *self.settling.borrow_mut() = Some(Settling {
+            key,
+            leaves,
+            gone,
+            edit,
+            enters,
+        });
         tasks.push(Task::Announce { take: own });
         Ok(passed)
     }
 
-    fn remove_junction(&self, key: &Key, node: Node) -> Option<Change> {
-        let shown = self.shown_destinations(&node.row);
-        self.with(key, |partition| {
-            for list in [&mut partition.all, &mut partition.shown] {
-                list.retain_mut(|to| {
-                    let is_other = |other: &Row| self.order.compare(other, &node.row).is_ne();
-                    to.through.retain(is_other);
-                    !to.through.is_empty()
+    /// What is shown and should not be, and the other way round, but for what an edit of a destination does: among the
+    /// links that have changed, and those to destinations that come within the limit or behind it. `last` was the last
+    /// destination within.
+    fn differences(
+        &self,
+        reader: Reader<'_>,
+        partition: &Partition,
+        last: Option<Row>,
+        changed: Vec<(Row, Row)>,
+        edit: Option<&(Link, Row)>,
+    ) -> (IntoIter<Link>, IntoIter<Link>) {
+        let all = &partition.all;
+        let now = all.len().min(self.limit);
+        let before = last.map_or(all.len(), |last| {
+            all.partition_point(|to| self.far_order.compare(&to.row, &last).is_le())
+        });
+        let moved = now.min(before)..now.max(before);
+        let (mut leaves, mut enters): (Vec<Link>, Vec<Link>) = Default::default();
+        let mut compare = |junction: &Row, row: &Row, due: Option<usize>| {
+            reader.steps.spend();
+            let is_due = due.is_some_and(|at| at < self.limit);
+            let is_edited = edit.is_some_and(|(link, new)| {
+                self.order.compare(&link.junction, junction).is_eq()
+                    && [&link.destination, new].map(|of| self.far_order.compare(of, row).is_eq())
+                        != [false; 2]
+            });
+            if !is_edited && is_due != self.is_shown(&partition.links, junction, row) {
+                let list = if is_due { &mut enters } else { &mut leaves };
+                list.push(Link {
+                    junction: junction.clone(),
+                    destination: row.clone(),
                 });
             }
+        };
+        for (junction, row) in &changed {
+            let due = self.due(all, junction, row);
+            if !due.is_some_and(|at| moved.contains(&at)) {
+                compare(junction, row, due);
+            }
+        }
+        for at in moved {
+            for junction in &all[at].through {
+                compare(junction, &all[at].row, Some(at));
+            }
+        }
+        (leaves.into_iter(), enters.into_iter())
+    }
+
+    fn remove_junction(&self, reader: Reader<'_>, key: &Key, node: Node) -> Option<Change> {
+        let shown = self.with(key, |Partition { all, links }| {
+            let own = self.of(links, &node.row);
+            let shown = self.shown(reader, &links[own.clone()]);
+            for Kept { link, .. } in links.drain(own) {
+                self.detach(all, &link.junction, &link.destination);
+            }
+            shown
         });
         (!shown.is_empty()).then(|| Change::Remove(node.with_children(self.far, shown)))
     }
 
     /// The columns that decide about parent and destinations are the same.
-    fn edit_junction(&self, key: &Key, old: Row, new: Row) -> Option<Change> {
-        let is_shown = !self.shown_destinations(&old).is_empty();
-        self.with(key, |partition| {
-            for list in [&mut partition.all, &mut partition.shown] {
-                for junction in list.iter_mut().flat_map(|to| &mut to.through) {
-                    if self.order.compare(junction, &old).is_eq() {
-                        *junction = new.clone();
-                    }
+    fn edit_junction(&self, reader: Reader<'_>, key: &Key, old: Row, new: Row) -> Option<Change> {
+        let is_shown = self.with(key, |Partition { all, links }| {
+            let own = self.of(links, &old);
+            let is_shown = !self.shown(reader, &links[own.clone()]).is_empty();
+            let mut own: Vec<Kept> = links.drain(own).collect();
+            for Kept { link, .. } in &mut own {
+                link.junction = new.clone();
+                let Ok(at) = self.find(all, &link.destination) else {
+                    continue;
+                };
+                let through = &mut all[at].through;
+                if let Ok(at) = self.find_junction(through, &old) {
+                    through.remove(at);
+                }
+                if let Err(at) = self.find_junction(through, &new) {
+                    through.insert(at, new.clone());
                 }
             }
+            let at = self.of(links, &new).start;
+            links.splice(at..at, own);
+            is_shown
         });
         is_shown.then_some(Change::Edit { old, new })
     }
@@ -358,47 +501,49 @@ impl JunctionTake {
     fn edit_destination(
         &self,
         key: &Key,
-        junction: Row,
-        old: Row,
-        new: Row,
+        junction: &Row,
+        old: &Row,
+        new: &Row,
     ) -> Option<(Link, Row)> {
         self.with(key, |partition| {
-            self.unlink(&mut partition.all, &junction, &old);
-            self.link(&mut partition.all, &junction, new.clone());
-            let was_shown = self.is_shown(partition, &junction, &old);
-            let place = self.find(&partition.all, &new);
-            let stays = was_shown && place.is_ok_and(|at| at < self.limit);
-            let destination = old;
+            let was_shown = self.is_shown(&partition.links, junction, old);
+            self.unlink(partition, junction, old);
+            self.link(partition, junction, new.clone());
+            let due = self.due(&partition.all, junction, new);
+            let stays = was_shown && due.is_some_and(|at| at < self.limit);
             let link = Link {
-                junction,
-                destination,
+                junction: junction.clone(),
+                destination: old.clone(),
             };
-            stays.then_some((link, new))
+            stays.then_some((link, new.clone()))
         })
     }
 
     /// The next change that makes what is shown the first destinations again: removals, then an edit, then additions.
     pub fn announce(&self) -> Option<Change> {
         let mut settling = self.settling.borrow_mut();
-        let Settling { key, gone, edit } = settling.as_mut()?;
-        let change = self.with(key, |partition| {
-            let Partition { all, shown } = partition;
-            let first = &all[..all.len().min(self.limit)];
-            let staying = edit.as_ref().map(|(link, _)| link);
-            if let Some(link) = self.missing(shown, first, staying) {
-                return Some(self.leave(shown, link, gone.as_ref()));
+        let now = settling.as_mut()?;
+        let change = self.with(&now.key, |partition| {
+            if let Some(link) = now.leaves.next() {
+                return Some(self.leave(partition, link, now.gone.as_ref()));
             }
-            if let Some((link, new)) = edit.take() {
-                let Link {
+            if let Some((
+                Link {
                     junction,
-                    destination: old,
-                } = link;
-                self.unlink(shown, &junction, &old);
-                self.link(shown, &junction, new.clone());
+                    destination,
+                },
+                new,
+            )) = now.edit.take()
+            {
+                let old = destination;
+                if let Ok(at) = self.place(&partition.links, &junction, &old) {
+                    partition.links.remove(at);
+                }
+                self.keep(&mut partition.links, &junction, new.clone(), true);
                 return Some(self.far_change(junction, Change::Edit { old, new }));
             }
-            let link = self.missing(first, shown, None)?;
-            Some(self.enter(shown, link))
+            let link = now.enters.next()?;
+            Some(self.enter(partition, link))
         });
         if change.is_none() {
             *settling = None;
@@ -406,28 +551,39 @@ impl JunctionTake {
         change
     }
 
-    fn leave(&self, shown: &mut Vec<Destination>, link: Link, gone: Option<&Node>) -> Change {
+    fn shows_any(&self, links: &[Kept], junction: &Row) -> bool {
+        let own = &links[self.of(links, junction)];
+        own.iter().any(|kept| kept.is_shown)
+    }
+
+    fn leave(&self, partition: &mut Partition, link: Link, gone: Option<&Node>) -> Change {
         let Link {
             junction,
             destination,
         } = link;
-        self.unlink(shown, &junction, &destination);
+        let Partition { all, links } = partition;
+        if let Ok(at) = self.place(links, &junction, &destination) {
+            links[at].is_shown = false;
+            if self.due(all, &junction, &destination).is_none() {
+                links.remove(at);
+            }
+        }
         let is_gone = |node: &&Node| self.far_order.compare(&node.row, &destination).is_eq();
         let node = gone.filter(is_gone).cloned();
         let node = node.unwrap_or_else(|| destination.into());
-        if shown.iter().any(|to| self.leads(&junction, to)) {
+        if self.shows_any(links, &junction) {
             return self.far_change(junction, Change::Remove(node));
         }
         Change::Remove(Node::from(junction).with_children(self.far, vec![node]))
     }
 
-    fn enter(&self, shown: &mut Vec<Destination>, link: Link) -> Change {
+    fn enter(&self, Partition { links, .. }: &mut Partition, link: Link) -> Change {
         let Link {
             junction,
             destination,
         } = link;
-        let was_shown = shown.iter().any(|to| self.leads(&junction, to));
-        self.link(shown, &junction, destination.clone());
+        let was_shown = self.shows_any(links, &junction);
+        self.keep(links, &junction, destination.clone(), true);
         if was_shown {
             return self.far_change(junction, Change::Add(destination.into()));
         }

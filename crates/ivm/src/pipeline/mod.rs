@@ -370,7 +370,7 @@ impl<'a> Reader<'a> {
         }
         let join = self.pipeline.join(join);
         match join.limited_by.map(|id| &self.pipeline.operators[id]) {
-            Some(Operator::JunctionTake(take)) => Ok(take.shown_destinations(&node.row)),
+            Some(Operator::JunctionTake(take)) => Ok(take.shown_destinations(self, &node.row)),
             _ => join.first_children(self, &node.row, wanted),
         }
     }
