@@ -6,6 +6,7 @@ use landfall_zql::ast::Ast;
 
 use crate::error::{BuildError, SourceError};
 use crate::pipeline::Pipeline;
+use crate::pipeline::walk::Walk;
 use crate::source::{Source, SourceChange};
 use crate::steps::{Progress, Steps};
 use crate::view::{Entry, View, ViewDelta};
@@ -15,6 +16,8 @@ use crate::view::{Entry, View, ViewDelta};
 pub struct LiveQuery {
     pipeline: Pipeline,
     view: View,
+    /// Below the root row that is not all there yet.
+    walk: Walk,
     is_hydrated: bool,
 }
 
@@ -33,6 +36,7 @@ impl LiveQuery {
         LiveQuery {
             pipeline,
             view,
+            walk: Walk::default(),
             is_hydrated: false,
         }
     }
@@ -60,10 +64,12 @@ impl LiveQuery {
         if self.is_hydrated {
             return Ok(Progress::Done);
         }
-        let view = &mut self.view;
+        let (view, walk) = (&mut self.view, &mut self.walk);
         let progress = self.pipeline.hydrate(source, steps, &mut |reader, node| {
-            view.hydrate(reader, node)?;
-            Ok(ControlFlow::Continue(()))
+            Ok(match view.hydrate(reader, &node.row, walk)? {
+                Progress::Done => ControlFlow::Continue(()),
+                Progress::More => ControlFlow::Break(Progress::More),
+            })
         })?;
         self.is_hydrated = progress == Progress::Done;
         Ok(progress)
@@ -109,7 +115,7 @@ impl LiveQuery {
 pub fn evaluate(pipeline: &Pipeline, source: &dyn Source) -> Result<Vec<Entry>, SourceError> {
     let mut view = View::new(pipeline);
     pipeline.fetch(source, None, &mut |reader, node| {
-        view.hydrate(reader, node)?;
+        view.hydrate(reader, &node.row, &mut Walk::whole())?;
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(view.into_entries())

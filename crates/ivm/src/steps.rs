@@ -58,6 +58,7 @@ pub enum Progress {
 pub(crate) struct Pause {
     /// Whether this slice has visited a row: every slice does, or there would be no end.
     has_moved: Cell<bool>,
+    has_stopped: Cell<bool>,
     next: RefCell<Option<Row>>,
 }
 
@@ -68,15 +69,21 @@ impl Pause {
             return false;
         }
         *self.next.borrow_mut() = Some(row.clone());
+        self.stop();
         true
+    }
+
+    /// Stops before the first row: the fetch goes on with the same request.
+    pub fn stop(&self) {
+        self.has_stopped.set(true);
     }
 
     /// Whether the fetch has stopped.
     pub fn has_stopped(&self) -> bool {
-        self.next.borrow().is_some()
+        self.has_stopped.get()
     }
 
-    /// The row that was not visited any more, if the fetch stopped.
+    /// The row that was not visited any more, if the fetch stopped behind another one.
     pub fn into_next(self) -> Option<Row> {
         self.next.into_inner()
     }

@@ -6,7 +6,9 @@ use landfall_zql::ordering::Order;
 
 use crate::change::{Change, Node, Output, Relationship, Role};
 use crate::error::SourceError;
+use crate::pipeline::walk::Walk;
 use crate::pipeline::{JoinId, Pipeline, Reader};
+use crate::steps::Progress;
 
 /// A row of a result with its related rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,10 +124,20 @@ impl View {
         std::mem::take(&mut self.deltas)
     }
 
-    /// Appends the next root row of a hydration.
-    pub(crate) fn hydrate(&mut self, reader: Reader<'_>, node: Node) -> Result<(), SourceError> {
-        self.root.push(entry(reader, &self.shape, node)?);
-        Ok(())
+    /// Appends the next root row of a hydration with what is related to it, or goes on with the last one.
+    pub(crate) fn hydrate(
+        &mut self,
+        reader: Reader<'_>,
+        row: &Row,
+        walk: &mut Walk,
+    ) -> Result<Progress, SourceError> {
+        if !walk.is_begun() {
+            self.root.push(Entry::new(&self.shape, row.clone()));
+        }
+        match self.root.last_mut() {
+            Some(entry) => fill(reader, &self.shape, entry, walk),
+            None => Ok(Progress::Done),
+        }
     }
 }
 
@@ -182,44 +194,65 @@ fn find(shape: &Shape, list: &[Entry], row: &Row) -> Result<usize, usize> {
     list.binary_search_by(|entry| shape.order.compare(&entry.row, row))
 }
 
-fn entry(reader: Reader<'_>, shape: &Shape, node: Node) -> Result<Entry, SourceError> {
-    let mut children = vec![Vec::new(); shape.lists];
-    for link in &shape.links {
-        collect(reader, link, &link.hops, &node, &mut children[link.list])?;
-    }
-    Ok(Entry {
-        row: node.row,
-        count: 1,
-        children,
+/// Reads what is related to an entry, until the walk is left.
+fn fill(
+    reader: Reader<'_>,
+    shape: &Shape,
+    entry: &mut Entry,
+    walk: &mut Walk,
+) -> Result<Progress, SourceError> {
+    let Entry { row, children, .. } = entry;
+    let mut joins = shape.links.iter().map(|link| (link.hops[0], usize::MAX));
+    walk.children(reader, row, &mut joins, &mut |walk, at, row, is_new| {
+        let link = &shape.links[at];
+        let list = &mut children[link.list];
+        collect(reader, link, &link.hops[1..], row, is_new, list, walk)
     })
 }
 
+/// Puts a row in its place, which is behind further hops, and reads what is related to it.
 fn collect(
     reader: Reader<'_>,
     link: &Link,
     hops: &[JoinId],
-    node: &Node,
+    row: &Row,
+    is_new: bool,
     list: &mut Vec<Entry>,
-) -> Result<(), SourceError> {
-    let Some((hop, rest)) = hops.split_first() else {
-        return Ok(());
-    };
-    for child in reader.children(*hop, node)? {
-        if !rest.is_empty() {
-            collect(reader, link, rest, &child, list)?;
-            continue;
-        }
-        let found = find(&link.shape, list, &child.row);
-        let entry = entry(reader, &link.shape, child)?;
-        match found {
-            Ok(at) => list[at].unite(&link.shape, entry),
-            Err(at) => list.insert(at, entry),
-        }
+    walk: &mut Walk,
+) -> Result<Progress, SourceError> {
+    if let Some((hop, rest)) = hops.split_first() {
+        let mut joins = std::iter::once((*hop, usize::MAX));
+        return walk.children(reader, row, &mut joins, &mut |walk, _, row, is_new| {
+            collect(reader, link, rest, row, is_new, list, walk)
+        });
     }
-    Ok(())
+    let is_last = |last: &Entry| is_new && link.shape.order.compare(&last.row, row).is_lt();
+    let place = match list.last().is_none_or(is_last) {
+        true => Err(list.len()),
+        false => find(&link.shape, list, row),
+    };
+    let at = match place {
+        Ok(at) => {
+            list[at].count += u32::from(is_new);
+            at
+        }
+        Err(at) => {
+            list.insert(at, Entry::new(&link.shape, row.clone()));
+            at
+        }
+    };
+    fill(reader, &link.shape, &mut list[at], walk)
 }
 
 impl Entry {
+    fn new(shape: &Shape, row: Row) -> Entry {
+        Entry {
+            row,
+            count: 1,
+            children: vec![Vec::new(); shape.lists],
+        }
+    }
+
     /// Takes in another reference to the same row with the children that it brings.
     fn unite(&mut self, shape: &Shape, other: Entry) {
         self.count += other.count;
@@ -322,7 +355,8 @@ impl Cursor<'_> {
                 self.children(shape, list, at, &node, Change::Add)?;
             }
             Err(at) => {
-                let entry = entry(self.reader, shape, node)?;
+                let mut entry = Entry::new(shape, node.row);
+                fill(self.reader, shape, &mut entry, &mut Walk::whole())?;
                 list.insert(at, entry.clone());
                 self.deltas.push(ViewDelta::Insert {
                     path: self.path.clone(),

@@ -154,6 +154,45 @@ fn the_search_for_the_row_that_follows_is_sliced() {
     }
 }
 
+/// What follows when a row leaves, and what precedes when one comes in.
+#[test]
+fn the_search_of_a_driven_level_is_sliced() {
+    const ROWS: usize = 3_000;
+    let driven = EXISTS.replace(r#""op":"EXISTS""#, r#""op":"EXISTS","flip":true"#);
+    let driven = driven.replacen("{", r#"{"limit":10,"#, 1);
+    for (old, new, last) in [
+        (Some(parent(3, 1.0)), None, 11),
+        (None, Some(parent(2, 1.0)), 9),
+    ] {
+        let mut world = World::new(
+            (0..ROWS).filter(|at| *at != 2).map(|at| parent(at, 1.0)),
+            (0..ROWS).map(|at| child(at, at, 0.0)),
+        );
+        let mut live = world.open(&driven);
+        for at in 0..2 {
+            // The second one is looked for among what is there then.
+            let old = old.clone().filter(|_| at == 0);
+            let change = match at {
+                0 => (world.parents, old, new.clone()),
+                _ => (world.children, Some(child(last, last, 0.0)), None),
+            };
+            let (table, old, new) = change;
+            let change = SourceChange { table, old, new };
+            live.begin(&change);
+            let mut slices = 1;
+            while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
+                slices += 1;
+            }
+            world.source.apply(&change);
+            // The children, their look-ups, and the parents.
+            assert!(slices >= 3 * ROWS / 110, "{slices} slices");
+            let shown = live.entries().last().map(|entry| entry.row.clone());
+            assert_eq!(shown, Some(parent(last + at, 1.0)));
+            assert_eq!(live.entries().len(), 10);
+        }
+    }
+}
+
 #[test]
 fn windows_of_parents_that_left_are_forgotten() {
     let mut world = World::new(std::iter::empty(), std::iter::empty());

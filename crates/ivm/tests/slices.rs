@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use landfall_ivm::{
-    IndexSpec, LiveQuery, MemorySource, Pipeline, Progress, Source, SourceChange, Steps,
+    IndexSpec, LiveQuery, MemorySource, Pipeline, Progress, Source, SourceChange, Steps, Walk,
 };
 use landfall_zql::ast::{Ast, Direction};
 use landfall_zql::ordering::Order;
@@ -111,7 +111,7 @@ fn a_sink_that_breaks_is_gone_on_with() {
             progress = pipeline
                 .hydrate(&source, &Steps::unlimited(), &mut |_, node| {
                     ids.push(node.row.get(0) == ValueRef::Number(ids.len() as f64));
-                    Ok(ControlFlow::Break(()))
+                    Ok(ControlFlow::Break(Progress::Done))
                 })
                 .expect("reads");
         }
@@ -258,4 +258,110 @@ fn a_source_that_is_not_used_any_more_is_dropped_in_pieces_and_what_it_shares_st
 
 fn by_owner() -> IndexSpec {
     IndexSpec(Order(vec![(1, Direction::Desc), (0, Direction::Asc)]))
+}
+
+const CHILDREN: &str = r#"{"tables":{
+  "p":{"columns":{"id":{"type":"string"},"w":{"type":"string"}},"primaryKey":["id"]},
+  "c":{"columns":{"id":{"type":"string"},"pid":{"type":"string"}},"primaryKey":["id"]},
+  "j":{"columns":{"id":{"type":"string"},"pid":{"type":"string"},"to":{"type":"string"}},"primaryKey":["id"]}
+}}"#;
+
+/// One parent with all the children, which also are what it reaches through a junction.
+fn family() -> MemorySource {
+    let schema = Schema::from_json(CHILDREN).expect("a schema");
+    let mut source = MemorySource::new(Arc::new(schema));
+    let row = |values: &[&str]| Row::from_values(values.iter().map(|it| ValueRef::String(it)));
+    let names: Vec<String> = (0..ISSUES).map(|at| format!("{at:05}")).collect();
+    let table = |name: &str| source.schema().table(name).expect("a table");
+    let (p, c, j) = (table("p"), table("c"), table("j"));
+    source.load(p, &[row(&["p", "w"])]);
+    let children: Vec<Row> = names.iter().map(|name| row(&[name, "p"])).collect();
+    source.load(c, &children);
+    let back = names.iter().rev();
+    let links: Vec<Row> = names
+        .iter()
+        .zip(back)
+        .map(|(at, to)| row(&[at, "p", to]))
+        .collect();
+    source.load(j, &links);
+    source
+}
+
+fn related(from: &str, table: &str, to: &str, rest: &str) -> String {
+    format!(
+        r#"[{{"correlation":{{"parentField":["{from}"],"childField":["{to}"]}},"subquery":{{"table":"{table}","alias":"{table}"{rest}}}}}]"#
+    )
+}
+
+/// What is related to one row is read in slices, at any depth, through junctions, with limits, and where it is driven;
+/// by who shows it, and by who counts it.
+#[test]
+fn the_children_of_one_row_are_read_in_slices() {
+    let source = family();
+    let below = format!(r#","related":{}"#, related("pid", "p", "id", ""));
+    let exists = r#","where":{"type":"correlatedSubquery","op":"EXISTS","flip":true,"related":{
+        "correlation":{"parentField":["id"],"childField":["to"]},"subquery":{"table":"j","alias":"zsubq_j"}}}"#;
+    let junction = |limit: &str| {
+        let far = related("to", "c", "id", limit);
+        related("id", "j", "pid", &format!(r#","related":{far}"#)).replacen(
+            '{',
+            r#"{"hidden":true,"#,
+            1,
+        )
+    };
+    for (related, per_child) in [
+        (related("id", "c", "pid", ""), 1),
+        (related("id", "c", "pid", &below), 2),
+        (related("id", "c", "pid", r#","limit":1000"#), 1),
+        (related("id", "c", "pid", exists), 4),
+        (junction(""), 2),
+        (junction(r#","limit":1000"#), 3),
+    ] {
+        let ast = query(&format!(r#"{{"table":"p","related":{related}}}"#));
+        let whole = {
+            let mut live = LiveQuery::build(&ast, source.schema()).expect("builds");
+            while live.hydrate(&source, &Steps::unlimited()).expect("reads") == Progress::More {}
+            live.entries().to_vec()
+        };
+        assert_eq!(whole[0].children[0].len(), ISSUES);
+        let mut live = LiveQuery::build(&ast, source.schema()).expect("builds");
+        let (mut slices, mut most) = (1, 0);
+        let mut progress = Progress::More;
+        while progress == Progress::More {
+            progress = live.hydrate(&source, &Steps::new(10)).expect("reads");
+            let shown = live
+                .entries()
+                .first()
+                .map_or(0, |entry| entry.children[0].len());
+            assert!(shown <= most + 10, "{shown} after {most}: {related}");
+            most = shown;
+            slices += 1;
+        }
+        assert_eq!(live.entries(), whole);
+        assert!(
+            slices >= per_child * ISSUES / 10,
+            "{slices} slices: {related}"
+        );
+
+        let pipeline = Pipeline::build(&ast, source.schema()).expect("builds");
+        let (mut walk, mut rows, mut most) = (Walk::default(), 0, 0);
+        let mut progress = Progress::More;
+        while progress == Progress::More {
+            let before = rows;
+            progress = pipeline
+                .hydrate(&source, &Steps::new(10), &mut |reader, node| {
+                    let counted = reader.hydrate_rows(node, &mut walk, &mut |_, _| rows += 1)?;
+                    Ok(match counted {
+                        Progress::Done => ControlFlow::Continue(()),
+                        Progress::More => ControlFlow::Break(Progress::More),
+                    })
+                })
+                .expect("reads");
+            most = most.max(rows - before);
+        }
+        assert!(
+            rows > ISSUES && most <= 12,
+            "{most} of {rows} rows in a slice: {related}"
+        );
+    }
 }

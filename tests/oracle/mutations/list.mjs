@@ -318,10 +318,39 @@ export const mutations = [
   {
     name: 'drive: backwards is forwards',
     file: ivm('operators/drive'),
-    from: `        if request.reverse {
-            rows.reverse();
-        }`,
-    to: '',
+    from: 'let done = if request.reverse {',
+    to: 'let done = if request.reverse && rows.is_empty() {',
+  },
+  {
+    name: 'drive: what was found for one parent serves another',
+    file: ivm('operators/drive'),
+    from: 'self.found.take().filter(|found| found.key == key)',
+    to: 'self.found.take()',
+  },
+  {
+    name: 'drive: what was found before a change serves the next one',
+    file: ivm('operators/take'),
+    from: 'drive.forget();',
+    to: 'let _ = drive;',
+  },
+  // Walk
+  {
+    name: 'walk: a row that is gone on with comes again',
+    file: ivm('pipeline/walk'),
+    from: 'visit(self, branch, row, false)?',
+    to: 'visit(self, branch, row, true)?',
+  },
+  {
+    name: 'walk: goes on behind the row that was not visited',
+    file: ivm('pipeline/walk'),
+    from: '(row, Basis::At)',
+    to: '(row, Basis::After)',
+  },
+  {
+    name: 'walk: what follows an open row is left out',
+    file: ivm('pipeline/walk'),
+    from: 'let begun = stop.as_ref().map_or(0, |stop| stop.branch);',
+    to: 'let begun = stop.as_ref().map_or(0, |stop| stop.branch + usize::from(stop.is_open));',
   },
   // Junction take
   {

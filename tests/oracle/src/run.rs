@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 use landfall_ivm::{
-    BuildError, Change as Pushed, Choice, LiveQuery, Output, Pipeline, Progress, Reader, RowDelta,
-    Source, SourceChange, SourceError, Steps, View, ViewDelta,
+    BuildError, Change as Pushed, Choice, LiveQuery, Node as RootNode, Output, Pipeline, Progress,
+    Reader, RowDelta, Source, SourceChange, SourceError, Steps, View, ViewDelta, Walk,
 };
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, Schema, TableId};
@@ -215,7 +215,7 @@ impl<'p> Watched<'p> {
         let steps = || self.manner.steps();
         while self.live.hydrate(source, &steps()).map_err(read(0))? == Progress::More {}
         self.watch
-            .hydrate(&self.pipeline, source)
+            .hydrate(&self.pipeline, source, self.manner)
             .map_err(read(0))?;
         self.shown = self.places.tree(&self.shape, self.live.entries());
         self.check("hydration")
@@ -274,7 +274,9 @@ impl<'p> Watched<'p> {
             shape: self.shape.clone(),
             excess: None,
         };
-        again.hydrate(&fresh, source).map_err(read(self.step))?;
+        again
+            .hydrate(&fresh, source, self.manner)
+            .map_err(read(self.step))?;
         let wanted = &self.expected.views[self.step];
         same(self.step, "fresh view", &again.tree(), wanted)?;
         same(self.step, "fresh rows", &again.counts, &self.needed(&fresh))
@@ -402,13 +404,42 @@ impl Watch {
         self.places.tree(&self.shape, self.view.entries())
     }
 
-    fn hydrate(&mut self, pipeline: &Pipeline, source: &dyn Source) -> Result<(), SourceError> {
-        let steps = Steps::unlimited();
-        let mut add = |reader: Reader<'_>, node| {
-            self.push(reader, Pushed::Add(node))?;
+    fn hydrate(
+        &mut self,
+        pipeline: &Pipeline,
+        source: &dyn Source,
+        manner: Manner,
+    ) -> Result<(), SourceError> {
+        let mut walk = Walk::default();
+        let mut add = |reader: Reader<'_>, node: &RootNode| {
+            let mut tally = |table, delta: RowDelta<'_>| self.tally(table, delta);
+            if reader.hydrate_rows(node, &mut walk, &mut tally)? == Progress::More {
+                return Ok(ControlFlow::Break(Progress::More));
+            }
+            self.show(reader, Pushed::Add(node.clone()))?;
             Ok(ControlFlow::Continue(()))
         };
-        while pipeline.hydrate(source, &steps, &mut add)? == Progress::More {}
+        while pipeline.hydrate(source, &manner.steps(), &mut add)? == Progress::More {}
+        Ok(())
+    }
+
+    fn tally(&mut self, table: TableId, delta: RowDelta<'_>) {
+        match delta {
+            RowDelta::Enter(row) => self.count(table, row, 1),
+            RowDelta::Leave(row) => self.count(table, row, -1),
+            RowDelta::Edit { old, new } => {
+                self.count(table, old, -1);
+                self.count(table, new, 1);
+            }
+        }
+    }
+
+    fn show(&mut self, reader: Reader<'_>, change: Pushed) -> Result<(), SourceError> {
+        self.view.push(reader, change)?;
+        self.view.take_deltas();
+        if self.excess.is_none() {
+            self.excess = self.shape.excess(self.view.entries());
+        }
         Ok(())
     }
 
@@ -425,19 +456,7 @@ impl Watch {
 
 impl Output for Watch {
     fn push(&mut self, reader: Reader<'_>, change: Pushed) -> Result<(), SourceError> {
-        reader.rows_of_change(&change, &mut |table, delta| match delta {
-            RowDelta::Enter(row) => self.count(table, row, 1),
-            RowDelta::Leave(row) => self.count(table, row, -1),
-            RowDelta::Edit { old, new } => {
-                self.count(table, old, -1);
-                self.count(table, new, 1);
-            }
-        })?;
-        self.view.push(reader, change)?;
-        self.view.take_deltas();
-        if self.excess.is_none() {
-            self.excess = self.shape.excess(self.view.entries());
-        }
-        Ok(())
+        reader.rows_of_change(&change, &mut |table, delta| self.tally(table, delta))?;
+        self.show(reader, change)
     }
 }

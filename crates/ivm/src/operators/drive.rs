@@ -27,13 +27,20 @@ pub(crate) struct Drive {
     pub order: Order,
     /// Whether hydration may break off here and go on later.
     pub resumes: bool,
-    /// The rows that a hydration found and has not finished with.
-    pub found: RefCell<Option<Vec<Row>>>,
-    /// What a hydration is finding.
-    pub search: RefCell<Option<Search>>,
+    /// What was found for a fetch that has not finished with it.
+    pub found: RefCell<Option<Found>>,
+    /// What is being found.
+    pub search: RefCell<Option<(Key, Search)>>,
 }
 
-/// A search for the rows of a whole level that stops when the steps are spent and goes on later.
+/// All rows with these values in the columns, in order.
+#[derive(Debug)]
+pub(crate) struct Found {
+    key: Key,
+    rows: Vec<Row>,
+}
+
+/// A search that stops when the steps are spent and goes on later.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     /// How many of the driver's leaves are done with.
@@ -72,56 +79,65 @@ impl Drive {
         if !constrained.eq(&self.columns) {
             return reader.fetch(self.input, request, sink);
         }
-        let resumes = (self.resumes || request.pause.is_some()) && !request.reverse;
+        let key = Key(Row::from_values(
+            request.constraint.iter().map(|(_, value)| *value),
+        ));
+        let resumes = self.resumes || request.pause.is_some();
         let goes_on = request.start.is_some() || request.pause.is_some();
-        let rows = match self.found.take() {
-            Some(rows) if resumes && goes_on => rows,
-            _ => self.candidates(reader, request)?,
+        let rows = match self.found.take().filter(|found| found.key == key) {
+            Some(found) if resumes && goes_on => found.rows,
+            _ => match self.candidates(reader, request, &key)? {
+                Some(rows) => rows,
+                None => return Ok(()),
+            },
         };
-        let first = request.start.map_or(0, |start| {
-            rows.partition_point(|row| self.is_before(row, start, request.reverse))
-        });
-        let done = rows[first..].iter().try_for_each(|row| {
+        let give = |row: &Row| {
             if request.pauses(reader, row) {
                 return ControlFlow::Break(());
             }
             reader.steps.spend();
             sink(row)
-        });
+        };
+        let is_after = |row: &Row| {
+            request
+                .start
+                .is_none_or(|start| !self.is_before(row, start, request.reverse))
+        };
+        let done = if request.reverse {
+            let end = rows.partition_point(is_after);
+            rows[..end].iter().rev().try_for_each(give)
+        } else {
+            let first = rows.partition_point(|row| !is_after(row));
+            rows[first..].iter().try_for_each(give)
+        };
         if resumes && done.is_break() {
-            self.found.replace(Some(rows));
+            self.found.replace(Some(Found { key, rows }));
         }
         Ok(())
     }
 
-    /// Finds the rows for a fetch of the whole level that may pause, in slices.
-    pub fn prepare(&self, reader: Reader<'_>) -> Result<Progress, SourceError> {
-        if !self.columns.is_empty() || self.found.borrow().is_some() {
-            return Ok(Progress::Done);
-        }
-        let mut search = self.search.take().unwrap_or_default();
-        let progress = self.go_on(reader, &Request::default(), true, &mut search)?;
-        if progress == Progress::More {
-            self.search.replace(Some(search));
-        } else {
-            self.found.replace(Some(self.in_order(search.rows)));
-        }
-        Ok(progress)
+    /// What was found serves the state in which it was looked for.
+    pub fn forget(&self) {
+        self.found.take();
+        self.search.take();
     }
 
-    /// Everything that the driver finds, in the direction of the request, each row once.
+    /// Everything that the driver finds, each row once; `None` if the fetch has stopped before all was found.
     fn candidates(
         &self,
         reader: Reader<'_>,
         request: &Request<'_>,
-    ) -> Result<Vec<Row>, SourceError> {
-        let mut search = Search::default();
-        self.go_on(reader, request, false, &mut search)?;
-        let mut rows = self.in_order(search.rows);
-        if request.reverse {
-            rows.reverse();
+        key: &Key,
+    ) -> Result<Option<Vec<Row>>, SourceError> {
+        let begun = self.search.take().filter(|(of, _)| of == key);
+        let mut search = begun.map_or_else(Search::default, |(_, search)| search);
+        let sliced = request.pause.is_some();
+        if self.go_on(reader, request.constraint, sliced, &mut search)? == Progress::More {
+            self.search.replace(Some((key.clone(), search)));
+            request.pause.inspect(|pause| pause.stop());
+            return Ok(None);
         }
-        Ok(rows)
+        Ok(Some(self.in_order(search.rows)))
     }
 
     fn in_order(&self, mut rows: Vec<Row>) -> Vec<Row> {
@@ -134,7 +150,7 @@ impl Drive {
     fn go_on(
         &self,
         reader: Reader<'_>,
-        request: &Request<'_>,
+        within: &Columns<'_>,
         sliced: bool,
         search: &mut Search,
     ) -> Result<Progress, SourceError> {
@@ -144,7 +160,7 @@ impl Drive {
                 && !search.has_keys
             {
                 let join = reader.pipeline().join(*join);
-                if join.read_keys(reader, request.constraint, sliced, search)? == Progress::More {
+                if join.read_keys(reader, within, sliced, search)? == Progress::More {
                     return Ok(Progress::More);
                 }
                 search.has_keys = true;
@@ -163,14 +179,12 @@ impl Drive {
                 has_moved = true;
                 reader.steps.spend();
                 *looked_up += 1;
-                let Some(constraint) = wanted.and_then(|wanted| both(request.constraint, &wanted))
-                else {
+                let Some(constraint) = wanted.and_then(|wanted| both(within, &wanted)) else {
                     continue;
                 };
                 let request = Request {
                     constraint: &constraint,
-                    pause: None,
-                    ..*request
+                    ..Request::default()
                 };
                 reader.fetch(self.input, &request, &mut |row| {
                     rows.push(row.clone());
@@ -244,12 +258,6 @@ impl Join {
         let Some(constraint) = self.for_children(within) else {
             return Ok(Progress::Done);
         };
-        if sliced
-            && let Some(drive) = reader.pipeline().drive_of(self.child)
-            && drive.prepare(reader)? == Progress::More
-        {
-            return Ok(Progress::More);
-        }
         let pause = Pause::default();
         let from = position.take();
         let request = Request {
@@ -268,8 +276,8 @@ impl Join {
             }
             ControlFlow::Continue(())
         })?;
-        *position = pause.into_next();
-        if position.is_some() {
+        if pause.has_stopped() {
+            *position = pause.into_next().or(from);
             return Ok(Progress::More);
         }
         keys.extend(self.child_in_progress().map(|row| key_of(&row)));

@@ -10,7 +10,8 @@ use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::pipeline::push::{Parents, Task};
 use crate::pipeline::{JoinId, OpId, Reader, Request};
-use crate::source::{Basis, Start};
+use crate::source::{Basis, Sink, Start};
+use crate::steps::Pause;
 
 #[derive(Debug)]
 pub(crate) struct Join {
@@ -108,6 +109,32 @@ impl Join {
         }
         children.truncate(wanted);
         Ok(children)
+    }
+
+    /// Whether no child's change is on its way: the children are those that the level gives.
+    pub fn is_at_rest(&self) -> bool {
+        self.in_progress.borrow().is_none()
+    }
+
+    /// Gives the children of a parent row as their level gives them, from a place on; may stop between two of them.
+    pub fn fetch_children(
+        &self,
+        reader: Reader<'_>,
+        parent: &Row,
+        start: Option<Start<'_>>,
+        pause: Option<&Pause>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
+            return Ok(());
+        };
+        let request = Request {
+            constraint: &constraint,
+            start,
+            pause,
+            ..Request::default()
+        };
+        reader.fetch(self.child, &request, sink)
     }
 
     /// Whether a parent row has at least `wanted` children.

@@ -10,14 +10,15 @@ use std::vec::IntoIter;
 
 use landfall_zql::ordering::Order;
 use landfall_zql::sort::{sort, sort_by};
-use landfall_zql::{Key, Row, ValueRef};
+use landfall_zql::{Key, Row};
 
 use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::operators::partitions::Partitions;
 use crate::pipeline::push::Task;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
-use crate::source::Sink;
+use crate::source::{Basis, Sink, Start};
+use crate::steps::{Pause, Progress};
 
 #[derive(Debug)]
 pub(crate) struct JunctionTake {
@@ -32,6 +33,8 @@ pub(crate) struct JunctionTake {
     /// Of the destinations.
     far_order: Order,
     pub partitions: RefCell<Partitions<Partition>>,
+    /// The links of a partition that is being hydrated, and the junction row to go on at.
+    growing: RefCell<Option<(Vec<Link>, Option<Row>)>>,
     /// The partition whose changes are being announced, one after the other.
     settling: RefCell<Option<Settling>>,
 }
@@ -98,6 +101,7 @@ impl JunctionTake {
             order,
             far_order,
             partitions: RefCell::new(Partitions::new()),
+            growing: RefCell::new(None),
             settling: RefCell::new(None),
         }
     }
@@ -129,62 +133,84 @@ impl JunctionTake {
         }
         let mut columns = request.constraint.iter().map(|(column, _)| column);
         debug_assert!(
-            columns.by_ref().eq(&self.partition) && request.start.is_none() && !request.reverse,
+            columns.by_ref().eq(&self.partition) && !request.reverse,
             "a junction is read by its parent"
         );
         let key = Key(Row::from_values(
             request.constraint.iter().map(|(_, value)| *value),
         ));
-        if !self.is_hydrated(&key) {
-            self.hydrate(reader, request.constraint, &key)?;
+        if !self.is_hydrated(&key) && self.hydrate(reader, request, &key)? == Progress::More {
+            return Ok(());
         }
         let partitions = self.partitions.borrow();
         let Some(Partition { links, .. }) = partitions.get(&key) else {
             return Ok(());
         };
-        let mut given: Option<&Row> = None;
-        for Kept { link, is_shown } in links {
-            reader.steps.spend();
-            let junction = &link.junction;
-            let is_given = given.is_some_and(|row| self.order.compare(row, junction).is_eq());
-            if *is_shown && !is_given {
-                given = Some(junction);
-                if sink(junction).is_break() {
-                    break;
-                }
+        let first = request.start.map_or(0, |start| {
+            links.partition_point(|kept| start.leaves_out(&kept.link.junction, &self.order))
+        });
+        let is_same = |a: &Kept, b: &Kept| {
+            let (a, b) = (&a.link.junction, &b.link.junction);
+            self.order.compare(a, b).is_eq()
+        };
+        for own in links[first..].chunk_by(is_same) {
+            let junction = &own[0].link.junction;
+            if request.pauses(reader, junction) {
+                break;
+            }
+            reader.steps.spend_many(own.len());
+            if own.iter().any(|kept| kept.is_shown) && sink(junction).is_break() {
+                break;
             }
         }
         Ok(())
     }
 
+    /// Reads a partition, as a whole before any of it is shown; in slices if the request may pause.
     fn hydrate(
         &self,
         reader: Reader<'_>,
-        constraint: &[(usize, ValueRef<'_>)],
+        request: &Request<'_>,
         key: &Key,
-    ) -> Result<(), SourceError> {
-        let request = Request {
-            constraint,
+    ) -> Result<Progress, SourceError> {
+        let (mut links, from) = self.growing.take().unwrap_or_default();
+        let pause = Pause::default();
+        let mut failure = None;
+        let junctions = Request {
+            constraint: request.constraint,
+            start: from.as_ref().map(|row| Start {
+                row,
+                basis: Basis::At,
+            }),
+            pause: request.pause.map(|_| &pause),
             ..Request::default()
         };
-        let mut junctions = Vec::new();
-        reader.fetch(self.input, &request, &mut |row| {
-            junctions.push(row.clone());
-            ControlFlow::Continue(())
-        })?;
-        let mut links = Vec::new();
-        for junction in junctions {
-            for Node { row, .. } in self.destinations(reader, &junction)? {
-                let junction = junction.clone();
-                let destination = row;
-                links.push(Link {
-                    junction,
-                    destination,
-                });
+        reader.fetch(self.input, &junctions, &mut |junction| match self
+            .destinations(reader, junction)
+        {
+            Ok(destinations) => {
+                links.extend(destinations.into_iter().map(|node| Link {
+                    junction: junction.clone(),
+                    destination: node.row,
+                }));
+                ControlFlow::Continue(())
             }
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if pause.has_stopped() {
+            let next = pause.into_next().or(from);
+            self.growing.replace(Some((links, next)));
+            request.pause.inspect(|pause| pause.stop());
+            return Ok(Progress::More);
         }
         *self.partitions.borrow_mut().entry(key) = self.partition(links);
-        Ok(())
+        Ok(Progress::Done)
     }
 
     /// A partition with these links, which are in their order.

@@ -318,28 +318,37 @@ impl Stage<'_> {
         let start = match &from {
             Some(from) => Start {
                 row: &from.next,
-                basis: Basis::At,
+                basis: from.basis,
             },
             None => Start { row: place, basis },
         };
-        // What a driver has found serves one search at a time.
-        let pauses = self.reader.pipeline().drive_of(self.take.input).is_none();
         let pause = Pause::default();
         let request = Request {
             constraint: &constraint,
             start: Some(start),
             reverse,
-            pause: pauses.then_some(&pause),
+            pause: Some(&pause),
         };
         let mut found = None;
         self.reader.fetch(self.take.input, &request, &mut |row| {
             found = Some(row.clone());
             ControlFlow::Break(())
         })?;
-        match pause.into_next() {
-            Some(next) => Err(Unsent::LooksOn(Place { next, reverse })),
-            None => Ok(found),
+        if !pause.has_stopped() {
+            if let Some(drive) = self.reader.pipeline().drive_of(self.take.input) {
+                drive.forget();
+            }
+            return Ok(found);
         }
+        let (next, basis) = match pause.into_next() {
+            Some(next) => (next, Basis::At),
+            None => (start.row.clone(), start.basis),
+        };
+        Err(Unsent::LooksOn(Place {
+            next,
+            basis,
+            reverse,
+        }))
     }
 
     fn add(&mut self, row: Row, Kept { size, bound }: Kept) -> Sent {

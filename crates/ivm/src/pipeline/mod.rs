@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod needs;
 pub(crate) mod push;
 pub(crate) mod rows;
+pub(crate) mod walk;
 
 use std::cell::{RefCell, RefMut};
 use std::ops::ControlFlow;
@@ -97,6 +98,11 @@ impl Operator {
 /// Takes root nodes one by one; `Break` ends the fetch.
 pub type NodeSink<'a> = dyn FnMut(Reader<'_>, Node) -> Result<ControlFlow<()>, SourceError> + 'a;
 
+/// Takes root nodes of a hydration one by one; `Break` ends the slice. With `More` the node was not done with: it comes
+/// first in the next slice.
+pub type HydrateSink<'a> =
+    dyn FnMut(Reader<'_>, &Node) -> Result<ControlFlow<Progress>, SourceError> + 'a;
+
 /// Where an operator's changes go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Downstream {
@@ -127,7 +133,7 @@ pub struct Pipeline {
     pub(crate) needs: [Needs; 2],
     /// What reads of the parents of changed children need.
     pub(crate) lookups: Vec<Lookup>,
-    /// A root node that waits for the indexes that its relationships are read by.
+    /// A root node that waits for the indexes that its relationships are read by, or is not done with.
     pub(crate) waiting: RefCell<Option<Node>>,
     /// Where hydration has got to.
     pub(crate) hydrated: RefCell<Option<(Row, Basis)>>,
@@ -205,9 +211,20 @@ impl Pipeline {
         &self,
         source: &dyn Source,
         steps: &Steps,
-        sink: &mut NodeSink<'_>,
+        sink: &mut HydrateSink<'_>,
     ) -> Result<Progress, SourceError> {
         let reader = Reader::new(self, source, steps);
+        let mut give = |reader: Reader<'_>, node: Node| {
+            Ok(match sink(reader, &node)? {
+                ControlFlow::Continue(()) => ControlFlow::Continue(()),
+                ControlFlow::Break(progress) => {
+                    if progress == Progress::More {
+                        self.waiting.replace(Some(node));
+                    }
+                    ControlFlow::Break(())
+                }
+            })
+        };
         if self.needs[ROOT].prepare(reader)? == Progress::More {
             return Ok(Progress::More);
         }
@@ -216,15 +233,10 @@ impl Pipeline {
                 return Ok(Progress::More);
             }
             if let Some(node) = self.waiting.take()
-                && sink(reader, node)?.is_break()
+                && give(reader, node)?.is_break()
             {
                 return Ok(Progress::More);
             }
-        }
-        if let Some(drive) = self.drive_of(self.root)
-            && drive.prepare(reader)? == Progress::More
-        {
-            return Ok(Progress::More);
         }
         let position = self.hydrated.take();
         let pause = Pause::default();
@@ -245,25 +257,23 @@ impl Pipeline {
                 self.waiting.replace(Some(node));
                 return Ok(ControlFlow::Break(()));
             }
-            let flow = sink(reader, node)?;
+            let flow = give(reader, node)?;
             if flow.is_break() {
                 last = Some(row);
             }
             Ok(flow)
         })?;
-        let position = match (last, pause.into_next()) {
-            (Some(row), _) => (row, Basis::After),
-            (None, Some(row)) => (row, Basis::At),
-            (None, None) => {
-                for operator in &self.operators {
-                    if let Operator::Drive(drive) = operator {
-                        drive.found.take();
-                    }
+        if last.is_none() && !pause.has_stopped() {
+            for operator in &self.operators {
+                if let Operator::Drive(drive) = operator {
+                    drive.forget();
                 }
-                return Ok(Progress::Done);
             }
-        };
-        self.hydrated.replace(Some(position));
+            return Ok(Progress::Done);
+        }
+        let last = last.map(|row| (row, Basis::After));
+        let next = || pause.into_next().map(|row| (row, Basis::At));
+        *self.hydrated.borrow_mut() = last.or_else(next).or(position);
         Ok(Progress::More)
     }
 
@@ -373,6 +383,35 @@ impl<'a> Reader<'a> {
             Some(Operator::JunctionTake(take)) => Ok(take.shown_destinations(self, &node.row)),
             _ => join.first_children(self, &node.row, wanted),
         }
+    }
+
+    /// Gives children of a row, as many as are wanted; may stop between two of them.
+    pub(crate) fn each_child(
+        self,
+        join: JoinId,
+        parent: &Row,
+        wanted: usize,
+        start: Option<Start<'_>>,
+        pause: Option<&Pause>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), SourceError> {
+        let operator = self.pipeline.join(join);
+        if wanted == usize::MAX && operator.limited_by.is_none() && operator.is_at_rest() {
+            return operator.fetch_children(self, parent, start, pause, sink);
+        }
+        let children = self.first_children(join, &parent.clone().into(), wanted)?;
+        let order = operator.child_order();
+        let mut rows = children.iter().map(|node| &node.row);
+        let _ = rows.try_for_each(|row| {
+            if start.is_some_and(|start| start.leaves_out(row, order)) {
+                return ControlFlow::Continue(());
+            }
+            match pause {
+                Some(pause) if pause.before(row, self.steps) => ControlFlow::Break(()),
+                _ => sink(row),
+            }
+        });
+        Ok(())
     }
 
     pub(crate) fn source(self) -> &'a dyn Source {

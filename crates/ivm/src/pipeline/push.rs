@@ -10,7 +10,7 @@ use crate::error::SourceError;
 use crate::operators::join::Join;
 use crate::pipeline::needs::{Below, Needs};
 use crate::pipeline::{Downstream, JoinId, OpId, Operator, Pipeline, Reader};
-use crate::source::{Sink, Source, SourceChange, same_in};
+use crate::source::{Basis, Sink, Source, SourceChange, same_in};
 use crate::steps::{Progress, Steps};
 
 /// What is left to do; the top of the stack comes first.
@@ -43,6 +43,7 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub next: Row,
+    pub basis: Basis,
     pub reverse: bool,
 }
 

@@ -132,6 +132,17 @@ pub struct Start<'a> {
     pub basis: Basis,
 }
 
+impl Start<'_> {
+    /// Whether a row comes before the start, in this order.
+    pub(crate) fn leaves_out(&self, row: &Row, order: &Order) -> bool {
+        match order.compare(row, self.row) {
+            Ordering::Less => true,
+            Ordering::Equal => self.basis == Basis::After,
+            Ordering::Greater => false,
+        }
+    }
+}
+
 /// Whether a start includes its own place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {

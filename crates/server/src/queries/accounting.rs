@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_ivm::{Change, Node, Output, Reader, RowDelta, SourceError};
+use landfall_ivm::{Change, Node, Output, Progress, Reader, RowDelta, SourceError, Walk};
 use landfall_zql::{Key, Row, Schema, TableId};
 
 use super::members::Delta;
@@ -52,9 +52,14 @@ impl<'a> Counter<'a> {
         self.bytes
     }
 
-    /// Counts a node that is there, with all its children.
-    pub(super) fn enter(&mut self, reader: Reader<'_>, node: &Node) -> Result<(), SourceError> {
-        reader.rows_of_node(node, &mut |table, delta| self.take(table, delta))
+    /// Counts a node that is there, with all its children, until the walk is left.
+    pub(super) fn enter(
+        &mut self,
+        reader: Reader<'_>,
+        node: &Node,
+        walk: &mut Walk,
+    ) -> Result<Progress, SourceError> {
+        reader.hydrate_rows(node, walk, &mut |table, delta| self.take(table, delta))
     }
 
     fn take(&mut self, table: TableId, delta: RowDelta<'_>) {

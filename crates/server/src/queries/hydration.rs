@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landfall_ivm::{Choice, Pipeline, Progress, Source, SourceError, Steps};
+use landfall_ivm::{Choice, Pipeline, Progress, Source, SourceError, Steps, Walk};
 use landfall_zql::{Schema, TableId};
 use tracing::Span;
 use tracing::field::Empty;
@@ -27,7 +27,8 @@ use crate::telemetry::TRACE;
 const SLICE: Duration = Duration::from_millis(8);
 /// Steps of a push between two looks at the clock.
 const STEPS: usize = 512;
-/// Rows that are visited without being given before a reading looks at the clock. Each look opens the statement anew.
+/// Rows that are visited before a reading looks at the clock, if no root row ends meanwhile. Each look opens the
+/// statements anew.
 const ROWS: usize = 20_000;
 /// Changes that may wait until the query is read before that starts anew.
 pub(super) const MAX_PENDING: usize = 20_000;
@@ -53,6 +54,8 @@ pub(super) struct Hydration {
 #[derive(Default)]
 struct Reading {
     pipeline: Option<Pipeline>,
+    /// Below the row that is not all read yet.
+    walk: Walk,
     is_read: bool,
     counted: Deltas,
     bytes: usize,
@@ -209,11 +212,12 @@ impl Reading {
         let mut over = None;
         loop {
             let progress = pipeline.hydrate(&source, &Steps::new(ROWS), &mut |reader, node| {
-                counter.enter(reader, &node)?;
+                let entered = counter.enter(reader, node, &mut self.walk)?;
                 over = limits.exceeded(counter.rows(), before + counter.bytes());
                 let begun = *begun.get_or_insert_with(Instant::now);
-                Ok(match over.is_some() || begun.elapsed() > SLICE {
-                    true => ControlFlow::Break(()),
+                let ends = over.is_some() || begun.elapsed() > SLICE;
+                Ok(match ends || entered == Progress::More {
+                    true => ControlFlow::Break(entered),
                     false => ControlFlow::Continue(()),
                 })
             })?;
