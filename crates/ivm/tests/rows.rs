@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use landfall_ivm::{
-    Change, Choice, MemorySource, Output, Pipeline, Reader, RowDelta, Source, SourceChange,
-    SourceError,
+    Change, Choice, MemorySource, Output, Pipeline, Reader, RowDelta, SourceChange, SourceError,
 };
 use landfall_zql::ast::Ast;
 use landfall_zql::{Row, Schema, TableId, ValueRef};
