@@ -13,7 +13,7 @@ import { nameByLikeness } from './wasm-order.mjs';
 const CRATE = 'landfall-web';
 const TARGET = 'wasm32-unknown-unknown';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 242;
+const MOST_KB = 244;
 const out = join(root, 'js/wasm');
 const stamp = join(out, '.built-from');
 const wasm = join(out, 'landfall_bg.wasm');
