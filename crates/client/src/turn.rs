@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::connection::Phase;
 use crate::connection::pokes::Poke;
 use crate::effect::{CallId, Effect, Outcome};
-use crate::mutations::{MutationKey, Settled};
+use crate::mutations::{Mutation, MutationKey, Settled};
 use crate::options::Role;
 use crate::rebase::{Run, Step};
 
@@ -208,7 +208,13 @@ impl Client {
     /// another tab has sent it without its writes, of which the server says nothing.
     fn is_doubtful(&self, end: &Settled, poke: &Poke) -> bool {
         let key = end.mutation.key();
-        let is_own = end.mutation.pushed && !end.mutation.sent_by_other;
+        let Mutation {
+            pushed,
+            sent_by_other,
+            unmarked,
+            ..
+        } = end.mutation;
+        let is_own = pushed && !sent_by_other && !unmarked;
         let by_others = !is_own && self.link.sends_writes_of(&end.mutation);
         let renamed = key.0 != self.client_id;
         // A poke from nothing does not name results that are gone.

@@ -244,3 +244,68 @@ fn a_refusal_that_storage_cannot_be_told_of_is_uncertain() {
         Some(&Outcome::Uncertain)
     );
 }
+
+/// A mutator that only its maker can replay.
+fn hers(client: &mut Client, tx: TxId, arg: &Value, _: usize, _: RunReason) -> Progress {
+    if arg["by"] != json!(client.client_id()) {
+        return Progress::Done(Err(thrown("not mine")));
+    }
+    let written = client.write(tx, "note", WriteOp::Upsert, &arg["row"].to_string());
+    Progress::Done(written.map_err(|error| thrown(error.to_string())))
+}
+
+/// Found as seed 1180: the maker was told of a success, since it had sent the writes, but the other was first.
+#[test]
+fn what_another_page_sent_without_its_writes_is_no_success_to_a_maker_that_sent_it_unmarked() {
+    let mutators = [MUTATORS, &[("hers", hers as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let [other, maker] = [(); 2].map(|()| open(&mut world));
+    world.network_down();
+    let by = world.tabs[&maker].client.client_id().to_owned();
+    let argument = json!({"row": {"id": "a", "kind": "red"}, "by": by});
+    let [call, late] = [(); 2].map(|()| world.tab(maker).mutate("hers", &argument));
+    world.settle();
+    world.tab(maker).storage_stalled = true;
+    world.pass(2_000.0);
+    world.network_up();
+    while world
+        .server
+        .received
+        .iter()
+        .filter(|kind| *kind == "initConnection")
+        .count()
+        < 4
+    {
+        world.pass(100.0);
+    }
+    // The other one sends it, and before the maker hears of that it gives up waiting for storage.
+    world.pass(16_000.0);
+    world.tab(maker).frozen = true;
+    world.pass(6_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    world.tab(maker).frozen = false;
+    world.pass(20_000.0);
+    let executed = &world.server.executed;
+    assert!(executed.iter().all(|done| done.argument == "[]"));
+    assert_eq!(executed.len(), 2);
+    // What another has made of it storage knows.
+    let ends = |world: &World| {
+        let ends = &world.tabs[&maker].ends;
+        [call, late].map(|call| ends.get(&call).cloned())
+    };
+    assert_eq!(ends(&world), [None, None]);
+    answer_all(&mut world, maker);
+    let uncertain = Some(Outcome::Uncertain);
+    assert_eq!(ends(&world), [uncertain.clone(), uncertain]);
+    // Nor does a page that begins later list it as failed.
+    world.kill_tab(other);
+    let fresh = open(&mut world);
+    let listed = world.tabs[&fresh].client.mutations();
+    assert_eq!(listed.len(), 2);
+    assert!(
+        listed
+            .iter()
+            .all(|info| info.outcome == Some(Outcome::Uncertain))
+    );
+}

@@ -131,13 +131,15 @@ impl Mutations {
         }
     }
 
-    /// Storage cannot be told of these failures before they are sent: another tab may have sent writes for them.
-    pub(crate) fn doubt_failures(&mut self, own: &str) {
+    /// Storage cannot be told as what these are sent: another tab may send them with other writes, or without any.
+    pub(crate) fn doubt(&mut self, own: &str, being_written: &[MutationKey]) {
         for m in &mut self.pending {
             let is_known = matches!(m.stored, Stored::At(_) | Stored::Unknown);
-            let fails = matches!(m.sent_outcome, Some(Outcome::Failed { .. }));
-            if m.client_id == own && is_known && fails && !m.pushed {
-                m.sent_outcome = Some(Outcome::Uncertain);
+            if m.client_id == own && !m.pushed && (is_known || being_written.contains(&m.key())) {
+                m.unmarked = true;
+                if matches!(m.sent_outcome, Some(Outcome::Failed { .. })) {
+                    m.sent_outcome = Some(Outcome::Uncertain);
+                }
             }
         }
     }
@@ -445,6 +447,7 @@ impl Mutations {
             mutation.attempted = false;
             mutation.pushed = false;
             mutation.sent_by_other = false;
+            mutation.unmarked = false;
             mutation.sent_outcome = None;
             self.pending.push(mutation);
         }

@@ -38,6 +38,9 @@ pub(crate) struct Mutation {
     pub(crate) pushed: bool,
     /// Another tab has sent it before this one was about to, and storage knows how it ended.
     pub(crate) sent_by_other: bool,
+    /// Storage has or may have it, and could not be told as which writes this tab sends it: another tab may send something
+    /// else.
+    pub(crate) unmarked: bool,
     pub(crate) stored: Stored,
     /// Why its last replay failed, if it did.
     pub(crate) replay_error: Option<MutationError>,
@@ -210,6 +213,7 @@ pub(super) mod tests {
             attempted: false,
             pushed: false,
             sent_by_other: false,
+            unmarked: false,
             stored,
             replay_error: None,
             unusable: None,

@@ -381,7 +381,9 @@ impl Client {
                 mutation.freeze(self.link.sends_writes_of(mutation));
             }
         }
-        self.mutations.doubt_failures(&self.client_id);
+        let written = self.persistence.being_written().into_iter();
+        let written: Vec<_> = written.map(|(key, _)| key).collect();
+        self.mutations.doubt(&self.client_id, &written);
         self.persistence.unmarked = self.mutations.through(|m| m.attempted);
         self.link.push_gate = PushGate::Open;
     }

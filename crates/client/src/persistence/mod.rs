@@ -29,7 +29,7 @@ use crate::persistence::stored_forms::{
 use crate::tabs::group_restart::Restart;
 use landfall_protocol::ServerMode;
 use landfall_store::{
-    AppendPoke, BackendFailure, FoldPlanning, Head, Open, QueuedMutation, StateReader,
+    AppendPoke, BackendFailure, Confirm, FoldPlanning, Head, Open, QueuedMutation, StateReader,
     StoreFailure, StoreOp, StoreReply, StoreRequest, StoredOutcome,
 };
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -354,13 +354,21 @@ impl Client {
             ends.iter_mut()
                 .for_each(|end| end.outcome = Outcome::Uncertain);
         }
+        let mut unsure = Vec::new();
         for outcome in stored {
             let same =
                 |end: &&mut Settled| end.mutation.key() == (outcome.client_id.clone(), outcome.id);
             if let Some(end) = ends.iter_mut().find(same) {
                 end.outcome = outcome_of(outcome.ending);
+                let mutation = &end.mutation;
+                if mutation.unmarked && mutation.pushed && self.link.sends_writes_of(mutation) {
+                    // Which of the two tabs that sent it was first nobody knows.
+                    end.outcome = Outcome::Uncertain;
+                    unsure.extend(to_outcome(mutation, &end.outcome));
+                }
             }
         }
+        self.store_ends("an end that is not known", unsure);
         for end in &ends {
             if end.outcome != Outcome::Confirmed {
                 let info = MutationInfo {
@@ -577,6 +585,16 @@ impl Client {
     /// Stores something from which nothing follows.
     pub(crate) fn store_note(&mut self, what: &'static str, op: StoreOp) {
         self.ask_store(Purpose::Note(what), op);
+    }
+
+    pub(crate) fn store_ends(&mut self, what: &'static str, outcomes: Vec<StoredOutcome>) {
+        if !outcomes.is_empty() {
+            let op = StoreOp::Confirm(Confirm {
+                last_mutation_ids: SortedMap::new(),
+                outcomes,
+            });
+            self.store_note(what, op);
+        }
     }
 
     pub(crate) fn store_mode(&mut self, mode: ServerMode) {

@@ -62,6 +62,7 @@ pub(crate) fn from_queue(queued: QueuedMutation) -> Mutation {
         attempted: queued.attempted,
         pushed: false,
         sent_by_other: false,
+        unmarked: false,
         stored: Stored::At(queued.sequence),
         replay_error: unusable.clone().or(problem.map(|problem| MutationError {
             source: ErrorSource::Zero,

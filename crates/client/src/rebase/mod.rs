@@ -619,6 +619,7 @@ impl Rebase {
             attempted: false,
             pushed: false,
             sent_by_other: false,
+            unmarked: false,
             stored: crate::mutations::Stored::Pending,
             replay_error: None,
             unusable: None,

@@ -272,6 +272,7 @@ impl World {
             attempted: false,
             pushed: false,
             sent_by_other: false,
+            unmarked: false,
             stored: crate::mutations::Stored::At(self.sequence),
             replay_error: None,
             unusable: None,

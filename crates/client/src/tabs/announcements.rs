@@ -212,6 +212,7 @@ impl Client {
                 attempted: false,
                 pushed: false,
                 sent_by_other: false,
+                unmarked: false,
                 stored: Stored::At(mutation.sequence),
                 replay_error: unusable.clone(),
                 unusable,
