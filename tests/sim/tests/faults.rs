@@ -523,6 +523,29 @@ fn what_a_forgotten_tab_announced_long_ago_is_not_waited_for() {
     assert_eq!(world.tabs[&late].client.mutations(), []);
 }
 
+/// Found as seed 82013628: what its maker had sent unmarked was issued again by one who knew that the server had it.
+#[test]
+fn what_the_server_has_confirmed_is_not_issued_again_where_the_head_is_lost() {
+    let mut world = notes::world();
+    let [maker, other] = [(); 2].map(|()| open(&mut world));
+    world.network_down();
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    world.tab(maker).storage_stalled = true;
+    world.tab(other).storage_fails = true;
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    world.kill_tab(maker);
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    world.tab(other).storage_fails = false;
+    world
+        .server
+        .commit(|rows| rows.put("note", note("c")["row"].clone()));
+    world.pass(60_000.0);
+    arrives(&mut world, 1, &["b", "c"]);
+}
+
 /// Found as seed 31005349: it was sent under its old name by the tab that had slept, and under a new one by its maker.
 #[test]
 fn a_write_of_an_emptied_store_that_others_have_heard_of_is_not_issued_again() {

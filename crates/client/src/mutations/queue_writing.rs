@@ -446,10 +446,11 @@ impl Client {
         }
     }
 
-    /// For each client the last mutation that this tab has sent, whatever storage knows.
+    /// For each client the last mutation that this tab has sent or knows to be carried out, whatever storage knows.
     pub(crate) fn sent_through(&self) -> Vec<(String, u64)> {
         let mut through = self.mutations.through(|m| m.pushed);
-        for (client, id) in &self.persistence.unmarked {
+        let unmarked = self.persistence.unmarked.iter();
+        for (client, id) in unmarked.chain(self.mutations.confirmed().iter()) {
             let last = through.get_or_insert_with(client.clone(), || 0);
             *last = (*last).max(*id);
         }
