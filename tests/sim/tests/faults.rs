@@ -523,6 +523,30 @@ fn what_a_forgotten_tab_announced_long_ago_is_not_waited_for() {
     assert_eq!(world.tabs[&late].client.mutations(), []);
 }
 
+/// Found as seed 1387: it was sent once more, and the server says nothing of a client that it has forgotten.
+#[test]
+fn the_only_write_of_a_forgotten_tab_is_not_waited_for() {
+    let mut world = notes::world();
+    let maker = open(&mut world);
+    world.network_down();
+    let late = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    world.tab(late).frozen = true;
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    world.kill_tab(maker);
+    open(&mut world);
+    world.network_up();
+    world.pass(10_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+    let tab = world.tab(late);
+    (tab.frozen, tab.manual_storage) = (false, false);
+    tab.pump();
+    world.settle();
+    assert_eq!(world.tabs[&late].client.mutations().len(), 1);
+    arrives(&mut world, 1, &["b"]);
+    assert_eq!(world.tabs[&late].client.mutations(), []);
+}
+
 /// Found as seed 82013628: what its maker had sent unmarked was issued again by one who knew that the server had it.
 #[test]
 fn what_the_server_has_confirmed_is_not_issued_again_where_the_head_is_lost() {

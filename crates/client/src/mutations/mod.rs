@@ -17,7 +17,7 @@ pub(crate) use mutation::{Mutation, Stored, read_arguments};
 use crate::effect::{CallId, MutationInfo, Outcome};
 use landfall_store::Frozen;
 use landfall_zql::sort::{sort, sort_by_key};
-use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use landfall_zql::sorted_map::SortedMap;
 use listing::Listing;
 use std::cell::Cell;
 
@@ -211,9 +211,9 @@ impl Mutations {
         self.take_out(|m| matches!(m.stored, Stored::At(_) | Stored::Unknown) && !m.attempted)
     }
 
-    /// What these clients left.
-    pub(crate) fn take_left(&mut self, by: &SortedSet<String>) -> Vec<Mutation> {
-        self.take_out(|m| by.contains(&m.client_id))
+    /// What these clients made up to these ids.
+    pub(crate) fn take_left(&mut self, by: &SortedMap<String, u64>) -> Vec<Mutation> {
+        self.take_out(|m| by.get(&m.client_id).is_some_and(|last| m.id <= *last))
     }
 
     fn take_out(&mut self, leaves: impl Fn(&Mutation) -> bool) -> Vec<Mutation> {

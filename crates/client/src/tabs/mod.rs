@@ -11,13 +11,14 @@ pub(crate) mod group_restart;
 
 use crate::client::Client;
 use crate::effect::{Effect, Outcome};
-use crate::mutations::Mutation;
+use crate::mutations::{Mutation, Settled};
 use crate::options::Role;
 use crate::persistence::stored_forms::to_outcome;
 use landfall_protocol::{DeleteClients, Upstream};
-use landfall_store::{ClientRecord, Confirm, Head, StoreOp};
+use landfall_store::{ClientRecord, Head, StoreOp, compare_cookies};
 use landfall_zql::sort::sort;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
+use std::cmp::Ordering;
 
 const RECOVERY_LOCK: &str = "recovery";
 
@@ -54,7 +55,7 @@ pub(crate) struct Tabs {
     oldest: SortedMap<String, u64>,
     /// Clients whose oldest mutation has stayed the same from one look to the next.
     stale: SortedSet<String>,
-    /// Dead ones among them, of whose mutations this one is the oldest that is known and not the next to be sent.
+    /// Those of them that were stale before, each with its oldest mutation that is known.
     stuck: SortedMap<String, u64>,
     /// When to look again.
     stale_at: Option<f64>,
@@ -233,10 +234,8 @@ impl Client {
             if before.get(client) != Some(id) {
                 continue;
             }
-            let was_stale = !self.tabs.stale.insert(client.clone());
             // Whoever knows what is missing has had time to send it.
-            let is_dead = was_stale && self.tabs.dead.contains(client);
-            if is_dead && *id > self.mutations.confirmed_of(client) + 1 {
+            if !self.tabs.stale.insert(client.clone()) {
                 self.tabs.stuck.insert(client.clone(), *id);
             }
         }
@@ -246,39 +245,52 @@ impl Client {
         }
     }
 
-    /// The stored queue was read. What the dead announced and storage holds no more is over, and its client may be
-    /// forgotten already; but where storage was emptied, it may never have been sent, and never can be if something before it
-    /// was not heard of.
+    /// The stored queue was read. What others announced long ago and storage holds no more is over: the server may have
+    /// forgotten its client, and then says nothing of it. But where storage was emptied, it may never have been sent, and
+    /// never can be if its maker is dead and something before it was not heard of.
     pub(crate) fn end_stuck(&mut self, head: &Head, stored: &[Mutation]) {
-        let mut stuck = SortedSet::new();
+        let is_lost = head.has_lost_ends();
+        let is_behind =
+            compare_cookies(self.cookie.as_deref(), head.cookie.as_deref()) == Ordering::Less;
+        let mut stuck: SortedMap<String, u64> = SortedMap::new();
         for (client, oldest) in std::mem::take(&mut self.tabs.stuck) {
-            let is_stored = stored.iter().any(|m| m.client_id == client);
-            // Or it was sent meanwhile, and the server is about to tell.
+            let is_dead = self.tabs.dead.contains(&client);
             let taken = head.last_mutation_id(&client);
             let taken = taken.max(self.mutations.confirmed_of(&client));
-            if !is_stored && oldest > taken + 1 {
-                stuck.insert(client);
+            let is_stored = |m: &Mutation| m.client_id == client && (is_dead || m.id == oldest);
+            let is_over = match is_lost {
+                // The server has taken it, and is about to tell or has told long ago.
+                _ if oldest <= taken => !is_behind,
+                true => is_dead && oldest > taken + 1,
+                false => true,
+            };
+            if is_over && !stored.iter().any(is_stored) {
+                // One that lives may have stored more since.
+                stuck.insert(client, if is_dead { u64::MAX } else { oldest });
             }
         }
         if stuck.is_empty() {
             return;
         }
-        let outcome = match head.has_lost_ends() {
+        let outcome = match is_lost {
             true => Outcome::Uncertain,
             false => Outcome::Confirmed,
         };
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut ends) = (Vec::new(), Vec::new());
         for mutation in self.mutations.take_left(&stuck) {
             outcomes.extend(to_outcome(&mutation, &outcome));
             self.mutations.note_end(&mutation, &outcome);
+            if mutation.call.is_some() {
+                ends.push(Settled {
+                    mutation,
+                    outcome: outcome.clone(),
+                });
+            }
         }
-        if !outcomes.is_empty() {
-            let op = StoreOp::Confirm(Confirm {
-                last_mutation_ids: SortedMap::new(),
-                outcomes,
-            });
-            self.store_note("writes that cannot be sent", op);
+        if !ends.is_empty() {
+            self.read_outcomes(ends);
         }
+        self.store_ends("writes that cannot be sent", outcomes);
         self.mutations_changed = true;
         self.rebase.request_round();
     }
