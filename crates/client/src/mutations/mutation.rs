@@ -171,10 +171,14 @@ impl Mutation {
         }
     }
 
-    /// The writes that others may send for it. None are known of one that was refused when it ran last and was not sent:
-    /// whoever sends it runs it again, or tells that it failed.
+    /// The writes that others may send for it. None are known of one that was refused when it ran last: whoever sends it
+    /// runs it again, or tells that it failed.
     pub(crate) fn known_ops(&self) -> Option<&[CrudOp]> {
-        let is_refused = !self.attempted && self.ops.is_empty() && self.replay_error.is_some();
+        let fails = match &self.sent_outcome {
+            Some(end) => matches!(end, Outcome::Failed { .. }),
+            None => !self.attempted && self.replay_error.is_some(),
+        };
+        let is_refused = fails && self.ops.is_empty();
         (!is_refused && !self.unwritten).then_some(&self.ops)
     }
 
@@ -242,6 +246,18 @@ pub(super) mod tests {
         assert_eq!(own.outcome(None), Outcome::Confirmed);
         own.pushed = true;
         assert!(matches!(own.outcome(None), Outcome::Failed { .. }));
+    }
+
+    /// Found as seed 83002858: another tab sent it empty, and called it a success.
+    #[test]
+    fn of_what_is_about_to_be_sent_as_a_failure_others_hear_no_writes() {
+        let mut own = Mutation {
+            replay_error: Some(refused()),
+            ..mutation("a", 1, Stored::Pending)
+        };
+        assert_eq!(own.known_ops(), None);
+        own.freeze(true);
+        assert_eq!(own.known_ops(), None);
     }
 
     #[test]
