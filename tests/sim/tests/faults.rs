@@ -1001,6 +1001,19 @@ fn an_empty_storage_without_room_is_used_when_there_is_some() {
     arrives(&mut world, 1, &["b"]);
 }
 
+/// Found as seed 83011768: the storage that was empty at the start counted as emptied.
+#[test]
+fn an_empty_storage_without_room_has_lost_no_ends() {
+    let mut world = notes::world();
+    let id = open_failing(&mut world, BackendFailure::Quota);
+    world.pass(3_000.0);
+    let call = world.tab(id).mutate("upsert", &note("b"));
+    world.lose_answers(id);
+    world.server.resync_all();
+    world.pass(60_000.0);
+    assert_eq!(world.tabs[&id].ends.get(&call), Some(&Outcome::Confirmed));
+}
+
 #[test]
 fn a_group_that_cannot_be_joined_for_a_moment_is_joined_later() {
     let mut world = notes::world();

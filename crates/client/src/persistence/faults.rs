@@ -88,7 +88,8 @@ impl Client {
             purpose,
             Purpose::Poke { .. } | Purpose::Queue(_) | Purpose::Mark { .. }
         );
-        self.persistence.faults.lost_ends |= kind == StorageProblemKind::Evicted;
+        // Storage that a page finds empty when it begins has lost nothing of it.
+        self.persistence.faults.lost_ends |= self.loaded && kind == StorageProblemKind::Evicted;
         match kind {
             StorageProblemKind::Damaged if stores => self.repair(now),
             StorageProblemKind::Evicted if stores => self.store_anew(now),
