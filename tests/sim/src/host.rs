@@ -110,7 +110,7 @@ pub struct Tab {
     pub ends: BTreeMap<CallId, Outcome>,
     /// Everything else, as text, in order.
     pub notes: Vec<String>,
-    /// Storage requests are held back while set.
+    /// Storage does nothing while set.
     pub storage_stalled: bool,
     /// Storage requests fail while set.
     pub storage_fails: bool,
@@ -244,11 +244,14 @@ impl Tab {
     }
 
     fn answer_one_store(&mut self) -> bool {
-        !self.manual_storage && !self.storage_stalled && (self.commit_one() || self.hear_one())
+        !self.manual_storage && (self.commit_one() || self.hear_one())
     }
 
     /// Carries out the oldest storage request, without telling the client yet.
     pub fn commit_one(&mut self) -> bool {
+        if self.storage_stalled {
+            return false;
+        }
         let Some((request, op)) = self.stores.pop_front() else {
             return false;
         };

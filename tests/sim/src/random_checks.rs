@@ -205,6 +205,7 @@ impl Run {
         for tab in self.world.tabs.values_mut() {
             tab.frozen = false;
             tab.storage_fails = false;
+            tab.storage_stalled = false;
             tab.manual_storage = false;
             tab.manual_work = false;
             tab.next_fault = DiskFault::None;

@@ -344,6 +344,7 @@ impl Run {
                 self.world.browsers[browser].disk.evict();
             }
             149 => self.come_back(),
+            399 => self.stall(),
             406 => self.clear_outcomes(),
             407..410 => self.with_tab(|tab, dice| {
                 match dice.roll(4) {
@@ -514,6 +515,36 @@ impl Run {
             self.world.kill_tab(id);
         }
         self.open_tab(browser);
+    }
+
+    /// Storage answers a tab nothing, for a while or for as long as it is open. What a tab sends without storage knowing
+    /// is issued again where another one begins a new group, so where groups end it is not connected meanwhile.
+    fn stall(&mut self) {
+        let Some(id) = self.some_tab() else { return };
+        self.note();
+        let groups_end = self.forgetful || self.evicting;
+        if groups_end {
+            self.world.cut_off.insert(id);
+            self.world.break_tab(id);
+        }
+        let mut before = Vec::new();
+        for (other, tab) in &mut self.world.tabs {
+            tab.storage_stalled |= *other == id;
+            before.push((*other, tab.manual_storage, tab.manual_work));
+            (tab.manual_storage, tab.manual_work) = (false, false);
+        }
+        let ms = self.dice.roll(80_000) as f64;
+        self.world.pass(ms);
+        let ends = groups_end || self.dice.once_in(2);
+        for (other, storage, work) in before {
+            if let Some(tab) = self.world.tabs.get_mut(&other) {
+                tab.storage_stalled &= other != id || !ends;
+                (tab.manual_storage, tab.manual_work) = (storage, work);
+            }
+        }
+        if groups_end {
+            self.world.cut_off.remove(&id);
+        }
     }
 
     fn with_tab(&mut self, change: impl FnOnce(&mut Tab, &mut Dice)) {
