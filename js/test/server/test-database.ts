@@ -20,13 +20,15 @@ export function useTestDatabase(setup: string): TestDatabase {
   const name = `js_server_${process.pid}_${Date.now().toString(36)}_${counter++}`;
   const url = new URL(server);
   url.pathname = `/${name}`;
-  const pool = new pg.Pool({connectionString: url.href, application_name: name});
+  const own = new URL(url);
+  own.searchParams.set('application_name', name);
+  const pool = new pg.Pool({connectionString: own.href});
   const database: TestDatabase = {
     url: url.href,
     pool,
     sql: async (text, values) => (await pool.query(text, values)).rows,
   };
-  const onServer = async (act: (admin: pg.Client) => Promise<unknown>) => {
+  const onServer = async (act: (admin: InstanceType<typeof pg.Client>) => Promise<unknown>) => {
     const admin = new pg.Client({connectionString: server});
     await admin.connect();
     await act(admin).finally(() => admin.end());
