@@ -89,9 +89,10 @@ impl Client {
     /// What storage gets in large pieces is made here alone, and many rows are freed here: nobody who calls waits for it.
     fn store_on(&mut self) {
         if self.is_loaded() && !self.closed {
+            // First what gives memory back: what follows takes some, and a module's memory never shrinks.
+            self.visible.leaving.work(&self.slices.steps);
             self.write_on();
             self.fold_on();
-            self.visible.leaving.work(&self.slices.steps);
             self.ask_for_more();
         }
     }
