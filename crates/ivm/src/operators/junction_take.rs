@@ -33,10 +33,18 @@ pub(crate) struct JunctionTake {
     /// Of the destinations.
     far_order: Order,
     pub partitions: RefCell<Partitions<Partition>>,
-    /// The links of a partition that is being hydrated, and the junction row to go on at.
-    growing: RefCell<Option<(Vec<Link>, Option<Row>)>>,
+    growing: RefCell<Option<Growing>>,
     /// The partition whose changes are being announced, one after the other.
     settling: RefCell<Option<Settling>>,
+}
+
+/// A partition that is being hydrated.
+#[derive(Debug)]
+struct Growing {
+    key: Key,
+    links: Vec<Link>,
+    /// The junction row to go on at.
+    next: Option<Row>,
 }
 
 /// What is still to be announced of one change: removals, then an edit, then additions.
@@ -173,7 +181,9 @@ impl JunctionTake {
         request: &Request<'_>,
         key: &Key,
     ) -> Result<Progress, SourceError> {
-        let (mut links, from) = self.growing.take().unwrap_or_default();
+        let growing = self.growing.take().filter(|growing| growing.key == *key);
+        let (mut links, from) =
+            growing.map_or_else(Default::default, |growing| (growing.links, growing.next));
         let pause = Pause::default();
         let mut failure = None;
         let junctions = Request {
@@ -205,7 +215,8 @@ impl JunctionTake {
         }
         if pause.has_stopped() {
             let next = pause.into_next().or(from);
-            self.growing.replace(Some((links, next)));
+            let key = key.clone();
+            self.growing.replace(Some(Growing { key, links, next }));
             request.pause.inspect(|pause| pause.stop());
             return Ok(Progress::More);
         }
