@@ -1,5 +1,5 @@
-// A line over which little goes up at a time. What the page has sent and the system still holds, some 4 MB here, the page does
-// not know of.
+// A line over which little goes up at a time. Of what the page has sent the system holds some 4 MB back: of these the page
+// learns nothing.
 import { expect, inject, test } from 'vitest';
 import { modes } from './modes.ts';
 import { Chromium, serveFolder, slowUplink } from './world.ts';

@@ -373,7 +373,8 @@ impl Connection {
     }
 
     /// A sign that the other end lives. Any is: on a slow line a pong comes behind much else, and a ping goes behind much
-    /// else. But only a pong answers a ping, for what was on its way before may come from a connection that has ended meanwhile.
+    /// else. But only a pong answers a ping, for what was on its way before may come from a connection that has ended
+    /// meanwhile.
     pub(crate) fn heard(&mut self, now: f64, pong: bool) {
         if self.phase == Phase::Connected {
             self.ping_sent &= !pong;

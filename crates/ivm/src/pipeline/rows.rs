@@ -30,7 +30,8 @@ pub enum RowDelta<'a> {
 pub type RowSink<'a> = dyn FnMut(TableId, RowDelta<'_>) + 'a;
 
 impl Reader<'_> {
-    /// Gives every occurrence of a row under a root node, itself first; those that only decide permissions are left out.
+    /// Gives every occurrence of a row under a root node, itself first: of those that meet an `EXISTS` the first
+    /// [`WITNESSES`] of each parent, and none that only decides a permission.
     ///
     /// # Errors
     /// Rows could not be read.
@@ -39,7 +40,7 @@ impl Reader<'_> {
         self.subtree(pipeline.table(), pipeline.relationships(), node, true, sink)
     }
 
-    /// Gives every occurrence of a row that a root change adds, removes or replaces.
+    /// Gives every occurrence of a row, as [`Reader::rows_of_node`] does, that a root change adds, removes or replaces.
     ///
     /// # Errors
     /// Rows could not be read.

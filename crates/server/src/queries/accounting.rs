@@ -1,5 +1,5 @@
-//! From a pipeline's changes to counted rows: every occurrence at every level, except rows that only decide a
-//! permission.
+//! From a pipeline's changes to counted rows: every occurrence at every level of what is shown, the first rows that meet
+//! an `EXISTS`, and none that only decide a permission.
 
 use std::collections::BTreeMap;
 
