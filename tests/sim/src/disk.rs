@@ -29,6 +29,7 @@ struct Content {
     /// What a power failure surely leaves, then the states after each relaxed transaction since.
     safe: MemoryStore,
     unsafe_tail: Vec<MemoryStore>,
+    was_repaired: bool,
 }
 
 impl Disk {
@@ -45,7 +46,13 @@ impl Disk {
             store,
             safe,
             unsafe_tail: Vec::new(),
+            was_repaired: self.was_repaired(),
         })))
+    }
+
+    /// Whether somebody has let go of the rows, and kept what users made.
+    pub fn was_repaired(&self) -> bool {
+        self.0.borrow().was_repaired
     }
 
     /// Carries out a request.
@@ -60,6 +67,7 @@ impl Disk {
         }
         let mut content = self.0.borrow_mut();
         let result = content.store.execute(request);
+        content.was_repaired |= matches!(result, Ok(StoreReply::Repaired { .. }));
         if result.is_ok() {
             let now = content.store.snapshot();
             match request.durability() {

@@ -194,3 +194,52 @@ pub fn named(which: usize) -> QuerySource {
         args_json: "[]".into(),
     }
 }
+
+/// A world in which one tab has a row and, offline, one stored write.
+pub fn one_offline_write() -> (World, TabId) {
+    written_offline(world())
+}
+
+/// The same with this world.
+pub fn written_offline(mut world: World) -> (World, TabId) {
+    world
+        .server
+        .commit(|rows| rows.put("note", json!({"id": "a"})));
+    let id = open(&mut world);
+    world.network_down();
+    let tab = world.tab(id);
+    let call = tab.mutate("upsert", &note("b"));
+    assert_eq!(tab.durable.get(&call), Some(&Ok(())));
+    world.settle();
+    (world, id)
+}
+
+/// The application was told of a fault of storage.
+#[track_caller]
+pub fn told(world: &World, id: TabId, kind: &str) {
+    let wanted = format!("StorageProblem {{ kind: {kind}");
+    let notes = &world.tabs[&id].notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with(&wanted)),
+        "{notes:?}"
+    );
+}
+
+/// Online again: the writes of the world arrive once, and every tab shows everything, a fresh one too.
+#[track_caller]
+pub fn arrives(world: &mut World, writes: usize, expected: &[&str]) {
+    world.network_up();
+    world.pass(90_000.0);
+    assert_eq!(world.server.executed.len(), writes);
+    let ids: Vec<TabId> = world.tabs.keys().copied().collect();
+    let fresh = open(world);
+    world.settle();
+    for id in ids.into_iter().chain([fresh]) {
+        let tab = world.tab(id);
+        let rows = tab.client.run(QUERIES[0]).expect("the query is good");
+        let rows = tab.decoder.answer(&rows, QUERIES[0]);
+        let rows = rows.as_array().expect("a list");
+        let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+        assert_eq!(ids, expected);
+    }
+}

@@ -7,6 +7,7 @@ use crate::world::{BrowserId, World};
 use landfall_store::{StoreOp, StoreReply, StoreRequest};
 use landfall_zql::{Names, Schema};
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,13 +89,16 @@ pub fn a_tab_holds_what_the_server_gave(server: &Server, tab: &Tab, schema: &Sch
 /// What is stored is what the server gave the group at the cookie that is stored with it.
 ///
 /// Last mutation ids may be ahead in a store that is drained for the next release: rows are not followed any more. So may
-/// those of a client that stores its first write after others were confirmed: its queue begins behind these.
+/// those of a client that stores its first write after others were confirmed: its queue begins behind these. A page that
+/// slept while the rows were let go of may store older ones. Last mutation ids may be behind for a client that the others
+/// took for dead, until the write is confirmed with which it comes back.
 pub fn storage_holds_what_the_server_gave(
     world: &World,
     browser: BrowserId,
     schema: &Arc<Schema>,
     is_drained: bool,
 ) {
+    let disk = &world.browsers[browser].disk;
     for group_id in world.server.group_ids() {
         let request = StoreRequest {
             group_id: group_id.clone(),
@@ -102,11 +106,10 @@ pub fn storage_holds_what_the_server_gave(
                 schema: schema.clone(),
             },
         };
-        let Ok(StoreReply::Loaded(loaded)) = world.browsers[browser].disk.store().execute(&request)
-        else {
+        let Ok(StoreReply::Loaded(loaded)) = disk.store().execute(&request) else {
             continue;
         };
-        let head = loaded.head.clone();
+        let (head, queue) = (loaded.head.clone(), loaded.queue.clone());
         let (Ok(stored), Some(cookie)) = (loaded.read(), head.cookie) else {
             continue;
         };
@@ -116,9 +119,15 @@ pub fn storage_holds_what_the_server_gave(
             .unwrap_or_else(|| panic!("group {group_id} was never at {cookie}"));
         for (client, id) in &head.last_mutation_ids {
             let known = state.last_ids.get(client).copied().unwrap_or(0);
-            let begins_behind = known == 0 && *id <= world.server.last_id(client);
+            let may_be_ahead = known == 0 || disk.was_repaired();
+            let is_ahead = may_be_ahead && *id <= world.server.last_id(client);
+            let comes_back = || queue.iter().any(|m| m.client_id == *client && m.id > known);
             assert!(
-                *id == known || *id > known && (is_drained || begins_behind),
+                match id.cmp(&known) {
+                    Ordering::Less => comes_back(),
+                    Ordering::Equal => true,
+                    Ordering::Greater => is_drained || is_ahead,
+                },
                 "{id}, not {known}: stored last mutation id of {client} at {cookie}"
             );
         }

@@ -11,6 +11,10 @@ use crate::server::{ConnectionId, Server};
 use landfall_client::{Event, Options};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// A page that runs has heard by then what another one announced: the browser hands it over at once, and only what else
+/// the page has to do may come first.
+const HEARD_MS: f64 = 1_000.0;
+
 /// More than that at once is a jump of a tab's clock.
 const CLOCK_JUMP_MS: f64 = 3_600_000.0;
 
@@ -58,8 +62,8 @@ pub struct World {
     pub next_tab: TabId,
     wires: BTreeMap<ConnectionId, Wire>,
     next_wire: ConnectionId,
-    /// Announcements on their way to each tab.
-    inboxes: BTreeMap<TabId, VecDeque<String>>,
+    /// Announcements on their way to each tab, and since when.
+    inboxes: BTreeMap<TabId, VecDeque<(f64, String)>>,
 }
 
 impl World {
@@ -326,6 +330,7 @@ impl World {
     pub fn chance(&mut self, dice: &mut Dice) {
         self.now += dice.roll(20) as f64;
         let tabs = self.awake();
+        tabs.iter().for_each(|id| self.hear_old_announcements(*id));
         let Some(&id) = dice.pick(&tabs) else {
             return;
         };
@@ -404,7 +409,7 @@ impl World {
         let said: Vec<String> = tab.announced.drain(..).collect();
         for (other, inbox) in &mut self.inboxes {
             if *other != id && self.homes.get(other) == Some(&home) {
-                inbox.extend(said.iter().cloned());
+                inbox.extend(said.iter().map(|text| (self.now, text.clone())));
             }
         }
     }
@@ -436,13 +441,23 @@ impl World {
     }
 
     fn hear_announcement(&mut self, id: TabId) -> bool {
-        let Some(text) = self.inboxes.get_mut(&id).and_then(VecDeque::pop_front) else {
+        let inbox = self.inboxes.get_mut(&id);
+        let Some((_, text)) = inbox.and_then(VecDeque::pop_front) else {
             return false;
         };
         self.with_tab(id, |tab| {
             tab.event(Event::Announced { text });
             true
         })
+    }
+
+    fn hear_old_announcements(&mut self, id: TabId) {
+        let now = self.now;
+        let is_old = |inbox: &VecDeque<(f64, String)>| {
+            let oldest = inbox.front();
+            oldest.is_some_and(|(since, _)| now - since > HEARD_MS)
+        };
+        while self.inboxes.get(&id).is_some_and(is_old) && self.hear_announcement(id) {}
     }
 
     /// A socket that a tab has asked for reaches the server, or fails to.

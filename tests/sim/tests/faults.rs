@@ -1,11 +1,12 @@
 //! Storage that fails: what the application is told, and that no write is lost by it.
 
-use landfall_client::{
-    Client, ConnectionState, Event, MutationInfo, Outcome, Role, RunReason, TxId, WriteOp,
-};
+use landfall_client::{Client, ConnectionState, Event, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note, open};
+use landfall_sim::notes::{
+    self, MUTATORS, QUERIES, SCHEMA, arrives, named, next_release, note, one_offline_write, open,
+    told, written_offline,
+};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{
     BackendFailure, Confirm, Frozen, MarkAttempted, StoreName, StoreOp, StoreRequest,
@@ -13,57 +14,10 @@ use landfall_store::{
 use landfall_zql::sorted_map::SortedMap;
 use serde_json::{Value, json};
 
-/// A world in which one tab has rows and, offline, one stored write.
-fn world() -> (World, TabId) {
-    written_offline(notes::world())
-}
-
-fn written_offline(mut world: World) -> (World, TabId) {
-    world
-        .server
-        .commit(|rows| rows.put("note", json!({"id": "a"})));
-    let id = open(&mut world);
-    world.network_down();
-    let tab = world.tab(id);
-    let call = tab.mutate("upsert", &note("b"));
-    assert_eq!(tab.durable.get(&call), Some(&Ok(())));
-    world.settle();
-    (world, id)
-}
-
-#[track_caller]
-fn told(world: &World, id: TabId, kind: &str) {
-    let wanted = format!("StorageProblem {{ kind: {kind}");
-    let notes = &world.tabs[&id].notes;
-    assert!(
-        notes.iter().any(|note| note.starts_with(&wanted)),
-        "{notes:?}"
-    );
-}
-
-/// Online again: the writes of the world arrive once, and a fresh tab shows everything.
-#[track_caller]
-fn arrives(world: &mut World, writes: usize, expected: &[&str]) {
-    world.network_up();
-    world.pass(90_000.0);
-    assert_eq!(world.server.executed.len(), writes);
-    let ids: Vec<TabId> = world.tabs.keys().copied().collect();
-    let fresh = open(world);
-    world.settle();
-    for id in ids.into_iter().chain([fresh]) {
-        let tab = world.tab(id);
-        let rows = tab.client.run(QUERIES[0]).expect("the query is good");
-        let rows = tab.decoder.answer(&rows, QUERIES[0]);
-        let rows = rows.as_array().expect("a list");
-        let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
-        assert_eq!(ids, expected);
-    }
-}
-
 #[test]
 fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
     for store in [StoreName::Log, StoreName::Head] {
-        let (mut world, id) = world();
+        let (mut world, id) = one_offline_write();
         world.kill_tab(id);
         world.browsers[0].disk.damage(store, |_| 0);
         let id = open(&mut world);
@@ -75,7 +29,7 @@ fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
 
 #[test]
 fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain() {
-    let (mut world, first) = world();
+    let (mut world, first) = one_offline_write();
     let second = open(&mut world);
     let call = world.tab(second).mutate("upsert", &note("c"));
     world.settle();
@@ -106,7 +60,7 @@ fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain()
 
 #[test]
 fn a_damaged_mutation_is_told_and_the_others_are_sent() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     for id_of_row in ["c", "d"] {
         world.tab(id).mutate("upsert", &note(id_of_row));
     }
@@ -120,7 +74,7 @@ fn a_damaged_mutation_is_told_and_the_others_are_sent() {
 
 #[test]
 fn the_rows_make_room_for_the_queue() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     let tab = world.tab(id);
     tab.next_fault = DiskFault::Fails(BackendFailure::Quota);
     let call = tab.mutate("upsert", &note("c"));
@@ -180,43 +134,6 @@ fn a_full_disk_is_not_tried_again_with_every_poke() {
     );
 }
 
-#[test]
-fn what_the_browser_evicted_is_stored_again() {
-    let (mut world, id) = world();
-    world.browsers[0].disk.evict();
-    world.tab(id).mutate("upsert", &note("c"));
-    world.settle();
-    told(&world, id, "Evicted");
-    world.pass(10_000.0);
-    let queued = world.browsers[0]
-        .disk
-        .store()
-        .values(StoreName::Queue)
-        .len();
-    assert_eq!(queued, 2);
-    world.kill_tab(id);
-    open(&mut world);
-    arrives(&mut world, 2, &["a", "b", "c"]);
-}
-
-#[test]
-fn what_the_browser_evicted_before_another_tab_began_anew_is_uncertain() {
-    let (mut world, first) = world();
-    let call = world.tab(first).mutate("upsert", &note("c"));
-    world.settle();
-    world.browsers[0].disk.evict();
-    // It finds an empty store, and makes a group of its own.
-    open(&mut world);
-    world.tab(first).mutate("upsert", &note("d"));
-    world.settle();
-    let tab = &world.tabs[&first];
-    assert_eq!(tab.ends.get(&call), Some(&Outcome::Uncertain));
-    let uncertain = tab.client.mutations();
-    let uncertain = uncertain.iter().filter(|info| info.outcome.is_some());
-    assert_eq!(uncertain.count(), 2, "the application can decide");
-    arrives(&mut world, 1, &["a", "d"]);
-}
-
 /// Opens a tab whose storage fails when it is asked for everything.
 fn open_failing(world: &mut World, kind: BackendFailure) -> TabId {
     let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
@@ -230,7 +147,7 @@ fn open_failing(world: &mut World, kind: BackendFailure) -> TabId {
 
 #[test]
 fn a_connection_to_storage_that_is_lost_at_the_start_is_tried_again() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     let id = open_failing(&mut world, BackendFailure::Closed);
     world.pass(1_000.0);
@@ -249,7 +166,7 @@ fn answer(world: &mut World, id: TabId, fault: DiskFault) {
 
 #[test]
 fn a_page_that_gives_storage_up_takes_no_writes_along() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     // A second record, so that the first one takes a slice.
     world.network_up();
     world.server.rate_limited = true;
@@ -299,7 +216,7 @@ fn a_page_that_gives_storage_up_takes_no_writes_along() {
 
 #[test]
 fn a_page_that_finds_another_group_after_a_repair_takes_no_writes_of_the_first_along() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.browsers[0].disk.damage(StoreName::Log, |_| 0);
     let second = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
     // What was kept, everything, a repair.
@@ -340,7 +257,7 @@ fn without_storage_everything_works_in_memory() {
 
 #[test]
 fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.network_up();
     world.pass(60_000.0);
     arrives(&mut world, 1, &["a", "b"]);
@@ -355,148 +272,6 @@ fn a_write_that_the_server_takes_before_storage_does_is_told_so() {
     let tab = &world.tabs[&id];
     assert_eq!(tab.durable.get(&waiting), Some(&Ok(())));
     assert!(matches!(tab.durable.get(&refused), Some(Err(_))));
-}
-
-#[test]
-fn what_another_tab_stores_again_after_an_eviction_does_not_make_silence_a_success() {
-    let mut world = notes::world();
-    let (first, second) = (open(&mut world), open(&mut world));
-    let call = world.tab(first).mutate("refused", &note("b"));
-    world.cut_off.insert(first);
-    world.lose_answers(first);
-    world.tab(first).frozen = true;
-    // The second tab stores that the write was refused, and the browser lets go of it.
-    world.settle();
-    assert_eq!(world.server.executed.len(), 1);
-    world.browsers[0].disk.evict();
-    world.tab(second).mutate("upsert", &note("c"));
-    world.settle();
-    told(&world, second, "Evicted");
-    world
-        .server
-        .commit(|rows| rows.put("note", json!({"id": "d"})));
-    world.settle();
-    // The first one learns from storage that the write is over.
-    world.tab(first).frozen = false;
-    world.pass(60_000.0);
-    let ended = world.tabs[&first].ends.get(&call);
-    assert_eq!(ended, Some(&Outcome::Uncertain));
-}
-
-fn one_of_three_writes_offline() -> (World, [TabId; 3]) {
-    let mut world = notes::world();
-    let tabs = [(); 3].map(|()| open(&mut world));
-    world.network_down();
-    world.tab(tabs[0]).mutate("upsert", &note("b"));
-    world.settle();
-    (world, tabs)
-}
-
-/// Found as seed 960017: the follower took the write for over, and stored that as what the server had said.
-#[test]
-fn a_write_that_an_emptied_store_holds_no_more_is_not_taken_for_over() {
-    let (mut world, [maker, follower, again]) = one_of_three_writes_offline();
-    world.cut_off.extend([maker, follower]);
-    world.browsers[0].disk.evict();
-    world.tab(again).mutate("upsert", &note("c"));
-    world.settle();
-    told(&world, again, "Evicted");
-    world.kill_tab(again);
-    // One that knows of the write only what storage does.
-    open(&mut world);
-    world.network_up();
-    world.pass(30_000.0);
-    assert_eq!(
-        world.server.executed.len(),
-        1,
-        "the write after the eviction"
-    );
-    let made_it = world.tabs[&maker].client.client_id().to_owned();
-    let pending = world.tabs[&follower].client.mutations();
-    let waits = pending
-        .iter()
-        .any(|m| m.client_id == made_it && m.outcome.is_none());
-    assert!(waits, "{pending:?}");
-    world.kill_tab(maker);
-    world.cut_off.clear();
-    arrives(&mut world, 2, &["b", "c"]);
-}
-
-/// Found as seed 1001496: the follower went on to where the server says nothing more of the write, and waited for ever.
-#[test]
-fn a_write_of_a_dead_tab_that_an_emptied_store_holds_no_more_is_not_waited_for_in_vain() {
-    let (mut world, [maker, follower, again]) = one_of_three_writes_offline();
-    world.browsers[0].disk.evict();
-    world.kill_tab(maker);
-    world.tab(again).mutate("upsert", &note("c"));
-    world.settle();
-    world.cut_off.insert(follower);
-    world.tab(follower).frozen = true;
-    world.network_up();
-    world.pass(60_000.0);
-    assert!(world.server.received.contains(&"deleteClients".to_owned()));
-    // It wakes before it has a connection, and could follow what is stored.
-    world.tab(follower).frozen = false;
-    world.pass(60_000.0);
-    world.cut_off.clear();
-    world.pass(60_000.0);
-    assert_eq!(world.tabs[&follower].client.mutations(), []);
-    arrives(&mut world, 2, &["b", "c"]);
-}
-
-/// A tab that has heard of all but the first write of another one, which died with the emptied store that held it.
-fn heard_all_but_the_first(mut world: World) -> (World, TabId) {
-    let maker = open(&mut world);
-    world.network_down();
-    let late = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
-    let tab = world.tab(late);
-    // What was kept, then everything: storage reads it before the write, and the tab is told afterwards.
-    assert!(tab.commit_one() && tab.commit_one());
-    world.tab(maker).mutate("upsert", &note("b"));
-    world.settle();
-    let tab = world.tab(late);
-    tab.manual_storage = false;
-    tab.pump();
-    for id in ["c", "d"] {
-        world.tab(maker).mutate("upsert", &note(id));
-    }
-    world.settle();
-    assert_eq!(world.tabs[&late].client.mutations().len(), 2);
-    world.browsers[0].disk.evict();
-    world.kill_tab(maker);
-    (world, late)
-}
-
-/// Found as seed 71018746: they were shown as waiting until the tab was loaded again.
-#[test]
-fn writes_of_a_dead_tab_behind_one_that_went_with_an_emptied_store_are_uncertain() {
-    let (mut world, late) = heard_all_but_the_first(notes::world());
-    world.tab(late).mutate("upsert", &note("e"));
-    arrives(&mut world, 1, &["e"]);
-    for tab in world.tabs.values() {
-        let listed: Vec<_> = tab.client.mutations().into_iter().collect();
-        let uncertain = |id: &str| {
-            let of_it = |m: &&MutationInfo| m.args_json.contains(&format!(r#""id":"{id}""#));
-            let found = listed.iter().find(of_it);
-            found.and_then(|m| m.outcome.clone()) == Some(Outcome::Uncertain)
-        };
-        assert!(uncertain("c") && uncertain("d"), "{listed:?}");
-    }
-    assert!(world.server.received.contains(&"deleteClients".to_owned()));
-}
-
-#[test]
-fn writes_of_a_dead_tab_behind_one_that_another_tab_has_heard_of_are_sent() {
-    let mut world = notes::world();
-    let heard = open(&mut world);
-    let (mut world, late) = heard_all_but_the_first(world);
-    // The one that cannot send takes care of the dead.
-    world.cut_off.insert(heard);
-    world.network_up();
-    world.pass(2_000.0);
-    world.cut_off.clear();
-    arrives(&mut world, 3, &["b", "c", "d"]);
-    assert_eq!(world.tabs[&late].client.mutations(), []);
 }
 
 /// Found as seed 82003568: a page that was asleep waited for a write that had long been taken.
@@ -619,49 +394,9 @@ fn what_the_server_has_confirmed_is_not_issued_again_where_the_head_is_lost() {
     arrives(&mut world, 1, &["b", "c"]);
 }
 
-/// Found as seed 31005349: it was sent under its old name by the tab that had slept, and under a new one by its maker.
-#[test]
-fn a_write_of_an_emptied_store_that_others_have_heard_of_is_not_issued_again() {
-    let mut world = notes::world();
-    world
-        .server
-        .commit(|rows| rows.put("note", json!({"id": "a"})));
-    let [maker, sleeper, dead] = std::array::from_fn(|_| open(&mut world));
-    world.network_down();
-    world.tab(sleeper).frozen = true;
-    let call = world.tab(maker).mutate("upsert", &note("b"));
-    world.settle();
-    // The maker is told that storage is empty, then that it has another group; it is in the first again by then.
-    world.browsers[0].disk.evict();
-    world.tab(maker).manual_storage = true;
-    world.tab(maker).mutate("upsert", &note("c"));
-    world.kill_tab(dead);
-    world.settle();
-    assert!(world.tab(maker).commit_one());
-    let other = open(&mut world);
-    assert!(world.tab(maker).commit_one());
-    world.kill_tab(other);
-    world.browsers[0].disk.evict();
-    let tab = world.tab(maker);
-    assert!(tab.hear_one() && tab.pump().commit_one());
-    while tab.hear_one() || tab.commit_one() {
-        tab.pump();
-    }
-    tab.manual_storage = false;
-    world.settle();
-    world.network_up();
-    world.pass(30_000.0);
-    world.tab(sleeper).frozen = false;
-    world.pass(90_000.0);
-    let calls = world.server.executed.iter();
-    let of_b = calls.filter(|call| call.argument.contains(r#""id":"b""#));
-    assert_eq!(of_b.count(), 1);
-    assert_eq!(world.tabs[&maker].ends[&call], Outcome::Uncertain);
-}
-
 #[test]
 fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.tab(id).manual_storage = true;
     world.network_up();
     world.pass(5_000.0);
@@ -682,7 +417,7 @@ fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() 
 
 #[test]
 fn a_store_that_was_read_in_part_leaves_nothing_to_a_tab_without_storage() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     world.browsers[0].disk.damage(StoreName::Log, |_| 0);
     let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
@@ -835,7 +570,7 @@ fn a_failure_that_storage_knows_is_told_when_storage_can_be_read_again() {
 /// Found as seed 3011781.
 #[test]
 fn what_is_to_be_read_again_does_not_keep_a_page_awake_that_waits_for_earlier_stores() {
-    let (mut world, maker) = world();
+    let (mut world, maker) = one_offline_write();
     // Its rows cannot be read: until others have been looked for it has none.
     world.browsers[0].disk.damage(StoreName::Log, |_| 0);
     let held = |options: &mut landfall_client::Options| options.role = Role::Held;
@@ -923,7 +658,7 @@ fn a_write_made_while_a_long_queue_is_marked_goes_with_it() {
 
 #[test]
 fn storage_that_does_not_answer_keeps_no_writes_from_the_server() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.tab(id).storage_stalled = true;
     world.network_up();
     world.pass(10_000.0);
@@ -948,7 +683,7 @@ fn storage_that_does_not_answer_keeps_no_writes_from_the_server() {
 /// Found as seed 61017842: storage failed for one tab, while another one found damage and issued the queue again.
 #[test]
 fn a_queue_that_may_have_been_issued_again_does_not_go_without_storage_knowing() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.tab(id).storage_fails = true;
     world.browsers[0].disk.damage(StoreName::Head, |_| 0);
     open(&mut world);
@@ -959,9 +694,37 @@ fn a_queue_that_may_have_been_issued_again_does_not_go_without_storage_knowing()
     arrives(&mut world, 1, &["a", "b"]);
 }
 
+/// Found as seed 91001243: an answer to what was asked before was taken for the answer.
+#[test]
+fn what_storage_was_asked_before_does_not_tell_whether_it_has_the_group_still() {
+    let (mut world, id) = one_offline_write();
+    let tab = world.tab(id);
+    tab.manual_storage = true;
+    tab.mutate("upsert", &note("c"));
+    assert!(tab.commit_one());
+    tab.frozen = true;
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    let other = open(&mut world);
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    world.kill_tab(other);
+    // What was announced comes first, then the answer.
+    world.tab(id).frozen = false;
+    world.settle();
+    let tab = world.tab(id);
+    assert!(tab.hear_one());
+    (tab.storage_fails, tab.manual_storage) = (true, false);
+    tab.pump();
+    world.pass(120_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    world.tab(id).storage_fails = false;
+    arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
 #[test]
 fn a_page_whose_storage_does_not_answer_begins_without_it() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     let stalled = world.open_tab_with(0, 0.0, |tab| tab.storage_stalled = true);
     let tab = world.tab(stalled);
@@ -990,7 +753,7 @@ fn a_page_whose_storage_does_not_answer_begins_without_it() {
 
 #[test]
 fn a_page_that_slept_while_storage_was_asked_waits_for_its_answer() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     let id = world.open_tab_with(0, 0.0, |tab| tab.storage_stalled = true);
     world.pass(3_000.0);
@@ -1004,7 +767,7 @@ fn a_page_that_slept_while_storage_was_asked_waits_for_its_answer() {
 
 #[test]
 fn storage_that_fails_for_a_moment_at_the_start_is_used_afterwards() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     let id = world.open_tab_with(0, 0.0, |tab| tab.storage_fails = true);
     world.pass(1_000.0);
@@ -1018,7 +781,7 @@ fn storage_that_fails_for_a_moment_at_the_start_is_used_afterwards() {
 
 #[test]
 fn a_full_disk_does_not_keep_what_is_stored_from_being_shown() {
-    let (mut world, id) = world();
+    let (mut world, id) = one_offline_write();
     world.kill_tab(id);
     let id = open_failing(&mut world, BackendFailure::Quota);
     world.pass(1_000.0);

@@ -252,6 +252,11 @@ impl Mutations {
             return false;
         }
         self.note_id(&mutation.client_id, mutation.id);
+        // What was uncertain when its group seemed to be over waits again.
+        let is_it =
+            |e: &MutationInfo| (&e.client_id, e.mutation_id) == (&mutation.client_id, mutation.id);
+        self.ended
+            .retain(|e| !is_it(e) || e.outcome != Some(Outcome::Uncertain));
         let order = mutation.order();
         let before = self.pending.iter().rposition(|m| m.order() <= order);
         self.pending
@@ -554,6 +559,18 @@ mod tests {
         assert_eq!(queue.infos().len(), 1);
         assert!(queue.clear_end("a", 1));
         assert!(queue.infos().is_empty());
+    }
+
+    #[test]
+    fn what_was_uncertain_and_waits_again_is_listed_once() {
+        let mut queue = Mutations::new();
+        let [first, second] = [1, 2].map(|id| mutation("b", id, Stored::At(id)));
+        queue.note_end(&first, &Outcome::Uncertain);
+        queue.note_end(&second, &Outcome::Uncertain);
+        assert!(queue.insert(second));
+        let infos = queue.infos();
+        let listed: Vec<_> = infos.iter().map(|m| (m.mutation_id, &m.outcome)).collect();
+        assert_eq!(listed, [(2, &None), (1, &Some(Outcome::Uncertain))]);
     }
 
     #[test]

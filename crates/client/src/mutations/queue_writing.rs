@@ -369,7 +369,7 @@ impl Client {
     /// Whether marks have failed often enough. But where storage may hold another group by now, this queue may have been
     /// issued again in it: then only storage can say what is still to be sent.
     fn may_go_unmarked(&self) -> bool {
-        self.persistence.mark_failures > MARK_ATTEMPTS && !self.persistence.is_doubtful
+        self.persistence.mark_failures > MARK_ATTEMPTS && !self.persistence.is_doubtful()
     }
 
     /// What this tab has made goes without storage knowing. What the dead have left waits: storage still calls it unsent, and

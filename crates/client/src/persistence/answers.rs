@@ -41,7 +41,10 @@ impl Client {
             // What the mark of all has told need not be told again.
             (None, Ok(_)) => {
                 self.persistence.heals |= !matches!(purpose, Purpose::Mark { all: true });
-                self.persistence.is_doubtful &= matches!(purpose, Purpose::ReadKept);
+                if !matches!(purpose, Purpose::ReadKept) {
+                    let doubted = &mut self.persistence.doubted_from;
+                    doubted.take_if(|from| *from <= request);
+                }
             }
         }
         match purpose {

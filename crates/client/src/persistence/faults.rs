@@ -264,8 +264,13 @@ impl Client {
         }
     }
 
-    /// Storage is empty: makes the group in it once more.
+    /// Storage is empty: makes the group in it once more. But others had gone on in another one by then, perhaps, and may
+    /// have issued again there what this page holds of it: then another one begins, without that.
     fn store_anew(&mut self, now: f64) {
+        if self.persistence.is_doubtful() {
+            let group = self.random.id();
+            return self.rejoin(now, group);
+        }
         if let Some(group_id) = self.group_id.clone() {
             let open = Open {
                 reads_only: false,

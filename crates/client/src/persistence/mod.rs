@@ -105,8 +105,9 @@ pub(crate) struct Persistence {
     pub(crate) unmarked: SortedMap<String, u64>,
     /// Storage could not be told what is about to be sent, and has carried out nothing since.
     pub(crate) cannot_tell: bool,
-    /// Another tab has spoken of another group, and storage has not answered since that it has this one.
-    pub(crate) is_doubtful: bool,
+    /// Another tab has spoken of another group: only what storage is asked from this request on tells whether it has this
+    /// one.
+    doubted_from: Option<StoreRequestId>,
     /// Storage has carried something out since that was last tried.
     pub(crate) heals: bool,
     pub(crate) faults: Faults,
@@ -141,6 +142,16 @@ impl Persistence {
     pub(crate) fn is_marking(&self) -> bool {
         let mut purposes = self.open.values();
         purposes.any(|purpose| matches!(purpose, Purpose::Mark { .. }))
+    }
+
+    /// Another tab has spoken of another group.
+    pub(crate) fn doubt_group(&mut self) {
+        self.doubted_from = Some(StoreRequestId(self.next_request));
+    }
+
+    /// Whether another tab has spoken of another group, and storage has not answered since that it has this one.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubted_from.is_some()
     }
 
     fn is_reading_queue(&self) -> bool {

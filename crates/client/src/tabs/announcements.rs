@@ -171,7 +171,7 @@ impl Client {
         | Announcement::Poke(StoredPoke { group, .. })
         | Announcement::Mutations(StoredMutations { group, .. })) = &announcement;
         if self.group_id.as_ref().is_some_and(|own| own != group) {
-            self.persistence.is_doubtful = true;
+            self.persistence.doubt_group();
         }
         match announcement {
             Announcement::Hello(Hello { group, client }) => {
