@@ -222,7 +222,8 @@ impl Client {
         for mutation in &mut queue {
             mutation.call = self.mutations.take_renamed(mutation);
         }
-        let follows = loaded.head.previous_group.as_deref() == Some(old_group.as_str());
+        let is_next = loaded.head.previous_group.as_deref() == Some(old_group.as_str());
+        let follows = is_next && !loaded.head.has_lost_ends();
         self.tell_missed_outcomes(&ended, follows);
         for mutation in self.mutations.forget_stored() {
             // Never stored, or stored, issued again and carried out.
