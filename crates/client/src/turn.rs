@@ -219,7 +219,7 @@ impl Client {
         let renamed = key.0 != self.client_id;
         // A poke from nothing does not name results that are gone.
         let silent = poke.base.is_none() || poke.cleared || poke.result_changes.contains(&key);
-        end.mutation.call.is_some()
+        (end.mutation.call.is_some() || end.mutation.is_failing_unsent())
             && end.outcome == Outcome::Confirmed
             && (renamed || silent || by_others)
     }

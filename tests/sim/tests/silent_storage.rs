@@ -254,6 +254,37 @@ fn hers(client: &mut Client, tx: TxId, arg: &Value, _: usize, _: RunReason) -> P
     Progress::Done(written.map_err(|error| thrown(error.to_string())))
 }
 
+/// Found as seed 91040268: it was listed as failed, and stored as that.
+#[test]
+fn what_a_page_was_about_to_send_as_a_failure_has_not_failed_if_its_maker_was_first() {
+    let mutators = [MUTATORS, &[("hers", hers as Mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let [other, maker] = [(); 2].map(|()| open(&mut world));
+    world.network_down();
+    let by = world.tabs[&maker].client.client_id().to_owned();
+    let argument = json!({"row": {"id": "a", "kind": "red"}, "by": by});
+    let call = world.tab(maker).mutate("hers", &argument);
+    world.settle();
+    world.cut_off.insert(maker);
+    world.tab(other).storage_stalled = true;
+    world.network_up();
+    // The other one asks storage whether it may send what does not move.
+    world.pass(30_000.0);
+    assert_eq!(world.server.executed, []);
+    world.cut_off.clear();
+    world.pass(60_000.0);
+    assert_ne!(world.server.executed[0].argument, "[]");
+    answer_all(&mut world, other);
+    let fresh = open(&mut world);
+    world.settle();
+    let confirmed = Some(&Outcome::Confirmed);
+    assert_eq!(world.tabs[&maker].ends.get(&call), confirmed);
+    for id in [other, fresh] {
+        assert_eq!(world.tabs[&id].client.mutations(), []);
+    }
+}
+
 /// Found as seed 1180: the maker was told of a success, since it had sent the writes, but the other was first.
 #[test]
 fn what_another_page_sent_without_its_writes_is_no_success_to_a_maker_that_sent_it_unmarked() {

@@ -157,13 +157,15 @@ impl Mutation {
         self.sent_outcome = None;
     }
 
+    /// It was about to be sent as a failure. If the server has it, another tab has sent it: as what, storage knows.
+    pub(crate) fn is_failing_unsent(&self) -> bool {
+        !self.pushed && matches!(self.sent_outcome, Some(Outcome::Failed { .. }))
+    }
+
     /// How it ended if the server has it and said this of it, or nothing more.
     pub(super) fn outcome(&self, said: Option<&Outcome>) -> Outcome {
         match (&self.sent_outcome, said) {
-            // It was about to be sent as a failure, and another tab has sent it: as what, storage knows.
-            (Some(Outcome::Failed { .. }), _) if self.call.is_some() && !self.pushed => {
-                said.cloned().unwrap_or(Outcome::Confirmed)
-            }
+            _ if self.is_failing_unsent() => said.cloned().unwrap_or(Outcome::Confirmed),
             // What was asked for was never sent: what the server says is of something else.
             (Some(known @ Outcome::Failed { .. }), _) => known.clone(),
             (_, Some(said)) => said.clone(),
