@@ -1,6 +1,7 @@
 // The sections of a WebAssembly module, read and written.
 
 export const NAMES = 0;
+export const TYPES = 1;
 export const IMPORTS = 2;
 export const FUNCTIONS = 3;
 export const EXPORTS = 7;
@@ -22,7 +23,12 @@ export function moduleOf(sections) {
 export function readerOf(bytes) {
   let at = 0;
   const reader = {
+    at: () => at,
     isAtEnd: () => at === bytes.length,
+    byte: () => bytes[at++],
+    skip(count) {
+      at += count;
+    },
     number() {
       let value = 0;
       for (let shift = 0; ; shift += 7) {
