@@ -14,7 +14,7 @@ import { nameByLikeness } from './wasm-order.mjs';
 const CRATE = 'landfall-web';
 const TARGET = 'wasm32-unknown-unknown';
 /** What the module may weigh after brotli, in KB. Lower it when the module has become smaller; raise it only with a reason. */
-const MOST_KB = 238.5;
+const MOST_KB = 238;
 /** The scripts that make the module: it is built anew when one of them has changed. */
 const RECIPE = ['build-wasm.mjs', 'wasm-instructions.mjs', 'wasm-locals.mjs', 'wasm-names.mjs', 'wasm-order.mjs', 'wasm-sections.mjs'];
 const out = join(root, 'js/wasm');
@@ -28,7 +28,9 @@ export function buildWasm({ dev = false } = {}) {
   // Only as a module: beside an `rlib`, which tests link, all that is public would stay in it, a seventh of its size.
   const module = ['--lib', '--crate-type', 'cdylib'];
   const paths = dev ? [] : ['--config', samePaths()];
-  run('cargo', ['rustc', '--locked', '--quiet', '--target', TARGET, '--profile', profile, '-p', CRATE, ...module, ...paths]);
+  // Constants lie behind the stack: a little below a megabyte their addresses take three bytes each, not four.
+  const stack = ['-C', `link-arg=-zstack-size=${960 * 1024}`];
+  run('cargo', ['rustc', '--locked', '--quiet', '--target', TARGET, '--profile', profile, '-p', CRATE, ...module, ...paths, '--', ...stack]);
   const built = join(targetFolder(), TARGET, dev ? 'debug' : 'wasm', 'landfall_web.wasm');
   const recipe = fingerprint(built, profile);
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === recipe && existsSync(wasm)) {
