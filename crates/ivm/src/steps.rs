@@ -68,14 +68,14 @@ impl Pause {
         if !self.has_moved.replace(true) || !steps.are_spent() {
             return false;
         }
-        *self.next.borrow_mut() = Some(row.clone());
-        self.stop();
+        self.stop(Some(row.clone()));
         true
     }
 
-    /// Stops before the first row: the fetch goes on with the same request.
-    pub fn stop(&self) {
+    /// Stops before a row; without one before the first: the fetch goes on with the same request.
+    pub fn stop(&self, next: Option<Row>) {
         self.has_stopped.set(true);
+        self.next.replace(next);
     }
 
     /// Whether the fetch has stopped.

@@ -154,43 +154,96 @@ fn the_search_for_the_row_that_follows_is_sliced() {
     }
 }
 
+fn driven_window() -> String {
+    let driven = EXISTS.replace(r#""op":"EXISTS""#, r#""op":"EXISTS","flip":true"#);
+    driven.replacen("{", r#"{"limit":10,"#, 1)
+}
+
 /// What follows when a row leaves, and what precedes when one comes in.
 #[test]
 fn the_search_of_a_driven_level_is_sliced() {
     const ROWS: usize = 3_000;
-    let driven = EXISTS.replace(r#""op":"EXISTS""#, r#""op":"EXISTS","flip":true"#);
-    let driven = driven.replacen("{", r#"{"limit":10,"#, 1);
     for (old, new, last) in [
         (Some(parent(3, 1.0)), None, 11),
         (None, Some(parent(2, 1.0)), 9),
     ] {
-        let mut world = World::new(
+        let world = World::new(
             (0..ROWS).filter(|at| *at != 2).map(|at| parent(at, 1.0)),
             (0..ROWS).map(|at| child(at, at, 0.0)),
         );
-        let mut live = world.open(&driven);
-        for at in 0..2 {
-            // The second one is looked for among what is there then.
-            let old = old.clone().filter(|_| at == 0);
-            let change = match at {
-                0 => (world.parents, old, new.clone()),
-                _ => (world.children, Some(child(last, last, 0.0)), None),
-            };
-            let (table, old, new) = change;
-            let change = SourceChange { table, old, new };
-            live.begin(&change);
-            let mut slices = 1;
-            while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
-                slices += 1;
-            }
-            world.source.apply(&change);
-            // The children, their look-ups, and the parents.
-            assert!(slices >= 3 * ROWS / 110, "{slices} slices");
-            let shown = live.entries().last().map(|entry| entry.row.clone());
-            assert_eq!(shown, Some(parent(last + at, 1.0)));
-            assert_eq!(live.entries().len(), 10);
+        let mut live = world.open(&driven_window());
+        live.begin(&SourceChange {
+            table: world.parents,
+            old,
+            new,
+        });
+        let mut slices = 1;
+        while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
+            slices += 1;
         }
+        // The children, their look-ups, and the parents.
+        assert!(slices >= 3 * ROWS / 110, "{slices} slices");
+        let shown = live.entries().last().map(|entry| entry.row.clone());
+        assert_eq!(shown, Some(parent(last, 1.0)));
+        assert_eq!(live.entries().len(), 10);
     }
+}
+
+/// Only the first change at the end of a window searches; the others find what is near the end, as it is by then.
+#[test]
+fn a_driven_level_is_not_searched_again_for_each_change() {
+    const ROWS: usize = 3_000;
+    let mut world = World::new(
+        (0..ROWS).map(|at| parent(2 * at, 1.0)),
+        (0..2 * ROWS).map(|at| child(at, at, 0.0)),
+    );
+    let mut live = world.open(&driven_window());
+    let (parents, children) = (world.parents, world.children);
+    let gone = |at: usize| (parents, Some(parent(at, 1.0)), None);
+    let new = |at: usize| (parents, None, Some(parent(at, 1.0)));
+    let childless = |at: usize| (children, Some(child(at, at, 0.0)), None);
+    let shown = |live: &LiveQuery| {
+        live.entries()
+            .iter()
+            .map(|entry| entry.row.clone())
+            .collect()
+    };
+    let rows = |rows: &[usize]| -> Vec<Row> { rows.iter().map(|at| parent(*at, 1.0)).collect() };
+    let first = world.change(&mut live, gone(0));
+    assert!(first > 4 * ROWS, "{first} steps");
+    let mut most = 0;
+    // Behind the window one comes, one leaves and one stops to meet the condition.
+    for change in [new(23), gone(24), childless(26)] {
+        most = most.max(world.change(&mut live, change));
+    }
+    for at in [2, 4, 6, 8] {
+        most = most.max(world.change(&mut live, gone(at)));
+    }
+    let now: Vec<Row> = shown(&live);
+    assert_eq!(now, rows(&[10, 12, 14, 16, 18, 20, 22, 23, 28, 30]));
+    // And back: what comes in makes the last one leave.
+    for change in [(children, None, Some(child(26, 26, 0.0))), new(2), new(9)] {
+        most = most.max(world.change(&mut live, change));
+    }
+    let now: Vec<Row> = shown(&live);
+    assert_eq!(now, rows(&[2, 9, 10, 12, 14, 16, 18, 20, 22, 23]));
+    // One of them brings a part of an index in order.
+    assert!(most < first / 50, "{most} steps");
+    // What was kept comes to its end: a search now and then, each for as many changes as it is long.
+    let costs: Vec<usize> = (5..1_005)
+        .filter(|at| *at != 12)
+        .map(|at| world.change(&mut live, gone(2 * at)))
+        .collect();
+    let searches = costs.iter().filter(|cost| **cost > ROWS).count();
+    assert!((1..=6).contains(&searches), "{searches} searches");
+    let all: usize = costs.iter().sum();
+    assert!(all < 100 * costs.len(), "{all} steps");
+    let now: Vec<Row> = shown(&live);
+    let next: Vec<usize> = [2, 9, 23]
+        .into_iter()
+        .chain((1_005..1_012).map(|at| 2 * at))
+        .collect();
+    assert_eq!(now, rows(&next));
 }
 
 #[test]

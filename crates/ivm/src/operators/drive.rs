@@ -5,13 +5,14 @@
 //! is decided behind it, or by the connection. So a driver changes what is read and never what comes out.
 
 use std::cell::RefCell;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Lookup;
 use landfall_zql::sort::{sort, sort_by};
 use landfall_zql::{Key, Row, ValueRef, join_eq};
 
+use crate::change::{Change, Node};
 use crate::error::SourceError;
 use crate::operators::join::Join;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
@@ -27,17 +28,21 @@ pub(crate) struct Drive {
     pub order: Order,
     /// Whether hydration may break off here and go on later.
     pub resumes: bool,
-    /// What was found for a fetch that has not finished with it.
+    /// What was found for a fetch that has not finished with it, or near the place where a take looked for a row.
     pub found: RefCell<Option<Found>>,
     /// What is being found.
     pub search: RefCell<Option<(Key, Search)>>,
 }
 
-/// All rows with these values in the columns, in order.
+/// What was found with these values in the columns, in order, nothing left out in between. Changes keep it true.
 #[derive(Debug)]
 pub(crate) struct Found {
     key: Key,
     rows: Vec<Row>,
+    /// Whether there is more before the first of them, and behind the last.
+    is_cut: [bool; 2],
+    /// How many are kept on either side of a place: in proportion to all, so that their use makes up for the search.
+    near: usize,
 }
 
 /// A search that stops when the steps are spent and goes on later.
@@ -82,41 +87,128 @@ impl Drive {
         let key = Key(Row::from_values(
             request.constraint.iter().map(|(_, value)| *value),
         ));
-        let resumes = self.resumes || request.pause.is_some();
-        let goes_on = request.start.is_some() || request.pause.is_some();
-        let rows = match self.found.take().filter(|found| found.key == key) {
-            Some(found) if resumes && goes_on => found.rows,
-            _ => match self.candidates(reader, request, &key)? {
-                Some(rows) => rows,
-                None => return Ok(()),
-            },
-        };
-        let give = |row: &Row| {
-            if request.pauses(reader, row) {
-                return ControlFlow::Break(());
+        let reverse = request.reverse;
+        // Where what was kept came to its end.
+        let mut end: Option<Row> = None;
+        loop {
+            let start = match &end {
+                Some(row) => Some(Start {
+                    row,
+                    basis: Basis::At,
+                }),
+                None => request.start,
+            };
+            let serves =
+                |found: &mut Found| found.key == key && self.part(found, start, reverse).is_some();
+            let known = self.found.borrow_mut().take_if(serves);
+            let is_kept = known.is_some() || self.resumes || request.pause.is_some();
+            let found = match known {
+                Some(found) => found,
+                None => match self.candidates(reader, request, &key)? {
+                    Some(rows) => Found::all(key.clone(), rows),
+                    None => {
+                        request.pause.inspect(|pause| pause.stop(end));
+                        return Ok(());
+                    }
+                },
+            };
+            let give = |row: &Row| {
+                if request.pauses(reader, row) {
+                    return ControlFlow::Break(());
+                }
+                reader.steps.spend();
+                sink(row)
+            };
+            let part = self.part(&found, start, reverse).unwrap_or_default();
+            let mut rows = found.rows[part].iter();
+            let done = if reverse {
+                rows.rev().try_for_each(give)
+            } else {
+                rows.try_for_each(give)
+            };
+            if done.is_break() {
+                if is_kept {
+                    self.found.replace(Some(found));
+                }
+                return Ok(());
             }
-            reader.steps.spend();
-            sink(row)
-        };
-        let is_after = |row: &Row| {
-            request
-                .start
-                .is_none_or(|start| !self.is_before(row, start, request.reverse))
-        };
-        let done = if request.reverse {
-            let end = rows.partition_point(is_after);
-            rows[..end].iter().rev().try_for_each(give)
-        } else {
-            let first = rows.partition_point(|row| !is_after(row));
-            rows[first..].iter().try_for_each(give)
-        };
-        if resumes && done.is_break() {
-            self.found.replace(Some(Found { key, rows }));
+            end = found.end(reverse).cloned();
+            if end.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    /// What was found serves the state in which it was looked for.
+    /// Which of what was found comes from a start on; `None` if there may be a row before that which is not known.
+    fn part(
+        &self,
+        Found { rows, is_cut, .. }: &Found,
+        start: Option<Start<'_>>,
+        reverse: bool,
+    ) -> Option<Range<usize>> {
+        let is_before = |row: &Row| start.is_some_and(|start| self.is_before(row, start, reverse));
+        let at = rows.partition_point(|row| is_before(row) != reverse);
+        // The row at a cut is where the next search begins.
+        let [first, behind] = is_cut.map(usize::from);
+        let last = rows.len().saturating_sub(behind);
+        let part = if reverse { first..at } else { at..last };
+        let is_known = (first..=last).contains(&at);
+        (is_known && !(part.is_empty() && is_cut[usize::from(!reverse)])).then_some(part)
+    }
+
+    /// Keeps what was found true when a row comes, leaves or may meet the condition from now on.
+    pub fn see(&self, change: &Change) {
+        let mut kept = self.found.borrow_mut();
+        let Some(found) = kept.as_mut() else { return };
+        let Found {
+            key, rows, is_cut, ..
+        } = found;
+        let (gone, here) = match change {
+            Change::Remove(node) => (Some(&node.row), None),
+            Change::Edit { old, new } => (Some(old), Some(new)),
+            Change::Add(Node { row, .. }) | Change::Child { row, .. } => (None, Some(row)),
+        };
+        let place =
+            |rows: &[Row], row: &Row| rows.binary_search_by(|other| self.order.compare(other, row));
+        if let Some(row) = gone
+            && let Ok(at) = place(rows, row)
+        {
+            rows.remove(at);
+        }
+        if let Some(row) = here
+            && let Err(at) = place(rows, row)
+        {
+            let is_between = !(at == 0 && is_cut[0] || at == rows.len() && is_cut[1]);
+            let mut columns = self.columns.iter().zip(key.0.iter());
+            if is_between && columns.all(|(column, value)| join_eq(row.get(*column), value)) {
+                rows.insert(at, row.clone());
+            }
+        }
+        // Without a row it has no ends.
+        if rows.is_empty() || rows.len() > 8 * found.near {
+            *kept = None;
+        }
+    }
+
+    /// Keeps of what was found what is near a place from which a row was looked for: the next one is looked for there
+    /// as well.
+    pub fn keep_near(&self, place: &Row) {
+        self.search.take();
+        if let Some(Found {
+            rows, is_cut, near, ..
+        }) = &mut *self.found.borrow_mut()
+        {
+            let at = rows.partition_point(|row| self.order.compare(row, place).is_lt());
+            let (first, last) = (at.saturating_sub(*near), at + *near);
+            is_cut[1] |= last < rows.len();
+            rows.truncate(last);
+            is_cut[0] |= first > 0;
+            rows.drain(..first);
+            rows.shrink_to(4 * *near);
+        }
+    }
+
+    /// Nobody looks for rows any more.
     pub fn forget(&self) {
         self.found.take();
         self.search.take();
@@ -134,7 +226,6 @@ impl Drive {
         let sliced = request.pause.is_some();
         if self.go_on(reader, request.constraint, sliced, &mut search)? == Progress::More {
             self.search.replace(Some((key.clone(), search)));
-            request.pause.inspect(|pause| pause.stop());
             return Ok(None);
         }
         Ok(Some(self.in_order(search.rows)))
@@ -206,6 +297,26 @@ impl Drive {
             std::cmp::Ordering::Less => true,
             std::cmp::Ordering::Equal => start.basis == Basis::After,
             std::cmp::Ordering::Greater => false,
+        }
+    }
+}
+
+impl Found {
+    fn all(key: Key, rows: Vec<Row>) -> Found {
+        Found {
+            key,
+            is_cut: [false; 2],
+            near: (rows.len() / 16).clamp(3, 1024),
+            rows,
+        }
+    }
+
+    /// The last row in a direction, if there is more behind it.
+    fn end(&self, reverse: bool) -> Option<&Row> {
+        let [before, behind] = self.is_cut;
+        match reverse {
+            true => self.rows.first().filter(|_| before),
+            false => self.rows.last().filter(|_| behind),
         }
     }
 }

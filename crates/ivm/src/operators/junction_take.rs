@@ -217,7 +217,7 @@ impl JunctionTake {
             let next = pause.into_next().or(from);
             let key = key.clone();
             self.growing.replace(Some(Growing { key, links, next }));
-            request.pause.inspect(|pause| pause.stop());
+            request.pause.inspect(|pause| pause.stop(None));
             return Ok(Progress::More);
         }
         *self.partitions.borrow_mut().entry(key) = self.partition(links);

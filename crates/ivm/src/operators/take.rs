@@ -336,7 +336,7 @@ impl Stage<'_> {
         })?;
         if !pause.has_stopped() {
             if let Some(drive) = self.reader.pipeline().drive_of(self.take.input) {
-                drive.forget();
+                drive.keep_near(place);
             }
             return Ok(found);
         }

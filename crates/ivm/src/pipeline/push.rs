@@ -275,7 +275,11 @@ impl Reader<'_> {
                     return join.push_child(self, to, change, tasks);
                 }
                 Operator::JunctionTake(take) => take.push(self, to, change, tasks)?,
-                Operator::Drive(_) | Operator::Join(_) => Some(change),
+                Operator::Drive(drive) => {
+                    drive.see(&change);
+                    Some(change)
+                }
+                Operator::Join(_) => Some(change),
             };
             let Some(passed) = passed else { return Ok(()) };
             (from, change) = (to, passed);
