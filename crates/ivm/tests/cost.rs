@@ -1,5 +1,6 @@
 //! What a change costs does not grow with what it does not concern.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use landfall_ivm::{Choice, LiveQuery, MemorySource, Pipeline, Progress, SourceChange, Steps};
@@ -246,6 +247,46 @@ fn a_driven_level_is_not_searched_again_for_each_change() {
     assert_eq!(now, rows(&next));
 }
 
+/// What is kept of a search has two ends, and rows in it may have stopped to meet the condition.
+#[test]
+fn a_search_goes_on_where_what_is_kept_of_the_last_one_ends() {
+    const ROWS: usize = 3_000;
+    const LIMIT: usize = 500;
+    let ast = driven_window().replace("10", &LIMIT.to_string());
+    let mut world = World::new(
+        (0..ROWS).map(|at| parent(2 * at, 1.0)),
+        (0..2 * ROWS).map(|at| child(at, at, 0.0)),
+    );
+    let mut live = world.open(&ast);
+    let mut wanted: BTreeSet<usize> = (0..ROWS).map(|at| 2 * at).collect();
+    let (parents, children) = (world.parents, world.children);
+    let mut change = |wanted: &BTreeSet<usize>, change| {
+        world.change(&mut live, change);
+        let shown = live.entries().last().map(|entry| entry.row.clone());
+        let last = wanted.iter().nth(LIMIT - 1);
+        assert_eq!(shown, last.map(|last| parent(*last, 1.0)));
+        assert_eq!(live.entries().len(), LIMIT);
+    };
+    // What would follow stops to meet the condition, and another one follows.
+    for at in 0..LIMIT {
+        let next = *wanted.iter().nth(LIMIT).expect("there are more");
+        wanted.remove(&next);
+        change(&wanted, (children, Some(child(next, next, 0.0)), None));
+        wanted.remove(&(2 * at));
+        change(&wanted, (parents, Some(parent(2 * at, 1.0)), None));
+    }
+    // As many come in, each of which makes the last one leave; of those before it some have left the condition.
+    for at in 0..LIMIT {
+        if at % 2 == 0 {
+            let before = *wanted.iter().nth(LIMIT - 2).expect("there are more");
+            wanted.remove(&before);
+            change(&wanted, (children, Some(child(before, before, 0.0)), None));
+        }
+        wanted.insert(2 * at + 1);
+        change(&wanted, (parents, None, Some(parent(2 * at + 1, 1.0))));
+    }
+}
+
 #[test]
 fn windows_of_parents_that_left_are_forgotten() {
     let mut world = World::new(std::iter::empty(), std::iter::empty());
@@ -320,7 +361,8 @@ fn a_change_below_a_limited_junction_does_not_cost_the_limit() {
         (hydration, changes)
     });
     let [(few, changes), (many, others)] = costs;
-    assert_eq!(few, many);
+    // Bringing them in order costs a little more for each.
+    assert!(many <= few + 4, "{few} steps per row, {many} of many");
     for (few, many) in changes.into_iter().zip(others) {
         assert!(many <= few + 10, "{few} steps, {many} in a large window");
     }

@@ -39,37 +39,76 @@ pub fn arrange<T>(list: &mut [T], mut origins: Vec<usize>) {
 
 /// For each place of the sorted list, the place where its element is now; equal elements keep their order.
 pub(crate) fn sorted_places(len: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..len).collect();
-    merge_sort(&mut places, &mut Vec::new(), compare);
-    places
+    let mut sorting = Sorting::new(len);
+    sorting.go_on(usize::MAX, compare);
+    sorting.places
 }
 
-/// Sorts places by merging halves; what is sorted already is only looked through.
-fn merge_sort(
-    places: &mut [usize],
-    first_half: &mut Vec<usize>,
-    compare: &dyn Fn(usize, usize) -> Ordering,
-) {
-    if places.len() < 2 {
-        return;
-    }
-    let middle = places.len() / 2;
-    merge_sort(&mut places[..middle], first_half, compare);
-    merge_sort(&mut places[middle..], first_half, compare);
-    if compare(places[middle - 1], places[middle]).is_le() {
-        return;
-    }
-    first_half.clear();
-    first_half.extend_from_slice(&places[..middle]);
-    // What is taken from the second half always lies behind what is written.
-    let (mut second, mut to) = (middle, 0);
-    for &place in first_half.iter() {
-        while second < places.len() && compare(places[second], place).is_lt() {
-            places[to] = places[second];
-            (second, to) = (second + 1, to + 1);
+/// A sort that can be left between two comparisons: the places of a list are merged in runs, two by two.
+#[derive(Debug)]
+pub struct Sorting {
+    places: Vec<usize>,
+    /// How many are in order.
+    width: usize,
+    merged: Vec<usize>,
+    /// Of the present two runs, how many are merged of the first one.
+    of_first: usize,
+}
+
+impl Sorting {
+    /// Begins with a list of this length.
+    pub fn new(len: usize) -> Sorting {
+        Sorting {
+            places: (0..len).collect(),
+            width: 1,
+            merged: Vec::new(),
+            of_first: 0,
         }
-        places[to] = place;
-        to += 1;
+    }
+
+    /// Merges so many elements, if there are as many left, or some more that are in order already. Gives the place where
+    /// each element of the sorted list is now, when that is known; equal elements keep their order.
+    pub fn go_on(
+        &mut self,
+        count: usize,
+        compare: &dyn Fn(usize, usize) -> Ordering,
+    ) -> Option<&mut Vec<usize>> {
+        let len = self.places.len();
+        for _ in 0..count {
+            if self.width >= len {
+                return Some(&mut self.places);
+            }
+            let Sorting {
+                places,
+                width,
+                merged,
+                of_first,
+            } = self;
+            let at = merged.len();
+            let begin = at - at % (2 * *width);
+            let middle = len.min(begin + *width);
+            let end = len.min(middle + *width);
+            let first = begin + *of_first;
+            let second = middle + at - first;
+            let is_in_order = |a: usize, b: usize| compare(places[a], places[b]).is_le();
+            if at == begin && (middle == end || is_in_order(middle - 1, middle)) {
+                merged.extend_from_slice(&places[begin..end]);
+            } else if first < middle && (second == end || is_in_order(first, second)) {
+                merged.push(places[first]);
+                *of_first += 1;
+            } else {
+                merged.push(places[second]);
+            }
+            if merged.len() == end {
+                *of_first = 0;
+            }
+            if merged.len() == len {
+                std::mem::swap(places, merged);
+                merged.clear();
+                *width *= 2;
+            }
+        }
+        None
     }
 }
 
@@ -89,6 +128,23 @@ mod tests {
             sort(&mut ours);
             theirs.sort();
             prop_assert_eq!(ours, theirs);
+        }
+
+        #[test]
+        fn a_sort_that_is_left_goes_on(list in prop::collection::vec(0u8..20, 0..200), count in 1usize..20) {
+            let mut theirs: Vec<usize> = (0..list.len()).collect();
+            theirs.sort_by_key(|place| list[*place]);
+            let mut sorting = Sorting::new(list.len());
+            let mut rounds = 1;
+            let compare = |a: usize, b: usize| list[a].cmp(&list[b]);
+            let ours = loop {
+                if let Some(places) = sorting.go_on(count, &compare) {
+                    break places;
+                }
+                rounds += 1;
+            };
+            prop_assert_eq!(&*ours, &theirs);
+            prop_assert!(rounds <= 2 + 8 * list.len() / count, "{} rounds", rounds);
         }
     }
 }

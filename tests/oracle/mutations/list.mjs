@@ -296,6 +296,33 @@ export const mutations = [
                 conditions.iter().filter_map(without_subqueries).collect();
             (!conditions.is_empty()).then_some(Condition::Or { conditions })`,
   },
+  {
+    name: 'where: a row is decided by the answers of the one before it',
+    file: ivm('operators/condition'),
+    from: 'answers.clear();',
+    to: '',
+  },
+  {
+    name: 'where: what was answered is asked again in each slice',
+    file: ivm('operators/condition'),
+    from: 'answers.push(exists);',
+    to: '',
+    counted: true,
+  },
+  {
+    name: 'where: a row that is gone on with is not the one that was left',
+    file: ivm('operators/condition'),
+    from: '*of = Some(row.clone());',
+    to: '',
+    counted: true,
+  },
+  // Slices
+  {
+    name: 'slices: goes on behind the row that was not visited',
+    file: ivm('steps'),
+    from: 'basis: Basis::At,',
+    to: 'basis: Basis::After,',
+  },
   // Drive
   {
     name: 'drive: rows that two drivers find come twice',
@@ -318,8 +345,8 @@ export const mutations = [
   {
     name: 'drive: backwards is forwards',
     file: ivm('operators/drive'),
-    from: 'let done = if reverse {',
-    to: 'let done = if reverse && found.rows.is_empty() {',
+    from: 'let row = match reverse {',
+    to: 'let row = match reverse && part.is_empty() {',
   },
   {
     name: 'drive: what was found for one parent serves another',
@@ -368,6 +395,7 @@ export const mutations = [
     file: ivm('operators/drive'),
     from: 'is_cut[0] |= first > 0;',
     to: '',
+    counted: true,
   },
   {
     name: 'drive: the row at which a search goes on is left out',
@@ -380,6 +408,7 @@ export const mutations = [
                     basis: Basis::After,
                 }),
                 None => request.start,`,
+    counted: true,
   },
   // Walk
   {
@@ -399,6 +428,13 @@ export const mutations = [
     file: ivm('pipeline/walk'),
     from: 'let begun = stop.as_ref().map_or(0, |stop| stop.branch);',
     to: 'let begun = stop.as_ref().map_or(0, |stop| stop.branch + usize::from(stop.is_open));',
+  },
+  {
+    name: 'walk: rows that an EXISTS needs are counted anew in each slice',
+    file: ivm('pipeline/walk'),
+    from: 'given = stop.given;',
+    to: '',
+    counted: true,
   },
   // Junction take
   {
@@ -462,8 +498,15 @@ export const mutations = [
   {
     name: 'junction take: one destination too many at first',
     file: ivm('operators/junction_take'),
-    from: 'let last = self.last_within(&all);',
-    to: 'let last = all.get(self.limit).map(|to| to.row.clone());',
+    from: '*is_shown = all.len() <= self.limit;',
+    to: '*is_shown = all.len() <= self.limit + 1;',
+  },
+  {
+    name: 'junction take: a junction row that is gone on with begins anew',
+    file: ivm('operators/junction_take'),
+    from: 'self.reach(reader, junction, links, far, is_sliced)',
+    to: 'self.reach(reader, junction, links, &mut None, is_sliced)',
+    counted: true,
   },
   // Reads of the root level within bounds
   {

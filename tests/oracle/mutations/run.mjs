@@ -27,6 +27,7 @@ const suites = [
   ['programs', ['test', '-p', 'landfall-oracle', '--no-default-features', '--test', 'programs', 'memory']],
 ];
 // What random programs have too few rows for.
+const counted = ['counted', ['test', '-p', 'landfall-ivm', '--test', 'cost', '--test', 'slices']];
 const library = ['library', ['test', '-p', 'landfall-ivm', '--lib']];
 const databases = [
   ['replica', ['test', '-p', 'landfall-oracle', '--test', 'replica'], '300'],
@@ -50,7 +51,7 @@ function test(args, programs) {
 
 let missed = 0;
 try {
-  for (const { name, file, from, to, edits = [[from, to]], database, library: inLibrary, rare } of chosen) {
+  for (const { name, file, from, to, edits = [[from, to]], database, library: inLibrary, counted: isCounted, rare } of chosen) {
     const path = join(copy, file);
     const before = readFileSync(path, 'utf8');
     const lost = edits.find(([from]) => before.split(from).length !== 2);
@@ -61,7 +62,7 @@ try {
     }
     writeFileSync(path, edits.reduce((text, [from, to]) => text.replace(from, () => to), before));
     const found = [];
-    for (const [suite, args, programs = rare ? '6000' : '1500'] of database ? databases : inLibrary ? [library] : suites) {
+    for (const [suite, args, programs = rare ? '6000' : '1500'] of database ? databases : inLibrary ? [library] : isCounted ? [counted] : suites) {
       const { verdict, seconds, output } = test(args, programs);
       const seed = /LANDFALL_TEST_SEED=(\d+)/.exec(output)?.[1];
       if (verdict === 'does not build') throw new Error(`${name} does not build:\n${output}`);

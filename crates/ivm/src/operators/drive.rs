@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range};
 
 use landfall_zql::ordering::Order;
 use landfall_zql::predicate::Lookup;
-use landfall_zql::sort::{sort, sort_by};
+use landfall_zql::sort::{Sorting, arrange, sort};
 use landfall_zql::{Key, Row, ValueRef, join_eq};
 
 use crate::change::{Change, Node};
@@ -50,13 +50,15 @@ pub(crate) struct Found {
 pub(crate) struct Search {
     /// How many of the driver's leaves are done with.
     leaves: usize,
-    /// Of the present one: where its children are read on, and the keys that they have.
+    /// Of the present one: where its children are read on, or the rows of a look-up, and the keys that children have.
     position: Option<Row>,
     keys: Vec<Key>,
     has_keys: bool,
     /// How many keys or values have been looked up.
     looked_up: usize,
     rows: Vec<Row>,
+    /// Once all are found.
+    sorting: Option<Sorting>,
 }
 
 /// Where candidates come from.
@@ -112,21 +114,18 @@ impl Drive {
                     }
                 },
             };
-            let give = |row: &Row| {
-                if request.pauses(reader, row) {
-                    return ControlFlow::Break(());
-                }
-                reader.steps.spend();
-                sink(row)
-            };
             let part = self.part(&found, start, reverse).unwrap_or_default();
-            let mut rows = found.rows[part].iter();
-            let done = if reverse {
-                rows.rev().try_for_each(give)
-            } else {
-                rows.try_for_each(give)
-            };
-            if done.is_break() {
+            for at in 0..part.len() {
+                let row = match reverse {
+                    true => &found.rows[part.end - 1 - at],
+                    false => &found.rows[part.start + at],
+                };
+                if !request.pauses(reader, row) {
+                    reader.steps.spend();
+                    if sink(row).is_continue() {
+                        continue;
+                    }
+                }
                 if is_kept {
                     self.found.replace(Some(found));
                 }
@@ -199,12 +198,12 @@ impl Drive {
         }) = &mut *self.found.borrow_mut()
         {
             let at = rows.partition_point(|row| self.order.compare(row, place).is_lt());
-            let (first, last) = (at.saturating_sub(*near), at + *near);
-            is_cut[1] |= last < rows.len();
-            rows.truncate(last);
-            is_cut[0] |= first > 0;
-            rows.drain(..first);
-            rows.shrink_to(4 * *near);
+            let (first, last) = (at.saturating_sub(*near), rows.len().min(at + *near));
+            if rows.len() > 3 * *near {
+                is_cut[0] |= first > 0;
+                is_cut[1] |= last < rows.len();
+                *rows = rows[first..last].to_vec();
+            }
         }
     }
 
@@ -224,17 +223,21 @@ impl Drive {
         let begun = self.search.take().filter(|(of, _)| of == key);
         let mut search = begun.map_or_else(Search::default, |(_, search)| search);
         let sliced = request.pause.is_some();
-        if self.go_on(reader, request.constraint, sliced, &mut search)? == Progress::More {
+        let mut origins = None;
+        if self.go_on(reader, request.constraint, sliced, &mut search)? == Progress::Done {
+            let Search { rows, sorting, .. } = &mut search;
+            let compare = |a: usize, b: usize| self.order.compare(&rows[a], &rows[b]);
+            let sorting = sorting.get_or_insert_with(|| Sorting::new(rows.len()));
+            origins = reader.steps.sort(sorting, sliced, &compare);
+        }
+        let Some(origins) = origins else {
             self.search.replace(Some((key.clone(), search)));
             return Ok(None);
-        }
-        Ok(Some(self.in_order(search.rows)))
-    }
-
-    fn in_order(&self, mut rows: Vec<Row>) -> Vec<Row> {
-        sort_by(&mut rows, |a, b| self.order.compare(a, b));
+        };
+        let mut rows = search.rows;
+        arrange(&mut rows, origins);
         rows.dedup_by(|a, b| self.order.compare(a, b).is_eq());
-        rows
+        Ok(Some(rows))
     }
 
     /// Searches on. If `sliced`, until the steps are spent, but a little in any case.
@@ -261,6 +264,7 @@ impl Drive {
                 keys,
                 looked_up,
                 rows,
+                position,
                 ..
             } = search;
             while let Some(wanted) = leaf.wanted(reader, keys, *looked_up) {
@@ -269,18 +273,25 @@ impl Drive {
                 }
                 has_moved = true;
                 reader.steps.spend();
+                let constraint = wanted.and_then(|wanted| both(within, &wanted));
+                if let Some(constraint) = constraint {
+                    let progress = Pause::read_on(position, sliced, &mut |start, pause| {
+                        let request = Request {
+                            constraint: &constraint,
+                            start,
+                            pause,
+                            ..Request::default()
+                        };
+                        reader.fetch(self.input, &request, &mut |row| {
+                            rows.push(row.clone());
+                            ControlFlow::Continue(())
+                        })
+                    })?;
+                    if progress == Progress::More {
+                        return Ok(Progress::More);
+                    }
+                }
                 *looked_up += 1;
-                let Some(constraint) = wanted.and_then(|wanted| both(within, &wanted)) else {
-                    continue;
-                };
-                let request = Request {
-                    constraint: &constraint,
-                    ..Request::default()
-                };
-                reader.fetch(self.input, &request, &mut |row| {
-                    rows.push(row.clone());
-                    ControlFlow::Continue(())
-                })?;
             }
             *search = Search {
                 leaves: search.leaves + 1,
@@ -369,26 +380,22 @@ impl Join {
         let Some(constraint) = self.for_children(within) else {
             return Ok(Progress::Done);
         };
-        let pause = Pause::default();
-        let from = position.take();
-        let request = Request {
-            constraint: &constraint,
-            start: from.as_ref().map(|row| Start {
-                row,
-                basis: Basis::At,
-            }),
-            pause: sliced.then_some(&pause),
-            ..Request::default()
-        };
-        reader.fetch(self.child, &request, &mut |row| {
-            let key = key_of(row);
-            if keys.last() != Some(&key) {
-                keys.push(key);
-            }
-            ControlFlow::Continue(())
+        let progress = Pause::read_on(position, sliced, &mut |start, pause| {
+            let request = Request {
+                constraint: &constraint,
+                start,
+                pause,
+                ..Request::default()
+            };
+            reader.fetch(self.child, &request, &mut |row| {
+                let key = key_of(row);
+                if keys.last() != Some(&key) {
+                    keys.push(key);
+                }
+                ControlFlow::Continue(())
+            })
         })?;
-        if pause.has_stopped() {
-            *position = pause.into_next().or(from);
+        if progress == Progress::More {
             return Ok(Progress::More);
         }
         keys.extend(self.child_in_progress().map(|row| key_of(&row)));

@@ -111,20 +111,22 @@ impl Join {
         Ok(children)
     }
 
-    /// Whether no child's change is on its way: the children are those that the level gives.
-    pub fn is_at_rest(&self) -> bool {
-        self.in_progress.borrow().is_none()
-    }
-
-    /// Gives the children of a parent row as their level gives them, from a place on; may stop between two of them.
-    pub fn fetch_children(
+    /// Gives the children of a parent row from a place on, as many as are wanted; may stop between two of them, unless
+    /// one of them is changing.
+    pub fn each_child(
         &self,
         reader: Reader<'_>,
         parent: &Row,
+        wanted: usize,
         start: Option<Start<'_>>,
         pause: Option<&Pause>,
         sink: &mut Sink<'_>,
     ) -> Result<(), SourceError> {
+        if self.in_progress.borrow().is_some() {
+            let children = self.first_children(reader, parent, wanted)?;
+            let _ = children.iter().try_for_each(|node| sink(&node.row));
+            return Ok(());
+        }
         let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
             return Ok(());
         };
@@ -134,7 +136,14 @@ impl Join {
             pause,
             ..Request::default()
         };
-        reader.fetch(self.child, &request, sink)
+        let mut left = wanted;
+        reader.fetch(self.child, &request, &mut |row| {
+            left -= 1;
+            match sink(row) {
+                ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        })
     }
 
     /// Whether a parent row has at least `wanted` children.
@@ -144,11 +153,25 @@ impl Join {
         parent: &Row,
         wanted: usize,
     ) -> Result<bool, SourceError> {
+        self.has_children_from(reader, parent, wanted, None, None)
+    }
+
+    /// Whether a parent row has at least `wanted` children from a place on; may stop between two of them.
+    pub fn has_children_from(
+        &self,
+        reader: Reader<'_>,
+        parent: &Row,
+        wanted: usize,
+        start: Option<Start<'_>>,
+        pause: Option<&Pause>,
+    ) -> Result<bool, SourceError> {
         let Some(constraint) = key(&self.parent_columns, parent, &self.child_columns) else {
             return Ok(wanted == 0);
         };
         let request = Request {
             constraint: &constraint,
+            start,
+            pause,
             ..Request::default()
         };
         let in_progress = self.in_progress.borrow();

@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range};
 use std::vec::IntoIter;
 
 use landfall_zql::ordering::Order;
-use landfall_zql::sort::{sort, sort_by};
+use landfall_zql::sort::{Sorting, sort};
 use landfall_zql::{Key, Row};
 
 use crate::change::{Change, Node};
@@ -17,7 +17,7 @@ use crate::error::SourceError;
 use crate::operators::partitions::Partitions;
 use crate::pipeline::push::Task;
 use crate::pipeline::{JoinId, OpId, Reader, Request};
-use crate::source::{Basis, Sink, Start};
+use crate::source::{Sink, Start};
 use crate::steps::{Pause, Progress};
 
 #[derive(Debug)]
@@ -43,8 +43,11 @@ pub(crate) struct JunctionTake {
 struct Growing {
     key: Key,
     links: Vec<Link>,
-    /// The junction row to go on at.
+    /// The junction row to go on at, and the destination.
     next: Option<Row>,
+    far: Option<Row>,
+    /// By destination, once all are read.
+    sorting: Option<Sorting>,
 }
 
 /// What is still to be announced of one change: removals, then an edit, then additions.
@@ -182,56 +185,90 @@ impl JunctionTake {
         key: &Key,
     ) -> Result<Progress, SourceError> {
         let growing = self.growing.take().filter(|growing| growing.key == *key);
-        let (mut links, from) =
-            growing.map_or_else(Default::default, |growing| (growing.links, growing.next));
-        let pause = Pause::default();
-        let mut failure = None;
-        let junctions = Request {
-            constraint: request.constraint,
-            start: from.as_ref().map(|row| Start {
-                row,
-                basis: Basis::At,
-            }),
-            pause: request.pause.map(|_| &pause),
-            ..Request::default()
-        };
-        reader.fetch(self.input, &junctions, &mut |junction| match self
-            .destinations(reader, junction)
-        {
-            Ok(destinations) => {
-                links.extend(destinations.into_iter().map(|node| Link {
-                    junction: junction.clone(),
-                    destination: node.row,
-                }));
-                ControlFlow::Continue(())
+        let mut growing = growing.unwrap_or_else(|| Growing {
+            key: key.clone(),
+            links: Vec::new(),
+            next: None,
+            far: None,
+            sorting: None,
+        });
+        let Growing {
+            links,
+            next,
+            far,
+            sorting,
+            ..
+        } = &mut growing;
+        let is_sliced = request.pause.is_some();
+        if sorting.is_none() {
+            let mut failure = None;
+            let progress = Pause::read_on(next, is_sliced, &mut |start, pause| {
+                let junctions = Request {
+                    constraint: request.constraint,
+                    start,
+                    pause,
+                    ..Request::default()
+                };
+                reader.fetch(self.input, &junctions, &mut |junction| {
+                    match self.reach(reader, junction, links, far, is_sliced) {
+                        Ok(Progress::Done) => return ControlFlow::Continue(()),
+                        Ok(Progress::More) => {
+                            pause.inspect(|pause| pause.stop(Some(junction.clone())));
+                        }
+                        Err(error) => failure = Some(error),
+                    }
+                    ControlFlow::Break(())
+                })
+            })?;
+            if let Some(error) = failure {
+                return Err(error);
             }
-            Err(error) => {
-                failure = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        if let Some(error) = failure {
-            return Err(error);
+            *sorting = (progress == Progress::Done).then(|| Sorting::new(links.len()));
         }
-        if pause.has_stopped() {
-            let next = pause.into_next().or(from);
-            let key = key.clone();
-            self.growing.replace(Some(Growing { key, links, next }));
+        let compare = |a: usize, b: usize| {
+            let [a, b] = [a, b].map(|at: usize| &links[at].destination);
+            self.far_order.compare(a, b)
+        };
+        let sort = |sorting: &mut Sorting| reader.steps.sort(sorting, is_sliced, &compare);
+        let Some(places) = sorting.as_mut().and_then(sort) else {
+            self.growing.replace(Some(growing));
             request.pause.inspect(|pause| pause.stop(None));
             return Ok(Progress::More);
-        }
-        *self.partitions.borrow_mut().entry(key) = self.partition(links);
+        };
+        let partition = self.partition(growing.links, &places);
+        *self.partitions.borrow_mut().entry(key) = partition;
         Ok(Progress::Done)
     }
 
-    /// A partition with these links, which are in their order.
-    fn partition(&self, links: Vec<Link>) -> Partition {
-        let mut by_destination: Vec<&Link> = links.iter().collect();
-        sort_by(&mut by_destination, |a, b| {
-            self.far_order.compare(&a.destination, &b.destination)
-        });
+    /// Adds the links of a junction row from a destination on; it may stop between two of them, and notes the next.
+    fn reach(
+        &self,
+        reader: Reader<'_>,
+        junction: &Row,
+        links: &mut Vec<Link>,
+        next: &mut Option<Row>,
+        is_sliced: bool,
+    ) -> Result<Progress, SourceError> {
+        let far = reader.pipeline().join(self.far);
+        Pause::read_on(next, is_sliced, &mut |start, pause| {
+            far.each_child(reader, junction, usize::MAX, start, pause, &mut |row| {
+                links.push(Link {
+                    junction: junction.clone(),
+                    destination: row.clone(),
+                });
+                ControlFlow::Continue(())
+            })
+        })
+    }
+
+    /// A partition with these links, which are in their order, and their places by destination.
+    fn partition(&self, links: Vec<Link>, by_destination: &[usize]) -> Partition {
+        let is_shown = false;
+        let links = links.into_iter().map(|link| Kept { link, is_shown });
+        let mut links: Vec<Kept> = links.collect();
         let mut all: Vec<Destination> = Vec::new();
-        for link in by_destination {
+        for at in by_destination {
+            let Kept { link, is_shown } = &mut links[*at];
             let junction = link.junction.clone();
             let row = &link.destination;
             match all.last_mut() {
@@ -243,14 +280,8 @@ impl JunctionTake {
                     through: vec![junction],
                 }),
             }
+            *is_shown = all.len() <= self.limit;
         }
-        let last = self.last_within(&all);
-        let links = links.into_iter().map(|link| {
-            let is_within = |last| self.far_order.compare(&link.destination, last).is_le();
-            let is_shown = last.as_ref().is_none_or(is_within);
-            Kept { link, is_shown }
-        });
-        let links = links.collect();
         Partition { all, links }
     }
 
@@ -266,14 +297,40 @@ impl JunctionTake {
 
     /// The destinations of a junction row that are shown, in order.
     pub fn shown_destinations(&self, reader: Reader<'_>, junction: &Row) -> Vec<Node> {
+        let mut shown = Vec::new();
+        self.each_shown(reader, junction, None, None, &mut |row| {
+            shown.push(row.clone().into());
+            ControlFlow::Continue(())
+        });
+        shown
+    }
+
+    /// Gives the destinations of a junction row that are shown, from a place on; may stop between two of them.
+    pub fn each_shown(
+        &self,
+        reader: Reader<'_>,
+        junction: &Row,
+        start: Option<Start<'_>>,
+        pause: Option<&Pause>,
+        sink: &mut Sink<'_>,
+    ) {
         let partitions = self.partitions.borrow();
-        let Some(partition) = partitions.get(&self.partition_of(junction)) else {
-            return Vec::new();
+        let Some(Partition { links, .. }) = partitions.get(&self.partition_of(junction)) else {
+            return;
         };
-        self.shown(
-            reader,
-            &partition.links[self.of(&partition.links, junction)],
-        )
+        let own = &links[self.of(links, junction)];
+        let first = start.map_or(0, |start| {
+            own.partition_point(|kept| start.leaves_out(&kept.link.destination, &self.far_order))
+        });
+        for Kept { link, is_shown } in &own[first..] {
+            if pause.is_some_and(|pause| pause.before(&link.destination, reader.steps)) {
+                break;
+            }
+            reader.steps.spend();
+            if *is_shown && sink(&link.destination).is_break() {
+                break;
+            }
+        }
     }
 
     /// The destinations of those of some links that are shown.

@@ -224,7 +224,11 @@ impl Builder<'_> {
         }
         if let Some(term) = term {
             self.append(&mut draft, |input, _| {
-                Operator::Where(Where { input, term })
+                Operator::Where(Where {
+                    input,
+                    term,
+                    decision: RefCell::default(),
+                })
             });
         }
         if let Some(limit) = ast.limit {

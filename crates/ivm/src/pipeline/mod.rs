@@ -396,22 +396,13 @@ impl<'a> Reader<'a> {
         sink: &mut Sink<'_>,
     ) -> Result<(), SourceError> {
         let operator = self.pipeline.join(join);
-        if wanted == usize::MAX && operator.limited_by.is_none() && operator.is_at_rest() {
-            return operator.fetch_children(self, parent, start, pause, sink);
+        if let Some(Operator::JunctionTake(take)) =
+            operator.limited_by.map(|id| &self.pipeline.operators[id])
+        {
+            take.each_shown(self, parent, start, pause, sink);
+            return Ok(());
         }
-        let children = self.first_children(join, &parent.clone().into(), wanted)?;
-        let order = operator.child_order();
-        let mut rows = children.iter().map(|node| &node.row);
-        let _ = rows.try_for_each(|row| {
-            if start.is_some_and(|start| start.leaves_out(row, order)) {
-                return ControlFlow::Continue(());
-            }
-            match pause {
-                Some(pause) if pause.before(row, self.steps) => ControlFlow::Break(()),
-                _ => sink(row),
-            }
-        });
-        Ok(())
+        operator.each_child(self, parent, wanted, start, pause, sink)
     }
 
     pub(crate) fn source(self) -> &'a dyn Source {

@@ -25,6 +25,8 @@ struct Stop {
     branch: usize,
     /// Where to go on among its rows, if not at the first.
     position: Option<(Row, Basis)>,
+    /// How many of its rows were given.
+    given: usize,
     /// The row of the position was given, but not all that is below it.
     is_open: bool,
 }
@@ -60,18 +62,21 @@ impl Walk {
         let mut stop = self.stops.pop();
         let begun = stop.as_ref().map_or(0, |stop| stop.branch);
         for (branch, (join, wanted)) in relationships.enumerate().skip(begun) {
-            if wanted == 0 {
-                continue;
-            }
             let mut position = None;
+            let mut given = 0;
             if let Some(stop) = stop.take() {
                 position = stop.position;
+                given = stop.given;
                 if let Some((row, _)) = &position
                     && stop.is_open
                     && visit(self, branch, row, false)? == Progress::More
                 {
-                    return Ok(self.leave(branch, position, true));
+                    return Ok(self.leave(branch, position, given, true));
                 }
+            }
+            let wanted = wanted - given;
+            if wanted == 0 {
+                continue;
             }
             let pause = Pause::default();
             let pauses = (!self.is_whole).then_some(&pause);
@@ -81,6 +86,7 @@ impl Walk {
             let mut open = None;
             let mut failure = None;
             reader.each_child(join, parent, wanted, start, pauses, &mut |row| {
+                given += 1;
                 match visit(self, branch, row, true) {
                     Ok(Progress::Done) => return ControlFlow::Continue(()),
                     Ok(Progress::More) => open = Some((row.clone(), Basis::After)),
@@ -92,20 +98,27 @@ impl Walk {
                 return Err(error);
             }
             if open.is_some() {
-                return Ok(self.leave(branch, open, true));
+                return Ok(self.leave(branch, open, given, true));
             }
             if pause.has_stopped() {
                 let next = pause.into_next().map(|row| (row, Basis::At));
-                return Ok(self.leave(branch, next.or(position), false));
+                return Ok(self.leave(branch, next.or(position), given, false));
             }
         }
         Ok(Progress::Done)
     }
 
-    fn leave(&mut self, branch: usize, position: Option<(Row, Basis)>, is_open: bool) -> Progress {
+    fn leave(
+        &mut self,
+        branch: usize,
+        position: Option<(Row, Basis)>,
+        given: usize,
+        is_open: bool,
+    ) -> Progress {
         self.stops.push(Stop {
             branch,
             position,
+            given,
             is_open,
         });
         Progress::More
