@@ -48,7 +48,7 @@ pub(crate) fn sorted_places(len: usize, compare: &dyn Fn(usize, usize) -> Orderi
 #[derive(Debug)]
 pub struct Sorting {
     places: Vec<usize>,
-    /// How many are in order.
+    /// Runs of so many are in order: a power of two.
     width: usize,
     merged: Vec<usize>,
     /// Of the present two runs, how many are merged of the first one.
@@ -85,7 +85,7 @@ impl Sorting {
                 of_first,
             } = self;
             let at = merged.len();
-            let begin = at - at % (2 * *width);
+            let begin = at & !(2 * *width - 1);
             let middle = len.min(begin + *width);
             let end = len.min(middle + *width);
             let first = begin + *of_first;
