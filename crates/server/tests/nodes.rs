@@ -2,10 +2,14 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value as Json, json};
-use world::{Backend, Client, Gate, World, has_postgres, issue_op};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use world::{Backend, Client, ClientBuilder, Gate, World, has_postgres, issue_op};
 
 fn issues() -> Json {
     json!({"table": "issue", "orderBy": [["id", "asc"]]})
@@ -74,6 +78,67 @@ async fn a_client_goes_on_at_another_node_without_a_download() {
         "meanwhile"
     );
     drop(client);
+    world.end().await;
+}
+
+/// A set with the key "k", for which whoever asks waits until it is let go.
+struct HeldKeys {
+    url: String,
+    asked: Arc<Notify>,
+    let_go: Arc<Notify>,
+}
+
+impl HeldKeys {
+    async fn serve() -> HeldKeys {
+        let [asked, let_go] = [(); 2].map(|()| Arc::new(Notify::new()));
+        let (ask, wait) = (asked.clone(), let_go.clone());
+        let answer = async move || {
+            ask.notify_one();
+            wait.notified().await;
+            json!({"keys": [{"kty": "oct", "alg": "HS256", "k": "aw"}]}).to_string()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let router = axum::Router::new().route("/", axum::routing::get(answer));
+        tokio::spawn(axum::serve(listener, router).into_future());
+        HeldKeys { url, asked, let_go }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_takes_no_more_groups() {
+    if !has_postgres() {
+        return;
+    }
+    let keys = HeldKeys::serve().await;
+    let mut world = World::sharing(&["--auth-jwks-url", &keys.url]).await;
+    world.start_node(0).await;
+    world.start_node(1).await;
+    let ann = |client: ClientBuilder| client.param("userID", "ann");
+    // At the door of the other node somebody waits for a token to be checked, and goes in when all is over there.
+    let mut late = ann(world.client_at(1, "g", "b"));
+    late.token = Some(
+        encode(
+            &Header::default(),
+            &json!({"sub": "ann"}),
+            &EncodingKey::from_secret(b"k"),
+        )
+        .expect("signs"),
+    );
+    let mut late = late.open().await;
+    keys.asked.notified().await;
+    world.stop_node(1).await;
+    let mut first = ann(world.client_at(0, "g", "a").put("h", issues()))
+        .open()
+        .await;
+    first.got("h").await;
+    keys.let_go.notify_one();
+    assert_eq!(late.error().await["kind"], "Rehome");
+    world
+        .sql("UPDATE issue SET title = 'here' WHERE id = 'i1'")
+        .await;
+    assert_eq!(first.poke().await.rows(), ["put:issue:i1"]);
+    drop((first, late));
     world.end().await;
 }
 

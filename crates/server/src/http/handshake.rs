@@ -156,7 +156,7 @@ async fn greet(
     Some(session)
 }
 
-/// Hands the connection to its group. A group that ends just then is replaced by a new one.
+/// Hands the connection to its group. A group that ends just then is replaced by a new one, unless the server stops.
 pub(super) async fn join(
     context: &HttpContext,
     connection: &ConnectionContext,
@@ -172,7 +172,7 @@ pub(super) async fn join(
             reply,
         };
         let attach = GroupEvent::Attach(Box::new(attach));
-        let group = context.registry.join(&connection.group_id, attach).await;
+        let group = context.registry.join(&connection.group_id, attach).await?;
         if let Ok(verdict) = verdict.await {
             return Some((group, verdict));
         }

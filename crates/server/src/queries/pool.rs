@@ -113,7 +113,8 @@ impl PoolHandle {
 
     /// A group has ended to which answers went this way.
     pub fn forget(&self, group: &Arc<str>, events: UnboundedSender<PoolEvent>) {
-        self.send(Mail::Forget(group.clone(), events));
+        // A pool that has ended knows of no groups.
+        drop(self.mail.send(Mail::Forget(group.clone(), events)));
     }
 
     /// Ends the pool; resolves when what it leaves behind is stored.

@@ -51,7 +51,8 @@ impl GroupHandle {
 /// All running groups.
 pub struct Registry {
     context: Arc<SessionContext>,
-    groups: Mutex<HashMap<String, GroupHandle>>,
+    /// `None` once the server stops: a group that began then would be taken from the node that serves it by now.
+    groups: Mutex<Option<HashMap<String, GroupHandle>>>,
 }
 
 impl Registry {
@@ -59,15 +60,16 @@ impl Registry {
     pub fn new(context: Arc<SessionContext>) -> Arc<Self> {
         Arc::new(Registry {
             context,
-            groups: Mutex::default(),
+            groups: Mutex::new(Some(HashMap::new())),
         })
     }
 
     /// The group with this name, started if need be.
-    fn group(self: &Arc<Self>, id: &str) -> GroupHandle {
+    fn group(self: &Arc<Self>, id: &str) -> Option<GroupHandle> {
         let mut groups = self.groups.lock();
+        let groups = groups.as_mut()?;
         if let Some(handle) = groups.get(id).filter(|h| !h.inbox.is_closed()) {
-            return handle.clone();
+            return Some(handle.clone());
         }
         let (inbox, events) = mpsc::channel(INBOX);
         let handle = GroupHandle { inbox };
@@ -78,24 +80,26 @@ impl Registry {
             self.context.clone(),
             events,
         ));
-        handle
+        Some(handle)
     }
 
-    /// Hands the first event of a connection to its group, and gives the way for the next ones.
-    pub async fn join(self: &Arc<Self>, id: &str, mut event: GroupEvent) -> GroupHandle {
+    /// Hands the first event of a connection to its group, and gives the way for the next ones; `None` if the server
+    /// stops.
+    pub async fn join(self: &Arc<Self>, id: &str, mut event: GroupEvent) -> Option<GroupHandle> {
         loop {
-            let handle = self.group(id);
+            let handle = self.group(id)?;
             match handle.inbox.send(event).await {
-                Ok(()) => return handle,
+                Ok(()) => return Some(handle),
                 // The group ended between finding and telling it; a new one takes its place.
                 Err(mpsc::error::SendError(back)) => event = back,
             }
         }
     }
 
-    /// Ends all groups; returns when what they know is stored.
+    /// Ends all groups, and begins no more; returns when what they know is stored.
     pub async fn shutdown(&self) {
-        let groups: Vec<GroupHandle> = self.groups.lock().values().cloned().collect();
+        let groups = self.groups.lock().take().unwrap_or_default();
+        let groups: Vec<GroupHandle> = groups.into_values().collect();
         for group in &groups {
             // A group that has ended needs no telling.
             let _ = group.inbox.send(GroupEvent::Stop).await;
@@ -107,7 +111,7 @@ impl Registry {
 
     /// Number of running groups.
     pub fn len(&self) -> usize {
-        self.groups.lock().len()
+        self.groups.lock().as_ref().map_or(0, HashMap::len)
     }
 
     /// Whether no group runs.
@@ -122,7 +126,7 @@ impl Registry {
             return false;
         }
         events.close();
-        groups.remove(id);
+        groups.as_mut().and_then(|groups| groups.remove(id));
         true
     }
 }
