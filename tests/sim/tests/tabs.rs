@@ -1,6 +1,6 @@
 //! Tabs of one group, each a sentence about what they owe each other; most went wrong in a simulated world first.
 
-use landfall_client::{CallId, ConnectionState, Outcome};
+use landfall_client::{CallId, ConnectionState, Event, Outcome};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::notes::{QUERIES, note, open, world};
 use landfall_sim::world::{TabId, World};
@@ -619,4 +619,31 @@ fn without_a_server_the_records_of_dead_pages_go_and_their_writes_stay() {
     assert!(requests < 15, "{requests} requests");
     let last = world.tabs.keys().next_back().copied().expect("it is open");
     check(&mut world, last, &["a"]);
+}
+
+/// Found as seed 101010980: its record was read before the locks were granted, and it was called gone by then.
+#[test]
+fn a_tab_whose_clock_is_far_off_hears_of_a_failure_that_another_has_acknowledged() {
+    let mut world = world();
+    let maker = world.open_tab_in(0, -31.0 * 86_400_000.0);
+    let dead = open(&mut world);
+    let name = format!("client/{}", world.tabs[&dead].client.client_id());
+    world.kill_tab(dead);
+    world.tab(maker).storage_fails = true;
+    let call = world.tab(maker).mutate("refused", &note("b"));
+    world.cut_off.insert(maker);
+    world.lose_answers(maker);
+    assert_eq!(world.server.executed.len(), 1);
+    // It reads what the dead has left before it is granted its own lock.
+    let other = world.open_tab();
+    world.tab(other).event(Event::LockGranted { name });
+    world.pass(30_000.0);
+    let acknowledged = "ackMutationResponses".to_owned();
+    assert!(world.server.received.contains(&acknowledged));
+    world.kill_tab(other);
+    world.tab(maker).storage_fails = false;
+    world.cut_off.clear();
+    world.pass(90_000.0);
+    let ended = world.tabs[&maker].ends.get(&call);
+    assert!(matches!(ended, Some(Outcome::Failed { .. })), "{ended:?}");
 }

@@ -44,6 +44,8 @@ pub(crate) struct Tabs {
     dying: SortedSet<String>,
     /// Clients that are gone, and all that they stored is known here.
     dead: SortedSet<String>,
+    /// Those of them that have only been silent for long, by their record.
+    silent: SortedSet<String>,
     /// Dead clients whose mutations are all confirmed: the server may forget them.
     drained: SortedSet<String>,
     /// Dead clients that the server was asked to forget on this connection.
@@ -99,7 +101,7 @@ impl Tabs {
 
     /// Whether a client is surely dead, and not only silent for long.
     pub(crate) fn is_gone(&self, client: &str) -> bool {
-        self.has_lock && self.dead.contains(client)
+        self.dead.contains(client) && !self.silent.contains(client)
     }
 
     pub(crate) fn dying(&self) -> &SortedSet<String> {
@@ -110,6 +112,7 @@ impl Tabs {
     pub(crate) fn forget_dead(&mut self) {
         self.dying.clear();
         self.dead.clear();
+        self.silent.clear();
         self.drained.clear();
         self.asked.clear();
         self.oldest.clear();
@@ -322,6 +325,7 @@ impl Client {
             let silent = (now - record.seen).abs() > DEAD_MS;
             if silent && !self.tabs.has_lock && self.tabs.watched.remove(&record.client_id) {
                 self.tabs.dead.insert(record.client_id.clone());
+                self.tabs.silent.insert(record.client_id.clone());
             }
         }
     }
@@ -375,8 +379,12 @@ impl Client {
         for client in &known {
             self.tabs.dead.remove(client);
         }
-        if !known.is_empty() {
-            self.store_removal(known, self.tabs.has_lock);
+        let is_silent = |client: &String| self.tabs.silent.contains(client);
+        let (silent, gone): (Vec<String>, Vec<String>) = known.into_iter().partition(is_silent);
+        for (clients, are_gone) in [(silent, false), (gone, true)] {
+            if !clients.is_empty() {
+                self.store_removal(clients, are_gone);
+            }
         }
     }
 }
