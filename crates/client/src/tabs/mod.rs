@@ -379,7 +379,7 @@ impl Client {
         for client in &known {
             self.tabs.dead.remove(client);
         }
-        let is_silent = |client: &String| self.tabs.silent.contains(client);
+        let is_silent = |client: &String| self.tabs.silent.remove(client);
         let (silent, gone): (Vec<String>, Vec<String>) = known.into_iter().partition(is_silent);
         for (clients, are_gone) in [(silent, false), (gone, true)] {
             if !clients.is_empty() {
