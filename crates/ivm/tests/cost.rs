@@ -142,10 +142,7 @@ fn the_search_for_the_row_that_follows_is_sliced() {
             old,
             new,
         });
-        let mut slices = 1;
-        while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
-            slices += 1;
-        }
+        let slices = advance_in_slices(&mut live, &world);
         let last = live.entries().last().map(|entry| entry.row.clone());
         assert_eq!(
             (live.entries().len(), last),
@@ -153,6 +150,15 @@ fn the_search_for_the_row_that_follows_is_sliced() {
         );
         assert!(slices >= ROWS / 110, "{slices} slices");
     }
+}
+
+/// Takes the change that was begun to its end, a hundred steps at a time; gives how many times.
+fn advance_in_slices(live: &mut LiveQuery, world: &World) -> usize {
+    let mut slices = 1;
+    while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
+        slices += 1;
+    }
+    slices
 }
 
 fn driven_window() -> String {
@@ -178,10 +184,7 @@ fn the_search_of_a_driven_level_is_sliced() {
             old,
             new,
         });
-        let mut slices = 1;
-        while live.advance(&world.source, &Steps::new(100)).expect("rows") == Progress::More {
-            slices += 1;
-        }
+        let slices = advance_in_slices(&mut live, &world);
         // The children, their look-ups, and the parents.
         assert!(slices >= 3 * ROWS / 110, "{slices} slices");
         let shown = live.entries().last().map(|entry| entry.row.clone());
