@@ -177,6 +177,15 @@ fn a_group_that_storage_began_although_it_said_that_it_failed_is_not_that_of_the
     carried_out(&world, &["c", "b"]);
 }
 
+/// Two tabs with one more mutator, at a server that takes writes and not calls.
+fn taking_writes(name: &'static str, mutator: Mutator) -> (World, [TabId; 2]) {
+    let mutators = [MUTATORS, &[(name, mutator)]].concat();
+    let mut world = World::new(SCHEMA, &mutators, notes::server());
+    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
+    let tabs = [(); 2].map(|()| open(&mut world));
+    (world, tabs)
+}
+
 /// A mutator whose replays are refused.
 fn once(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason) -> Progress {
     if reason == RunReason::Rebase {
@@ -188,10 +197,7 @@ fn once(client: &mut Client, tx: TxId, arg: &Value, _: usize, reason: RunReason)
 
 /// Two tabs at a server that takes writes; the first one has made a write, offline, that both refuse by now.
 fn refused_write() -> (World, [TabId; 2], CallId) {
-    let mutators = [MUTATORS, &[("once", once as Mutator)]].concat();
-    let mut world = World::new(SCHEMA, &mutators, notes::server());
-    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
-    let tabs = [(); 2].map(|()| open(&mut world));
+    let (mut world, tabs) = taking_writes("once", once);
     world.network_down();
     let call = world.tab(tabs[0]).mutate("once", &note("a"));
     world.settle();
@@ -254,18 +260,21 @@ fn hers(client: &mut Client, tx: TxId, arg: &Value, _: usize, _: RunReason) -> P
     Progress::Done(written.map_err(|error| thrown(error.to_string())))
 }
 
+/// Two tabs at a server that takes writes; the second one has made so many, offline, that the first cannot replay.
+fn writes_of_hers<const N: usize>() -> (World, [TabId; 2], [CallId; N]) {
+    let (mut world, tabs) = taking_writes("hers", hers);
+    world.network_down();
+    let by = world.tabs[&tabs[1]].client.client_id().to_owned();
+    let argument = json!({"row": {"id": "a", "kind": "red"}, "by": by});
+    let calls = [(); N].map(|()| world.tab(tabs[1]).mutate("hers", &argument));
+    world.settle();
+    (world, tabs, calls)
+}
+
 /// Found as seed 91040268: it was listed as failed, and stored as that.
 #[test]
 fn what_a_page_was_about_to_send_as_a_failure_has_not_failed_if_its_maker_was_first() {
-    let mutators = [MUTATORS, &[("hers", hers as Mutator)]].concat();
-    let mut world = World::new(SCHEMA, &mutators, notes::server());
-    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
-    let [other, maker] = [(); 2].map(|()| open(&mut world));
-    world.network_down();
-    let by = world.tabs[&maker].client.client_id().to_owned();
-    let argument = json!({"row": {"id": "a", "kind": "red"}, "by": by});
-    let call = world.tab(maker).mutate("hers", &argument);
-    world.settle();
+    let (mut world, [other, maker], [call]) = writes_of_hers();
     world.cut_off.insert(maker);
     world.tab(other).storage_stalled = true;
     world.network_up();
@@ -288,15 +297,7 @@ fn what_a_page_was_about_to_send_as_a_failure_has_not_failed_if_its_maker_was_fi
 /// Found as seed 1180: the maker was told of a success, since it had sent the writes, but the other was first.
 #[test]
 fn what_another_page_sent_without_its_writes_is_no_success_to_a_maker_that_sent_it_unmarked() {
-    let mutators = [MUTATORS, &[("hers", hers as Mutator)]].concat();
-    let mut world = World::new(SCHEMA, &mutators, notes::server());
-    world.server.mode = Some(json!({"queries": "ast", "mutations": "crud", "version": 1}));
-    let [other, maker] = [(); 2].map(|()| open(&mut world));
-    world.network_down();
-    let by = world.tabs[&maker].client.client_id().to_owned();
-    let argument = json!({"row": {"id": "a", "kind": "red"}, "by": by});
-    let [call, late] = [(); 2].map(|()| world.tab(maker).mutate("hers", &argument));
-    world.settle();
+    let (mut world, [other, maker], [call, late]) = writes_of_hers();
     world.tab(maker).storage_stalled = true;
     world.pass(2_000.0);
     world.network_up();
