@@ -2,11 +2,13 @@
 //! its own replays.
 
 use crate::decoder::Decoder;
+use crate::disk::DiskFault;
 use crate::host::{Mutator, Progress, thrown};
 use crate::rows::{Rows, ServerMutator};
 use crate::server::Server;
 use crate::world::{TabId, World};
 use landfall_client::{Client, Options, QuerySource, Role, RunReason, TxId, WriteOp};
+use landfall_store::{StoreOp, StoreRequest};
 use serde_json::{Value, json};
 
 /// Notes that point to notes, and tags.
@@ -235,11 +237,25 @@ pub fn arrives(world: &mut World, writes: usize, expected: &[&str]) {
     let fresh = open(world);
     world.settle();
     for id in ids.into_iter().chain([fresh]) {
-        let tab = world.tab(id);
-        let rows = tab.client.run(QUERIES[0]).expect("the query is good");
-        let rows = tab.decoder.answer(&rows, QUERIES[0]);
-        let rows = rows.as_array().expect("a list");
-        let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
-        assert_eq!(ids, expected);
+        shows(world, id, expected);
     }
+}
+
+/// A tab shows these notes.
+#[track_caller]
+pub fn shows(world: &mut World, id: TabId, expected: &[&str]) {
+    let tab = world.tab(id);
+    let rows = tab.client.run(QUERIES[0]).expect("the query is good");
+    let rows = tab.decoder.answer(&rows, QUERIES[0]);
+    let rows = rows.as_array().expect("a list");
+    let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+    assert_eq!(ids, expected);
+}
+
+/// Storage is told this by somebody.
+pub fn tell_storage(world: &World, op: StoreOp) {
+    let group_id = world.server.group_ids().remove(0);
+    let request = StoreRequest { group_id, op };
+    let done = world.browsers[0].disk.execute(&request, DiskFault::None);
+    done.expect("the group is there");
 }

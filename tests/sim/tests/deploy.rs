@@ -1,7 +1,7 @@
 //! After a deploy: mutators that are gone, and a schema with another store.
 
 use landfall_client::{Outcome, Role};
-use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note};
+use landfall_sim::notes::{self, MUTATORS, QUERIES, SCHEMA, named, next_release, note, shows};
 use landfall_sim::world::{TabId, World};
 use landfall_store::StoreName;
 use serde_json::json;
@@ -52,16 +52,6 @@ fn release(world: &mut World, held: TabId) {
 
 fn drained(world: &World, id: TabId) -> bool {
     world.tabs[&id].notes.contains(&"Drained".to_owned())
-}
-
-#[track_caller]
-fn shows(world: &mut World, id: TabId, expected: &[&str]) {
-    let tab = world.tab(id);
-    let rows = tab.client.run(QUERIES[0]).expect("the query is good");
-    let rows = tab.decoder.answer(&rows, QUERIES[0]);
-    let rows = rows.as_array().expect("a list");
-    let ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
-    assert_eq!(ids, expected);
 }
 
 #[test]

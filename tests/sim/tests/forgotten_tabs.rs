@@ -1,0 +1,96 @@
+//! Tabs that the others took for dead, and that storage and the server have forgotten: what they announced is over, and
+//! nobody waits for it.
+
+use landfall_sim::notes::{self, arrives, note, open, tell_storage};
+use landfall_sim::world::{TabId, World};
+use landfall_store::{Confirm, StoreOp};
+use landfall_zql::sorted_map::SortedMap;
+
+/// Found as seed 82003568: a page that was asleep waited for a write that had long been taken.
+#[test]
+fn what_a_forgotten_tab_announced_long_ago_is_not_waited_for() {
+    let mut world = notes::world();
+    let maker = open(&mut world);
+    world.network_down();
+    let late = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    // It hears of the first before it has a group, and of the second when it wakes.
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.settle();
+    world.tab(late).frozen = true;
+    world.tab(maker).mutate("upsert", &note("c"));
+    world.settle();
+    world.kill_tab(maker);
+    open(&mut world);
+    world.network_up();
+    world.pass(10_000.0);
+    assert!(world.server.received.contains(&"deleteClients".to_owned()));
+    wake(&mut world, late);
+    arrives(&mut world, 2, &["b", "c"]);
+    assert_eq!(world.tabs[&late].client.mutations(), []);
+}
+
+/// A tab that has asked for what is stored, and hears nothing of it and of the others before it wakes.
+fn open_asleep(world: &mut World) -> TabId {
+    let id = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    world.tab(id).frozen = true;
+    id
+}
+
+/// Now it hears of one write.
+#[track_caller]
+fn wake(world: &mut World, id: TabId) {
+    let tab = world.tab(id);
+    (tab.frozen, tab.manual_storage) = (false, false);
+    tab.pump();
+    world.settle();
+    assert_eq!(world.tabs[&id].client.mutations().len(), 1);
+}
+
+/// Found as seeds 1387 and 82008093: it was sent once more, and the server says nothing of a client that it has forgotten.
+#[test]
+fn the_only_write_of_a_forgotten_tab_is_not_waited_for() {
+    for is_named in [false, true] {
+        let mut world = notes::world();
+        let maker = open(&mut world);
+        world.network_down();
+        let late = open_asleep(&mut world);
+        let client = world.tabs[&maker].client.client_id().to_owned();
+        world.tab(maker).mutate("upsert", &note("b"));
+        world.settle();
+        world.kill_tab(maker);
+        open(&mut world);
+        world.network_up();
+        world.pass(10_000.0);
+        assert!(world.server.received.contains(&"deleteClients".to_owned()));
+        wake(&mut world, late);
+        // Another one that slept may have stored again how far its mutations were taken.
+        if is_named {
+            let confirm = Confirm {
+                last_mutation_ids: SortedMap::from([(client, 1)]),
+                outcomes: Vec::new(),
+            };
+            tell_storage(&world, StoreOp::Confirm(confirm));
+        }
+        arrives(&mut world, 1, &["b"]);
+        assert_eq!(world.tabs[&late].client.mutations(), []);
+    }
+}
+
+/// Found as seed 82013651.
+#[test]
+fn a_write_that_is_over_is_not_waited_for_though_its_maker_lives_and_is_forgotten() {
+    let mut world = notes::world();
+    let maker = open(&mut world);
+    let late = open_asleep(&mut world);
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.pass(2_000.0);
+    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
+    let forget = StoreOp::RemoveClients {
+        client_ids,
+        are_gone: false,
+    };
+    tell_storage(&world, forget);
+    wake(&mut world, late);
+    arrives(&mut world, 1, &["b"]);
+    assert_eq!(world.tabs[&late].client.mutations(), []);
+}
