@@ -170,6 +170,29 @@ fn a_failure_in_a_new_group_that_another_tab_has_cleared_is_no_success() {
     assert_eq!(end, Some(&Outcome::Uncertain));
 }
 
+/// Found as seed 101002035: nothing was ever said of it.
+#[test]
+fn what_another_tab_issued_again_and_sent_is_uncertain_to_its_maker_that_begins_the_next_group() {
+    let mut world = world();
+    let (maker, other) = (open(&mut world), open(&mut world));
+    world.network_down();
+    let call = world.tab(maker).mutate("upsert", &note("a"));
+    world.settle();
+    world.cut_off.insert(maker);
+    world.server.forget_all();
+    world.server.rate_limited = true;
+    world.network_up();
+    world.pass(5_000.0);
+    let names = world.tabs[&maker].client.mutations();
+    assert_eq!(names[0].client_id, world.tabs[&other].client.client_id());
+    world.cut_off = [other].into();
+    world.server.forget_all();
+    world.break_tab(other);
+    world.pass(60_000.0);
+    let end = world.tabs[&maker].ends.get(&call);
+    assert_eq!(end, Some(&Outcome::Uncertain));
+}
+
 #[test]
 fn a_call_whose_arguments_cannot_be_read_fails_and_what_comes_after_it_is_sent() {
     let mut world = world();

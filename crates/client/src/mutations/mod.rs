@@ -433,8 +433,12 @@ impl Mutations {
                     mutation.id = id;
                     mutation.stored = Stored::At(sequence);
                 }
-                // An own one that storage held, or may have held, and has not issued again: another tab may have sent it.
-                None if mutation.attempted || own && known.may_have_held(&mutation) => {
+                // One of this page that storage held, or may have held, and has not issued again, whoever it is named
+                // after by now: another tab may have sent it.
+                None if mutation.attempted
+                    || own && known.may_have_held(&mutation)
+                    || !own && mutation.call.is_some() =>
+                {
                     self.note_end(&mutation, &Outcome::Uncertain);
                     uncertain.push(mutation);
                     continue;
