@@ -101,6 +101,10 @@ pub struct Run {
     pub(crate) durable: BTreeSet<(String, u64)>,
     /// Arguments of failed and uncertain mutations that the user has seen.
     pub(crate) cleared: BTreeSet<String>,
+    /// Tabs whose storage is broken, and how much the server had carried out before.
+    broken: BTreeMap<TabId, usize>,
+    /// Arguments of what a tab sent whose storage was broken until it died: that it was sent only the server knows.
+    pub(crate) untold: BTreeSet<String>,
 }
 
 impl Run {
@@ -142,6 +146,8 @@ impl Run {
             ended: BTreeMap::new(),
             durable: BTreeSet::new(),
             cleared: BTreeSet::new(),
+            broken: BTreeMap::new(),
+            untold: BTreeSet::new(),
         }
     }
 
@@ -315,7 +321,7 @@ impl Run {
                         self.close(tab);
                     }
                     self.note();
-                    self.world.kill_tab(tab);
+                    self.kill(tab);
                 }
             }
             16..21 => self.freeze_or_thaw(),
@@ -331,13 +337,16 @@ impl Run {
                     self.world.break_tab(tab);
                 }
             }
-            48..58 => self.with_tab(|tab, dice| match dice.roll(8) {
-                0..=1 => tab.storage_fails = true,
-                2..=3 => tab.next_fault = DiskFault::Unknown,
-                4 => tab.next_fault = DiskFault::Fails(BackendFailure::Quota),
-                5 => tab.next_fault = DiskFault::Fails(BackendFailure::Closed),
-                _ => tab.storage_fails = false,
-            }),
+            48..58 => {
+                self.with_tab(|tab, dice| match dice.roll(8) {
+                    0..=1 => tab.storage_fails = true,
+                    2..=3 => tab.next_fault = DiskFault::Unknown,
+                    4 => tab.next_fault = DiskFault::Fails(BackendFailure::Quota),
+                    5 => tab.next_fault = DiskFault::Fails(BackendFailure::Closed),
+                    _ => tab.storage_fails = false,
+                });
+                self.note_broken();
+            }
             400..403 => self.deploy(),
             403 if self.evicting => {
                 let browser = self.some_browser();
@@ -419,13 +428,36 @@ impl Run {
         self.world.collect(id);
     }
 
+    /// Notes whose storage has broken.
+    fn note_broken(&mut self) {
+        let executed = self.world.server.executed.len();
+        for (id, tab) in &self.world.tabs {
+            match tab.storage_fails {
+                true => _ = self.broken.entry(*id).or_insert(executed),
+                false => _ = self.broken.remove(id),
+            }
+        }
+    }
+
+    fn kill(&mut self, id: TabId) {
+        if let Some(before) = self.broken.remove(&id) {
+            let made = self.made.iter().filter(|((tab, _), _)| *tab == id);
+            let made: BTreeSet<&String> = made.map(|(_, made)| &made.argument).collect();
+            let done = self.world.server.executed[before..].iter();
+            let sent = done.map(|done| &done.argument);
+            self.untold
+                .extend(sent.filter(|argument| made.contains(argument)).cloned());
+        }
+        self.world.kill_tab(id);
+    }
+
     fn power_failure(&mut self) {
         self.note();
         let browser = self.some_browser();
         let tabs: Vec<TabId> = self.world.tabs.keys().copied().collect();
         for tab in tabs {
             if self.world.homes.get(&tab) == Some(&browser) {
-                self.world.kill_tab(tab);
+                self.kill(tab);
             }
         }
         let dice = &mut self.dice;
@@ -512,7 +544,7 @@ impl Run {
         self.world.pass(5_000.0);
         self.note();
         for id in ids {
-            self.world.kill_tab(id);
+            self.kill(id);
         }
         self.open_tab(browser);
     }
