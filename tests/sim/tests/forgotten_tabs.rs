@@ -94,3 +94,25 @@ fn a_write_that_is_over_is_not_waited_for_though_its_maker_lives_and_is_forgotte
     arrives(&mut world, 1, &["b"]);
     assert_eq!(world.tabs[&late].client.mutations(), []);
 }
+
+/// Found as seed 110002422: it was stored when storage had long been told that the tab is forgotten.
+#[test]
+fn a_write_that_is_stored_after_its_maker_was_forgotten_is_over_once_its_end_is_stored() {
+    let mut world = notes::world();
+    let maker = world.open_tab();
+    open(&mut world);
+    world.tab(maker).storage_stalled = true;
+    world.tab(maker).mutate("upsert", &note("b"));
+    world.pass(60_000.0);
+    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
+    let forget = StoreOp::RemoveClients {
+        client_ids,
+        are_gone: false,
+    };
+    tell_storage(&world, forget);
+    world.tab(maker).storage_stalled = false;
+    world.pass(2_000.0);
+    arrives(&mut world, 1, &["b"]);
+    let fresh = open(&mut world);
+    assert_eq!(world.tabs[&fresh].client.mutations(), []);
+}

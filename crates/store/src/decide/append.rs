@@ -39,10 +39,7 @@ pub(super) fn append_poke(
     } = append;
     let stored = head.cookie.as_deref();
     if cookie_order::compare(stored, Some(cookie)) != Ordering::Less {
-        return Ok(Decision {
-            writes: Vec::new(),
-            reply: StoreReply::AlreadyThere(head),
-        });
+        return Ok(already_there(head, last_mutation_ids));
     }
     if cookie_order::compare(stored, base.as_deref()) == Ordering::Less {
         return Ok(Decision {
@@ -102,10 +99,7 @@ pub(super) fn write_snapshot(
         outcomes,
     } = snapshot;
     if cookie_order::compare(head.cookie.as_deref(), Some(cookie)) == Ordering::Greater {
-        return Ok(Decision {
-            writes: Vec::new(),
-            reply: StoreReply::AlreadyThere(head),
-        });
+        return Ok(already_there(head, last_mutation_ids));
     }
     head.cookie = Some(cookie.clone());
     head.log_first = head.log_next;
@@ -193,19 +187,38 @@ fn put_pages(head: &mut Head, pages: &NewPages, queries: &QuerySets) -> Vec<Writ
     writes
 }
 
+/// Who was there first has stored the same, but for a client that was forgotten meanwhile and stores its write only now.
+fn already_there(head: Box<Head>, last_mutation_ids: &SortedMap<String, u64>) -> Decision {
+    let known = |client: &String| head.last_mutation_ids.get(client).copied().unwrap_or(0);
+    let news = last_mutation_ids
+        .iter()
+        .filter(|(client, id)| known(client) < **id);
+    Decision {
+        writes: news
+            .map(|(client, &id)| remove_queued(client, id))
+            .collect(),
+        reply: StoreReply::AlreadyThere(head),
+    }
+}
+
 /// Raises last mutation ids and removes what they confirm from the queue.
 fn confirm(head: &mut Head, last_mutation_ids: &SortedMap<String, u64>) -> Vec<WriteOp> {
     let mut writes = Vec::new();
     for (client_id, &id) in last_mutation_ids {
         let known = head.last_mutation_ids.get_or_default(client_id.clone());
         *known = id.max(*known);
-        writes.push(WriteOp::DeleteRange {
-            store: StoreName::Queue,
-            from: key::mutation(client_id, 0),
-            until: key::mutation(client_id, known.saturating_add(1)),
-        });
+        writes.push(remove_queued(client_id, *known));
     }
     writes
+}
+
+/// What a client has in the queue, up to this one.
+fn remove_queued(client_id: &str, through: u64) -> WriteOp {
+    WriteOp::DeleteRange {
+        store: StoreName::Queue,
+        from: key::mutation(client_id, 0),
+        until: key::mutation(client_id, through.saturating_add(1)),
+    }
 }
 
 fn put_outcomes(
