@@ -294,6 +294,30 @@ fn what_the_server_has_confirmed_is_not_issued_again_where_the_head_is_lost() {
     arrives(&mut world, 1, &["b", "c"]);
 }
 
+/// Found as seed 110011003: it went without storage knowing, and whoever repaired storage next issued it again.
+#[test]
+fn a_head_that_is_damaged_once_more_is_mended_before_writes_are_sent() {
+    let (mut world, id) = one_offline_write();
+    let damage = |world: &World| world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    damage(&world);
+    world.tab(id).manual_storage = true;
+    world.network_up();
+    while !world.browsers[0].disk.was_repaired() {
+        world.pass(100.0);
+        let tab = world.tab(id);
+        tab.commit_one();
+        tab.hear_one();
+        tab.pump();
+    }
+    damage(&world);
+    world.tab(id).manual_storage = false;
+    world.pass(60_000.0);
+    world.kill_tab(id);
+    open(&mut world);
+    world.pass(60_000.0);
+    arrives(&mut world, 1, &["a", "b"]);
+}
+
 #[test]
 fn a_mark_that_an_earlier_connection_waited_for_is_waited_for_by_the_next_one() {
     let (mut world, id) = one_offline_write();

@@ -36,6 +36,11 @@ const OPENING_LOOK_MS: f64 = 2_000.0;
 const LOOKS: u32 = 6;
 const LOOK_MS: f64 = 5_000.0;
 
+/// After a repair every so manieth request that finds damage leads to another one, before marks have failed so often that
+/// writes go without them; up to so many.
+const DAMAGES: u32 = 3;
+const MAX_DAMAGES: u32 = 9;
+
 const SILENCE: &str = "storage does not answer; another page may hold it";
 
 /// What was done about faults so far.
@@ -49,8 +54,10 @@ pub(crate) struct Faults {
     waited: Option<StoreRequestId>,
     looks: u32,
     pub(crate) look_at: Option<f64>,
-    /// Storage was repaired in this session; a second time it would be of no use.
+    /// Storage was repaired in this session.
     repaired: bool,
+    /// So many requests have found damage since then.
+    damages: u32,
     /// What storage held of ends is lost: the browser has emptied it, or it could not be read.
     pub(crate) lost_ends: bool,
     /// Until then rows are not written: there is no room.
@@ -60,6 +67,12 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// Whether damage that was found is to be repaired. What a repair was of no use for is not repaired for ever.
+    fn is_to_be_repaired(&mut self) -> bool {
+        self.damages += u32::from(self.repaired);
+        !self.repaired || self.damages.is_multiple_of(DAMAGES) && self.damages <= MAX_DAMAGES
+    }
+
     /// Whether there is no room for rows, as far as is known.
     pub(crate) fn is_full(&self, now: f64) -> bool {
         self.no_room_until.is_some_and(|until| until > now)
@@ -91,11 +104,15 @@ impl Client {
         // Storage that a page finds empty when it begins has lost nothing of it.
         self.persistence.faults.lost_ends |= self.loaded && kind == StorageProblemKind::Evicted;
         match kind {
-            StorageProblemKind::Damaged if stores => self.repair(now),
+            StorageProblemKind::Damaged if stores => {
+                if self.persistence.faults.is_to_be_repaired() {
+                    self.repair(now);
+                }
+            }
             StorageProblemKind::Evicted if stores => self.store_anew(now),
             StorageProblemKind::Quota => {
                 self.persistence.faults.no_room_until = Some(now + ROOM_PAUSE_MS);
-                if matches!(purpose, Purpose::Queue(_)) {
+                if matches!(purpose, Purpose::Queue(_)) && !self.persistence.faults.repaired {
                     self.repair(now);
                 }
             }
@@ -229,9 +246,7 @@ impl Client {
 
     /// Lets go of the stored rows.
     fn repair(&mut self, now: f64) {
-        if std::mem::replace(&mut self.persistence.faults.repaired, true) {
-            return;
-        }
+        self.persistence.faults.repaired = true;
         let instead = StartGroup {
             new_group_id: self.random.id(),
             // Of nobody: whoever takes care of the dead sends what becomes its own.
