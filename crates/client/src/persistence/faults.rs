@@ -36,8 +36,8 @@ const OPENING_LOOK_MS: f64 = 2_000.0;
 const LOOKS: u32 = 6;
 const LOOK_MS: f64 = 5_000.0;
 
-/// After a repair every so manieth request that finds damage leads to another one, before marks have failed so often that
-/// writes go without them; up to so many.
+/// After a repair every third request that finds damage leads to another repair, before marks have failed so often that
+/// writes go without them; up to the last one.
 const DAMAGES: u32 = 3;
 const MAX_DAMAGES: u32 = 9;
 
@@ -67,8 +67,8 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Whether damage that was found is to be repaired. What a repair was of no use for is not repaired for ever.
-    fn is_to_be_repaired(&mut self) -> bool {
+    /// Damage was found: whether it is to be repaired. What a repair was of no use for is not repaired for ever.
+    fn may_repair(&mut self) -> bool {
         self.damages += u32::from(self.repaired);
         !self.repaired || self.damages.is_multiple_of(DAMAGES) && self.damages <= MAX_DAMAGES
     }
@@ -104,10 +104,8 @@ impl Client {
         // Storage that a page finds empty when it begins has lost nothing of it.
         self.persistence.faults.lost_ends |= self.loaded && kind == StorageProblemKind::Evicted;
         match kind {
-            StorageProblemKind::Damaged if stores => {
-                if self.persistence.faults.is_to_be_repaired() {
-                    self.repair(now);
-                }
+            StorageProblemKind::Damaged if stores && self.persistence.faults.may_repair() => {
+                self.repair(now);
             }
             StorageProblemKind::Evicted if stores => self.store_anew(now),
             StorageProblemKind::Quota => {
