@@ -1,6 +1,7 @@
 //! Tabs that the others took for dead, and that storage and the server have forgotten: what they announced is over, and
 //! nobody waits for it.
 
+use landfall_sim::disk::DiskFault;
 use landfall_sim::notes::{self, arrives, note, open, tell_storage};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{Confirm, StoreOp};
@@ -87,7 +88,7 @@ fn a_write_that_is_over_is_not_waited_for_though_its_maker_lives_and_is_forgotte
     let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
     let forget = StoreOp::RemoveClients {
         client_ids,
-        are_gone: false,
+        are_gone: true,
     };
     tell_storage(&world, forget);
     wake(&mut world, late);
@@ -112,6 +113,35 @@ fn a_write_that_is_stored_after_its_maker_was_forgotten_is_over_once_its_end_is_
     tell_storage(&world, forget);
     world.tab(maker).storage_stalled = false;
     world.pass(2_000.0);
+    arrives(&mut world, 1, &["b"]);
+    let fresh = open(&mut world);
+    assert_eq!(world.tabs[&fresh].client.mutations(), []);
+}
+
+/// Found as seed 110023932: it waited for ever, since the server says nothing once more of what it has taken.
+#[test]
+fn a_write_that_is_stored_once_more_by_a_tab_that_was_taken_for_dead_is_over() {
+    let mut world = notes::world();
+    let maker = world.open_tab();
+    world.cut_off.insert(maker);
+    world.break_tab(maker);
+    let storing = world.tab(maker);
+    storing.next_fault = DiskFault::Unknown;
+    storing.mutate("upsert", &note("b"));
+    world.settle();
+    world.tab(maker).frozen = true;
+    open(&mut world);
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
+    let forget = StoreOp::RemoveClients {
+        client_ids,
+        are_gone: false,
+    };
+    tell_storage(&world, forget);
+    world.tab(maker).frozen = false;
+    world.pass(10_000.0);
+    world.kill_tab(maker);
     arrives(&mut world, 1, &["b"]);
     let fresh = open(&mut world);
     assert_eq!(world.tabs[&fresh].client.mutations(), []);

@@ -25,6 +25,9 @@ pub(super) fn touch(
     Ok(done(writes.into_iter().collect()))
 }
 
+/// The head is written with every change, so that it names no more clients than this that only were silent for long.
+const MOST_SILENT: usize = 100;
+
 /// For each client: has it a queued mutation, and which outcomes?
 pub(super) fn remove_reads(client_ids: &[String]) -> impl Iterator<Item = Read> {
     client_ids.iter().flat_map(|id| {
@@ -72,8 +75,11 @@ pub(super) fn remove(
         from: key::mutation(id, 0),
         until: key::after_client(id),
     }));
-    for client_id in &removed {
-        head.last_mutation_ids.remove(client_id);
+    // It may also store again what was carried out, and the server tells nobody once more that it was.
+    if are_gone || head.last_mutation_ids.len() > MOST_SILENT {
+        for client_id in &removed {
+            head.last_mutation_ids.remove(client_id);
+        }
     }
     writes.push(put_head(&head));
     Ok(Decision {
