@@ -3,7 +3,7 @@
 use landfall_client::{CallId, Client, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
-use landfall_sim::notes::{self, MUTATORS, SCHEMA, note, open, world};
+use landfall_sim::notes::{self, MUTATORS, SCHEMA, arrives, note, open, world, written_offline};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{NewMutation, StoreName, StoreOp, StoreRequest, WriteQueue};
 use serde_json::{Value, json};
@@ -62,6 +62,30 @@ fn a_new_group_does_not_issue_again_what_was_sent_while_storage_could_not_be_tol
     world.break_tab(id);
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1, "sent once");
+}
+
+/// Found as seed 111016106.
+#[test]
+fn what_a_page_says_that_it_has_sent_another_one_that_begins_a_group_does_not_issue_again() {
+    for is_late in [false, true] {
+        let (mut world, id) = written_offline(world());
+        let early = (!is_late).then(|| open(&mut world));
+        world.cut_off.extend(early);
+        world.tab(id).storage_fails = true;
+        world.network_up();
+        world.pass(60_000.0);
+        assert_eq!(world.server.executed.len(), 1);
+        let other = early.unwrap_or_else(|| open(&mut world));
+        world.server.forget_all();
+        world.cut_off = [id].into();
+        world.break_tab(id);
+        world.break_tab(other);
+        world.pass(60_000.0);
+        world.tab(id).storage_fails = false;
+        world.cut_off.clear();
+        world.pass(60_000.0);
+        arrives(&mut world, 1, &["a", "b"]);
+    }
 }
 
 #[test]

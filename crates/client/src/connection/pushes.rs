@@ -66,6 +66,10 @@ impl Client {
             auth: None,
             traceparent: self.link.traceparent.clone(),
         }));
+        // Whoever begins the next group must not issue it again.
+        if self.persistence.has_untold() {
+            self.say_hello();
+        }
     }
 
     /// The mutation as it is sent. From here on it never changes.

@@ -360,7 +360,7 @@ impl Client {
             }
             PushGate::Shut | PushGate::Open => {}
         }
-        if !stored && (self.persistence.cannot_tell || !self.persistence.unmarked.is_empty()) {
+        if !stored && self.persistence.has_untold() {
             let pause = RETRY_MS * f64::from(failures.min(MAX_MARK_PAUSES));
             self.persistence.remark_at = Some(now + pause);
         }
@@ -446,15 +446,15 @@ impl Client {
         }
     }
 
-    /// For each client the last mutation that this tab has sent or knows to be carried out, whatever storage knows.
-    pub(crate) fn sent_through(&self) -> Vec<(String, u64)> {
+    /// For each client the last mutation that this tab has sent or knows to be sent or carried out, whatever storage knows.
+    pub(crate) fn sent_through(&self) -> SortedMap<String, u64> {
         let mut through = self.mutations.through(|m| m.pushed);
         let unmarked = self.persistence.unmarked.iter();
-        for (client, id) in unmarked.chain(self.mutations.confirmed().iter()) {
-            let last = through.get_or_insert_with(client.clone(), || 0);
-            *last = (*last).max(*id);
+        let known = unmarked.chain(self.mutations.confirmed().iter());
+        for (client, id) in known.chain(self.tabs.sent().iter()) {
+            name(&mut through, client, *id);
         }
-        through.into_iter().collect()
+        through
     }
 
     /// Whether something is about to be sent that storage must know of first: a dead tab's mutations that it still

@@ -249,7 +249,7 @@ impl Client {
             new_group_id: self.random.id(),
             // Of nobody: whoever takes care of the dead sends what becomes its own.
             client_id: self.random.id(),
-            sent: self.sent_through(),
+            sent: self.sent_through().into_iter().collect(),
             now,
         };
         let schema = self.schema.clone();

@@ -144,6 +144,11 @@ impl Persistence {
         purposes.any(|purpose| matches!(purpose, Purpose::Mark { .. }))
     }
 
+    /// Whether something was or may be sent that storage could not be told of.
+    pub(crate) fn has_untold(&self) -> bool {
+        self.cannot_tell || !self.unmarked.is_empty()
+    }
+
     /// Another tab has spoken of another group.
     pub(crate) fn doubt_group(&mut self) {
         self.doubted_from = Some(StoreRequestId(self.next_request));

@@ -14,7 +14,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Announcement {
-    /// A tab has started.
+    /// A tab has started, or has sent something.
     Hello(Hello),
     /// Mutations of a tab are in storage.
     Mutations(StoredMutations),
@@ -26,6 +26,8 @@ enum Announcement {
 struct Hello {
     group: String,
     client: String,
+    /// The last mutation of its own that it may have sent without storage knowing; 0 if none.
+    sent: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -56,6 +58,7 @@ struct StoredPoke {
 json_object!(Hello {
     "group" must group,
     "client" must client,
+    "sent" may sent,
 });
 
 json_object!(StoredMutations {
@@ -104,13 +107,21 @@ impl<'de> FromJson<'de> for Announcement {
 }
 
 impl Client {
-    /// Tells the other tabs that this one is there, with the group that storage has.
+    /// Tells the other tabs that this one is there, with the group that storage has, and what they cannot learn there.
     pub(crate) fn say_hello(&mut self) {
         if let Some(group) = self.group_id.clone()
             && !self.persistence.disabled
         {
             let client = self.client_id.clone();
-            self.announce(&Announcement::Hello(Hello { group, client }));
+            let sent = match self.persistence.has_untold() {
+                true => self.sent_through().get(&client).copied().unwrap_or(0),
+                false => 0,
+            };
+            self.announce(&Announcement::Hello(Hello {
+                group,
+                client,
+                sent,
+            }));
         }
     }
 
@@ -174,9 +185,20 @@ impl Client {
             self.persistence.doubt_group();
         }
         match announcement {
-            Announcement::Hello(Hello { group, client }) => {
+            Announcement::Hello(Hello {
+                group,
+                client,
+                sent,
+            }) => {
                 if self.group_id.as_deref() == Some(&group) {
+                    let is_new = !self.tabs.watched.contains(&client);
                     self.watch(&client);
+                    if sent > 0 {
+                        self.tabs.sent.insert(client, sent);
+                    }
+                    if is_new && self.persistence.has_untold() {
+                        self.say_hello();
+                    }
                 }
             }
             Announcement::Poke(StoredPoke { group, cookie }) => {

@@ -71,7 +71,7 @@ impl Client {
         let op = StartGroup {
             new_group_id,
             client_id,
-            sent: self.sent_through(),
+            sent: self.sent_through().into_iter().collect(),
             now,
         };
         self.ask_store_as(old_group, Purpose::StartGroup, StoreOp::StartGroup(op));

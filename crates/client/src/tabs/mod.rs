@@ -46,6 +46,8 @@ pub(crate) struct Tabs {
     dead: SortedSet<String>,
     /// Those of them that have only been silent for long, by their record.
     silent: SortedSet<String>,
+    /// How far others have said that they sent their own mutations without storage knowing.
+    sent: SortedMap<String, u64>,
     /// Dead clients whose mutations are all confirmed: the server may forget them.
     drained: SortedSet<String>,
     /// Dead clients that the server was asked to forget on this connection.
@@ -95,6 +97,11 @@ impl Tabs {
         looks.reduce(f64::min)
     }
 
+    /// What others have said of it: for each client the last mutation that it has sent without storage knowing.
+    pub(crate) fn sent(&self) -> &SortedMap<String, u64> {
+        &self.sent
+    }
+
     pub(crate) fn dead(&self) -> &SortedSet<String> {
         &self.dead
     }
@@ -113,6 +120,7 @@ impl Tabs {
         self.dying.clear();
         self.dead.clear();
         self.silent.clear();
+        self.sent.clear();
         self.drained.clear();
         self.asked.clear();
         self.oldest.clear();
