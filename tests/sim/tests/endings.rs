@@ -1,6 +1,6 @@
 //! What is told of a write's end is true, in every tab and after every reload, or that nobody knows is told.
 
-use landfall_client::{CallId, Client, Outcome, Role, RunReason, TxId, WriteOp};
+use landfall_client::{CallId, Client, Event, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
 use landfall_sim::notes::{self, MUTATORS, SCHEMA, arrives, note, open, world, written_offline};
@@ -86,6 +86,39 @@ fn what_a_page_says_that_it_has_sent_another_one_that_begins_a_group_does_not_is
         world.pass(60_000.0);
         arrives(&mut world, 1, &["a", "b"]);
     }
+}
+
+/// Found as seed 113004151: two that took each other for dead answered for ever.
+#[test]
+fn only_a_page_that_begins_is_told_what_was_sent() {
+    let (mut world, id) = sent_unmarked();
+    let group = world.server.group_ids().remove(0);
+    for (sent, answers) in [(0, 1), (2, 0)] {
+        let hello = json!({"hello": {"group": group, "client": format!("c{sent}"), "sent": sent}});
+        let tab = world.tab(id);
+        tab.event(Event::Announced {
+            text: hello.to_string(),
+        });
+        tab.pump();
+        assert_eq!(tab.announced.len(), answers);
+        tab.announced.clear();
+    }
+}
+
+/// Found as seed 113001068: it was not listened to before storage had told of its group, and that was damaged.
+#[test]
+fn what_a_page_says_that_it_has_sent_one_that_repairs_storage_does_not_issue_again() {
+    let (mut world, id) = sent_unmarked();
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    let repairing = world.open_tab_with(0, 0.0, |tab| tab.manual_storage = true);
+    // It hears of what was sent, because that page sends once more.
+    world.tab(id).mutate("upsert", &note("c"));
+    world.pass(2_000.0);
+    assert_eq!(world.server.executed.len(), 2);
+    world.kill_tab(id);
+    world.tab(repairing).manual_storage = false;
+    world.pass(60_000.0);
+    arrives(&mut world, 2, &["a", "b", "c"]);
 }
 
 #[test]

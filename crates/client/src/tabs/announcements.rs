@@ -112,17 +112,22 @@ impl Client {
         if let Some(group) = self.group_id.clone()
             && !self.persistence.disabled
         {
-            let client = self.client_id.clone();
-            let sent = match self.persistence.has_untold() {
-                true => self.sent_through().get(&client).copied().unwrap_or(0),
-                false => 0,
-            };
+            let (client, sent) = (self.client_id.clone(), self.sent_untold());
             self.announce(&Announcement::Hello(Hello {
                 group,
                 client,
                 sent,
             }));
         }
+    }
+
+    /// The last mutation of this tab that it may have sent without storage knowing; 0 if none.
+    fn sent_untold(&self) -> u64 {
+        if !self.persistence.has_untold() {
+            return 0;
+        }
+        let sent = self.sent_through();
+        sent.get(&self.client_id).copied().unwrap_or(0)
     }
 
     /// Mutations of this tab are in storage under these sequences: the others may show them.
@@ -190,15 +195,15 @@ impl Client {
                 client,
                 sent,
             }) => {
-                if self.group_id.as_deref() == Some(&group) {
-                    let is_new = !self.tabs.watched.contains(&client);
+                let is_own = self.group_id.as_deref() == Some(&group);
+                if is_own {
                     self.watch(&client);
-                    if sent > 0 {
-                        self.tabs.sent.insert(client, sent);
-                    }
-                    if is_new && self.persistence.has_untold() {
-                        self.say_hello();
-                    }
+                }
+                if sent > 0 {
+                    // Also before it is read which group storage has: perhaps it cannot be.
+                    self.tabs.sent.insert(client, sent);
+                } else if is_own && self.sent_untold() > 0 {
+                    self.say_hello();
                 }
             }
             Announcement::Poke(StoredPoke { group, cookie }) => {
