@@ -19,6 +19,7 @@ fn damaged_rows_are_loaded_anew_and_the_queue_is_kept() {
         world.browsers[0].disk.damage(store, |_| 0);
         let id = open(&mut world);
         told(&world, id, "Damaged");
+        world.pass(5_000.0);
         assert_eq!(world.tabs[&id].client.mutations().len(), 1);
         arrives(&mut world, 1, &["a", "b"]);
     }
@@ -52,6 +53,7 @@ fn a_head_that_is_damaged_when_another_group_is_joined_leaves_writes_uncertain()
         Some(&Outcome::Uncertain)
     );
     world.kill_tab(first);
+    open(&mut world);
     arrives(&mut world, 3, &["a", "b", "c", "d"]);
 }
 

@@ -3,7 +3,9 @@
 use landfall_client::{CallId, Client, Event, Outcome, Role, RunReason, TxId, WriteOp};
 use landfall_sim::disk::DiskFault;
 use landfall_sim::host::{Mutator, Progress, thrown};
-use landfall_sim::notes::{self, MUTATORS, SCHEMA, arrives, note, open, world, written_offline};
+use landfall_sim::notes::{
+    self, MUTATORS, SCHEMA, arrives, note, open, told, world, written_offline,
+};
 use landfall_sim::world::{TabId, World};
 use landfall_store::{NewMutation, StoreName, StoreOp, StoreRequest, WriteQueue};
 use serde_json::{Value, json};
@@ -119,6 +121,19 @@ fn what_a_page_says_that_it_has_sent_one_that_repairs_storage_does_not_issue_aga
     world.tab(repairing).manual_storage = false;
     world.pass(60_000.0);
     arrives(&mut world, 2, &["a", "b", "c"]);
+}
+
+/// Found as seed 113074104.
+#[test]
+fn who_repairs_storage_asks_before_what_was_sent() {
+    let (mut world, id) = sent_unmarked();
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    let repairing = open(&mut world);
+    world.pass(5_000.0);
+    world.kill_tab(id);
+    world.pass(60_000.0);
+    arrives(&mut world, 1, &["a", "b"]);
+    told(&world, repairing, "Damaged");
 }
 
 #[test]
@@ -327,6 +342,7 @@ fn a_write_that_was_lost_with_a_damaged_store_is_uncertain_to_its_maker() {
     world.settle();
     world.browsers[0].disk.damage(StoreName::Queue, |_| 0);
     open(&mut world);
+    world.pass(5_000.0);
     world.tab(maker).mutate("upsert", &note("b"));
     world.settle();
     let end = world.tabs[&maker].ends.get(&call);

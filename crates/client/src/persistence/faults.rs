@@ -16,7 +16,8 @@ use crate::mutations::Stored;
 use crate::options::Role;
 use crate::persistence::Purpose;
 use landfall_store::{
-    BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreOp, StoreReply, StoredOutcome,
+    BackendFailure, Open, Repair, StartGroup, StoreFailure, StoreName, StoreOp, StoreReply,
+    StoredOutcome,
 };
 use landfall_zql::sorted_map::SortedMap;
 
@@ -26,6 +27,9 @@ const ROOM_PAUSE_MS: f64 = 60_000.0;
 /// How long to wait before opening is tried again; then everything lives in memory. A browser that starts its storage
 /// anew takes a second or two.
 const OPEN_PAUSES_MS: [f64; 3] = [100.0, 1_000.0, 3_000.0];
+
+/// Time for other pages to say what they have sent, before damage is repaired.
+const ASKING_MS: f64 = 2_000.0;
 
 /// So often, with such pauses, is looked whether storage has answered before the page begins without it. Not once after all
 /// of that time: a machine that sleeps gives storage no time.
@@ -54,6 +58,8 @@ pub(crate) struct Faults {
     waited: Option<StoreRequestId>,
     looks: u32,
     pub(crate) look_at: Option<f64>,
+    /// Others were asked what they have sent.
+    has_asked: bool,
     /// Storage was repaired in this session.
     repaired: bool,
     /// So many requests have found damage since then.
@@ -91,6 +97,12 @@ pub(crate) fn kind_of(failure: &StoreFailure) -> StorageProblemKind {
         },
         _ => StorageProblemKind::Other,
     }
+}
+
+/// Whether another group begins when this is repaired.
+fn ends_the_group(failure: &StoreFailure) -> bool {
+    let kept = [StoreName::Log, StoreName::Pages, StoreName::Outcomes].map(StoreName::name);
+    matches!(failure, StoreFailure::Corrupt { store, .. } if !kept.contains(store))
 }
 
 impl Client {
@@ -162,6 +174,12 @@ impl Client {
         };
         faults.open_attempts += 1;
         match kind_of(failure) {
+            // What others sent without storage knowing would be issued again: they have time to say so.
+            StorageProblemKind::Damaged if ends_the_group(failure) && !faults.has_asked => {
+                faults.has_asked = true;
+                faults.open_at = Some(now + ASKING_MS);
+                self.ask_what_was_sent();
+            }
             StorageProblemKind::Damaged if !faults.repaired => {
                 self.repair(now);
                 self.look_at_opening_later(now);

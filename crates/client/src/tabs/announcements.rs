@@ -24,6 +24,7 @@ enum Announcement {
 
 #[derive(Debug, Default, Serialize)]
 struct Hello {
+    /// Empty if it could not be read.
     group: String,
     client: String,
     /// The last mutation of its own that it may have sent without storage knowing; 0 if none.
@@ -121,6 +122,15 @@ impl Client {
         }
     }
 
+    /// Asks the other tabs what they have sent. Which group storage has this one cannot read.
+    pub(crate) fn ask_what_was_sent(&mut self) {
+        let client = self.client_id.clone();
+        self.announce(&Announcement::Hello(Hello {
+            client,
+            ..Hello::default()
+        }));
+    }
+
     /// The last mutation of this tab that it may have sent without storage knowing; 0 if none.
     fn sent_untold(&self) -> u64 {
         if !self.persistence.has_untold() {
@@ -202,7 +212,7 @@ impl Client {
                 if sent > 0 {
                     // Also before it is read which group storage has: perhaps it cannot be.
                     self.tabs.sent.insert(client, sent);
-                } else if is_own && self.sent_untold() > 0 {
+                } else if (is_own || group.is_empty()) && self.sent_untold() > 0 {
                     self.say_hello();
                 }
             }
