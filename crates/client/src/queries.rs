@@ -297,16 +297,28 @@ impl Queries {
                 }
                 QueryChange::Del(hash) => {
                     self.desired.remove(hash);
-                    // The server dropped what is still wanted (it took this client for dead): ask anew.
-                    if self.wanted.contains_key(hash) && self.told.remove(hash).is_some() {
-                        self.schedule(due);
-                    }
+                    self.ask_anew(hash, due);
                 }
                 QueryChange::Clear => {
                     // Part of a fresh start: the desired entries follow in the same poke.
                     self.desired.clear();
                 }
             }
+        }
+        if changes.contains(&QueryChange::Clear) {
+            // What was believed to be desired there may not be; what was told just now is told twice at worst.
+            let is_missing = |hash: &&String| !self.desired.contains(*hash);
+            let missing: Vec<String> = self.told.keys().filter(is_missing).cloned().collect();
+            for hash in missing {
+                self.ask_anew(&hash, due);
+            }
+        }
+    }
+
+    /// The server has not got this query among those that this client desires: if it is still wanted, it is told anew.
+    fn ask_anew(&mut self, hash: &str, due: f64) {
+        if self.wanted.contains_key(hash) && self.told.remove(hash).is_some() {
+            self.schedule(due);
         }
     }
 
@@ -465,6 +477,22 @@ mod tests {
             .want(1, "a", 5.0)
             .begin("+a:5")
             .mirror(&[put("a"), del("a")])
+            .due(20.0, "+a:5");
+    }
+
+    /// Found as seed 113073875: the removal had reached the server, but not its answer.
+    #[test]
+    fn a_query_that_the_server_does_not_name_when_it_begins_anew_is_asked_for_again() {
+        World::new()
+            .want(1, "a", 5.0)
+            .want(2, "b", 5.0)
+            .begin("+a:5 +b:5")
+            .mirror(&[put("a"), put("b")])
+            .drop(1)
+            .due(10.0, "-a")
+            .want(3, "a", 5.0)
+            .begin("")
+            .mirror(&[QueryChange::Clear, put("b")])
             .due(20.0, "+a:5");
     }
 
