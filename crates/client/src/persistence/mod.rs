@@ -464,14 +464,14 @@ impl Client {
             return self.store_snapshot(acks, outcomes);
         }
         let patch = to_patch(poke);
-        let op = StoreOp::AppendPoke(AppendPoke {
+        let append = AppendPoke {
             base: poke.base.take(),
             cookie: std::mem::take(&mut poke.cookie),
             patch,
             last_mutation_ids: std::mem::take(&mut poke.confirmed),
             outcomes: outcomes.clone(),
-        });
-        self.store_in_order(Purpose::Poke { acks, outcomes }, op);
+        };
+        self.store_in_order(Purpose::Poke { acks, outcomes }, append);
     }
 
     /// Failures of mutations that only the tab that made them knows, because it could not store them. It may learn from

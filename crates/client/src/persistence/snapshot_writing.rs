@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::persistence::Purpose;
 use crate::rebase::RowKey;
 use landfall_ivm::{Layer, MemorySource};
-use landfall_store::{PageWriter, QuerySets, StoreOp, StoredOutcome, WriteSnapshot};
+use landfall_store::{AppendPoke, PageWriter, QuerySets, StoreOp, StoredOutcome, WriteSnapshot};
 use landfall_zql::{Row, TableId};
 use std::collections::btree_map;
 use std::iter::Peekable;
@@ -24,7 +24,7 @@ pub(crate) struct SnapshotWriting {
     pages: PageWriter,
     rest: WriteSnapshot,
     /// What is to be stored after it.
-    behind: Vec<(Purpose, StoreOp)>,
+    behind: Vec<(Purpose, AppendPoke)>,
 }
 
 impl std::fmt::Debug for SnapshotWriting {
@@ -43,12 +43,14 @@ impl Client {
         let Some(cookie) = self.cookie.clone() else {
             return;
         };
-        // What was begun before is contained in this one, with what it tells, and what waits is behind this one too.
-        let mut behind = Vec::new();
+        // What was begun before is contained in this one, with what it tells, and so are the pokes that wait behind it.
         if let Some(before) = self.persistence.snapshot.take() {
-            behind = before.behind;
             outcomes.extend(before.rest.outcomes);
             purpose = self.joined(before.purpose, purpose);
+            for (waiting, poke) in before.behind {
+                outcomes.extend(poke.outcomes);
+                purpose = self.joined(waiting, purpose);
+            }
         }
         let (rows, shadow) = match self.stale_rows {
             true => (MemorySource::new(self.schema.clone()), Layer::new()),
@@ -69,7 +71,7 @@ impl Client {
                 },
                 outcomes,
             },
-            behind,
+            behind: Vec::new(),
         }));
     }
 
@@ -111,11 +113,11 @@ impl Client {
         }
     }
 
-    /// Stores something at once, or behind the snapshot that is being made.
-    pub(crate) fn store_in_order(&mut self, purpose: Purpose, op: StoreOp) {
+    /// Stores a poke at once, or behind the snapshot that is being made.
+    pub(crate) fn store_in_order(&mut self, purpose: Purpose, poke: AppendPoke) {
         match &mut self.persistence.snapshot {
-            Some(snapshot) => snapshot.behind.push((purpose, op)),
-            None => self.ask_store(purpose, op),
+            Some(snapshot) => snapshot.behind.push((purpose, poke)),
+            None => self.ask_store(purpose, StoreOp::AppendPoke(poke)),
         }
     }
 
@@ -139,8 +141,8 @@ impl Client {
                     purpose,
                     StoreOp::WriteSnapshot(WriteSnapshot { pages, ..rest }),
                 );
-                for (purpose, op) in behind {
-                    self.ask_store(purpose, op);
+                for (purpose, poke) in behind {
+                    self.ask_store(purpose, StoreOp::AppendPoke(poke));
                 }
                 return;
             };
