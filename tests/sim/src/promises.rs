@@ -67,6 +67,20 @@ fn exported(export: &Value, schema: &Schema) -> Tables {
     tables
 }
 
+/// The arguments of what storage calls unsent.
+pub fn unsent(world: &World, tab: &Tab) -> Vec<String> {
+    let op = StoreOp::ReadQueue { except: None };
+    let queues = world.server.group_ids().into_iter().filter_map(|group_id| {
+        let op = op.clone();
+        match tab.disk.store().execute(&StoreRequest { group_id, op }) {
+            Ok(StoreReply::Queue { queue, .. }) => Some(queue),
+            _ => None,
+        }
+    });
+    let unsent = queues.flatten().filter(|queued| !queued.attempted);
+    unsent.map(|queued| argument_of(&queued.args)).collect()
+}
+
 /// What a tab takes for the server's rows is what the server gave its group at that cookie: every poke was applied
 /// whole and once, and no row is held that the user may not see.
 pub fn a_tab_holds_what_the_server_gave(server: &Server, tab: &Tab, schema: &Schema) {

@@ -439,15 +439,25 @@ impl Run {
         }
     }
 
+    /// What a tab sent that storage failed or did not answer until now, storage will never know to be sent.
     fn kill(&mut self, id: TabId) {
+        let mut unknown = Vec::new();
         if let Some(before) = self.broken.remove(&id) {
-            let made = self.made.iter().filter(|((tab, _), _)| *tab == id);
-            let made: BTreeSet<&String> = made.map(|(_, made)| &made.argument).collect();
             let done = self.world.server.executed[before..].iter();
-            let sent = done.map(|done| &done.argument);
-            self.untold
-                .extend(sent.filter(|argument| made.contains(argument)).cloned());
+            unknown.extend(done.map(|done| done.argument.clone()));
         }
+        if let Some(tab) = self.world.tabs.get(&id)
+            && tab
+                .notes
+                .iter()
+                .any(|note| note.contains("does not answer"))
+        {
+            unknown.extend(promises::unsent(&self.world, tab));
+        }
+        let made = self.made.iter().filter(|((tab, _), _)| *tab == id);
+        let made: BTreeSet<&String> = made.map(|(_, made)| &made.argument).collect();
+        unknown.retain(|argument| made.contains(argument));
+        self.untold.extend(unknown);
         self.world.kill_tab(id);
     }
 
