@@ -361,11 +361,12 @@ impl Mutations {
             }
         }
         let mut keys = Vec::new();
-        if spans.is_empty() {
+        let first = spans.values().map(|(span, _)| span.start).min();
+        let Some(first) = first else {
             return keys;
-        }
+        };
         // In each place that a client has in the queue its next one: ids ascend, whatever the places say.
-        for mutation in &self.pending {
+        for mutation in self.pending.iter().filter(|m| m.id >= first) {
             if keys.len() == most {
                 break;
             }
