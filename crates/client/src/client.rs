@@ -64,6 +64,8 @@ pub struct Client {
     pub(crate) mutations_changed: bool,
     pub(crate) loaded: bool,
     pub(crate) closed: bool,
+    /// The host is asked to call [`Client::go_out`].
+    pub(crate) goes_out: bool,
     next_view: u32,
     next_call: u32,
     pub(crate) wake_at: Option<f64>,
@@ -122,6 +124,7 @@ impl Client {
             mutations_changed: false,
             loaded: false,
             closed: false,
+            goes_out: false,
             next_view: 1,
             next_call: 1,
             wake_at: None,
@@ -326,7 +329,7 @@ impl Client {
         let call = CallId(self.next_call);
         self.next_call += 1;
         self.rebase.call(call, name, args_json, now_ms);
-        self.settle_down(now_ms);
+        self.show_change(now_ms);
         Ok(call)
     }
 
@@ -364,7 +367,7 @@ impl Client {
         self.visible.run_detached(&ast, base_of(&self.rebase, tx)?)
     }
 
-    /// A mutator has ended. Everything that follows from it (flush, storage, sending) is in the effects.
+    /// A mutator has ended. What it shows is in the effects; storage and the server hear of it by [`Client::go_out`].
     /// Settling a transaction that is already closed (deadline) does nothing.
     pub fn settle(&mut self, now_ms: f64, tx: TxId, result: Result<(), MutationError>) {
         let mut steps = Vec::new();
@@ -376,7 +379,18 @@ impl Client {
             &mut steps,
         );
         self.take_steps(now_ms, steps);
-        self.settle_down(now_ms);
+        self.show_change(now_ms);
+        if !self.goes_out && !self.closed {
+            self.goes_out = true;
+            self.effects.push(Effect::GoOut);
+        }
+    }
+
+    /// Stores and sends what [`Effect::GoOut`] was about.
+    pub fn go_out(&mut self, now_ms: f64) {
+        if self.goes_out {
+            self.settle_down(now_ms);
+        }
     }
 
     /// `connection.connect({auth})`: a new token if given; resumes from *needs-auth* and *error*.
@@ -388,8 +402,12 @@ impl Client {
     }
 
     /// What is sent from now on belongs to this trace (W3C `traceparent`), or to none.
-    pub fn set_traceparent(&mut self, traceparent: Option<String>) {
-        self.link.traceparent = traceparent;
+    /// What waits to go out belongs to the one before.
+    pub fn set_traceparent(&mut self, now_ms: f64, traceparent: Option<String>) {
+        if self.link.traceparent != traceparent {
+            self.go_out(now_ms);
+            self.link.traceparent = traceparent;
+        }
     }
 
     /// Pending, failed and uncertain mutations that the client knows of, in order.
@@ -422,6 +440,7 @@ impl Client {
         if self.closed {
             return;
         }
+        self.go_out(now_ms);
         for call in self.rebase.take_waiting() {
             let error = MutationError {
                 source: ErrorSource::Zero,

@@ -208,6 +208,9 @@ pub enum Effect {
         /// When, or `None` to cancel.
         at_ms: Option<f64>,
     },
+    /// Something waits to be stored and sent: call [`crate::Client::go_out`] when the page has been shown what changed.
+    /// Every event does as much, so it is no harm if it comes later.
+    GoOut,
     /// There is more to do: call [`crate::Client::work`] soon, after the page had its turn, once for each of these.
     MoreWork,
     /// Apply this to the row table and the views, then call the listeners of the views it names.

@@ -12,9 +12,27 @@ use crate::rebase::{Run, Step};
 impl Client {
     /// Does everything that has become possible, then hands over what changed.
     pub(crate) fn settle_down(&mut self, now: f64) {
-        if self.closed {
-            return;
+        self.goes_out = false;
+        if !self.closed {
+            self.change(now);
+            if self.loaded {
+                self.let_out(now);
+            }
+            self.hand_over(now);
         }
+    }
+
+    /// The part of it that the page is shown. The other part is asked for: what many calls in one task leave to be stored
+    /// and sent goes out together.
+    pub(crate) fn show_change(&mut self, now: f64) {
+        if !self.closed {
+            self.change(now);
+            self.hand_over(now);
+        }
+    }
+
+    /// What changes rows and views.
+    fn change(&mut self, now: f64) {
         self.on_time(now);
         self.open_on(now);
         self.read_on(now);
@@ -24,16 +42,23 @@ impl Client {
             // Nothing is left to do if there is nothing to fill.
             let _ = self.visible.work(&self.slices.steps);
             self.show_when_ready(now);
-            self.mark_again(now);
-            self.send_due(now);
-            self.wait_for_mark(now);
-            self.look_for_silence(now);
-            self.let_the_dead_go();
-            self.look_after_others(now);
-            self.write_queue(now);
-            self.go_on_draining(now);
-            self.keep_results(now);
         }
+    }
+
+    /// What storage, the server and other tabs are told.
+    fn let_out(&mut self, now: f64) {
+        self.mark_again(now);
+        self.send_due(now);
+        self.wait_for_mark(now);
+        self.look_for_silence(now);
+        self.let_the_dead_go();
+        self.look_after_others(now);
+        self.write_queue(now);
+        self.go_on_draining(now);
+        self.keep_results(now);
+    }
+
+    fn hand_over(&mut self, now: f64) {
         self.flush();
         if std::mem::take(&mut self.mutations_changed) {
             self.effects.push(Effect::MutationsChanged);

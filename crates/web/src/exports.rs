@@ -199,8 +199,8 @@ impl Core {
 
     /// What is sent from now on belongs to this trace, or to none.
     pub fn set_traceparent(&self, traceparent: Option<String>) -> Result<(), Error> {
-        self.call(|client, _| {
-            client.set_traceparent(traceparent);
+        self.call(|client, now| {
+            client.set_traceparent(now, traceparent);
             Ok(())
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! Nothing is decided here. Effects that concern the application wait in the outbox until JavaScript takes them.
 //! What goes out (to storage, the server, other tabs) waits behind them: the page is shown a change first, and JavaScript
-//! calls [`Host::carry_outward`] when it has done so. If the page is not concerned, it goes out at once.
+//! calls [`Host::carry_outward`] when it has done so. What follows closely waits for the page's next turn, so that the
+//! writes of a loop go out together. If the page is not concerned, it goes out at once.
 
 use crate::clock::now_ms;
 use crate::outgoing::{Outbox, Outgoing};
@@ -37,6 +38,9 @@ const WORK_MS: f64 = 5.0;
 /// After so long a turn of work the page is told what came of it in its next turn: to show it takes as long again.
 const TELLING_MS: f64 = 2.5;
 
+/// What goes out so soon after something else waits for the next turn of the page.
+const APART_MS: f64 = 4.0;
+
 /// A client and everything in the page that it uses.
 pub(crate) struct Host {
     client: RefCell<Client>,
@@ -53,6 +57,11 @@ pub(crate) struct Host {
     warms_up: Cell<bool>,
     outbox: RefCell<Outbox>,
     outward: RefCell<VecDeque<Effect>>,
+    // When something went out last, and whether the next turn of the page is for letting more out.
+    went_out: Cell<f64>,
+    goes_out_next: Cell<bool>,
+    // A page that is hidden or left may never have another turn.
+    has_turns: Cell<bool>,
     notify: Function,
     storage: Rc<Storage>,
     has_private_storage: bool,
@@ -94,6 +103,9 @@ impl Host {
             warms_up: Cell::new(startup.storage == StorageKind::Indexed),
             outbox: RefCell::default(),
             outward: RefCell::default(),
+            went_out: Cell::default(),
+            goes_out_next: Cell::default(),
+            has_turns: Cell::new(true),
             notify,
             storage: Storage::new(startup.storage, &startup.storage_name, database, {
                 let weak = weak.clone();
@@ -204,6 +216,11 @@ impl Host {
 
     // Something happened in the page. Within `carry_out` it waits its turn.
     fn event(&self, event: Event) {
+        match event {
+            Event::Visibility { visible } => self.has_turns.set(visible),
+            Event::Leaving => self.has_turns.set(false),
+            _ => {}
+        }
         self.arrived.borrow_mut().push_back(event);
         if self.carrying.get() {
             return;
@@ -235,6 +252,8 @@ impl Host {
 
     // A turn of the page for what is left to do.
     fn work(&self) {
+        // If this turn does not let out what waits for it, because the page is told something first, another one is asked for.
+        self.goes_out_next.set(false);
         if self.tells_next.replace(false) {
             self.working.set(true);
             self.carry_out();
@@ -295,16 +314,20 @@ impl Host {
     fn carry_out(&self) {
         self.carrying.set(true);
         loop {
-            let effects = self.client.borrow_mut().take_effects();
-            for effect in effects {
-                self.sort(effect);
-            }
+            self.sort_effects();
             let Some(event) = self.arrived.borrow_mut().pop_front() else {
                 break;
             };
             self.client.borrow_mut().handle(now_ms(), event);
         }
         self.carrying.set(false);
+    }
+
+    fn sort_effects(&self) {
+        let effects = self.client.borrow_mut().take_effects();
+        for effect in effects {
+            self.sort(effect);
+        }
     }
 
     fn sort(&self, effect: Effect) {
@@ -321,18 +344,36 @@ impl Host {
             | Effect::Announce { .. }
             | Effect::RequestLock { .. }
             | Effect::ReleaseLock { .. }
+            | Effect::GoOut
             | Effect::Closed => self.outward.borrow_mut().push_back(effect),
             other => self.outbox.borrow_mut().push_effect(other),
         }
     }
 
-    /// Whether something waits to go out.
+    /// Whether something is to go out in this turn of the page. What follows closely on something else waits for the next
+    /// one, with all that comes until then.
     pub(crate) fn has_outward(&self) -> bool {
-        !self.outward.borrow().is_empty()
+        if self.outward.borrow().is_empty() {
+            return false;
+        }
+        let is_close = now_ms() < self.went_out.get() + APART_MS;
+        if !is_close || !self.has_turns.get() {
+            return true;
+        }
+        if !self.goes_out_next.get() {
+            let asked = self.with_page(|page| page.soon.ask());
+            self.goes_out_next.set(asked.is_some());
+        }
+        !self.goes_out_next.get()
     }
 
     /// Carries out what waits to go out, and what comes of it.
     pub(crate) fn carry_outward(&self) {
+        self.goes_out_next.set(false);
+        if self.outward.borrow().is_empty() {
+            return;
+        }
+        self.went_out.set(now_ms());
         loop {
             self.carrying.set(true);
             while let Some(effect) = self.next_outward() {
@@ -371,6 +412,10 @@ impl Host {
             Effect::Announce { text } => self.announce(&text),
             Effect::RequestLock { name } => self.request_lock(name),
             Effect::ReleaseLock { name } => self.release_lock(&name),
+            Effect::GoOut => {
+                self.client.borrow_mut().go_out(now_ms());
+                self.sort_effects();
+            }
             Effect::Closed => self.finish(),
             other => self.sort(other),
         }

@@ -334,6 +334,7 @@ fn outgoing(effect: Effect) -> Option<Outgoing> {
         | Effect::SendText { .. }
         | Effect::CloseSocket { .. }
         | Effect::WakeAt { .. }
+        | Effect::GoOut
         | Effect::MoreWork
         | Effect::Flush(_)
         | Effect::Announce { .. }

@@ -120,6 +120,9 @@ pub struct Tab {
     pub manual_work: bool,
     /// The client has more to do.
     pub wants_work: bool,
+    goes_out: bool,
+    /// What waits to be stored and sent waits for something else that happens.
+    pub goes_out_late: bool,
     /// Texts of the server come in pieces of these sizes in turn; whole if there are none.
     pub piece_sizes: Vec<usize>,
     /// What happens to the next request.
@@ -174,6 +177,8 @@ impl Tab {
             manual_storage: false,
             manual_work: false,
             wants_work: false,
+            goes_out: false,
+            goes_out_late: false,
             piece_sizes: Vec::new(),
             next_fault: DiskFault::None,
             frozen: false,
@@ -198,6 +203,10 @@ impl Tab {
             self.most_sent = self.most_sent.max(effects.iter().filter(is_text).count());
             for effect in effects {
                 self.carry_out(effect);
+            }
+            if idle && !self.goes_out_late && std::mem::take(&mut self.goes_out) {
+                self.client.go_out(self.now);
+                continue;
             }
             if idle && !self.answer_one_store() && (self.manual_work || !self.work_one()) {
                 return self;
@@ -324,6 +333,7 @@ impl Tab {
                     self.sent.clear();
                 }
             }
+            Effect::GoOut => self.goes_out = true,
             Effect::MoreWork => {
                 assert!(!self.wants_work, "asked for work once");
                 self.wants_work = true;

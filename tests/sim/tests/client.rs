@@ -1,6 +1,6 @@
 //! The client end to end, against a scripted server: from a poke to a view, from a mutator to the server and back.
 
-use landfall_client::{Client, ConnectionState, Event, Outcome, QuerySource};
+use landfall_client::{Client, ConnectionState, Effect, Event, Outcome, QuerySource};
 use landfall_sim::decoder::IDLE_ROWS;
 use landfall_sim::host::thrown;
 use landfall_sim::issues::{ISSUES, SCHEMA, WITH_COMMENTS, issue, named, titles, world};
@@ -146,6 +146,56 @@ fn a_mutation_shows_at_once_is_sent_and_confirmed() {
     assert_eq!(titles(&world, tab, view), ["one", "zwei ü 😀", "three"]);
     assert_eq!(world.server.applied().len(), 1);
     assert!(world.server.rows.get("issues", "3").is_some());
+}
+
+#[test]
+fn what_many_calls_leave_to_be_sent_and_stored_goes_out_together() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_storage = true;
+    for id in ["3", "4", "5"] {
+        let args = json!([issue(id, "made")]).to_string();
+        t.client
+            .mutate(t.now, "create", &args)
+            .expect("it is taken");
+    }
+    t.pump();
+    assert_eq!(t.client.mutations().len(), 3);
+    assert!(t.commit_one(), "stored in one request");
+    assert!(!t.commit_one(), "and no other");
+    let pushes: Vec<Value> = t
+        .sent
+        .iter()
+        .map(|text| serde_json::from_str(text).expect("JSON"))
+        .collect();
+    assert_eq!(pushes.len(), 1, "{pushes:?}");
+    assert_eq!(pushes[0][1]["mutations"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_client_that_is_closed_before_its_writes_go_out_stores_and_sends_them() {
+    let mut world = world();
+    let tab = world.open_tab();
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.goes_out_late = true;
+    let call = t.mutate("create", &issue("3", "made"));
+    assert!(t.sent.is_empty() && !t.durable.contains_key(&call));
+    t.client.close(t.now);
+    let told: Vec<&str> = t
+        .client
+        .take_effects()
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SendText { text, .. } => text.starts_with("[\"push\"").then_some("sent"),
+            Effect::Store { .. } => Some("stored"),
+            Effect::CloseSocket { .. } => Some("closed"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told[..3], ["sent", "stored", "closed"]);
 }
 
 #[test]
@@ -521,8 +571,8 @@ fn what_is_sent_belongs_to_the_trace_that_the_application_is_in() {
     let mut world = world();
     let tab = world.open_tab();
     let trace = |world: &mut World, name: Option<&str>| {
-        let client = &mut world.tabs.get_mut(&tab).expect("open").client;
-        client.set_traceparent(name.map(str::to_owned));
+        let t = world.tabs.get_mut(&tab).expect("open");
+        t.client.set_traceparent(t.now, name.map(str::to_owned));
     };
     trace(&mut world, Some("first"));
     world
@@ -534,9 +584,14 @@ fn what_is_sent_belongs_to_the_trace_that_the_application_is_in() {
     trace(&mut world, Some("second"));
     let t = world.tabs.get_mut(&tab).expect("open");
     t.view(r#"{"table":"issue","limit":1}"#, named("top"));
-    t.mutate("rename", &issue("1", "eins"));
     world.pass(60_000.0);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.goes_out_late = true;
+    t.mutate("rename", &issue("1", "eins"));
     trace(&mut world, None);
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.goes_out_late = false;
+    world.pass(60_000.0);
     let t = world.tabs.get_mut(&tab).expect("open");
     t.mutate("rename", &issue("1", "uno"));
     world.pass(60_000.0);

@@ -1,0 +1,75 @@
+/** When writes leave the page: the real module, over a socket of the test's own. */
+import {afterEach, expect, test, vi} from 'vitest';
+import {defineMutators, defineMutatorWithType, Zero} from '../src/index.js';
+import {schema, type TestSchema} from './schema.js';
+
+const mutators = defineMutators({
+  rename: defineMutatorWithType<TestSchema>()(async ({tx, args}: {tx: any; args: any}) => {
+    await tx.mutate.label.upsert({id: args.id, name: args.name});
+  }),
+});
+
+type Push = readonly ['push', {readonly mutations: readonly {readonly id: number}[]}];
+const pushes: number[][] = [];
+
+/** Accepts every connection, knows nothing, and keeps what is written. */
+class FakeSocket extends EventTarget {
+  readonly readyState = 1;
+  readonly bufferedAmount = 0;
+
+  constructor(url: string) {
+    super();
+    const wsid = new URL(url).searchParams.get('wsid');
+    setTimeout(() => {
+      this.#fire(new Event('open'));
+      this.#tell('connected', {wsid, timestamp: 1});
+      this.#tell('pokeStart', {pokeID: '1', baseCookie: null});
+      this.#tell('pokeEnd', {pokeID: '1', cookie: '01'});
+    });
+  }
+
+  send(text: string): void {
+    const message = JSON.parse(text) as Push;
+    if (message[0] === 'push') {
+      pushes.push(message[1].mutations.map(({id}) => id));
+    }
+  }
+
+  close(): void {}
+
+  #tell(...message: readonly [type: string, body: object]): void {
+    this.#fire(new MessageEvent('message', {data: JSON.stringify(message)}));
+  }
+
+  #fire(event: Event): void {
+    (this as unknown as {[handler: string]: ((event: Event) => void) | undefined})[`on${event.type}`]?.(event);
+    this.dispatchEvent(event);
+  }
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+test('the first write goes out at once, and those that follow it closely together', async () => {
+  vi.stubGlobal('WebSocket', FakeSocket);
+  const zero = new Zero<TestSchema, typeof mutators, unknown>({schema, mutators, userID: 'u1', cacheURL: 'http://localhost:1', logLevel: 'error'});
+  const write = (n: number) => zero.mutate(mutators.rename({id: `l${n}`, name: `label ${n}`}) as never) as {client: Promise<unknown>};
+  const sent = (count: number) =>
+    vi.waitFor(() => expect(pushes.flat()).toHaveLength(count), {timeout: 60_000});
+  await vi.waitFor(() => expect(zero.connection.state.current.name).toBe('connected'), {timeout: 60_000});
+  await write(1).client;
+  await sent(1);
+  // However slow the machine is, everything is close; and then it is not.
+  const now = performance.now() + 10;
+  vi.spyOn(performance, 'now').mockReturnValue(now);
+  for (let n = 2; n <= 30; n++) {
+    await write(n).client;
+  }
+  expect(pushes).toEqual([[1], [2]]);
+  await sent(30);
+  expect(pushes).toEqual([[1], [2], Array.from({length: 28}, (_, n) => n + 3)]);
+  vi.restoreAllMocks();
+  await zero.close();
+});
