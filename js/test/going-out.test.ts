@@ -1,6 +1,6 @@
 /** When writes leave the page: the real module, over a socket of the test's own. */
-import {afterEach, expect, test, vi} from 'vitest';
-import {defineMutators, defineMutatorWithType, Zero} from '../src/index.js';
+import {afterEach, beforeEach, expect, test, vi} from 'vitest';
+import {createBuilder, defineMutators, defineMutatorWithType, defineQueries, defineQueryWithType, Zero} from '../src/index.js';
 import {schema, type TestSchema} from './schema.js';
 
 const mutators = defineMutators({
@@ -9,8 +9,11 @@ const mutators = defineMutators({
   }),
 });
 
+const queries = defineQueries({labels: defineQueryWithType<TestSchema>()(() => createBuilder(schema).label)});
+
 type Push = readonly ['push', {readonly mutations: readonly {readonly id: number}[]}];
 const pushes: number[][] = [];
+const types: string[] = [];
 
 /** Accepts every connection, knows nothing, and keeps what is written. */
 class FakeSocket extends EventTarget {
@@ -30,6 +33,7 @@ class FakeSocket extends EventTarget {
 
   send(text: string): void {
     const message = JSON.parse(text) as Push;
+    types.push(message[0]);
     if (message[0] === 'push') {
       pushes.push(message[1].mutations.map(({id}) => id));
     }
@@ -47,18 +51,23 @@ class FakeSocket extends EventTarget {
   }
 }
 
+beforeEach(() => vi.stubGlobal('WebSocket', FakeSocket));
 afterEach(() => {
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });
 
-test('the first write goes out at once, and those that follow it closely together', async () => {
-  vi.stubGlobal('WebSocket', FakeSocket);
+async function connected() {
   const zero = new Zero<TestSchema, typeof mutators, unknown>({schema, mutators, userID: 'u1', cacheURL: 'http://localhost:1', logLevel: 'error'});
+  await vi.waitFor(() => expect(zero.connection.state.current.name).toBe('connected'), {timeout: 60_000});
+  return zero;
+}
+
+test('the first write goes out at once, and those that follow it closely together', async () => {
+  const zero = await connected();
   const write = (n: number) => zero.mutate(mutators.rename({id: `l${n}`, name: `label ${n}`}) as never) as {client: Promise<unknown>};
   const sent = (count: number) =>
     vi.waitFor(() => expect(pushes.flat()).toHaveLength(count), {timeout: 60_000});
-  await vi.waitFor(() => expect(zero.connection.state.current.name).toBe('connected'), {timeout: 60_000});
   await write(1).client;
   await sent(1);
   // However slow the machine is, everything is close; and then it is not.
@@ -71,5 +80,15 @@ test('the first write goes out at once, and those that follow it closely togethe
   await sent(30);
   expect(pushes).toEqual([[1], [2], Array.from({length: 28}, (_, n) => n + 3)]);
   vi.restoreAllMocks();
+  await zero.close();
+});
+
+test('the timer after which the server hears of a query is set when the query is shown', async () => {
+  const zero = await connected();
+  const setTimer = vi.spyOn(globalThis, 'setTimeout');
+  const view = zero.materialize(queries.labels());
+  expect(view.data).toEqual([]);
+  expect(setTimer).not.toHaveBeenCalled();
+  await vi.waitFor(() => expect(types).toContain('changeDesiredQueries'), {timeout: 60_000});
   await zero.close();
 });

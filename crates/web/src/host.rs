@@ -3,7 +3,7 @@
 //! Nothing is decided here. Effects that concern the application wait in the outbox until JavaScript takes them.
 //! What goes out (to storage, the server, other tabs) waits behind them: the page is shown a change first, and JavaScript
 //! calls [`Host::carry_outward`] when it has done so. What follows closely waits for the page's next turn, so that the
-//! writes of a loop go out together. If the page is not concerned, it goes out at once.
+//! writes of a loop go out together. If the page is not concerned, it goes out at once. The timer is set with it.
 
 use crate::clock::now_ms;
 use crate::outgoing::{Outbox, Outgoing};
@@ -334,8 +334,11 @@ impl Host {
         match effect {
             Effect::Flush(flush) => self.outbox.borrow_mut().push_flush(flush),
             Effect::MoreWork => self.ask_for_work(),
+            // To set a timer takes as long as to show a small view: it waits as well.
             Effect::WakeAt { at_ms } => {
-                self.with_page(|page| page.timer.set(at_ms));
+                if self.with_page(|page| page.timer.is_set_for(at_ms)) == Some(false) {
+                    self.outward.borrow_mut().push_back(effect);
+                }
             }
             Effect::Store { .. }
             | Effect::OpenSocket { .. }
@@ -412,6 +415,9 @@ impl Host {
             Effect::Announce { text } => self.announce(&text),
             Effect::RequestLock { name } => self.request_lock(name),
             Effect::ReleaseLock { name } => self.release_lock(&name),
+            Effect::WakeAt { at_ms } => {
+                self.with_page(|page| page.timer.set(at_ms));
+            }
             Effect::GoOut => {
                 self.client.borrow_mut().go_out(now_ms());
                 self.sort_effects();

@@ -42,15 +42,20 @@ impl Timer {
         }
     }
 
-    /// Sets or cancels the time (of [`now_ms`]'s clock).
-    /// A timer that fires earlier is left as it is, for times change with every write: who is called too early says anew when.
+    /// Whether this time (of [`now_ms`]'s clock) is left to the timer that runs. One that fires earlier is as good, for times
+    /// change with every write: who is called too early says anew when.
+    pub(crate) fn is_set_for(&self, at_ms: Option<f64>) -> bool {
+        let running = self.running.borrow();
+        let fires_at = running.as_ref().map(|running| running.at_ms);
+        fires_at <= at_ms && fires_at.is_some() == at_ms.is_some()
+    }
+
+    /// Sets or cancels the time, unless it is set.
     pub(crate) fn set(&mut self, at_ms: Option<f64>) {
-        let mut running = self.running.borrow_mut();
-        if let (Some(running), Some(at_ms)) = (&*running, at_ms)
-            && running.at_ms <= at_ms
-        {
+        if self.is_set_for(at_ms) {
             return;
         }
+        let mut running = self.running.borrow_mut();
         if let Some(Running { handle, .. }) = running.take() {
             clear_timeout(&handle);
         }
