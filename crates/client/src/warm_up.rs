@@ -98,6 +98,7 @@ fn write(client: &mut Client, writes: &[Write]) {
             let _read = client.read(tx, QUERIES[0]);
         }
         client.settle(0.0, tx, Ok(()));
+        client.go_out(0.0);
     }
     client.take_effects();
 }
