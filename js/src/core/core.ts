@@ -101,6 +101,8 @@ interface OpenView {
 // what stays in the queue in its place is that it is to be shown.
 type Queued = ForHost | {readonly type: 'flush'};
 
+const done = Promise.resolve();
+
 const writeOps: {readonly [K in WriteOp]: number} = {insert: 0, upsert: 1, update: 2, delete: 3};
 
 export class Core {
@@ -333,8 +335,9 @@ export class Core {
     }
     if (this.#hasOutward) {
       this.#hasOutward = false;
-      // Behind whatever the listeners have made of the change in this turn.
-      queueMicrotask(this.#carryOutward);
+      // Behind whatever the listeners have made of the change in this turn. `queueMicrotask` would leave the engine of
+      // JavaScript for the browser and come back.
+      void done.then(this.#carryOutward);
     }
   }
 
