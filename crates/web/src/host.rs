@@ -314,20 +314,16 @@ impl Host {
     fn carry_out(&self) {
         self.carrying.set(true);
         loop {
-            self.sort_effects();
+            let effects = self.client.borrow_mut().take_effects();
+            for effect in effects {
+                self.sort(effect);
+            }
             let Some(event) = self.arrived.borrow_mut().pop_front() else {
                 break;
             };
             self.client.borrow_mut().handle(now_ms(), event);
         }
         self.carrying.set(false);
-    }
-
-    fn sort_effects(&self) {
-        let effects = self.client.borrow_mut().take_effects();
-        for effect in effects {
-            self.sort(effect);
-        }
     }
 
     fn sort(&self, effect: Effect) {
@@ -356,7 +352,7 @@ impl Host {
     /// Whether something is to go out in this turn of the page. What follows closely on something else waits for the next
     /// one, with all that comes until then.
     pub(crate) fn has_outward(&self) -> bool {
-        if self.outward.borrow().is_empty() {
+        if !self.has_waiting() {
             return false;
         }
         let is_close = now_ms() < self.went_out.get() + APART_MS;
@@ -373,25 +369,18 @@ impl Host {
     /// Carries out what waits to go out, and what comes of it.
     pub(crate) fn carry_outward(&self) {
         self.goes_out_next.set(false);
-        if self.outward.borrow().is_empty() {
-            return;
-        }
-        self.went_out.set(now_ms());
-        loop {
+        while self.has_waiting() {
+            self.went_out.set(now_ms());
             self.carrying.set(true);
             while let Some(effect) = self.next_outward() {
                 self.carry_outward_one(effect);
             }
-            self.carrying.set(false);
-            if self.arrived.borrow().is_empty() {
-                return;
-            }
-            let event = self.arrived.borrow_mut().pop_front();
-            if let Some(event) = event {
-                self.client.borrow_mut().handle(now_ms(), event);
-            }
             self.carry_out();
         }
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.outward.borrow().is_empty()
     }
 
     fn next_outward(&self) -> Option<Effect> {
@@ -418,10 +407,7 @@ impl Host {
             Effect::WakeAt { at_ms } => {
                 self.with_page(|page| page.timer.set(at_ms));
             }
-            Effect::GoOut => {
-                self.client.borrow_mut().go_out(now_ms());
-                self.sort_effects();
-            }
+            Effect::GoOut => self.client.borrow_mut().go_out(now_ms()),
             Effect::Closed => self.finish(),
             other => self.sort(other),
         }
