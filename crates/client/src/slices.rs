@@ -2,7 +2,7 @@
 //! called again if there is more to do.
 //!
 //! Calls of the application share the steps that are left of the last slice, so that many of them in one task of the page
-//! are not many slices; a task of its own then begins a new one.
+//! are not many slices; a task of its own then begins a new one. So do calls that the host finds long: it ends the slice.
 //!
 //! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
 //! more than one slice of them, in their order with the end of their socket; a long one stays outside and is read in
@@ -60,6 +60,11 @@ impl Client {
     /// How much is done in one slice from now on: the host relates steps to time.
     pub fn set_slice_steps(&mut self, steps: usize) {
         self.slices.allowed = steps.max(1);
+    }
+
+    /// The page has been kept long enough: what can wait for the next slice does.
+    pub fn end_slice(&mut self) {
+        self.slices.steps.spend_many(usize::MAX);
     }
 
     /// How many steps the present slice has taken.

@@ -7,7 +7,7 @@
 
 use crate::clock::now_ms;
 use crate::outgoing::{Outbox, Outgoing};
-use crate::pace::Pace;
+use crate::pace::{Calls, Pace};
 use crate::page::{Page, PageEvent};
 use crate::panic::{guarded, panicked};
 use crate::socket::{Socket, SocketEvent};
@@ -52,6 +52,7 @@ pub(crate) struct Host {
     // The next turn of the page is for carrying out, and for telling it what the last one brought.
     tells_next: Cell<bool>,
     pace: RefCell<Pace>,
+    calls: RefCell<Calls>,
     warm_up: RefCell<Option<WarmUp>>,
     // While the page waits for its storage.
     warms_up: Cell<bool>,
@@ -99,6 +100,7 @@ impl Host {
             working: Cell::new(false),
             tells_next: Cell::new(false),
             pace: RefCell::new(pace),
+            calls: RefCell::default(),
             warm_up: RefCell::new(Some(WarmUp::default())),
             warms_up: Cell::new(startup.storage == StorageKind::Indexed),
             outbox: RefCell::default(),
@@ -165,12 +167,29 @@ impl Host {
         &self,
         call: impl FnOnce(&mut Client, f64) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let result = call(&mut self.client.borrow_mut(), now_ms());
+        let begun = self.begin_call();
+        let result = call(&mut self.client.borrow_mut(), begun);
+        self.end_call(begun);
+        result
+    }
+
+    // Not in the function above, of which there is one for each kind of call. So is what follows a call.
+    fn begin_call(&self) -> f64 {
+        let now = now_ms();
+        if self.calls.borrow().are_long(now) {
+            self.client.borrow_mut().end_slice();
+        }
+        now
+    }
+
+    fn end_call(&self, begun: f64) {
         self.carry_out();
         if self.outbox.borrow().is_empty() {
             self.carry_outward();
         }
-        result
+        if self.calls.borrow_mut().ended(begun, now_ms()) {
+            self.ask_for_work();
+        }
     }
 
     /// A call of JavaScript from which nothing follows outside: what waits to go out waits on.
@@ -254,6 +273,7 @@ impl Host {
     fn work(&self) {
         // If this turn does not let out what waits for it, because the page is told something first, another one is asked for.
         self.goes_out_next.set(false);
+        self.calls.borrow_mut().turn();
         if self.tells_next.replace(false) {
             self.working.set(true);
             self.carry_out();

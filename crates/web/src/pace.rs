@@ -1,4 +1,5 @@
-//! How much work fits into a task of the page: steps of the client related to time, as this machine is just now.
+//! How much work fits into a task of the page: steps of the client related to time, as this machine is just now, and how
+//! long the application's calls have kept it.
 
 /// From so many steps on a call tells how long one takes.
 const TELLING_STEPS: usize = 100;
@@ -38,9 +39,74 @@ impl Pace {
     }
 }
 
+/// Calls of the application in one task put off what they can when they have taken so long, with what is between them:
+/// first answers are made, shown, and compiled there.
+const CALLS_MS: f64 = 8.0;
+
+/// Calls that have taken less than this together are not looked after.
+const UNNOTICED_MS: f64 = 2.0;
+
+/// The calls of the application in the present task. Nobody tells when a task ends: so a turn of work is asked for, and
+/// until it comes the task counts as the same.
+#[derive(Default)]
+pub(crate) struct Calls {
+    // Since when the page is kept, once a turn is asked for.
+    begun_ms: Option<f64>,
+    took_ms: f64,
+}
+
+impl Calls {
+    /// Whether a call that begins now should put off what it can.
+    pub(crate) fn are_long(&self, now: f64) -> bool {
+        self.begun_ms.is_some_and(|begun| now - begun >= CALLS_MS)
+    }
+
+    /// A call has ended; whether a turn is to be asked for.
+    pub(crate) fn ended(&mut self, begun: f64, now: f64) -> bool {
+        self.took_ms += now - begun;
+        if self.begun_ms.is_some() || self.took_ms < UNNOTICED_MS {
+            return false;
+        }
+        self.begun_ms = Some(now - self.took_ms);
+        true
+    }
+
+    /// The turn has come, which is a task of its own.
+    pub(crate) fn turn(&mut self) {
+        *self = Calls::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_calls_in_one_task_are_not_many_slices() {
+        let mut calls = Calls::default();
+        // Each takes two milliseconds, and the page takes one for what came of it.
+        let made = (0..6).map(|n| {
+            let begun = f64::from(n) * 3.0;
+            (calls.are_long(begun), calls.ended(begun, begun + 2.0))
+        });
+        let [asks, goes_on, is_put_off] = [(false, true), (false, false), (true, false)];
+        let expected = [asks, goes_on, goes_on, is_put_off, is_put_off, is_put_off];
+        assert!(made.eq(expected));
+        calls.turn();
+        assert!(!calls.are_long(20.0));
+    }
+
+    #[test]
+    fn calls_in_tasks_of_their_own_are_never_put_off() {
+        let mut calls = Calls::default();
+        for n in 0..1_000 {
+            let begun = f64::from(n) * 16.0;
+            assert!(!calls.are_long(begun), "{n}");
+            if calls.ended(begun, begun + 0.5) {
+                calls.turn();
+            }
+        }
+    }
 
     #[test]
     fn slices_become_as_long_as_they_should_be() {

@@ -440,6 +440,26 @@ fn rows_prepared_for_a_view_that_was_closed_are_let_go_of_with_the_preparation()
     assert_eq!(t.decoder.rows.len(), IDLE_ROWS);
 }
 
+#[test]
+fn a_view_that_is_opened_when_the_page_was_kept_long_enough_is_filled_in_the_next_slice() {
+    let mut world = world();
+    let tab = world.open_tab();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.view(ISSUES, named("all"));
+    world.settle();
+    let t = world.tabs.get_mut(&tab).expect("open");
+    t.manual_work = true;
+    t.client.end_slice();
+    let view = t.view(LAST_FIRST, QuerySource::Local);
+    assert_eq!(t.decoder.json(view.0), json!([]));
+    assert!(t.work_one());
+    t.pump();
+    assert!(t.client.is_filled(view));
+    let at_once = t.view(WITH_COMMENTS, QuerySource::Local);
+    assert!(t.client.is_filled(at_once), "a slice has begun");
+    assert_eq!(titles(&world, tab, view), ["zwei ü 😀", "one"]);
+}
+
 const LAST_FIRST: &str = r#"{"table":"issue","orderBy":[["id","desc"]]}"#;
 
 #[test]
