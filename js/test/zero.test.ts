@@ -114,7 +114,7 @@ describe('a client without a server', () => {
       step();
       steps++;
     }
-    expect(steps).toBe(9);
+    expect(steps).toBe(17);
     expect(view.data).toBe(before);
     await ran(zero.mutate(mutators.issue.create({id: 'i2', title: 'two'}) as never));
     expect(view.data).toMatchObject([{id: 'i1'}, {id: 'i2'}]);

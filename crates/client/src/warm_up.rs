@@ -6,7 +6,7 @@
 //! which the page has nothing to do.
 
 use crate::client::Client;
-use crate::effect::Effect;
+use crate::effect::{Effect, TxId};
 use crate::event::Event;
 use crate::options::Options;
 use crate::request::{QuerySource, ViewRequest, WriteOp};
@@ -24,49 +24,69 @@ const QUERIES: [&str; 5] = [
     r#"{"table":"t","related":[{"correlation":{"parentField":["id"],"childField":["id"]},"subquery":{"table":"t","alias":"u","limit":1,"orderBy":[["n","asc"],["id","asc"]],"related":[{"correlation":{"parentField":["id"],"childField":["id"]},"subquery":{"table":"t","alias":"v","orderBy":[["id","asc"]]}}]}}],"limit":1,"orderBy":[["n","desc"],["id","asc"]]}"#,
 ];
 
+/// What is done in a step of its own.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Calls a mutator.
+    Call,
+    /// Its writes and reads.
+    Write(WriteOp, &'static str),
+    Read,
+    /// Ends it.
+    Settle,
+    /// Opens a view.
+    Show(&'static str),
+}
+use Step::{Call, Read, Settle, Show, Write};
+
+/// Rows and first views of them; other views, and then each kind of change for all of them.
+const STEPS: [Step; 15] = [
+    Call,
+    Write(WriteOp::Insert, r#"{"id":"a","n":1}"#),
+    Read,
+    Write(WriteOp::Insert, r#"{"id":"b","n":2.5}"#),
+    Settle,
+    Show(QUERIES[0]),
+    Show(QUERIES[1]),
+    Show(QUERIES[2]),
+    Show(QUERIES[3]),
+    Show(QUERIES[4]),
+    Call,
+    Write(WriteOp::Update, r#"{"id":"a","n":3}"#),
+    Write(WriteOp::Delete, r#"{"id":"b"}"#),
+    Write(WriteOp::Upsert, r#"{"id":"c","n":2}"#),
+    Settle,
+];
+
 /// So many of them are for first views.
-const FIRST: usize = 3;
-
-/// Rows before there are views, and then each kind of change for all of them.
-const ROWS: [Write; 2] = [
-    (WriteOp::Insert, r#"{"id":"a","n":1}"#),
-    (WriteOp::Insert, r#"{"id":"b","n":2.5}"#),
-];
-const CHANGES: [Write; 3] = [
-    (WriteOp::Update, r#"{"id":"a","n":3}"#),
-    (WriteOp::Delete, r#"{"id":"b"}"#),
-    (WriteOp::Upsert, r#"{"id":"c","n":2}"#),
-];
-
-type Write = (WriteOp, &'static str);
+const FIRST: usize = 8;
 
 /// Warms up in steps, one for a task of the page, so that none of these compiles much.
 #[derive(Default)]
 pub struct WarmUp {
     client: Option<Box<Client>>,
+    tx: Option<TxId>,
     steps: usize,
 }
 
 impl WarmUp {
     /// Does the next step; whether there are more. Nothing that happens here is seen anywhere else.
     pub fn step(&mut self) -> bool {
-        self.steps += 1;
-        match (self.steps, &mut self.client) {
-            (1, _) => self.client = begin(),
-            (2, Some(client)) => write(client, &ROWS),
-            (step, Some(client)) => match QUERIES.get(step - 3) {
-                Some(query) => show(client, query),
-                None if step == QUERIES.len() + 3 => write(client, &CHANGES),
+        match (&mut self.client, self.steps) {
+            (client, 0) => *client = begin(),
+            (Some(client), done) => match STEPS.get(done - 1) {
+                Some(step) => step.go(client, &mut self.tx),
                 None => self.client = None,
             },
             _ => {}
         }
+        self.steps += 1;
         self.client.is_some()
     }
 
     /// Whether the next step is for first views.
     pub fn is_for_first_views(&self) -> bool {
-        self.steps < FIRST + 2
+        self.steps <= FIRST
     }
 }
 
@@ -86,66 +106,83 @@ fn begin() -> Option<Box<Client>> {
     Some(Box::new(client))
 }
 
-fn write(client: &mut Client, writes: &[Write]) {
-    let _called = client.mutate(0.0, "m", "[null]");
-    let run = |effect: &Effect| match effect {
-        Effect::RunMutator { tx, .. } => Some(*tx),
-        _ => None,
-    };
-    if let Some(tx) = client.take_effects().iter().find_map(run) {
-        for (op, row) in writes {
-            let _written = client.write(tx, "t", *op, row);
-            let _read = client.read(tx, QUERIES[0]);
+impl Step {
+    fn go(self, client: &mut Client, tx: &mut Option<TxId>) {
+        match (self, *tx) {
+            (Call, _) => {
+                let _called = client.mutate(0.0, "m", "[null]");
+                *tx = client
+                    .take_effects()
+                    .iter()
+                    .find_map(|effect| match effect {
+                        Effect::RunMutator { tx, .. } => Some(*tx),
+                        _ => None,
+                    });
+            }
+            (Write(op, row), Some(tx)) => {
+                let _written = client.write(tx, "t", op, row);
+            }
+            (Read, Some(tx)) => {
+                let _read = client.read(tx, QUERIES[0]);
+            }
+            (Settle, Some(tx)) => {
+                client.settle(0.0, tx, Ok(()));
+                client.go_out(0.0);
+            }
+            (Show(query), _) => {
+                let request = ViewRequest {
+                    ast_json: query.to_owned(),
+                    source: QuerySource::Local,
+                    ttl_ms: 0.0,
+                    materialize: true,
+                };
+                let _opened = client.view(0.0, request);
+            }
+            _ => {}
         }
-        client.settle(0.0, tx, Ok(()));
-        client.go_out(0.0);
+        client.take_effects();
     }
-    client.take_effects();
-}
-
-fn show(client: &mut Client, query: &str) {
-    let request = ViewRequest {
-        ast_json: query.to_owned(),
-        source: QuerySource::Local,
-        ttl_ms: 0.0,
-        materialize: true,
-    };
-    let _opened = client.view(0.0, request);
-    client.take_effects();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effect::ViewId;
     use landfall_zql::ValueRef;
+
+    fn rows(client: &Client) -> Vec<ValueRef<'_>> {
+        let rows = client.visible.rows();
+        rows.map(|(_, row)| row.get(0)).collect()
+    }
 
     #[test]
     fn every_step_does_what_it_is_for() {
         let mut client = begin().expect("a client");
         assert!(client.is_loaded());
-        write(&mut client, &ROWS);
-        assert_eq!(client.visible.rows().count(), 2);
-        for (n, query) in (1..).zip(QUERIES) {
-            show(&mut client, query);
-            assert!(client.is_filled(crate::effect::ViewId(n)));
+        let mut tx = None;
+        let mut views = 0;
+        for step in STEPS {
+            step.go(&mut client, &mut tx);
+            if let Show(_) = step {
+                views += 1;
+                assert!(client.is_filled(ViewId(views)));
+                assert_eq!(rows(&client), ["a", "b"].map(ValueRef::String));
+            }
         }
-        write(&mut client, &CHANGES);
-        let rows = client.visible.rows().map(|(_, row)| row.get(0));
-        assert!(rows.eq(["a", "c"].map(ValueRef::String)));
+        assert_eq!(views as usize, QUERIES.len());
+        assert_eq!(rows(&client), ["a", "c"].map(ValueRef::String));
     }
 
     #[test]
     fn there_is_an_end() {
         let mut warm_up = WarmUp::default();
-        let steps = [(); 10].map(|()| (warm_up.is_for_first_views(), warm_up.step()));
-        let first = [(true, true); 5];
-        let rest = [
-            (false, true),
-            (false, true),
-            (false, true),
-            (false, false),
-            (false, false),
-        ];
-        assert_eq!(steps, [first, rest].concat()[..]);
+        let steps = [(); 18].map(|()| (warm_up.is_for_first_views(), warm_up.step()));
+        let is_first = |n| n <= FIRST;
+        let has_more = |n| n <= STEPS.len();
+        assert!(
+            steps
+                .into_iter()
+                .eq((0..18).map(|n| (is_first(n), has_more(n))))
+        );
     }
 }
