@@ -155,11 +155,11 @@ impl Client {
             return;
         }
         self.slices.begin();
-        let Some(event) = self.defer(event) else {
-            return self.settle_down(now_ms);
-        };
-        self.take_event(now_ms, event);
+        if let Some(event) = self.defer(event) {
+            self.take_event(now_ms, event);
+        }
         self.settle_down(now_ms);
+        self.slices.end();
     }
 
     pub(crate) fn take_event(&mut self, now_ms: f64, event: Event) {
@@ -243,6 +243,7 @@ impl Client {
         };
         let view = ViewId(self.next_view);
         if request.materialize {
+            self.slices.begin_view();
             self.visible
                 .open(view, &request.ast_json, &ast, &self.slices.steps)?;
             self.keep_results_later(now_ms);

@@ -2,7 +2,8 @@
 //! called again if there is more to do.
 //!
 //! Calls of the application share the steps that are left of the last slice, so that many of them in one task of the page
-//! are not many slices; a task of its own then begins a new one. So do calls that the host finds long: it ends the slice.
+//! are not many slices; a task of its own then begins a new one. So it does when the host finds that calls take long, and ends the slice: only
+//! small views are filled at once until then.
 //!
 //! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
 //! more than one slice of them, in their order with the end of their socket; a long one stays outside and is read in
@@ -21,11 +22,20 @@ const BYTES_PER_STEP: usize = 32;
 /// A piece of a long text has so many bytes.
 const PIECE_BYTES: usize = 32 << 10;
 
+/// The work of one call is one of so many parts of a slice: the host makes as many calls as there is time for. What runs for
+/// the first time takes much longer than it will.
+const PARTS: usize = 4;
+
+/// So small a part of a slice fills a small view.
+const PARTS_FOR_SMALL: usize = 20;
+
 /// The steps of the present call, and what waits for the next one.
 #[derive(Debug)]
 pub(crate) struct Slices {
     allowed: usize,
     pub(crate) steps: Steps,
+    /// What is left of the slice besides.
+    rest: usize,
     asked: bool,
     /// Texts of the server and ends of sockets.
     inbox: VecDeque<Event>,
@@ -39,20 +49,38 @@ impl Slices {
         Slices {
             allowed,
             steps: Steps::new(allowed),
+            rest: 0,
             asked: false,
             inbox: VecDeque::new(),
             reading: None,
         }
     }
 
-    /// A slice begins, with the task of the page that it is in.
+    /// A part of a slice begins, with the task of the page that it is in.
     pub(crate) fn begin(&mut self) {
-        self.steps = Steps::new(self.allowed);
+        let part = (self.allowed / PARTS).max(1);
+        self.steps = Steps::new(part);
+        self.rest = self.allowed - part;
+    }
+
+    /// It has ended: what is left of the slice is for calls of the application.
+    pub(crate) fn end(&mut self) {
+        let left = std::mem::take(&mut self.rest) + self.steps.left();
+        self.steps = Steps::new(left);
+    }
+
+    /// A view is opened: if the host has ended the slice, it has a few steps all the same, for small ones are filled at once.
+    pub(crate) fn begin_view(&mut self) {
+        if self.steps.are_spent() {
+            let few = self.rest.min(self.allowed / PARTS_FOR_SMALL);
+            self.steps = Steps::new(few);
+            self.rest -= few;
+        }
     }
 
     /// Whether the next calls of the application would have little left.
     fn is_used_up(&self) -> bool {
-        self.steps.left() < self.allowed / 2
+        self.rest + self.steps.left() < self.allowed / 2
     }
 }
 
@@ -64,10 +92,12 @@ impl Client {
 
     /// The page has been kept long enough: what can wait for the next slice does.
     pub fn end_slice(&mut self) {
-        self.slices.steps.spend_many(usize::MAX);
+        self.slices.end();
+        let left = std::mem::replace(&mut self.slices.steps, Steps::new(0));
+        self.slices.rest = left.left();
     }
 
-    /// How many steps the present slice has taken.
+    /// How many steps of the present slice were taken: by one call of [`Client::work`], if that was the last one.
     pub fn spent_steps(&self) -> usize {
         let left = self.slices.steps.left();
         self.slices.allowed.saturating_sub(left)
@@ -89,6 +119,7 @@ impl Client {
         }
         self.settle_down(now_ms);
         self.store_on();
+        self.slices.end();
     }
 
     /// What storage gets in large pieces is made here alone, and many rows are freed here: nobody who calls waits for it.
@@ -173,5 +204,24 @@ fn cost(event: &Event) -> usize {
         // Always in line.
         Event::SocketPieces { .. } => usize::MAX,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_takes_a_part_and_leaves_the_rest_to_the_application() {
+        let mut slices = Slices::new(8);
+        slices.begin();
+        assert_eq!(slices.steps.left(), 2);
+        slices.steps.spend_many(3);
+        assert!(slices.steps.are_spent());
+        assert!(!slices.is_used_up());
+        slices.end();
+        assert_eq!(slices.steps.left(), 6);
+        slices.steps.spend_many(3);
+        assert!(slices.is_used_up());
     }
 }

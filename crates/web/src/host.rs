@@ -29,7 +29,7 @@ extern "C" {
     fn queue_microtask(callback: &Function);
 }
 
-/// A call of the client should take so long; the page's own part of the task comes on top.
+/// A slice of the client's work should take so long; the page's own part of the task comes on top.
 const CALL_MS: f64 = 4.0;
 
 /// After so long a turn of work the page has its own, which may be slower than this one by far.
@@ -287,18 +287,21 @@ impl Host {
         }
         let turn = now_ms();
         let mut now = turn;
+        let mut steps = 0;
         self.look_at_sockets();
         self.working.set(true);
         while self.wants_work.replace(false) {
             let begun = now;
             self.client.borrow_mut().work(begun);
+            steps += self.client.borrow().spent_steps();
             self.carry_out();
             now = now_ms();
-            self.keep_pace(now - begun);
-            if now >= turn + WORK_MS {
+            // The next one may take as long.
+            if now + (now - begun) >= turn + WORK_MS {
                 break;
             }
         }
+        self.keep_pace(steps, now - turn);
         self.working.set(false);
         if now >= turn + TELLING_MS && !self.outbox.borrow().is_empty() {
             self.tells_next.set(true);
@@ -318,10 +321,9 @@ impl Host {
         self.end_turn();
     }
 
-    fn keep_pace(&self, took_ms: f64) {
-        let mut client = self.client.borrow_mut();
-        let steps = self.pace.borrow_mut().after(client.spent_steps(), took_ms);
-        client.set_slice_steps(steps);
+    fn keep_pace(&self, spent: usize, took_ms: f64) {
+        let steps = self.pace.borrow_mut().after(spent, took_ms);
+        self.client.borrow_mut().set_slice_steps(steps);
     }
 
     fn ask_for_work(&self) {

@@ -441,8 +441,13 @@ fn rows_prepared_for_a_view_that_was_closed_are_let_go_of_with_the_preparation()
 }
 
 #[test]
-fn a_view_that_is_opened_when_the_page_was_kept_long_enough_is_filled_in_the_next_slice() {
+fn when_the_page_was_kept_long_enough_only_small_views_are_filled_at_once() {
     let mut world = world();
+    world.server.commit(|rows| {
+        for i in 0..200 {
+            rows.put("issues", json!({"id": format!("x{i}"), "title": "x"}));
+        }
+    });
     let tab = world.open_tab();
     let t = world.tabs.get_mut(&tab).expect("open");
     t.view(ISSUES, named("all"));
@@ -450,14 +455,18 @@ fn a_view_that_is_opened_when_the_page_was_kept_long_enough_is_filled_in_the_nex
     let t = world.tabs.get_mut(&tab).expect("open");
     t.manual_work = true;
     t.client.end_slice();
-    let view = t.view(LAST_FIRST, QuerySource::Local);
-    assert_eq!(t.decoder.json(view.0), json!([]));
-    assert!(t.work_one());
-    t.pump();
-    assert!(t.client.is_filled(view));
-    let at_once = t.view(WITH_COMMENTS, QuerySource::Local);
-    assert!(t.client.is_filled(at_once), "a slice has begun");
-    assert_eq!(titles(&world, tab, view), ["zwei ü 😀", "one"]);
+    let large = t.view(LAST_FIRST, QuerySource::Local);
+    assert_eq!(t.decoder.json(large.0), json!([]));
+    t.client.end_slice();
+    let small = r#"{"table":"issue","orderBy":[["id","asc"]],"limit":2}"#;
+    let small = t.view(small, QuerySource::Local);
+    assert!(t.client.is_filled(small));
+    assert!(!t.client.is_filled(large));
+    while t.work_one() {
+        t.pump();
+    }
+    assert!(t.client.is_filled(large), "a slice has begun");
+    assert_eq!(titles(&world, tab, large).len(), 202);
 }
 
 const LAST_FIRST: &str = r#"{"table":"issue","orderBy":[["id","desc"]]}"#;
