@@ -78,9 +78,9 @@ impl Slices {
         }
     }
 
-    /// Whether the next calls of the application would have little left.
+    /// Whether little is left of what was given.
     fn is_used_up(&self) -> bool {
-        self.rest + self.steps.left() < self.allowed / 2
+        self.steps.left() < self.allowed.saturating_sub(self.rest) / 2
     }
 }
 
@@ -218,9 +218,10 @@ mod tests {
         assert_eq!(slices.steps.left(), 2);
         slices.steps.spend_many(3);
         assert!(slices.steps.are_spent());
-        assert!(!slices.is_used_up());
+        assert!(slices.is_used_up());
         slices.end();
         assert_eq!(slices.steps.left(), 6);
+        assert!(!slices.is_used_up());
         slices.steps.spend_many(3);
         assert!(slices.is_used_up());
     }
