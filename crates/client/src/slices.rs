@@ -2,8 +2,8 @@
 //! called again if there is more to do.
 //!
 //! Calls of the application share the steps that are left of the last slice, so that many of them in one task of the page
-//! are not many slices; a task of its own then begins a new one. So it does when the host finds that calls take long, and ends the slice: only
-//! small views are filled at once until then.
+//! are not many slices; a task of its own then begins a new one. So it does when the host finds that calls take long, and
+//! ends the slice: only small views are filled at once until then.
 //!
 //! What was asked for in one call and is small is done in that call. Texts of the server wait in line when there is
 //! more than one slice of them, in their order with the end of their socket; a long one stays outside and is read in
