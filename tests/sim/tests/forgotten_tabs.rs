@@ -47,6 +47,16 @@ fn wake(world: &mut World, id: TabId) {
     assert_eq!(world.tabs[&id].client.mutations().len(), 1);
 }
 
+/// Storage forgets a tab: for good, or as one that was only silent for long.
+fn forget(world: &World, id: TabId, are_gone: bool) {
+    let client_ids = vec![world.tabs[&id].client.client_id().to_owned()];
+    let op = StoreOp::RemoveClients {
+        client_ids,
+        are_gone,
+    };
+    tell_storage(world, op);
+}
+
 /// Found as seeds 1387 and 82008093: it was sent once more, and the server says nothing of a client that it has forgotten.
 #[test]
 fn the_only_write_of_a_forgotten_tab_is_not_waited_for() {
@@ -85,12 +95,7 @@ fn a_write_that_is_over_is_not_waited_for_though_its_maker_lives_and_is_forgotte
     let late = open_asleep(&mut world);
     world.tab(maker).mutate("upsert", &note("b"));
     world.pass(2_000.0);
-    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
-    let forget = StoreOp::RemoveClients {
-        client_ids,
-        are_gone: true,
-    };
-    tell_storage(&world, forget);
+    forget(&world, maker, true);
     wake(&mut world, late);
     arrives(&mut world, 1, &["b"]);
     assert_eq!(world.tabs[&late].client.mutations(), []);
@@ -105,12 +110,7 @@ fn a_write_that_is_stored_after_its_maker_was_forgotten_is_over_once_its_end_is_
     world.tab(maker).storage_stalled = true;
     world.tab(maker).mutate("upsert", &note("b"));
     world.pass(60_000.0);
-    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
-    let forget = StoreOp::RemoveClients {
-        client_ids,
-        are_gone: false,
-    };
-    tell_storage(&world, forget);
+    forget(&world, maker, false);
     world.tab(maker).storage_stalled = false;
     world.pass(2_000.0);
     arrives(&mut world, 1, &["b"]);
@@ -133,12 +133,7 @@ fn a_write_that_is_stored_once_more_by_a_tab_that_was_taken_for_dead_is_over() {
     open(&mut world);
     world.pass(60_000.0);
     assert_eq!(world.server.executed.len(), 1);
-    let client_ids = vec![world.tabs[&maker].client.client_id().to_owned()];
-    let forget = StoreOp::RemoveClients {
-        client_ids,
-        are_gone: false,
-    };
-    tell_storage(&world, forget);
+    forget(&world, maker, false);
     world.tab(maker).frozen = false;
     world.pass(10_000.0);
     world.kill_tab(maker);
