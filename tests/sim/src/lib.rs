@@ -14,6 +14,7 @@ pub mod network;
 pub mod notes;
 pub mod promises;
 mod random_checks;
+mod random_faults;
 pub mod random_run;
 pub mod rows;
 pub mod server;
