@@ -294,6 +294,22 @@ fn what_a_page_was_about_to_send_as_a_failure_has_not_failed_if_its_maker_was_fi
     }
 }
 
+/// Found as seed 118005481: a mark of an earlier connection that was not answered counted as made.
+#[test]
+fn what_another_page_made_does_not_go_without_its_writes_before_storage_knows() {
+    let (mut world, [other, maker], _) = writes_of_hers::<1>();
+    world.cut_off.insert(maker);
+    world.network_up();
+    // It takes the maker for one that cannot send, marks what it is about to send, and loses its connection.
+    world.pass(15_000.0);
+    assert_eq!(world.server.executed.len(), 0);
+    world.tab(other).storage_stalled = true;
+    world.pass(7_000.0);
+    world.break_tab(other);
+    world.pass(26_000.0);
+    assert_eq!(world.server.executed.len(), 0);
+}
+
 /// Found as seed 1180: the maker was told of a success, since it had sent the writes, but the other was first.
 #[test]
 fn what_another_page_sent_without_its_writes_is_no_success_to_a_maker_that_sent_it_unmarked() {

@@ -269,15 +269,17 @@ impl Client {
 
     /// What is about to be sent and is not marked yet, by ids: a mark names all of a client up to an id.
     fn to_be_marked(&self) -> Vec<MutationKey> {
-        let Marking { is_unsure, through } = &self.persistence.marking;
-        let is_unknown = |m: &&Mutation| {
-            let is_sure = || through.get(&m.client_id).is_some_and(|last| m.id <= *last);
-            !m.attempted || *is_unsure && !is_sure()
-        };
-        let queue = self.mutations.pending().iter();
-        let mut due: Vec<&Mutation> = queue.filter(self.sent_here()).filter(is_unknown).collect();
+        let queue = self.mutations.pending().iter().filter(self.sent_here());
+        let mut due: Vec<&Mutation> = queue.filter(|m| self.is_unmarked(m)).collect();
         sort_by_key(&mut due, |m| m.id);
         due.into_iter().map(Mutation::key).collect()
+    }
+
+    /// Whether a mutation is not marked as sent, or by a mark that may have failed.
+    fn is_unmarked(&self, m: &Mutation) -> bool {
+        let Marking { is_unsure, through } = &self.persistence.marking;
+        let is_sure = || through.get(&m.client_id).is_some_and(|last| m.id <= *last);
+        !m.attempted || *is_unsure && !is_sure()
     }
 
     /// Other clients whose mutations this tab sends.
@@ -461,10 +463,9 @@ impl Client {
     /// calls unsent, or one that goes without its writes and has an end already.
     pub(crate) fn has_unmarked(&self) -> bool {
         let recovering = self.recovering();
-        self.mutations
-            .pending()
-            .iter()
-            .any(|m| self.ends_unmarked(m) || (!m.attempted && recovering.contains(&m.client_id)))
+        self.mutations.pending().iter().any(|m| {
+            self.ends_unmarked(m) || recovering.contains(&m.client_id) && self.is_unmarked(m)
+        })
     }
 
     /// Whether a mutation of this tab is to be sent without its writes, and storage does not know yet how it ends.
