@@ -98,7 +98,7 @@ impl Client {
         let request_part = random.request_part();
         let mut client = Client {
             effects: Vec::new(),
-            visible: Visible::new(schema.clone(), limits.idle_rows, limits.resting_rows),
+            visible: Visible::new(schema.clone(), &limits),
             schema,
             role: options.role,
             client_id,

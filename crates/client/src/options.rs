@@ -73,6 +73,9 @@ pub struct Limits {
     pub idle_rows: usize,
     /// So many rows the queries may show together that are kept current after their views were closed.
     pub resting_rows: usize,
+    /// From so many on, the rows of a view go to JavaScript before it is filled: to take fewer costs more than to make
+    /// their objects.
+    pub early_rows: usize,
     /// How much is done in one piece before [`crate::Effect::MoreWork`] asks for the rest: about so many rows read.
     /// [`crate::Client::set_slice_steps`] changes it.
     pub slice_steps: usize,
@@ -100,6 +103,7 @@ impl Default for Limits {
             max_header_length: 8_192,
             idle_rows: 32_768,
             resting_rows: 32_768,
+            early_rows: 512,
             slice_steps: 2_000,
             stage_from: 250,
             snapshot_from: 10_000,

@@ -127,6 +127,20 @@ impl Row {
         }
     }
 
+    /// The text of a column, or its JSON text; `None` if it holds something else.
+    #[inline]
+    pub fn text(&self, column: usize) -> Option<&str> {
+        let (tag, slice) = self.packed(column);
+        (tag >= STRING).then(|| text(slice))
+    }
+
+    /// The number that a column holds; `None` if it holds something else.
+    #[inline]
+    pub fn number(&self, column: usize) -> Option<f64> {
+        let (tag, slice) = self.packed(column);
+        (tag == NUMBER).then(|| number(slice))
+    }
+
     /// Whether a column holds this value. For text that is quicker than to take the value out: most often its length
     /// tells that it is another one.
     #[inline]

@@ -92,11 +92,14 @@ function blankRow(table: TableLayout): {[column: string]: Value} {
 
 function decodeColumn(reader: BatchReader, count: number): Column {
   const columnKind = reader.u32();
-  const nulls = reader.u32() === 1 ? reader.u32s((count + 31) >>> 5) : undefined;
-  const column = decodeValues(reader, columnKind, count, nulls);
-  if (nulls === undefined) {
+  if (columnKind === kind.allNull) {
+    return new Array<null>(count).fill(null);
+  }
+  const column = decodeValues(reader, columnKind, count);
+  if (reader.u32() === 0) {
     return column;
   }
+  const nulls = reader.u32s((count + 31) >>> 5);
   const values = new Array<Value>(count);
   for (let i = 0; i < count; i++) {
     values[i] = isSet(nulls, i) ? null : column[i]!;
@@ -104,10 +107,8 @@ function decodeColumn(reader: BatchReader, count: number): Column {
   return values;
 }
 
-function decodeValues(reader: BatchReader, columnKind: number, count: number, nulls: Numbers | undefined): Column {
+function decodeValues(reader: BatchReader, columnKind: number, count: number): Column {
   switch (columnKind) {
-    case kind.allNull:
-      return new Array<null>(count).fill(null);
     case kind.number:
       return reader.numbers(count);
     case kind.integer:
@@ -119,7 +120,8 @@ function decodeValues(reader: BatchReader, columnKind: number, count: number, nu
     case kind.dictionary:
       return decodeDictionary(reader, count);
     case kind.json:
-      return reader.strings(count).map((text, i) => (nulls !== undefined && isSet(nulls, i) ? null : parseFrozen(text)));
+      // NULL has no text.
+      return reader.strings(count).map(text => (text === '' ? null : parseFrozen(text)));
     default:
       throw new RangeError(`A row batch has a column of the unknown kind ${columnKind}.`);
   }
@@ -178,10 +180,9 @@ function part(all: Uint32Array | Int32Array | Float64Array, start: number, count
 class BatchReader {
   readonly #memory: Memory;
   readonly #end: number;
-  readonly #strings: readonly string[];
-  // The index of the next word, and of the next string.
+  readonly #texts: TextPieces;
+  // The index of the next word.
   #word: number;
-  #string = 0;
   readonly blocks: number;
 
   constructor(memory: Memory, {words, wordCount, text, textLength}: RowBatchPlace) {
@@ -198,7 +199,7 @@ class BatchReader {
       throw outOfWords();
     }
     this.blocks = all[start]!;
-    this.#strings = decodeStrings(memory.bytes.subarray(text, text + textLength), part(all, this.#end, pieces), all[start + 2] === 1);
+    this.#texts = new TextPieces(memory.bytes.subarray(text, text + textLength), part(all, this.#end, pieces), all[start + 2] === 1);
   }
 
   /** Eight bytes are read at once only where they stand at an even word. */
@@ -233,14 +234,8 @@ class BatchReader {
     return part(this.#memory.integers, this.#skip(count), count);
   }
 
-  /** The next strings. */
   strings(count: number): readonly string[] {
-    const start = this.#string;
-    this.#string += count;
-    if (this.#string > this.#strings.length) {
-      throw new RangeError('A row batch has fewer strings than its columns name.');
-    }
-    return this.#strings.slice(start, this.#string);
+    return this.#texts.strings(count);
   }
 }
 
@@ -248,24 +243,57 @@ function outOfWords(): RangeError {
   return new RangeError('A row batch ends in the middle.');
 }
 
-// What runs for the first time runs in the interpreter: so the browser's own code takes a text apart, not a loop.
-function decodeStrings(text: Uint8Array, lengths: Numbers, areJSON: boolean): readonly string[] {
-  const lists: (readonly string[])[] = [];
-  let start = 0;
-  for (let i = 0; i < lengths.length; i++) {
-    const end = start + lengths[i]!;
-    // Without what ends the last one.
-    const piece = decodePiece(text, start, end - 1);
-    lists.push(areJSON ? (JSON.parse(`[${piece}]`) as string[]) : piece.split('\0'));
-    start = end;
+/** The strings of a batch, in pieces of text. */
+class TextPieces {
+  readonly #bytes: Uint8Array;
+  readonly #lengths: Numbers;
+  readonly #areJSON: boolean;
+  #piece = 0;
+  #start = 0;
+  // The strings of the piece before, and how many of them were taken.
+  #strings: readonly string[] = [];
+  #taken = 0;
+
+  constructor(bytes: Uint8Array, lengths: Numbers, areJSON: boolean) {
+    this.#bytes = bytes;
+    this.#lengths = lengths;
+    this.#areJSON = areJSON;
   }
-  return lists.length === 1 ? lists[0]! : ([] as string[]).concat(...lists);
+
+  /** The next strings. */
+  strings(count: number): readonly string[] {
+    const parts: (readonly string[])[] = [];
+    for (let missing = count; missing > 0; ) {
+      if (this.#taken === this.#strings.length) {
+        this.#strings = this.#next();
+        this.#taken = 0;
+      }
+      const end = this.#taken + missing;
+      const part = this.#taken === 0 && end >= this.#strings.length ? this.#strings : this.#strings.slice(this.#taken, end);
+      this.#taken += part.length;
+      missing -= part.length;
+      parts.push(part);
+    }
+    return parts.length === 1 ? parts[0]! : parts.flat();
+  }
+
+  // What runs for the first time runs in the interpreter: so the browser's own code takes a text apart, not a loop.
+  #next(): readonly string[] {
+    if (this.#piece === this.#lengths.length) {
+      throw new RangeError('A row batch has fewer strings than its columns name.');
+    }
+    const end = this.#start + this.#lengths[this.#piece++]!;
+    // Without what ends the last one.
+    const text = decodeText(this.#bytes, this.#start, end - 1);
+    this.#start = end;
+    return this.#areJSON ? (JSON.parse(`[${text}]`) as string[]) : text.split('\0');
+  }
 }
 
 // Below this length the call into the decoder costs more than the decoding.
 const shortTextBytes = 256;
 
-function decodePiece(bytes: Uint8Array, start: number, end: number): string {
+function decodeText(bytes: Uint8Array, start: number, end: number): string {
   if (end - start <= shortTextBytes) {
     const units: number[] = [];
     let at = start;

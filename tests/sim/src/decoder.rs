@@ -419,15 +419,9 @@ fn decode_rows(layout: &[(String, Vec<String>)], rows: &RowBatch) -> Vec<(u32, V
 }
 
 fn decode_column(batch: &mut Batch<'_>, text: &mut Strings, count: usize) -> Vec<Value> {
-    let (kind, has_nulls) = (batch.word(), batch.word());
     let bitmap_words = count.div_ceil(32);
-    let nulls = if has_nulls == 1 {
-        batch.words(bitmap_words)
-    } else {
-        vec![0; bitmap_words]
-    };
-    let values: Vec<Value> = match kind {
-        0 => vec![Value::Null; count],
+    let values: Vec<Value> = match batch.word() {
+        0 => return vec![Value::Null; count],
         1 => {
             batch.align();
             (0..count).map(|_| number(batch.float())).collect()
@@ -460,6 +454,10 @@ fn decode_column(batch: &mut Batch<'_>, text: &mut Strings, count: usize) -> Vec
             .map(|word| json!(word as i32))
             .collect(),
         other => panic!("unknown column kind {other}"),
+    };
+    let nulls = match batch.word() {
+        0 => vec![0; bitmap_words],
+        _ => batch.words(bitmap_words),
     };
     values
         .into_iter()

@@ -137,6 +137,7 @@ impl World {
         options.limits.idle_rows = crate::decoder::IDLE_ROWS;
         if let Some((slice_steps, stage_from)) = self.slices {
             options.limits.slice_steps = slice_steps;
+            options.limits.early_rows = stage_from + 1;
             options.limits.stage_from = stage_from;
             options.limits.snapshot_from = stage_from * 2;
             options.limits.push_batch = stage_from + 1;

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 pub(crate) const PLAN_STEPS: usize = 50;
 
 /// A row that is handed over to JavaScript counts as so many steps.
-const HANDOVER_STEPS: usize = 8;
+const HANDOVER_STEPS: usize = 4;
 
 /// A copy of the visible rows that is being prepared.
 pub(crate) struct Stage {

@@ -2,7 +2,7 @@
 //!
 //! This module writes bytes and words. Which rows and operations there are is decided by the views.
 
-use crate::views::row_columns::{BatchWriter, RowColumns};
+use crate::views::row_columns::BatchWriter;
 use landfall_zql::json::to_text;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Row, Schema, TableId};
@@ -49,22 +49,24 @@ pub(crate) fn encode_rows<'a>(
     schema: &Schema,
     rows: impl Iterator<Item = (u32, TableId, &'a Row)>,
 ) -> RowBatch {
-    let most = rows.size_hint().1.unwrap_or(0);
-    let mut by_table: SortedMap<TableId, RowColumns> = SortedMap::new();
+    let mut by_table: SortedMap<TableId, (Vec<u32>, Vec<&Row>)> = SortedMap::new();
     for (handle, table, row) in rows {
-        by_table
-            .get_or_insert_with(table, || RowColumns::of(&schema[table], most))
-            .push(handle, row);
+        let (handles, rows) = by_table.get_or_insert_with(table, Default::default);
+        handles.push(handle);
+        rows.push(row);
     }
     if by_table.is_empty() {
         return RowBatch::default();
     }
-    let as_json = !by_table.values().all(RowColumns::is_separable);
-    let mut batch = BatchWriter::new(by_table.len(), as_json);
-    for (table, columns) in &by_table {
-        columns.write(table.0, &mut batch);
-    }
-    batch.finish()
+    let write = |as_json| {
+        let mut batch = BatchWriter::new(by_table.len(), as_json);
+        for (table, (handles, rows)) in &by_table {
+            batch.table(table.0, &schema[*table], handles, rows);
+        }
+        batch.finish()
+    };
+    // As JSON all strings can be told apart.
+    write(false).or_else(|| write(true)).unwrap_or_default()
 }
 
 /// JSON text of the tables and columns in the order in which flushes number them.

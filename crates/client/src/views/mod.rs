@@ -10,6 +10,7 @@ pub(crate) mod view_ops;
 
 use crate::effect::ViewId;
 use crate::error::ClientError;
+use crate::options::Limits;
 use crate::queries::Status;
 use crate::rebase::stage::{PLAN_STEPS, Stage};
 use crate::rebase::{RowKey, VisibleRows};
@@ -66,6 +67,7 @@ pub(crate) struct Visible {
     resting: Resting,
     kept: Kept,
     handles: RowHandles,
+    early_rows: usize,
     ops: ViewOps,
     /// Views show rows; before that they are open but empty.
     shown: bool,
@@ -74,15 +76,16 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    /// Nothing visible yet. `idle_rows` and `resting_rows` as in [`crate::Limits`].
-    pub(crate) fn new(schema: Arc<Schema>, idle_rows: usize, resting_rows: usize) -> Self {
+    /// Nothing visible yet.
+    pub(crate) fn new(schema: Arc<Schema>, limits: &Limits) -> Self {
         Visible {
             source: MemorySource::new(schema.clone()),
             schema,
             views: SortedMap::new(),
-            resting: Resting::new(resting_rows),
+            resting: Resting::new(limits.resting_rows),
             kept: Kept::default(),
-            handles: RowHandles::keeping(idle_rows),
+            handles: RowHandles::keeping(limits.idle_rows),
+            early_rows: limits.early_rows,
             ops: ViewOps::default(),
             shown: false,
             stage: None,
@@ -328,9 +331,12 @@ impl Visible {
         Ok(plan.to_json())
     }
 
-    /// What changed for JavaScript since the last time.
+    /// What changed for JavaScript since the last time. A few rows that nothing shows yet wait for more.
     pub(crate) fn take_flush(&mut self) -> Flush {
         let ops = self.ops.take();
+        if ops.is_empty() && (1..self.early_rows).contains(&self.handles.fresh()) {
+            return Flush::default();
+        }
         self.flush_of(ops)
     }
 

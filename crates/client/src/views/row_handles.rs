@@ -173,6 +173,11 @@ impl RowHandles {
         (fresh, gone)
     }
 
+    /// How many rows JavaScript has not seen.
+    pub(crate) fn fresh(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// How many row versions JavaScript holds.
     #[cfg(test)]
     pub(crate) fn known(&self) -> usize {
