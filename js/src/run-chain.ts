@@ -16,12 +16,15 @@ export class RunChain {
     this.#isLinked = this.#isSettling;
   }
 
-  /** A run has ended, and is settled: now, or in a task of its own if it is not the first one and the page has waited. */
-  ends(settle: () => void): void {
+  /**
+   * A run has ended, and is settled: now, or in a task of its own if it is not the first one and the page has waited. A page
+   * that is hidden or left may have no other task.
+   */
+  ends(hasTurns: () => boolean, settle: () => void): void {
     const now = performance.now();
     if (!this.#isLinked) {
       this.#since = now;
-    } else if (now - this.#since > mostMs) {
+    } else if (now - this.#since > mostMs && hasTurns()) {
       void nextTask().then(() => {
         this.#since = performance.now();
         this.#settle(settle);

@@ -41,12 +41,13 @@ export function runMutator(
 ): void {
   const {chain, context} = surroundings;
   const tx = transaction(core, surroundings, run);
+  const hasTurns = () => core.hasTurns();
   chain.begins();
   mutator.fn({tx, args, ctx: context}).then(
-    () => chain.ends(() => settle(core, run.tx, undefined)),
+    () => chain.ends(hasTurns, () => settle(core, run.tx, undefined)),
     (error: unknown) => {
       threw?.(error);
-      chain.ends(() => settle(core, run.tx, settleError(error)));
+      chain.ends(hasTurns, () => settle(core, run.tx, settleError(error)));
     },
   );
 }

@@ -13,7 +13,7 @@ beforeEach(() => {
 afterEach(() => void vi.restoreAllMocks());
 
 /** Runs so many mutators, each of which is begun when the one before is settled; gives in which turn of the page each was. */
-async function run(chain: RunChain, count: number): Promise<number[]> {
+async function run(chain: RunChain, count: number, hasTurns = true): Promise<number[]> {
   const {port1, port2} = new MessageChannel();
   port1.onmessage = () => {
     turns++;
@@ -29,7 +29,7 @@ async function run(chain: RunChain, count: number): Promise<number[]> {
       chain.begins();
       queueMicrotask(() => {
         now += runMs;
-        chain.ends(() => {
+        chain.ends(() => hasTurns, () => {
           settled.push(turns);
           begin();
         });
@@ -49,6 +49,11 @@ test('the page has a turn in between', async () => {
   expect(sizes.length).toBeGreaterThanOrEqual(4);
 });
 
+test('a page that may have no other turn is not given one', async () => {
+  const settled = await run(new RunChain(), 20, false);
+  expect(new Set(settled).size).toBe(1);
+});
+
 test('one run is settled at once, however much time has gone by', async () => {
   const chain = new RunChain();
   for (let i = 0; i < 5; i++) {
@@ -56,7 +61,7 @@ test('one run is settled at once, however much time has gone by', async () => {
     chain.begins();
     now += 1000;
     const settle = vi.fn();
-    chain.ends(settle);
+    chain.ends(() => true, settle);
     expect(settle).toHaveBeenCalledOnce();
   }
 });

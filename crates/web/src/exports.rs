@@ -164,6 +164,11 @@ impl Core {
         Ok(self.host.outbox().answer(flush))
     }
 
+    /// Whether the page is neither hidden nor left: if it is, it may have no other turn.
+    pub fn has_turns(&self) -> bool {
+        self.host.has_turns()
+    }
+
     /// A mutator has ended; without `source` it succeeded. `source` is `app` or `zero`.
     pub fn settle(
         &self,

@@ -371,6 +371,11 @@ impl Host {
         }
     }
 
+    /// Whether the page is neither hidden nor left.
+    pub(crate) fn has_turns(&self) -> bool {
+        self.has_turns.get()
+    }
+
     /// Whether something is to go out in this turn of the page. What follows closely on something else waits for the next
     /// one, with all that comes until then.
     pub(crate) fn has_outward(&self) -> bool {
@@ -378,7 +383,7 @@ impl Host {
             return false;
         }
         let is_close = now_ms() < self.went_out.get() + APART_MS;
-        if !is_close || !self.has_turns.get() {
+        if !is_close || !self.has_turns() {
             return true;
         }
         if !self.goes_out_next.get() {

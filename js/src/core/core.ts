@@ -207,6 +207,11 @@ export class Core {
     return this.#answer(shape, raw => raw.read(tx, astJSON));
   }
 
+  /** Whether the page is neither hidden nor left: if it is, this task may be its last one. */
+  hasTurns(): boolean {
+    return this.#fault === undefined && this.#raw.has_turns();
+  }
+
   settle(tx: number, error: SettleError | undefined): void {
     this.#run(raw => raw.settle(tx, error?.type, error?.message, error?.detailsJSON));
   }
