@@ -26,7 +26,7 @@ import {PendingMutationList} from './mutations.js';
 import type {PendingMutation, PendingMutations} from './pending-mutation.js';
 import type {QueryPlan} from './query-plan.js';
 import {builderFor} from './query/create-builder.js';
-import type {AnyQuery, ConditionalSchemaQuery, HumanReadable, Query} from './query/query.js';
+import type {AnyQuery, ConditionalSchemaQuery, HumanReadable} from './query/query.js';
 import {asQueryInternals, type QueryInternals} from './query/internals.js';
 import type {AnyViewFactory, ViewFactory} from './query/view-factory.js';
 import {type QueryOrQueryRequest, toQuery} from './query/query-registry.js';
@@ -359,8 +359,11 @@ export class Zero<
    * A live answer in the form that bindings to user interfaces take: shared by all who ask the same query, dropped a
    * moment after its last subscriber has gone.
    */
-  viewStore<TReturn>(query: Query<any, any, TReturn>, options?: MaterializeOptions): ViewStore<HumanReadable<TReturn>> {
-    const view = this.#views.get(asQueryInternals(query), options?.ttl ?? DEFAULT_TTL);
+  viewStore<TTable extends keyof S2['tables'] & string, TInput extends Args, TOutput extends Args, S2 extends Schema, TReturn>(
+    query: QueryOrQueryRequest<TTable, TInput, TOutput, S2, TReturn, C>,
+    options?: MaterializeOptions,
+  ): ViewStore<HumanReadable<TReturn>> {
+    const view = this.#views.get(this.#internals(query), options?.ttl ?? DEFAULT_TTL);
     return view as unknown as ViewStore<HumanReadable<TReturn>>;
   }
 

@@ -8,6 +8,7 @@ import type {AnyQuery, HumanReadable} from '../query/query.js';
 import {type AnyQueryOrRequest, type QueryOrQueryRequest, toQuery} from '../query/query-registry.js';
 import {DEFAULT_TTL, type TTL} from '../query/ttl.js';
 import type {QueryResultDetails, ViewStore} from '../query/view-store.js';
+import {hasTag} from '../registry.js';
 import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
 import {useZero} from './zero-context.js';
@@ -121,7 +122,7 @@ function useViewStore(given: AnyQueryOrRequest | Falsy, {enabled = true, ttl = D
 
 /** Runs a named query's function once for equal arguments, so that a function of the clock does not make a new query on every render. */
 function useResolvedQuery(given: AnyQueryOrRequest | undefined, context: unknown): AnyQuery | undefined {
-  const named = given !== undefined && 'query' in given ? given.query : undefined;
+  const named = hasTag(given, 'QueryRequest') ? (given as {readonly query: object}).query : undefined;
   const args = named === undefined ? undefined : JSON.stringify((given as {readonly args: unknown}).args);
   const resolved = useMemo(
     () => (named === undefined ? undefined : toQuery(given as AnyQueryOrRequest, context)),

@@ -53,6 +53,14 @@ test('data that is there already shows in the first render', async () => {
   expect(seen[0]).toEqual(['a']);
 });
 
+test('what is no query is refused', async () => {
+  const given: readonly unknown[] = [{}, 'users', {query: zql.user}, queries.users];
+  for (const query of given) {
+    const Probe = () => show(useQuery(query as never));
+    expect(() => renderToString(provide(new FakeZero(), <Probe />))).toThrow(/Not a query|has to be called/);
+  }
+});
+
 test('equal requests of several components share a view and keep it over renders', async () => {
   const zero = new FakeZero();
   const {show, unmount} = await render(provide(zero, [<Users key="1" />, <Users key="2" />]));
