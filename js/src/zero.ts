@@ -47,7 +47,7 @@ import {checkOptions} from './check-options.js';
 import {storesInIndexedDB, usableServer} from './environment.js';
 import type {CommonOptions, ZeroOptions} from './zero-options.js';
 
-// What was asked for before there was a core is done in tasks of about this length.
+// What was asked for before there was a core is done in tasks of about this length, and so is an export.
 const taskMs = 4;
 
 // A list of databases that takes longer does not come: browsers have failed to give it at all.
@@ -376,7 +376,11 @@ export class Zero<
     if (this.#core === undefined || this.#closed) {
       throw closedError();
     }
-    return this.#core.exportJSON();
+    const text = await this.#core.exportJSON(taskMs);
+    if (this.#closed) {
+      throw closedError();
+    }
+    return text;
   }
 
   /** Ends the client for good, when what was written is stored, but within some seconds. Views keep their last data. */

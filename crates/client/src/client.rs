@@ -25,7 +25,7 @@ use crate::views::{Base, Visible};
 use landfall_protocol::{Json, check_cache_url};
 use landfall_zql::json;
 use landfall_zql::sorted_map::SortedMap;
-use landfall_zql::{Ast, Row, Schema, TableId, To, hash_of_ast, hash_of_name_and_args, map_ast};
+use landfall_zql::{Ast, Schema, To, hash_of_ast, hash_of_name_and_args, map_ast};
 use std::sync::Arc;
 
 /// The application's endpoints, as told to the server.
@@ -481,14 +481,6 @@ impl Client {
     /// The cookie that this client is at, or will be when the present round is over.
     pub(crate) fn coming_cookie(&self) -> Option<&str> {
         self.rebase.coming_cookie().or(self.cookie.as_deref())
-    }
-
-    /// All of the server's rows at the present cookie, by table and key.
-    pub(crate) fn server_rows(&self) -> Vec<(TableId, Row)> {
-        match self.stale_rows {
-            true => Vec::new(),
-            false => self.rebase.server_rows(&self.visible),
-        }
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, message: &str) {

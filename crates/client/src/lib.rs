@@ -33,6 +33,7 @@ pub use error::ClientError;
 pub use event::{Event, StoreRequestId, TextPieces};
 pub use mutations::ListPart;
 pub use options::{Headers, Limits, Options, Role};
+pub use persistence::export::Export;
 pub use request::{QuerySource, ViewRequest, WriteOp};
 pub use views::flush::{Flush, RowBatch};
 pub use warm_up::WarmUp;

@@ -20,6 +20,20 @@ pub struct Core {
     host: Rc<Host>,
 }
 
+/// JSON text that is made in parts.
+#[wasm_bindgen]
+pub struct Export {
+    parts: landfall_client::Export,
+}
+
+#[wasm_bindgen]
+impl Export {
+    /// The next part, of some kilobytes.
+    pub fn next_part(&mut self) -> Option<String> {
+        self.parts.next()
+    }
+}
+
 #[wasm_bindgen]
 impl Core {
     /// Makes a client, to be started by [`Core::start`] in another task. `options` is JSON text, `entropy` 32 fresh random
@@ -223,9 +237,10 @@ impl Core {
         })
     }
 
-    /// JSON text of everything that is local: rows, pending and failed mutations.
-    pub fn export_json(&self) -> String {
-        self.host.read(|client| client.export())
+    /// Everything that is local as it is now: rows, pending and failed mutations.
+    pub fn export_json(&self) -> Export {
+        let parts = self.host.read(|client| client.export());
+        Export { parts }
     }
 
     /// JSON text of the pending, failed and uncertain mutations: a list of those that this has not told yet, and, for the

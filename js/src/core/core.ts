@@ -14,6 +14,7 @@ import type {QueryErrorDetails} from '../query/view-store.js';
 import type {HostEffect} from './effects.js';
 import {applyOperations, FlushPlace, flushPlaceWords, type Target, type ViewStatus} from './flush.js';
 import {Memory} from './memory.js';
+import {nextTask} from './next-task.js';
 import type {ListedMutation} from './mutation-outcome.js';
 import {decodeRowBatch, type Row, type TableLayout} from './row-batch.js';
 import {type ListShape, type RowOf, type Snapshot, ViewTree} from './view-tree.js';
@@ -231,9 +232,27 @@ export class Core {
     this.#run(raw => raw.release());
   }
 
-  /** JSON text of everything that is local. */
-  exportJSON(): string {
-    return this.#call(raw => raw.export_json());
+  /** JSON text of everything that is local as it is now, made in tasks of about this length. */
+  async exportJSON(taskMs: number): Promise<string> {
+    const parts = this.#call(raw => raw.export_json());
+    try {
+      let text = '';
+      for (let until = performance.now() + taskMs; ; ) {
+        const part = this.#call(() => parts.next_part());
+        if (part === undefined) {
+          return text;
+        }
+        text += part;
+        if (performance.now() >= until) {
+          await nextTask();
+          until = performance.now() + taskMs;
+        }
+      }
+    } finally {
+      if (this.#fault?.code !== 'fault') {
+        parts.free();
+      }
+    }
   }
 
   /** The pending, failed and uncertain mutations; the same list, or in it the same objects, as far as nothing has changed. */

@@ -284,6 +284,12 @@ impl Tab {
         true
     }
 
+    /// Everything that the client holds, as it exports it.
+    pub fn export(&self) -> Value {
+        let text: String = self.client.export().collect();
+        serde_json::from_str(&text).expect("an export is JSON")
+    }
+
     /// Lets the client do its next slice of work.
     pub fn work_one(&mut self) -> bool {
         let wants = std::mem::take(&mut self.wants_work);

@@ -84,7 +84,7 @@ pub fn unsent(world: &World, tab: &Tab) -> Vec<String> {
 /// What a tab takes for the server's rows is what the server gave its group at that cookie: every poke was applied
 /// whole and once, and no row is held that the user may not see.
 pub fn a_tab_holds_what_the_server_gave(server: &Server, tab: &Tab, schema: &Schema) {
-    let export: Value = serde_json::from_str(&tab.client.export()).expect("an export is JSON");
+    let export = tab.export();
     let (Some(group), Some(cookie)) = (export["clientGroupID"].as_str(), export["cookie"].as_str())
     else {
         return;

@@ -196,11 +196,7 @@ fn all_other_errors() {
 #[test]
 fn a_group_that_the_server_forgot_is_told_and_its_tabs_go_on_in_another() {
     let (mut world, id) = world();
-    let group = |world: &World| {
-        let export = world.tabs[&id].client.export();
-        let export: Value = serde_json::from_str(&export).expect("JSON");
-        export["clientGroupID"].clone()
-    };
+    let group = |world: &World| world.tabs[&id].export()["clientGroupID"].clone();
     let before = group(&world);
     world.network_down();
     write(&mut world, id);

@@ -5,7 +5,7 @@ use landfall_sim::disk::DiskFault;
 use landfall_sim::notes::{QUERIES, note, open, world};
 use landfall_sim::world::{TabId, World};
 use landfall_store::StoreName;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What a tab shows of all notes.
 #[track_caller]
@@ -485,7 +485,7 @@ fn an_export_holds_rows_and_pending_writes() {
     world.network_down();
     let tab = world.tab(id);
     tab.mutate("upsert", &note("b"));
-    let export: Value = serde_json::from_str(&tab.client.export()).expect("JSON");
+    let export = tab.export();
     assert_eq!(export["tables"]["note"][0]["id"], json!("a"));
     assert_eq!(export["tables"]["note"].as_array().map(Vec::len), Some(1));
     assert_eq!(export["mutations"][0]["name"], json!("upsert"));

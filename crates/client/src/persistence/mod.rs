@@ -10,6 +10,7 @@ pub(crate) mod faults;
 pub(crate) mod kept_results;
 pub(crate) mod loading;
 pub(crate) mod log_following;
+pub(crate) mod server_rows;
 pub(crate) mod snapshot_writing;
 pub(crate) mod stored_forms;
 

@@ -4,12 +4,8 @@
 
 use crate::client::Client;
 use crate::persistence::Purpose;
-use crate::rebase::RowKey;
-use landfall_ivm::{Layer, MemorySource};
+use crate::persistence::server_rows::ServerRows;
 use landfall_store::{AppendPoke, PageWriter, QuerySets, StoreOp, StoredOutcome, WriteSnapshot};
-use landfall_zql::{Row, TableId};
-use std::collections::btree_map;
-use std::iter::Peekable;
 
 /// A row that is put into a page counts as so many steps.
 const WRITE_STEPS: usize = 2;
@@ -17,10 +13,7 @@ const WRITE_STEPS: usize = 2;
 /// Rows on their way into pages.
 pub(crate) struct SnapshotWriting {
     purpose: Purpose,
-    /// The visible rows at the beginning.
-    rows: RowCursor,
-    /// The server's rows where they were others.
-    shadow: Peekable<btree_map::IntoIter<RowKey, Option<Row>>>,
+    rows: ServerRows,
     pages: PageWriter,
     rest: WriteSnapshot,
     /// What is to be stored after it.
@@ -52,14 +45,9 @@ impl Client {
                 purpose = self.joined(waiting, purpose);
             }
         }
-        let (rows, shadow) = match self.stale_rows {
-            true => (MemorySource::new(self.schema.clone()), Layer::new()),
-            false => (self.visible.copy_rows(), self.rebase.shadow().clone()),
-        };
         self.persistence.snapshot = Some(Box::new(SnapshotWriting {
             purpose,
-            rows: RowCursor::new(rows),
-            shadow: shadow.into_iter().peekable(),
+            rows: self.server_rows(),
             pages: PageWriter::default(),
             rest: WriteSnapshot {
                 cookie,
@@ -127,8 +115,7 @@ impl Client {
             return;
         };
         while !self.slices.steps.are_spent() {
-            let Some((table, row)) = snapshot.next_row(|table, row| self.schema[table].key_of(row))
-            else {
+            let Some((table, row)) = snapshot.rows.next() else {
                 let SnapshotWriting {
                     purpose,
                     pages,
@@ -154,81 +141,5 @@ impl Client {
 
     pub(crate) fn is_writing_snapshot(&self) -> bool {
         self.persistence.snapshot.is_some()
-    }
-}
-
-/// Goes through rows by table and key. It shares them, and the lists they are in, with who has them too.
-struct RowCursor {
-    rows: MemorySource,
-    tables: std::vec::IntoIter<TableId>,
-    /// The table of the batch; `None` at the end.
-    table: Option<TableId>,
-    batch: std::vec::IntoIter<Row>,
-    /// The last row of the batch.
-    last: Option<Row>,
-}
-
-/// So many rows are taken at a time.
-const BATCH: usize = 64;
-
-impl RowCursor {
-    fn new(rows: MemorySource) -> RowCursor {
-        let tables: Vec<TableId> = rows.schema().iter().map(|(table, _)| table).collect();
-        let mut tables = tables.into_iter();
-        RowCursor {
-            table: tables.next(),
-            tables,
-            rows,
-            batch: Vec::new().into_iter(),
-            last: None,
-        }
-    }
-
-    fn peek(&mut self) -> Option<(TableId, &Row)> {
-        while self.batch.as_slice().is_empty() {
-            let rows = self.rows.rows_after(self.table?, self.last.as_ref());
-            let batch: Vec<Row> = rows.take(BATCH).cloned().collect();
-            self.last = batch.last().cloned();
-            if batch.is_empty() {
-                self.table = self.tables.next();
-            }
-            self.batch = batch.into_iter();
-        }
-        let row = self.batch.as_slice().first()?;
-        Some((self.table?, row))
-    }
-
-    fn next(&mut self) -> Option<(TableId, Row)> {
-        let (table, _) = self.peek()?;
-        Some((table, self.batch.next()?))
-    }
-}
-
-impl SnapshotWriting {
-    fn next_row(
-        &mut self,
-        key_of: impl Fn(TableId, &Row) -> landfall_zql::Key,
-    ) -> Option<(TableId, Row)> {
-        loop {
-            // A key is made only while the shadow has some left.
-            let next = match (self.rows.peek(), self.shadow.peek()) {
-                (Some((table, row)), Some((shadowed, _))) => {
-                    let key = (table, key_of(table, row));
-                    key.cmp(shadowed)
-                }
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (None, None) => return None,
-            };
-            if next.is_lt() {
-                return self.rows.next();
-            }
-            if next.is_eq() {
-                self.rows.next();
-            }
-            if let Some(((table, _), Some(row))) = self.shadow.next() {
-                return Some((table, row));
-            }
-        }
     }
 }

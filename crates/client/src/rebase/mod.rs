@@ -32,8 +32,6 @@ pub(crate) trait VisibleRows {
     fn key_of(&self, table: TableId, row: &Row) -> Key;
     /// All keys, in order.
     fn keys(&self) -> Vec<RowKey>;
-    /// All rows, in the order of their keys.
-    fn all(&self) -> Vec<(TableId, Row)>;
     /// Changes rows as one transaction, in key order; no change is without effect.
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>);
 
@@ -220,21 +218,6 @@ impl Rebase {
     /// Whether what is visible is what the server has given, and nothing is about to change it.
     pub(crate) fn shows_server_rows(&self) -> bool {
         self.is_idle() && self.shadow.is_empty()
-    }
-
-    /// All of the server's rows, by table and key.
-    pub(crate) fn server_rows(&self, rows: &impl VisibleRows) -> Vec<(TableId, Row)> {
-        if self.shadow.is_empty() {
-            return rows.all();
-        }
-        let mut seen = Layer::new();
-        for key in rows.keys().into_iter().chain(self.shadow.keys().cloned()) {
-            let row = self.server_row(rows, &key);
-            seen.insert(key, row);
-        }
-        seen.into_iter()
-            .filter_map(|(key, row)| row.map(|row| (key.0, row)))
-            .collect()
     }
 
     /// The server's rows where they may be others than the visible ones.

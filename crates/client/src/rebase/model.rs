@@ -31,10 +31,6 @@ impl VisibleRows for Plain {
     fn keys(&self) -> Vec<RowKey> {
         self.rows.keys().cloned().collect()
     }
-    fn all(&self) -> Vec<(TableId, Row)> {
-        let rows = self.rows.iter();
-        rows.map(|(key, row)| (key.0, row.clone())).collect()
-    }
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
         assert!(
             changes.is_sorted_by(|a, b| a.0 < b.0),

@@ -411,11 +411,6 @@ impl VisibleRows for Visible {
             .collect()
     }
 
-    fn all(&self) -> Vec<(TableId, Row)> {
-        let rows = self.rows();
-        rows.map(|(table, row)| (table, row.clone())).collect()
-    }
-
     fn change(&mut self, changes: Vec<(RowKey, Option<Row>)>) {
         if self.is_bulk(&changes) {
             self.change_in_bulk(changes);
