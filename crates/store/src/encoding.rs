@@ -16,6 +16,9 @@ const EARLIER_ROWS: u8 = 2;
 /// So are values of this version, which have no checksum either.
 const WITHOUT_CHECKSUM: u8 = 1;
 
+/// Kind and version, which a checked reader has behind it.
+pub(crate) const HEADER: usize = 2;
+
 /// What a value is, its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

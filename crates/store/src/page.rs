@@ -3,7 +3,7 @@
 //! Pages are numbered in the order in which they were written. Their order is that of their first rows, by table and
 //! key, so that a fold can replace some of them and leave the others where they are.
 
-use crate::encoding::{Kind, Reader, Writer};
+use crate::encoding::{HEADER, Kind, Reader, Writer};
 use crate::error::FormatError;
 use crate::state_reader::Give;
 use landfall_zql::sorted_map::{SortedMap, SortedSet};
@@ -16,10 +16,8 @@ pub const PAGE_BYTES: usize = 256 << 10;
 /// A page that has become smaller than this is joined with the next one when it is rewritten.
 pub(crate) const SMALL_PAGE_BYTES: usize = PAGE_BYTES / 4;
 
-/// Kind and version, which a checked reader has behind it.
-const PAGE_HEADER: usize = 2;
 /// What a page has around its runs: kind and version, number, count of rows, checksum.
-const PAGE_FRAME: usize = PAGE_HEADER + 3 * size_of::<u32>();
+const PAGE_FRAME: usize = HEADER + 3 * size_of::<u32>();
 /// The fewest bytes of a row.
 const LEAST_ROW: usize = size_of::<u32>();
 /// What a run has before its rows: table and count.
@@ -194,7 +192,7 @@ impl PageRows {
     fn decode(&mut self, schema: &Schema) -> Result<Option<(TableId, Row)>, FormatError> {
         if !self.is_checked {
             let left = Reader::new(Kind::Page, &self.bytes)?.left();
-            self.bytes.truncate(PAGE_HEADER + left);
+            self.bytes.truncate(HEADER + left);
             self.is_checked = true;
         }
         let rest = self.bytes.get(self.at..).unwrap_or_default();

@@ -4,7 +4,7 @@
 //! matter to a store that is ahead of the tab.
 //! All changes are absolute, so applying a patch to a later state that already holds part of it is right.
 
-use crate::encoding::{Kind, Reader, Writer};
+use crate::encoding::{HEADER, Kind, Reader, Writer};
 use crate::error::FormatError;
 use landfall_zql::sorted_map::SortedMap;
 use landfall_zql::{Key, Row, Schema, TableId};
@@ -126,8 +126,32 @@ impl LogRecord {
     }
 
     pub(crate) fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(Kind::Log, bytes)?;
-        let record = Self {
+        let mut open = OpenRecord::new(bytes.to_vec())?;
+        while let Some(change) = open.next(schema)? {
+            open.record.patch.rows.push(change);
+        }
+        open.end()
+    }
+}
+
+/// A record whose changes to rows are read one by one.
+#[derive(Debug)]
+pub(crate) struct OpenRecord {
+    /// What stands before the changes to rows; they are not put into it.
+    pub(crate) record: LogRecord,
+    /// How many changes to rows are left.
+    pub(crate) left: u32,
+    bytes: Vec<u8>,
+    version: u8,
+    /// Where the next change is; the value as a whole is checked.
+    at: usize,
+}
+
+impl OpenRecord {
+    pub(crate) fn new(mut bytes: Vec<u8>) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(Kind::Log, &bytes)?;
+        let end = HEADER + reader.left();
+        let record = LogRecord {
             number: reader.u64(),
             base: reader.optional_text(),
             cookie: reader.text(),
@@ -137,16 +161,46 @@ impl LogRecord {
                 .collect(),
             patch: Patch {
                 clear: reader.flag(),
-                rows: reader.list(|reader| row_change(reader, schema))?,
-                desired: reader.list(|reader| {
-                    Ok(DesiredChange {
-                        client_id: reader.text(),
-                        change: query_change(reader)?,
-                    })
-                })?,
-                got: reader.list(query_change)?,
+                ..Patch::default()
             },
         };
+        let left = reader.u32();
+        reader.check()?;
+        let (version, at) = (reader.version(), end - reader.left());
+        bytes.truncate(end);
+        Ok(Self {
+            record,
+            left,
+            bytes,
+            version,
+            at,
+        })
+    }
+
+    /// The next change to a row.
+    pub(crate) fn next(&mut self, schema: &Schema) -> Result<Option<RowChange>, FormatError> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let mut reader = Reader::inside(rest, self.version);
+        let change = row_change(&mut reader, schema)?;
+        (self.left, self.at) = (left, self.bytes.len() - reader.left());
+        Ok(Some(change))
+    }
+
+    /// Reads what stands behind the changes to rows, when all of them are read.
+    pub(crate) fn end(self) -> Result<LogRecord, FormatError> {
+        let mut record = self.record;
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let mut reader = Reader::inside(rest, self.version);
+        record.patch.desired = reader.list(|reader| {
+            Ok(DesiredChange {
+                client_id: reader.text(),
+                change: query_change(reader)?,
+            })
+        })?;
+        record.patch.got = reader.list(query_change)?;
         reader.end()?;
         Ok(record)
     }

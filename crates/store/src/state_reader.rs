@@ -5,18 +5,21 @@
 use crate::decide::corrupt;
 use crate::error::{FormatError, StoreFailure};
 use crate::page::{FirstAndPage, QuerySets, StoredPage, compare};
-use crate::patch::{LogRecord, Patch, RowChange};
+use crate::patch::{OpenRecord, RowChange};
 use crate::request::StoreName;
 use crate::schema_change::CarryOver;
 use crate::unread::Unread;
-use landfall_zql::sort::sort_by;
+use landfall_zql::sort::{Sorting, arrange, sort_by};
 use landfall_zql::{Key, Row, Schema, TableId};
 use std::cmp::Ordering;
 use std::iter::{self, Peekable};
 use std::sync::Arc;
 
-/// Most rows of a page that one step reads.
+/// Most rows that one step reads.
 pub(crate) const STEP_ROWS: usize = 64;
+
+/// To merge so many changes takes as long as to read one.
+const MERGES_PER_ROW: usize = 8;
 
 /// What is known of a page before it is read.
 pub(crate) struct NextPage {
@@ -38,15 +41,20 @@ pub struct StateReader {
     log: std::vec::IntoIter<Vec<u8>>,
     log_next: u64,
     log_end: u64,
+    /// The record that is being read.
+    record: Option<OpenRecord>,
     next_page: u32,
     /// With what may be their first rows; the last one is the next one.
     pages: Vec<FirstAndPage>,
     overlay: Overlay,
+    sorting: Option<Sorting>,
     /// What the log says, once all of it is read.
     changes: Option<Peekable<std::vec::IntoIter<Change>>>,
     queries: QuerySets,
     /// The last row that a page held.
     last: Option<(TableId, Row)>,
+    /// The next row of the page at hand; the log's changes before it are given first.
+    held: Option<(TableId, Row)>,
     /// The rows of the page at hand that were read ahead are in order behind those before them, and that is the last one.
     is_ordered: bool,
     carried: Option<Arc<CarryOver>>,
@@ -65,12 +73,15 @@ impl StateReader {
             log: std::mem::take(&mut unread.log).into_iter(),
             log_next: unread.head.log_first,
             log_end: unread.head.log_next,
+            record: None,
             next_page: unread.head.next_page,
             pages,
             overlay: Overlay::default(),
+            sorting: None,
             changes: None,
             queries: std::mem::take(&mut unread.queries),
             last: None,
+            held: None,
             is_ordered: false,
             carried: unread.carried.take(),
             schema,
@@ -92,23 +103,12 @@ impl StateReader {
         }
     }
 
-    /// Reads a record of the log; `None` when all of them were read before.
+    /// Reads some of the log; `None` when all of it was read before.
     pub(crate) fn read_log(&mut self) -> Result<Option<usize>, StoreFailure> {
-        if let Some(bytes) = self.log.next() {
-            let read = self.read_record(&bytes);
-            return read.map(Some).map_err(corrupt(StoreName::Log));
+        match self.changes {
+            Some(_) => Ok(None),
+            None => self.read_records().map_err(corrupt(StoreName::Log)),
         }
-        if self.changes.is_none() {
-            if self.log_next != self.log_end {
-                return Err(corrupt(StoreName::Log)(FormatError::LogRange));
-            }
-            let overlay = std::mem::take(&mut self.overlay);
-            if overlay.clear {
-                self.pages.clear();
-            }
-            self.changes = Some(overlay.into_changes().into_iter().peekable());
-        }
-        Ok(None)
     }
 
     /// Reads some rows, when the log is read; `None` when all were read before.
@@ -173,76 +173,119 @@ impl StateReader {
         self.queries
     }
 
-    fn read_record(&mut self, bytes: &[u8]) -> Result<usize, FormatError> {
-        let record = LogRecord::decode(bytes, &self.schema)?;
-        if record.number != self.log_next || self.log_next == self.log_end {
+    fn read_records(&mut self) -> Result<Option<usize>, FormatError> {
+        if self.record.is_none() {
+            let Some(bytes) = self.log.next() else {
+                return self.sort_changes();
+            };
+            let open = OpenRecord::new(bytes)?;
+            if open.record.number != self.log_next || self.log_next == self.log_end {
+                return Err(FormatError::LogRange);
+            }
+            self.log_next += 1;
+            if open.record.patch.clear {
+                self.overlay = Overlay {
+                    clear: true,
+                    rows: Vec::new(),
+                };
+            }
+            self.record = Some(open);
+        }
+        let mut count = 0;
+        while count < STEP_ROWS
+            && let Some(open) = &mut self.record
+        {
+            count += 1;
+            if let Some(change) = open.next(&self.schema)? {
+                self.overlay.push(change, &self.schema);
+            } else if let Some(open) = self.record.take() {
+                let patch = open.end()?.patch;
+                self.queries.apply(patch.clear, &patch.desired, &patch.got);
+            }
+        }
+        Ok(Some(count))
+    }
+
+    /// Sorts what the log says, when all of it is read: the last word on each key stays.
+    fn sort_changes(&mut self) -> Result<Option<usize>, FormatError> {
+        if self.log_next != self.log_end {
             return Err(FormatError::LogRange);
         }
-        self.log_next += 1;
-        let patch = &record.patch;
-        self.overlay.apply(patch, &self.schema);
-        self.queries.apply(patch.clear, &patch.desired, &patch.got);
-        Ok(patch.rows.len() + 1)
+        let rows = &mut self.overlay.rows;
+        let sorting = self.sorting.get_or_insert_with(|| Sorting::new(rows.len()));
+        let compare = |a: usize, b: usize| rows[a].0.cmp(&rows[b].0);
+        let Some(origins) = sorting.go_on(STEP_ROWS * MERGES_PER_ROW, &compare) else {
+            return Ok(Some(STEP_ROWS));
+        };
+        arrange(rows, std::mem::take(origins));
+        rows.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        if self.overlay.clear {
+            self.pages.clear();
+        }
+        self.changes = Some(std::mem::take(rows).into_iter().peekable());
+        Ok(None)
     }
 
     fn read_some(&mut self, give: &mut Give<'_>) -> Result<Option<usize>, FormatError> {
         let Some(changes) = &mut self.changes else {
             return Ok(None);
         };
-        let Some((_, page)) = self.pages.last_mut() else {
-            let mut count = 0;
-            for ((table, _), row) in changes.by_ref().take(STEP_ROWS) {
-                count += 1;
-                if let Some(row) = row {
-                    give(table, &mut iter::once(row));
-                }
-            }
-            return Ok((count > 0).then_some(count));
-        };
         let mut count = 0;
         while count < STEP_ROWS {
-            if self.is_ordered && changes.peek().is_none() {
-                count += page.give_ahead(STEP_ROWS - count, give);
+            if self.held.is_none()
+                && let Some((_, page)) = self.pages.last_mut()
+            {
+                if self.is_ordered && changes.peek().is_none() {
+                    count += page.give_ahead(STEP_ROWS - count, give);
+                }
+                let Some(place) = page.next(&self.schema)? else {
+                    self.pages.pop();
+                    self.is_ordered = false;
+                    return Ok(Some(count + 1));
+                };
+                let known = page.last_ahead();
+                if !self.is_ordered || known.is_none() {
+                    // A page that is written must not take the place of one that stays.
+                    if page.number >= self.next_page {
+                        return Err(FormatError::PageCount);
+                    }
+                    if let Some(last) = &self.last
+                        && compare(&self.schema, last, &place) != Ordering::Less
+                    {
+                        return Err(FormatError::Order);
+                    }
+                    self.is_ordered = known.is_some();
+                    self.last = Some(known.unwrap_or(&place).clone());
+                }
+                self.held = Some(place);
             }
-            let Some((table, row)) = page.next(&self.schema)? else {
-                self.pages.pop();
-                self.is_ordered = false;
-                return Ok(Some(count + 1));
+            // Most rows have no change: a key is made only while changes are left.
+            let held = self.held.as_ref().filter(|_| changes.peek().is_some());
+            let key =
+                held.map(|(table, row)| (*table, self.schema.tables[table.0 as usize].key_of(row)));
+            let is_due = |change: &Change| key.as_ref().is_none_or(|key| change.0 <= *key);
+            let row = match changes.next_if(is_due) {
+                Some((change, row)) => {
+                    if key.is_some_and(|key| key == change) {
+                        self.held = None;
+                    }
+                    row.map(|row| (change.0, row))
+                }
+                None if self.held.is_none() => break,
+                None => self.held.take(),
             };
             count += 1;
-            let place = (table, row);
-            let known = page.last_ahead();
-            if !self.is_ordered || known.is_none() {
-                // A page that is written must not take the place of one that stays.
-                if page.number >= self.next_page {
-                    return Err(FormatError::PageCount);
-                }
-                if let Some(last) = &self.last
-                    && compare(&self.schema, last, &place) != Ordering::Less
-                {
-                    return Err(FormatError::Order);
-                }
-                self.is_ordered = known.is_some();
-                self.last = Some(known.unwrap_or(&place).clone());
-            }
-            let (table, row) = place;
-            // Most rows have no change: a key is made only while changes are left.
-            let mut replaced = false;
-            if changes.peek().is_some() {
-                let key = (table, self.schema.tables[table.0 as usize].key_of(&row));
-                while let Some((change, value)) = changes.next_if(|(change, _)| *change <= key) {
-                    replaced |= change == key;
-                    count += 1;
-                    if let Some(value) = value {
-                        give(change.0, &mut iter::once(value));
-                    }
-                }
-            }
-            if !replaced {
+            if let Some((table, row)) = row {
                 give(table, &mut iter::once(row));
             }
         }
-        Ok(Some(count))
+        Ok((count > 0).then_some(count))
     }
 }
 
@@ -259,35 +302,14 @@ struct Overlay {
 }
 
 impl Overlay {
-    fn apply(&mut self, patch: &Patch, schema: &Schema) {
-        if patch.clear {
-            self.clear = true;
-            self.rows.clear();
-        }
-        for change in &patch.rows {
-            match change {
-                RowChange::Put { table, row } => {
-                    let key = schema.tables[table.0 as usize].key_of(row);
-                    self.rows.push(((*table, key), Some(row.clone())));
-                }
-                RowChange::Del { table, key } => {
-                    self.rows.push(((*table, key.clone()), None));
-                }
+    fn push(&mut self, change: RowChange, schema: &Schema) {
+        self.rows.push(match change {
+            RowChange::Put { table, row } => {
+                let key = schema.tables[table.0 as usize].key_of(&row);
+                ((table, key), Some(row))
             }
-        }
-    }
-
-    /// The last word on each key, in the order of keys.
-    fn into_changes(mut self) -> Vec<Change> {
-        sort_by(&mut self.rows, |a, b| a.0.cmp(&b.0));
-        self.rows.dedup_by(|later, earlier| {
-            let is_same = later.0 == earlier.0;
-            if is_same {
-                std::mem::swap(later, earlier);
-            }
-            is_same
+            RowChange::Del { table, key } => ((table, key), None),
         });
-        self.rows
     }
 }
 

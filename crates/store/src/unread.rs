@@ -3,7 +3,7 @@
 use crate::error::StoreFailure;
 use crate::head::Head;
 use crate::page::{QuerySets, StoredPage};
-use crate::patch::{DesiredChange, LogRecord, QueryChange};
+use crate::patch::{DesiredChange, OpenRecord, QueryChange};
 use crate::queue::{ClientRecord, QueuedMutation, StoredOutcome};
 use crate::schema_change::CarryOver;
 use crate::state_reader::StateReader;
@@ -38,11 +38,15 @@ impl Unread {
 
     /// Whether the server has given anything yet; a damaged record counts as something.
     pub fn was_given(&self) -> bool {
-        let gives = |bytes: &Vec<u8>| match LogRecord::decode(bytes, &self.schema) {
-            Ok(record) => !record.patch.rows.is_empty() || !record.patch.got.is_empty(),
-            Err(_) => true,
+        let gives_nothing = |bytes: &Vec<u8>| {
+            let open = OpenRecord::new(bytes.clone());
+            open.is_ok_and(|open| {
+                open.left == 0 && open.end().is_ok_and(|it| it.patch.got.is_empty())
+            })
         };
-        !self.pages.is_empty() || !self.queries.got.is_empty() || self.log.iter().any(gives)
+        !self.pages.is_empty()
+            || !self.queries.got.is_empty()
+            || !self.log.iter().all(gives_nothing)
     }
 
     /// Reads the server's state at once, as [`StateReader`] does in steps.

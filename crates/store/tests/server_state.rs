@@ -498,6 +498,45 @@ fn any_patch() -> impl Strategy<Value = Patch> {
         })
 }
 
+/// More changes than one step reads; the last one per key counts.
+fn any_long_patch() -> impl Strategy<Value = Patch> {
+    let change = (any::<bool>(), 0..600u32, prop::option::of(0..9i32)).prop_map(|(is_a, id, n)| {
+        let row = b(f64::from(id), "k", "1");
+        match (is_a, n) {
+            (true, Some(n)) => put_a(&format!("{id:03}"), f64::from(n)),
+            (true, None) => del_a(&format!("{id:03}")),
+            (false, Some(_)) => RowChange::Put { table: B, row },
+            (false, None) => RowChange::Del {
+                table: B,
+                key: schema().tables[1].key_of(&row),
+            },
+        }
+    });
+    let rows = prop::collection::vec(change, 0..800);
+    (any_patch(), rows).prop_map(|(patch, rows)| Patch { rows, ..patch })
+}
+
+/// What is stored, read in steps, none of which is long.
+fn read_in_steps(store: &MemoryStore) -> Model {
+    let mut unread = unread(store);
+    let mut reader = StateReader::new(&mut unread).expect("undamaged");
+    let mut tables = vec![Vec::new(), Vec::new()];
+    loop {
+        let mut given = 0;
+        let step = reader.step(&mut |table, rows| {
+            let before = tables[table.0 as usize].len();
+            tables[table.0 as usize].extend(rows);
+            given += tables[table.0 as usize].len() - before;
+        });
+        let Some(cost) = step.expect("undamaged") else {
+            break;
+        };
+        assert!(cost <= 65 && given <= cost, "{cost} for {given} rows");
+    }
+    let queries = reader.into_queries();
+    Model::of(ServerState { tables, queries })
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Poke(Patch),
@@ -530,6 +569,23 @@ fn budget() -> ProptestConfig {
 
 proptest! {
     #![proptest_config(budget())]
+
+    #[test]
+    fn a_long_log_is_read_in_short_steps(patches in prop::collection::vec((any_long_patch(), any::<bool>()), 1..6)) {
+        let store = MemoryStore::default();
+        opened(&store, "c1");
+        let mut model = Model::default();
+        for (step, (patch, folds)) in patches.into_iter().enumerate() {
+            model.apply(&patch);
+            let base = (step > 0).then(|| step.to_string());
+            append(&store, poke(base.as_deref(), &(step + 1).to_string(), patch));
+            prop_assert_eq!(&read_in_steps(&store), &model);
+            if folds {
+                fold(&store);
+                prop_assert_eq!(&read_in_steps(&store), &model);
+            }
+        }
+    }
 
     #[test]
     fn the_store_is_the_servers_state(events in prop::collection::vec(any_event(), 1..24)) {
