@@ -39,6 +39,12 @@ impl Entry {
         self.prefix = [prefix as u32, (prefix >> 32) as u32];
     }
 
+    /// Whether it has this prefix. Most are told apart by the half that changes faster.
+    #[inline]
+    fn has(&self, prefix: u64) -> bool {
+        self.prefix[0] == prefix as u32 && self.prefix() == prefix
+    }
+
     pub fn compare(&self, other: &Entry, order: &Order) -> Ordering {
         let by_prefix = self.prefix().cmp(&other.prefix());
         by_prefix.then_with(|| order.compare(&self.row, &other.row))
@@ -216,15 +222,14 @@ impl Chunk {
 
     fn find_loose(&mut self, prefix: u64, row: &Row, order: &Order) -> Option<usize> {
         *self.picks.get_mut() += 1;
-        let is_it =
-            |entry: &Entry| entry.prefix() == prefix && order.compare(&entry.row, row).is_eq();
+        let is_it = |entry: &Entry| entry.has(prefix) && order.compare(&entry.row, row).is_eq();
         self.unsorted.get_mut().iter().position(is_it)
     }
 
     /// The rows with a prefix, which say that they are equal in the first column, in order. While few rows are asked
     /// for, the others need not be brought in order; `None` if it is time to do so.
     pub fn pick(&self, prefix: u64, order: &Order) -> Option<Vec<Row>> {
-        let is_it = |entry: &&Entry| entry.prefix() == prefix;
+        let is_it = |entry: &&Entry| entry.has(prefix);
         let row = |entry: &Entry| entry.row.clone();
         if let Some(entries) = self.entries.get() {
             let from = entries.partition_point(|entry| entry.prefix() < prefix);

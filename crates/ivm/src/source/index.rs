@@ -190,6 +190,17 @@ impl Index {
         }));
     }
 
+    /// How many chunks begin with a smaller prefix, and how many behind them with this one.
+    fn chunks_at(&self, prefix: u64) -> (usize, usize) {
+        let smaller = self.firsts.partition_point(|first| *first < prefix);
+        let rest = &self.firsts[smaller..];
+        let same = match rest.first() == Some(&prefix) {
+            true => rest.partition_point(|first| *first == prefix),
+            false => 0,
+        };
+        (smaller, same)
+    }
+
     /// The first position that is not before a place; what is before it by its prefix, or by `is_before` if its
     /// prefix is the place's own, comes first.
     pub fn seek(&self, prefix: u64, is_before: &dyn Fn(&Row) -> bool) -> Position {
@@ -198,8 +209,7 @@ impl Index {
             ordering => ordering.is_lt(),
         };
         // Chunks that begin with a smaller prefix, then those among the ones with this prefix that begin before.
-        let smaller = self.firsts.partition_point(|first| *first < prefix);
-        let same = self.firsts[smaller..].partition_point(|first| *first == prefix);
+        let (smaller, same) = self.chunks_at(prefix);
         let started = self.chunks[smaller..smaller + same]
             .partition_point(|chunk| before(&self.read(chunk)[0]));
         let Some(chunk) = (smaller + started).checked_sub(1) else {
@@ -215,8 +225,7 @@ impl Index {
             return None;
         }
         // They may begin in the last chunk that begins before, and end in one that begins with them.
-        let smaller = self.firsts.partition_point(|first| *first < prefix);
-        let same = self.firsts[smaller..].partition_point(|first| *first == prefix);
+        let (smaller, same) = self.chunks_at(prefix);
         let chunks = &self.chunks[smaller.saturating_sub(1)..smaller + same];
         let unsorted: usize = chunks.iter().map(|chunk| chunk.left_to_sort()).sum();
         if same > 1 || unsorted == 0 {
