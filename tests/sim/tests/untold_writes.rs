@@ -119,3 +119,24 @@ fn who_repairs_storage_asks_before_what_was_sent() {
     arrives(&mut world, 1, &["a", "b"]);
     told(&world, repairing, "Damaged");
 }
+
+/// Found as seed 121000994: storage worked again, the page that had sent did not know it yet, and the one that had heard of it
+/// told nobody.
+#[test]
+fn who_hears_what_was_sent_tells_storage() {
+    let (mut world, id) = written_offline(world());
+    let other = open(&mut world);
+    world.cut_off.insert(other);
+    world.tab(id).storage_fails = true;
+    world.network_up();
+    world.pass(60_000.0);
+    assert_eq!(world.server.executed.len(), 1);
+    world.kill_tab(id);
+    world.kill_tab(other);
+    world.browsers[0].disk.damage(StoreName::Head, |_| 0);
+    world.cut_off.clear();
+    let repairing = open(&mut world);
+    world.pass(60_000.0);
+    arrives(&mut world, 1, &["a", "b"]);
+    told(&world, repairing, "Damaged");
+}

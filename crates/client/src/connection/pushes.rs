@@ -67,7 +67,7 @@ impl Client {
             traceparent: self.link.traceparent.clone(),
         }));
         // Whoever begins the next group must not issue it again.
-        if self.persistence.has_untold() {
+        if self.sent_untold() > 0 {
             self.say_hello();
         }
     }

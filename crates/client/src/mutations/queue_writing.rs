@@ -415,6 +415,21 @@ impl Client {
         self.go_unmarked();
     }
 
+    /// Another tab has sent so many of its mutations without storage knowing. It may die before it can tell it, so this one
+    /// does.
+    pub(crate) fn tell_for(&mut self, client: &str, sent: u64) {
+        let is_new = self
+            .tabs
+            .sent()
+            .get(client)
+            .is_none_or(|known| *known < sent);
+        if is_new && !self.persistence.disabled {
+            name(&mut self.persistence.unmarked, client, sent);
+            self.persistence.give_up_marks();
+            self.persistence.heals |= !self.persistence.cannot_tell;
+        }
+    }
+
     /// The connection is gone: the next one marks what it sends.
     pub(crate) fn forget_mark(&mut self) {
         if self.persistence.unmarked.is_empty() {
@@ -440,6 +455,7 @@ impl Client {
             return self.open_push_gate();
         }
         let through = self.persistence.unmarked.clone();
+        // When a mark that is under way is made, this is called again.
         if !through.is_empty() && !self.persistence.is_marking() {
             let is_named = |m: &&Mutation| m.attempted && through.get(&m.client_id).is_some();
             let pending = self.mutations.pending().iter().filter(is_named);

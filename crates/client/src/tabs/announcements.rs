@@ -132,8 +132,9 @@ impl Client {
     }
 
     /// The last mutation of this tab that it may have sent without storage knowing; 0 if none.
-    fn sent_untold(&self) -> u64 {
-        if !self.persistence.has_untold() {
+    pub(crate) fn sent_untold(&self) -> u64 {
+        let persistence = &self.persistence;
+        if !persistence.cannot_tell && !persistence.unmarked.contains_key(&self.client_id) {
             return 0;
         }
         let sent = self.sent_through();
@@ -210,6 +211,9 @@ impl Client {
                     self.watch(&client);
                 }
                 if sent > 0 {
+                    if is_own {
+                        self.tell_for(&client, sent);
+                    }
                     // Also before it is read which group storage has: perhaps it cannot be.
                     self.tabs.sent.insert(client, sent);
                 } else if (is_own || group.is_empty()) && self.sent_untold() > 0 {
