@@ -297,7 +297,7 @@ impl Host {
             self.carry_out();
             now = now_ms();
             // The next one may take as long.
-            if now + (now - begun) >= turn + WORK_MS {
+            if now + (now - begun) >= turn + WORK_MS || self.outbox.borrow().is_much() {
                 break;
             }
         }

@@ -134,6 +134,9 @@ mod code {
 /// Where the number of words stands, and what else there is.
 const HEADER: [u32; 2] = [0; 2];
 
+/// To make objects of so many words of rows takes the page some milliseconds.
+const MANY_WORDS: usize = 48 << 10;
+
 /// What waits for TypeScript, and what it is reading.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -153,6 +156,16 @@ struct Letter {
 impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.words.is_empty()
+    }
+
+    /// Whether enough waits for a task of the page.
+    pub(crate) fn is_much(&self) -> bool {
+        let rows = self
+            .waiting
+            .flushes
+            .iter()
+            .map(|flush| flush.rows.words.len());
+        rows.sum::<usize>() > MANY_WORDS
     }
 
     /// An effect of the client that is JavaScript's to carry out.
