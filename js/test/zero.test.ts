@@ -218,6 +218,13 @@ describe('a client without a server', () => {
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
   });
 
+  test('takes a text that was cut in the middle of a character', async () => {
+    const zero = start();
+    await ran(zero.mutate(mutators.issue.create({id: 'i1', title: '👋'.slice(0, 1)}) as never));
+    expect(await zero.run(zql.issue)).toMatchObject([{title: '\ufffd'}]);
+    expect(await zero.run(zql.issue.where('title', '👋'.slice(1)))).toHaveLength(1);
+  });
+
   test('refuses a number that JSON does not have', async () => {
     const zero = start();
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));

@@ -304,10 +304,10 @@ impl<'de> JsonReader<'de> {
 
     /// Reads a string that begins here; borrows it unless it has escapes.
     pub(crate) fn string(&mut self) -> Result<Cow<'de, str>, JsonError> {
-        match self.quoted()? {
-            (text, false) => Ok(Cow::Borrowed(text)),
-            (text, true) => unescape(text).map(Cow::Owned),
-        }
+        Ok(match self.quoted()? {
+            (text, false) => Cow::Borrowed(text),
+            (text, true) => Cow::Owned(unescape(text)),
+        })
     }
 
     /// Reads a key and the colon behind it.
@@ -431,7 +431,7 @@ fn hex(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Resolves the escapes of a string in which all are well-formed.
-fn unescape(text: &str) -> Result<String, JsonError> {
+fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, escape)) = rest.split_once('\\') {
@@ -442,30 +442,33 @@ fn unescape(text: &str) -> Result<String, JsonError> {
             b'n' => ('\n', 1),
             b'r' => ('\r', 1),
             b't' => ('\t', 1),
-            b'u' => unescape_unicode(escape.as_bytes())
-                .ok_or_else(|| JsonError::new("lone surrogate in a string"))?,
+            b'u' => unescape_unicode(escape.as_bytes()),
             other => (char::from(other), 1),
         };
         out.push(simple);
         rest = text_between(escape, length, escape.len());
     }
     out.push_str(rest);
-    Ok(out)
+    out
 }
 
-/// Reads `uXXXX`, or `uXXXX\uXXXX` when the first is half a character; gives the character and the length.
-fn unescape_unicode(escape: &[u8]) -> Option<(char, usize)> {
-    let first = hex(escape, 1)?;
-    if let Some(character) = char::from_u32(first) {
-        return Some((character, 5));
-    }
-    let second = escape
-        .get(5..7)
-        .filter(|next| next == b"\\u")
-        .and_then(|_| hex(escape, 7))?;
-    let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
-    let character = char::decode_utf16(pair).next()?.ok()?;
-    Some((character, 11))
+/// Reads `uXXXX`, or `uXXXX\uXXXX` if both make one character; gives the character and the length.
+/// Half a character, as of a text that was cut in the middle of one, is replaced as UTF-8 wants it.
+fn unescape_unicode(escape: &[u8]) -> (char, usize) {
+    let unit = |at| hex(escape, at).unwrap_or(0);
+    let first = unit(1);
+    let second = match escape.get(5..7) {
+        Some(b"\\u") => unit(7),
+        _ => 0,
+    };
+    let (code, length) = match (first, second) {
+        (0xd800..=0xdbff, 0xdc00..=0xdfff) => {
+            (0x1_0000 + ((first & 0x3ff) << 10 | second & 0x3ff), 11)
+        }
+        _ => (first, 5),
+    };
+    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    (character, length)
 }
 
 /// The elements of an array or the members of an object that is being read.
