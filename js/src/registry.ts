@@ -52,30 +52,14 @@ export function buildRegistry<TLeaf, TEntry>(
   return Object.freeze(registry);
 }
 
-/** Lays one tree of definitions over another. */
-export function mergeTrees<TLeaf>(
-  base: Tree<TLeaf>,
-  overrides: Tree<TLeaf>,
-  isLeaf: (node: unknown) => node is TLeaf,
-): Tree<TLeaf> {
-  const merged: {[name: string]: TLeaf | Tree<TLeaf>} = {...base};
+/** Lays one registry over another; what is not overridden stays the very entry that it was. */
+export function mergeRegistries(base: object, overrides: object): object {
+  const merged: {[name: string]: unknown} = {...base};
   for (const [name, node] of Object.entries(overrides)) {
     const below = Object.hasOwn(merged, name) ? merged[name] : undefined;
-    const bothTrees = below !== undefined && !isLeaf(below) && !isLeaf(node) && isTree(below) && isTree(node);
-    merged[name] = bothTrees ? mergeTrees(below, node, isLeaf) : node;
+    merged[name] = isTree(below) && isTree(node) ? mergeRegistries(below, node) : node;
   }
-  return merged;
-}
-
-/** The definitions of a registry, from the definitions of its entries. */
-export function treeOf<TLeaf>(registry: object, leafOf: (entry: unknown) => TLeaf | undefined): Tree<TLeaf> {
-  const tree: {[name: string]: TLeaf | Tree<TLeaf>} = {};
-  for (const [name, entry] of Object.entries(registry)) {
-    if (name !== registryTag) {
-      tree[name] = leafOf(entry) ?? treeOf(entry as object, leafOf);
-    }
-  }
-  return tree;
+  return Object.freeze(merged);
 }
 
 /** The entry at a path of names. */

@@ -136,6 +136,7 @@ test('overrides replace leaves and keep the rest, and the base stays usable', ()
   expect(table(extended.all())).toBe('issue');
   expect(extended.issue.byID.queryName).toBe('issue.byID');
   expect(table(queries.issue.byID({id: 'a'}))).toBe('issue');
+  expect(extended.all, 'what is not overridden is the same entry').toBe(queries.all);
 });
 
 test('a tree of anything else is refused', () => {

@@ -6,11 +6,10 @@ import {
   entryAt,
   hasTag,
   type MergedTrees,
-  mergeTrees,
+  mergeRegistries,
   type registryTag,
   type Tagged,
   type Tree,
-  treeOf,
 } from '../registry.js';
 import type {Schema} from '../schema/schema.js';
 import type {StandardSchemaV1} from '../standard-schema.js';
@@ -177,9 +176,10 @@ export const defineMutator: DefineMutator<DefaultSchema, DefaultContext, Default
  * With two arguments, the second is laid over the first.
  */
 export const defineMutators: DefineMutators = ((base: object, overrides?: Tree<AnyMutatorDefinition>) => {
-  const tree = isMutatorRegistry(base) ? treeOf(base, definitionOf) : (base as Tree<AnyMutatorDefinition>);
-  const merged = overrides === undefined ? tree : mergeTrees(tree, overrides, isMutatorDefinition);
-  return buildRegistry('MutatorRegistry', merged, isMutatorDefinition, mutator);
+  const registryOf = (tree: object) =>
+    buildRegistry('MutatorRegistry', tree as Tree<AnyMutatorDefinition>, isMutatorDefinition, mutator);
+  const registry = isMutatorRegistry(base) ? base : registryOf(base);
+  return overrides === undefined ? registry : mergeRegistries(registry, registryOf(overrides));
 }) as never;
 
 /** `defineMutator` with its types bound, for programs with several schemas. */
@@ -192,8 +192,6 @@ export function defineMutatorsWithType<_S extends Schema, _C = unknown>(): Defin
   return defineMutators;
 }
 
-const definition: unique symbol = Symbol('definition');
-
 function mutator(name: string, source: AnyMutatorDefinition): AnyMutator {
   const {fn, validator} = source;
   // Not async: a promise around the application's would be waited for in vain.
@@ -205,14 +203,8 @@ function mutator(name: string, source: AnyMutatorDefinition): AnyMutator {
     }
   };
   const call = (args?: Args) => Object.freeze({'~': 'MutateRequest', mutator: call, args});
-  const members = {'~': 'Mutator', mutatorName: name, fn: run, [definition]: source};
+  const members = {'~': 'Mutator', mutatorName: name, fn: run};
   return Object.assign(call, members) as unknown as AnyMutator;
-}
-
-function definitionOf(entry: unknown): AnyMutatorDefinition | undefined {
-  return isMutator(entry)
-    ? (entry as unknown as {readonly [definition]: AnyMutatorDefinition})[definition]
-    : undefined;
 }
 
 /** Whether a value is a named mutator. */

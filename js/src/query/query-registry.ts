@@ -6,11 +6,10 @@ import {
   entryAt,
   hasTag,
   type MergedTrees,
-  mergeTrees,
+  mergeRegistries,
   type registryTag,
   type Tagged,
   type Tree,
-  treeOf,
 } from '../registry.js';
 import type {Schema} from '../schema/schema.js';
 import type {StandardSchemaV1} from '../standard-schema.js';
@@ -209,9 +208,10 @@ export const defineQuery: DefineQuery<DefaultSchema, DefaultContext> = ((...args
  * With two arguments, the second is laid over the first.
  */
 export const defineQueries: DefineQueries = ((base: object, overrides?: Tree<AnyQueryDefinition>) => {
-  const tree = isQueryRegistry(base) ? treeOf(base, definitionOf) : (base as Tree<AnyQueryDefinition>);
-  const merged = overrides === undefined ? tree : mergeTrees(tree, overrides, isQueryDefinition);
-  return buildRegistry('QueryRegistry', merged, isQueryDefinition, customQuery);
+  const registryOf = (tree: object) =>
+    buildRegistry('QueryRegistry', tree as Tree<AnyQueryDefinition>, isQueryDefinition, customQuery);
+  const registry = isQueryRegistry(base) ? base : registryOf(base);
+  return overrides === undefined ? registry : mergeRegistries(registry, registryOf(overrides));
 }) as never;
 
 /** `defineQuery` with its types bound, for programs with several schemas. */
@@ -224,8 +224,6 @@ export function defineQueriesWithType<_S extends Schema, _C = unknown>(): Define
   return defineQueries;
 }
 
-const definition: unique symbol = Symbol('definition');
-
 function customQuery(name: string, source: AnyQueryDefinition): AnyCustomQuery {
   const {fn, validator} = source;
   const run = ({args, ctx}: {readonly args?: Args; readonly ctx?: unknown}) => {
@@ -235,12 +233,8 @@ function customQuery(name: string, source: AnyQueryDefinition): AnyCustomQuery {
     return nameQuery(query, id);
   };
   const call = (args?: Args) => Object.freeze({'~': 'QueryRequest', query: call, args});
-  const members = {'~': 'Query', queryName: name, fn: run, [definition]: source};
+  const members = {'~': 'Query', queryName: name, fn: run};
   return Object.assign(call, members) as unknown as AnyCustomQuery;
-}
-
-function definitionOf(entry: unknown): AnyQueryDefinition | undefined {
-  return isQuery(entry) ? (entry as unknown as {readonly [definition]: AnyQueryDefinition})[definition] : undefined;
 }
 
 /** Whether a value is a named query. */
