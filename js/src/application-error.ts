@@ -29,3 +29,26 @@ export class ApplicationError<T extends ReadonlyJSONValue | undefined = Readonly
 export function isApplicationError(error: unknown): error is ApplicationError {
   return error instanceof Error && error.name === 'ApplicationError' && 'kind' in error && error.kind === 'Application';
 }
+
+/**
+ * What something that was thrown tells beside its message: its `details`, as JSON, if it has any; else an error's name, and
+ * what is no error as it is. What JSON cannot hold is left out.
+ */
+export function detailsOf(thrown: unknown): ReadonlyJSONValue | undefined {
+  try {
+    const text = JSON.stringify(toldBy(thrown)) as string | undefined;
+    return text === undefined ? undefined : (JSON.parse(text) as ReadonlyJSONValue);
+  } catch {
+    return undefined;
+  }
+}
+
+function toldBy(thrown: unknown): unknown {
+  if (typeof thrown === 'object' && thrown !== null && 'details' in thrown) {
+    return thrown.details;
+  }
+  if (!(thrown instanceof Error)) {
+    return thrown;
+  }
+  return thrown.name === 'Error' ? undefined : {name: thrown.name};
+}

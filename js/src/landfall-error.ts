@@ -37,7 +37,12 @@ export class TransactionClosedError extends LandfallError {
   }
 }
 
-/** What to say of something that was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** What to say of something that was thrown, whatever it is. */
+export function messageOf(thrown: unknown): string {
+  try {
+    const message = (thrown as {readonly message?: unknown} | null | undefined)?.message;
+    return typeof message === 'string' ? message : String(thrown);
+  } catch {
+    return 'Something was thrown that cannot be shown.';
+  }
 }

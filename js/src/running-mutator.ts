@@ -1,10 +1,11 @@
 /** Runs a mutator on the core's branch: the transaction it is given, and how it ends. */
+import {detailsOf} from './application-error.js';
 import type {Core, SettleError} from './core/core.js';
 import type {ReadonlyJSONValue} from './json.js';
+import {messageOf} from './landfall-error.js';
 import {type CRUDOp, makeCRUD} from './mutate/crud.js';
 import type {KnownMutators} from './mutate/legacy-mutators.js';
 import type {AnyMutator} from './mutate/mutator-registry.js';
-import {errorToMutatorResult} from './mutate/mutator-result.js';
 import type {AnyTransaction} from './mutate/transaction.js';
 import {builderFor} from './query/create-builder.js';
 import {asQueryInternals} from './query/internals.js';
@@ -76,23 +77,9 @@ function settle(core: Core, tx: number, error: SettleError | undefined): void {
   }
 }
 
-// Whatever was thrown, the run must end: details that JSON cannot hold are left out.
 function settleError(thrown: unknown): SettleError {
-  try {
-    const {error} = errorToMutatorResult(thrown);
-    const details = error.type === 'app' ? error.details : undefined;
-    return {type: error.type, message: error.message, detailsJSON: textOf(details)};
-  } catch {
-    return {type: 'app', message: 'The mutator threw something that cannot be shown.', detailsJSON: undefined};
-  }
-}
-
-function textOf(details: ReadonlyJSONValue | undefined): string | undefined {
-  try {
-    return details === undefined ? undefined : JSON.stringify(details);
-  } catch {
-    return undefined;
-  }
+  const details = detailsOf(thrown);
+  return {type: 'app', message: messageOf(thrown), detailsJSON: details === undefined ? undefined : JSON.stringify(details)};
 }
 
 const done: Promise<void> = Promise.resolve();

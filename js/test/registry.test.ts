@@ -196,5 +196,10 @@ test('what a mutator throws becomes the result of its mutation', () => {
   expect(of(new ApplicationError('no', {details: {code: 7}}))).toEqual({type: 'app', message: 'no', details: {code: 7}});
   expect(of(new Error('plain'))).toEqual({type: 'app', message: 'plain', details: undefined});
   expect(of(new Named('n'))).toEqual({type: 'app', message: 'n', details: {name: 'Named'}});
-  expect(of('text')).toEqual({type: 'app', message: 'text', details: undefined});
+  const cyclic: {self?: unknown} = {};
+  cyclic.self = cyclic;
+  expect(of(Object.assign(new Error('odd'), {details: cyclic}))).toEqual({type: 'app', message: 'odd', details: undefined});
+  expect(of('text')).toEqual({type: 'app', message: 'text', details: 'text'});
+  expect(of({message: 'no', code: 7})).toEqual({type: 'app', message: 'no', details: {message: 'no', code: 7}});
+  expect(of(Object.create(null))).toEqual({type: 'app', message: 'Something was thrown that cannot be shown.', details: {}});
 });

@@ -1,4 +1,6 @@
+import {detailsOf} from '../application-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
+import {messageOf} from '../landfall-error.js';
 
 /** A mutation did what it should. */
 export interface MutatorResultSuccessDetails {
@@ -31,16 +33,5 @@ export type PromiseWithServerResult = MutatorResult;
 
 /** What a mutation's promises resolve to when its mutator threw. */
 export function errorToMutatorResult(error: unknown): MutatorResultErrorDetails {
-  const message = error instanceof Error ? error.message : String(error);
-  return {type: 'error', error: {type: 'app', message, details: detailsOf(error)}};
-}
-
-function detailsOf(error: unknown): ReadonlyJSONValue | undefined {
-  if (!(error instanceof Error)) {
-    return undefined;
-  }
-  if ('details' in error) {
-    return error.details as ReadonlyJSONValue | undefined;
-  }
-  return error.name === 'Error' ? undefined : {name: error.name};
+  return {type: 'error', error: {type: 'app', message: messageOf(error), details: detailsOf(error)}};
 }

@@ -1,6 +1,4 @@
-import type {ReadonlyJSONValue} from '../json.js';
-import {isApplicationError} from '../application-error.js';
-import {InputValidationError} from '../validate-input.js';
+import {messageOf} from '../landfall-error.js';
 
 /** A mutation came before one that the server has not seen. */
 export class OutOfOrderMutation extends Error {
@@ -33,30 +31,8 @@ export class DatabaseError extends Error {
   override readonly name = 'DatabaseError';
 
   constructor(cause: unknown) {
-    super(`The database is not available: ${errorMessage(cause)}`, {cause});
+    super(`The database is not available: ${messageOf(cause)}`, {cause});
   }
-}
-
-/** The message of anything that was thrown. */
-export function errorMessage(error: unknown): string {
-  if (error instanceof Error) {
-    return error.message;
-  }
-  return typeof error === 'string' ? error : 'Unknown error';
-}
-
-/** What an error tells a client beside its message. */
-export function errorDetails(error: unknown): ReadonlyJSONValue | undefined {
-  if (isApplicationError(error)) {
-    return error.details as ReadonlyJSONValue | undefined;
-  }
-  if (error instanceof InputValidationError) {
-    return error.details as unknown as ReadonlyJSONValue;
-  }
-  if (error instanceof Error && error.name !== '' && error.name !== 'Error') {
-    return {name: error.name};
-  }
-  return undefined;
 }
 
 // Classes of SQLSTATE: the connection is gone, resources ran out, the server stops, or two transactions collided.

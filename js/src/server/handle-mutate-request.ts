@@ -1,5 +1,6 @@
+import {messageOf} from '../landfall-error.js';
 import type {Database} from './database.js';
-import {DatabaseError, errorMessage, OutOfOrderMutation} from './errors.js';
+import {DatabaseError, OutOfOrderMutation} from './errors.js';
 import {ShapeError} from './json-shape.js';
 import {consoleLog, type Log, type LogLevel} from './log.js';
 import type {MutateResponse, MutationResponse, PushFailed, PushFailedReason} from './mutate-response.js';
@@ -113,7 +114,7 @@ class Push<TTransaction> {
       params = parsePushParams('request' in source ? new URL(source.request.url).searchParams : source.query);
       body = parsePushBody(json);
     } catch (error) {
-      return this.#failed('parse', `The push could not be read: ${errorMessage(error)}`, recognisableMutationIDs(json));
+      return this.#failed('parse', `The push could not be read: ${messageOf(error)}`, recognisableMutationIDs(json));
     }
     if (body.pushVersion !== 1) {
       const ids = body.mutations.map(mutationID);
@@ -134,7 +135,7 @@ class Push<TTransaction> {
         done.push(await runner.run(this.#handler));
       } catch (error) {
         const remaining = body.mutations.slice(index).filter(({name}) => name !== CLEANUP_RESULTS);
-        return this.#failed(reasonOf(error), errorMessage(error), remaining.map(mutationID), error);
+        return this.#failed(reasonOf(error), messageOf(error), remaining.map(mutationID), error);
       }
     }
     return {kind: 'MutateResponse', mutations: done};
@@ -155,7 +156,7 @@ class Push<TTransaction> {
       };
       await this.#database.transaction((_tx, hooks) => hooks.deleteMutationResults(args), input);
     } catch (error) {
-      this.#log.warn(`stored results were not deleted: ${errorMessage(error)}`);
+      this.#log.warn(`stored results were not deleted: ${messageOf(error)}`);
     }
   }
 

@@ -1,10 +1,11 @@
+import {detailsOf} from '../application-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
+import {messageOf} from '../landfall-error.js';
 import type {AST} from '../query/ast.js';
 import {asQueryInternals} from '../query/internals.js';
 import {clientToServer, completeOrders, mapAST} from '../query/map-ast.js';
 import type {AnyQuery} from '../query/query.js';
 import type {Schema} from '../schema/schema.js';
-import {errorDetails, errorMessage} from './errors.js';
 import {expectArray, expectObject, expectString, ShapeError} from './json-shape.js';
 import {consoleLog, type Log, type LogLevel} from './log.js';
 import {isRequest} from './web-request.js';
@@ -126,7 +127,7 @@ async function answer(handler: ArgsHandler, schema: Schema, source: unknown, log
     json = isRequest(source) ? await source.json() : source;
     wanted = parseWanted(json);
   } catch (error) {
-    return failed('parse', `The query request could not be read: ${errorMessage(error)}`, recognisableIDs(json), log);
+    return failed('parse', `The query request could not be read: ${messageOf(error)}`, recognisableIDs(json), log);
   }
   const built = await Promise.all(wanted.map(query => build(handler, query, log)));
   try {
@@ -134,7 +135,7 @@ async function answer(handler: ArgsHandler, schema: Schema, source: unknown, log
     const queries = built.map(query => ('ast' in query ? {...query, ast: mapAST(completeOrders(query.ast, schema), mapper)} : query));
     return {kind: 'QueryResponse', queries};
   } catch (error) {
-    return failed('internal', errorMessage(error), wanted.map(({id}) => id), log, error);
+    return failed('internal', messageOf(error), wanted.map(({id}) => id), log, error);
   }
 }
 
@@ -143,8 +144,8 @@ async function build(handler: ArgsHandler, {id, name, args}: WantedQuery, log: L
     const query = await handler(name, args as readonly ReadonlyJSONValue[]);
     return {id, name, ast: asQueryInternals(query).ast};
   } catch (error) {
-    const message = errorMessage(error);
-    const details = errorDetails(error);
+    const message = messageOf(error);
+    const details = detailsOf(error);
     log.warn(`query ${name} failed: ${message}`, error);
     const isParse = error instanceof Error && error.name === 'QueryParseError';
     return {error: isParse ? 'parse' : 'app', id, name, message, ...(details === undefined ? {} : {details})};

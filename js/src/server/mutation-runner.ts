@@ -1,9 +1,9 @@
+import {detailsOf} from '../application-error.js';
 import type {ReadonlyJSONValue} from '../json.js';
+import {messageOf} from '../landfall-error.js';
 import type {Database, TransactionProviderHooks} from './database.js';
 import {
   DatabaseError,
-  errorDetails,
-  errorMessage,
   isTransient,
   MutationAlreadyProcessed,
   OutOfOrderMutation,
@@ -93,7 +93,7 @@ export class MutationRunner<TTransaction> {
   /** The handler threw: before the transaction, because of it, or after it. */
   async #failedOutside(error: unknown, transaction: Promise<MutationResponse> | undefined): Promise<MutationResponse> {
     if (transaction === undefined) {
-      this.#log.warn(`the handler of ${this.#mutation.name} failed: ${errorMessage(error)}`, error);
+      this.#log.warn(`the handler of ${this.#mutation.name} failed: ${messageOf(error)}`, error);
       return this.#storeFailure(error);
     }
     // If the transaction itself failed for good this throws, and so ends the push.
@@ -115,7 +115,7 @@ export class MutationRunner<TTransaction> {
       });
     } catch (error) {
       if (error instanceof MutatorFailure) {
-        this.#log.warn(`mutator ${name} failed: ${errorMessage(error.cause)}`, error.cause);
+        this.#log.warn(`mutator ${name} failed: ${messageOf(error.cause)}`, error.cause);
         return this.#storeFailure(error.cause);
       }
       throw error;
@@ -163,7 +163,7 @@ export class MutationRunner<TTransaction> {
           if (attempt === ATTEMPTS) {
             throw new DatabaseError(error);
           }
-          this.#log.warn(`running ${this.#mutation.name} again: ${errorMessage(error)}`);
+          this.#log.warn(`running ${this.#mutation.name} again: ${messageOf(error)}`);
           await pause(attempt);
         } else if (phase === 'open' || phase === 'bookkeeping') {
           throw new DatabaseError(error);
@@ -203,8 +203,8 @@ class MutatorFailure extends Error {
 }
 
 function appError(error: unknown): MutationResult {
-  const details = errorDetails(error);
-  return {error: 'app', message: errorMessage(error), ...(details === undefined ? {} : {details})};
+  const details = detailsOf(error);
+  return {error: 'app', message: messageOf(error), ...(details === undefined ? {} : {details})};
 }
 
 function pause(attempt: number): Promise<void> {

@@ -37,6 +37,9 @@ const queries = defineQueriesWithType<typeof schema>()({
       throw new ApplicationError(`not for ${ctx.userID}`, {details: {code: 1}});
     }),
     none: defineQuery(() => zql.issue.where(({or}) => or())),
+    odd: defineQuery(({args}: {args: 'error' | 'object'}) => {
+      throw args === 'error' ? Object.assign(new TypeError('odd'), {details: [1]}) : {message: 'bare', code: 7};
+    }),
   },
 });
 
@@ -104,6 +107,16 @@ describe('handleQueryRequest', () => {
           details: {type: 'InputValidationError'},
         },
         {id: 'q3', ast: {table: 'app.issues'}},
+      ],
+    });
+  });
+
+  test('whatever a query throws, its message and details are told', async () => {
+    const response = await ask(wanted(['issues.odd', 'error'], ['issues.odd', 'object']));
+    expect(response).toMatchObject({
+      queries: [
+        {error: 'app', message: 'odd', details: [1]},
+        {error: 'app', message: 'bare', details: {message: 'bare', code: 7}},
       ],
     });
   });
