@@ -14,10 +14,9 @@ import type {
   SourceSchema,
   Stream,
 } from './query/view-factory.js';
-import type {QueryErrorDetails} from './query/view-store.js';
 import type {Schema} from './schema/schema.js';
 import {type Level, levelsOf, nodesOf, tellChanges} from './view-changes.js';
-import type {SharedView, Views} from './view.js';
+import {erroredQuery, type SharedView, type Views} from './view.js';
 
 /** Calls the factory, and then tells the view that it made of every change, until it says that it is not needed any more. */
 export function materializeWith(
@@ -138,13 +137,8 @@ class Completion {
       this.state = true;
       this.#resolve(true);
     } else if (details.type === 'error') {
-      this.state = this.#errored(details.error);
+      this.state = erroredQuery(this.#query, details.error);
       this.#reject(this.state);
     }
-  }
-
-  #errored({type, message, details}: QueryErrorDetails): ErroredQuery {
-    const name = this.#query.customQueryID?.name ?? '';
-    return {error: type, id: this.#query.hash(), name, message, ...(details === undefined ? {} : {details})};
   }
 }

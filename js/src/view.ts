@@ -5,6 +5,7 @@ import type {Snapshot} from './core/view-tree.js';
 import {messageOf} from './landfall-error.js';
 import type {QueryInternals} from './query/internals.js';
 import {parseTTL, type TTL} from './query/ttl.js';
+import type {ErroredQuery} from './query/view-factory.js';
 import type {Listener, QueryErrorDetails, QueryResultDetails, TypedView, ViewStore} from './query/view-store.js';
 import {reportError} from './state-source.js';
 
@@ -95,11 +96,14 @@ export class Views {
     return [...this.#open].map(view => view.query);
   }
 
-  /** The client is closed: all views keep their data and say why nothing more comes. */
-  end(reason: QueryErrorDetails): void {
+  /**
+   * The client is closed: all views keep their data and say why nothing more comes; if the application closed it, only
+   * those say so that wait for the server.
+   */
+  end(reason: QueryErrorDetails, byFault: boolean): void {
     this.#ended = reason;
     for (const view of [...this.#open]) {
-      view.end(reason);
+      view.end(reason, byFault);
     }
   }
 }
@@ -189,7 +193,8 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     }
     const [oldData, oldDetails] = this.#answer;
     const details = this.#detailsOf(status, failure, oldDetails);
-    const newData = data ?? (this.query.format.singular ? undefined : emptyList);
+    // All empty lists are one, so that an answer that stays empty is no news.
+    const newData = this.query.format.singular || (data as readonly unknown[] | undefined)?.length ? data : emptyList;
     if (details.type === 'error' && details !== oldDetails) {
       this.#owner.failed(this.query, details.error.message);
     }
@@ -208,13 +213,20 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     }
   }
 
-  end(error: QueryErrorDetails): void {
+  end(error: QueryErrorDetails, isFault = true): void {
     this.#ended = true;
     // Neither a longer TTL nor another try is of use any more.
     this.#core = undefined;
     this.#stopLingering();
+    if (!isFault && !this.#isAwaited) {
+      return;
+    }
     this.#answer = [this.#answer[0], this.#errorDetails(error)];
     this.notify();
+  }
+
+  get #isAwaited(): boolean {
+    return this.#answer[1] !== complete && this.#owner.sourceOf(this.query).type !== 'local';
   }
 
   #openIn(core: Core): void {
@@ -276,21 +288,31 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   }
 }
 
+/** The error of a query as Zero's views are told of it. */
+export function erroredQuery(query: QueryInternals, {type, message, details}: QueryErrorDetails): ErroredQuery {
+  const name = query.customQueryID?.name ?? '';
+  return {error: type, id: query.hash(), name, message, ...(details === undefined ? {} : {details})};
+}
+
 /** A live answer held by its owner, until `destroy`. */
 export class HeldView<T> implements TypedView<T> {
   readonly #view: SharedView;
   readonly #release: () => void;
   readonly #listeners = new Set<Listener<T>>();
-  #destroyed = false;
+  // What listeners were told last; undefined while the view is being opened.
+  #told: Answer | undefined;
+  // What it had when it was destroyed.
+  #kept: Answer | undefined;
 
   constructor(views: Views, query: QueryInternals, ttl: TTL) {
-    const {view, release} = views.hold(query, ttl, () => this.#changed());
+    const {view, release} = views.hold(query, ttl, () => this.#told && this.#changed());
     this.#view = view;
     this.#release = release;
+    this.#told = view.getSnapshot();
   }
 
   get data(): T {
-    return this.#view.getSnapshot()[0] as T;
+    return this.#answer[0] as T;
   }
 
   addListener(listener: Listener<T>): () => void {
@@ -307,23 +329,32 @@ export class HeldView<T> implements TypedView<T> {
   }
 
   destroy(): void {
-    if (!this.#destroyed) {
-      this.#destroyed = true;
+    if (this.#kept === undefined) {
+      this.#kept = this.#answer;
       this.#listeners.clear();
       this.#release();
     }
   }
 
+  get #answer(): Answer {
+    return this.#kept ?? this.#view.getSnapshot();
+  }
+
+  // Also called when the first rows have been read, and there are none.
   #changed(): void {
+    if (this.#told === this.#answer) {
+      return;
+    }
+    this.#told = this.#answer;
     for (const listener of [...this.#listeners]) {
       this.#call(listener);
     }
   }
 
   #call(listener: Listener<T>): void {
-    const [data, details] = this.#view.getSnapshot();
+    const [data, details] = this.#answer;
     try {
-      listener(data as T, details.type, details.type === 'error' ? details.error : undefined);
+      listener(data as T, details.type, details.type === 'error' ? erroredQuery(this.#view.query, details.error) : undefined);
     } catch (error) {
       reportError(error);
     }

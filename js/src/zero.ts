@@ -386,7 +386,7 @@ export class Zero<
   /** Ends the client for good, when what was written is stored, but within some seconds. Views keep their last data. */
   close(): Promise<void> {
     if (!this.#closed) {
-      this.#end('The client is closed.');
+      this.#end('The client is closed.', false);
       if (this.#core === undefined) {
         this.#closing.resolve();
       } else {
@@ -699,14 +699,14 @@ export class Zero<
     this.#starting.reject(error);
     this.#joining.reject(error);
     this.#pending.keepLast();
-    this.#end(reason);
+    this.#end(reason, true);
     this.#mutators.calls.abandon(reason);
     this.#closing.resolve();
     this.#oldStores.close();
     this.#log('error', reason);
   }
 
-  #end(reason: string): void {
+  #end(reason: string, byFault: boolean): void {
     if (this.#closed) {
       return;
     }
@@ -721,7 +721,7 @@ export class Zero<
       tell();
     }
     this.#atEnd.clear();
-    this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}});
+    this.#views.end({type: 'app', message: reason, details: {kind: 'ClientClosed'}}, byFault);
   }
 }
 

@@ -289,8 +289,9 @@ describe('a view of the application’s own', () => {
 
   test('is told of the end of the client as of a failed query', async () => {
     const {zero} = start();
+    const queries = defineQueries({issues: defineQueryWithType<TestSchema>()(() => zql.issue)});
     let completion: unknown;
-    zero.materialize(zql.issue, (_query, _input, _format, _destroy, _commit, queryComplete) => void (completion = queryComplete));
+    zero.materialize(queries.issues(), (_query, _input, _format, _destroy, _commit, queryComplete) => void (completion = queryComplete));
     await zero.close();
     await expect(completion).rejects.toMatchObject({error: 'app', message: 'The client is closed.', details: {kind: 'ClientClosed'}});
     zero.materialize(zql.issue, (_query, _input, _format, _destroy, _commit, queryComplete) => void (completion = queryComplete));

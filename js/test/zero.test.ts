@@ -310,7 +310,7 @@ describe('a client without a server', () => {
     const zero = start();
     await zero.ready;
     await ran(zero.mutate(mutators.issue.create({id: 'i1', title: 'one'}) as never));
-    const view = zero.materialize(zql.issue);
+    const view = zero.materialize(queries.issues());
     await zero.close();
     await zero.close();
     expect(zero.closed).toBe(true);
@@ -346,7 +346,7 @@ describe('a client without a server', () => {
   test('takes what bindings do with its views while it is closed, without throwing', async () => {
     const zero = start();
     await zero.ready;
-    const list = () => zql.issue.orderBy('id', 'asc');
+    const list = () => queries.issues.fn({args: undefined, ctx: undefined});
     const view = zero.materialize(list(), {ttl: '1m'});
     const store = zero.viewStore(list());
     store.subscribe(() => {});

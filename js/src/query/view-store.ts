@@ -1,5 +1,6 @@
 import type {ReadonlyJSONValue} from '../json.js';
 import type {TTL} from './ttl.js';
+import type {ErroredQuery} from './view-factory.js';
 
 /** How much is known of a query's answer: local data only, confirmed by the server, or refused by it. */
 export type ResultType = 'unknown' | 'complete' | 'error';
@@ -25,7 +26,7 @@ export type QueryResultDetails =
     };
 
 /** Called when a view has new data or a new state. */
-export type Listener<T> = (data: T, resultType: ResultType, error?: QueryErrorDetails) => void;
+export type Listener<T> = (data: T, resultType: ResultType, error?: ErroredQuery) => void;
 
 /** A live answer that is held until `destroy`. */
 export interface TypedView<T> {
