@@ -6,7 +6,14 @@ import {messageOf} from './landfall-error.js';
 import type {QueryInternals} from './query/internals.js';
 import {parseTTL, type TTL} from './query/ttl.js';
 import type {ErroredQuery} from './query/view-factory.js';
-import type {Listener, QueryErrorDetails, QueryResultDetails, TypedView, ViewStore} from './query/view-store.js';
+import {
+  type Listener,
+  type QueryErrorDetails,
+  type QueryResultDetails,
+  type TypedView,
+  unknownDetails,
+  type ViewStore,
+} from './query/view-store.js';
 import {reportError} from './state-source.js';
 
 type Answer = readonly [Snapshot, QueryResultDetails];
@@ -16,7 +23,6 @@ const lingerMs = 50;
 const lingerUnusedMs = 2000;
 
 const emptyList: readonly never[] = Object.freeze([]);
-const unknown: QueryResultDetails = Object.freeze({type: 'unknown'});
 const complete: QueryResultDetails = Object.freeze({type: 'complete'});
 
 /** What the views of one client have in common. */
@@ -135,7 +141,7 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
     this.query = query;
     this.#ttlMs = ttlMs;
     this.#registration = registration;
-    this.#answer = [query.format.singular ? undefined : emptyList, unknown];
+    this.#answer = [query.format.singular ? undefined : emptyList, unknownDetails];
   }
 
   /** Starts showing data; without a subscriber it ends again soon. */
@@ -273,7 +279,7 @@ export class SharedView implements ViewStore<Snapshot>, ViewListener {
   #detailsOf(status: ViewStatus, failure: QueryErrorDetails | undefined, old: QueryResultDetails): QueryResultDetails {
     switch (status) {
       case 'unknown':
-        return unknown;
+        return unknownDetails;
       case 'complete':
         return complete;
       case 'error': {

@@ -25,6 +25,9 @@ export type QueryResultDetails =
       readonly refetch: () => void;
     };
 
+/** The state of every answer at first. */
+export const unknownDetails: QueryResultDetails = Object.freeze({type: 'unknown'});
+
 /** Called when a view has new data or a new state. */
 export type Listener<T> = (data: T, resultType: ResultType, error?: ErroredQuery) => void;
 

@@ -7,7 +7,7 @@ import {asQueryInternals} from '../query/internals.js';
 import type {AnyQuery, HumanReadable} from '../query/query.js';
 import {type AnyQueryOrRequest, type QueryOrQueryRequest, toQuery} from '../query/query-registry.js';
 import {DEFAULT_TTL, type TTL} from '../query/ttl.js';
-import type {QueryResultDetails, ViewStore} from '../query/view-store.js';
+import {type QueryResultDetails, unknownDetails, type ViewStore} from '../query/view-store.js';
 import {hasTag} from '../registry.js';
 import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
@@ -140,14 +140,13 @@ function useStore(store: AnyStore): Snapshot {
   return useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
 }
 
-const unknown: QueryResultDetails = Object.freeze({type: 'unknown'});
 const noQuery = stillStore(undefined);
 const disabledSingular = stillStore(undefined);
 const disabledPlural = stillStore(Object.freeze([]));
 
 /** A store that never changes. */
 function stillStore(data: unknown): AnyStore {
-  const snapshot: Snapshot = Object.freeze([data, unknown]);
+  const snapshot: Snapshot = Object.freeze([data, unknownDetails]);
   return {subscribe: () => () => {}, getSnapshot: () => snapshot, updateTTL: () => {}, retry: () => {}};
 }
 

@@ -1,4 +1,4 @@
-import {type Accessor, createComputed, createSignal, onCleanup} from 'solid-js';
+import {type Accessor, createComputed, createMemo, createSignal, onCleanup} from 'solid-js';
 import type {ConnectionState} from '../connection.js';
 import {useZero} from './use-zero.js';
 
@@ -17,5 +17,5 @@ export function useConnectionState(): Accessor<ConnectionState> {
 /** @deprecated Whether the server is connected; use `useConnectionState`. */
 export function useZeroOnline(): Accessor<boolean> {
   const state = useConnectionState();
-  return () => state().name === 'connected';
+  return createMemo(() => state().name === 'connected');
 }

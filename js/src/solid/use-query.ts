@@ -6,7 +6,7 @@ import {asQueryInternals} from '../query/internals.js';
 import type {AnyQuery, HumanReadable} from '../query/query.js';
 import {type AnyQueryOrRequest, type QueryOrQueryRequest, toQuery} from '../query/query-registry.js';
 import {DEFAULT_TTL, type TTL} from '../query/ttl.js';
-import type {QueryResultDetails, ViewStore} from '../query/view-store.js';
+import {type QueryResultDetails, unknownDetails, type ViewStore} from '../query/view-store.js';
 import type {Schema} from '../schema/schema.js';
 import type {Falsy} from '../type-tools.js';
 import {type Level, levelsOf} from '../view-changes.js';
@@ -66,7 +66,7 @@ export function useQuery(
 ): readonly [Accessor<any>, Accessor<QueryResultDetails>] {
   const zero = useZero();
   const [state, setState] = createStore<{data: unknown; [name: string]: unknown}>({data: undefined});
-  const [details, setDetails] = createSignal<QueryResultDetails>(unknown);
+  const [details, setDetails] = createSignal<QueryResultDetails>(unknownDetails);
   const ttl = createMemo(() => (typeof options === 'function' ? options() : options)?.ttl ?? DEFAULT_TTL);
   const asked = createMemo(() => resolved(query(), zero().context), undefined, {equals: isSameQuery});
 
@@ -95,7 +95,7 @@ export function useQuery(
     if (wanted === undefined) {
       view = last = undefined;
       setState('data', undefined);
-      setDetails(unknown);
+      setDetails(unknownDetails);
       return;
     }
     const client = zero();
@@ -113,8 +113,6 @@ export function useQuery(
 
 /** @deprecated Use `useQuery`. */
 export const createQuery: typeof useQuery = useQuery;
-
-const unknown: QueryResultDetails = {type: 'unknown'};
 
 function resolved(given: AnyQueryOrRequest | Falsy, context: unknown): AnyQuery | undefined {
   return given ? toQuery(given, context) : undefined;

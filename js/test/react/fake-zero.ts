@@ -1,5 +1,6 @@
 import type {QueryResultDetails, TTL, ViewStore} from '../../src/index.js';
 import {asQueryInternals} from '../../src/query/internals.js';
+import {unknownDetails} from '../../src/query/view-store.js';
 
 type Data = readonly unknown[] | object | undefined;
 
@@ -11,7 +12,7 @@ export class FakeStore implements ViewStore<Data> {
   #snapshot: readonly [Data, QueryResultDetails];
 
   constructor(data: Data) {
-    this.#snapshot = [data, {type: 'unknown'}];
+    this.#snapshot = [data, unknownDetails];
   }
 
   subscribe(listener: () => void): () => void {

@@ -1,5 +1,5 @@
 /** What components of Solid see of queries; over the real client, in memory, and over one whose views a test fills. */
-import {type Accessor, createEffect, createRoot, createSignal} from 'solid-js';
+import {type Accessor, createComputed, createEffect, createRoot, createSignal} from 'solid-js';
 import {unwrap} from 'solid-js/store';
 import {afterEach, describe, expect, test, vi} from 'vitest';
 import {createBuilder, defineMutators, defineMutatorWithType, type TTL, Zero} from '../../src/index.js';
@@ -167,6 +167,22 @@ describe('useQuery and what a view says', () => {
     expect(zero.onlyStore.listeners.size).toBe(1);
     setQuery(false);
     expect([data(), details(), zero.onlyStore.listeners.size]).toEqual([undefined, {type: 'unknown'}, 0]);
+  });
+
+  test('a state that stays as it is is no news', () => {
+    const [query, setQuery] = createSignal<any>(undefined);
+    const told: unknown[] = [];
+    const fake = new FakeZero();
+    run_(() => {
+      const answer = useQuery(query);
+      const online = useZeroOnline();
+      createComputed(() => told.push(answer[1]().type));
+      createComputed(() => told.push(online()));
+      return answer;
+    }, fake);
+    setQuery(zql.issue);
+    fake.setState('disconnected');
+    expect(told).toEqual(['unknown', false]);
   });
 
   test('the same query written anew asks nobody', () => {
