@@ -75,6 +75,12 @@ test('a rule that uses the user as a value, an unknown table, an unknown column:
   await expect(define({issue: {cell: {nope: {}}}})).rejects.toThrow('unknown column "nope" of "issue" table');
 });
 
+test('a rule that returns no condition is refused', async () => {
+  const define = (rule: () => unknown) => definePermissions(schema, () => ({issue: {row: {select: [rule as never]}}}));
+  await expect(define(() => {})).rejects.toThrow('A rule of table "issue" returned undefined instead of a condition.');
+  await expect(define(() => true)).rejects.toThrow('returned true instead of a condition');
+});
+
 test('no configuration, no permissions', async () => {
   await expect(definePermissions(schema, () => undefined)).resolves.toBeUndefined();
 });

@@ -134,7 +134,13 @@ export function compilePermissions(
 }
 
 function compileRule(environment: QueryEnvironment, table: string, rule: AnyRule): Condition {
-  const condition = expressionFor(environment, table, eb => rule(authParameter([]), eb));
+  const condition = expressionFor(environment, table, eb => {
+    const returned: unknown = rule(authParameter([]), eb);
+    if (typeof returned !== 'object' || returned === null) {
+      throw new TypeError(`A rule of table "${table}" returned ${String(returned)} instead of a condition.`);
+    }
+    return returned as Condition;
+  });
   return mapCondition(condition, table, clientToServer(environment.schema));
 }
 
