@@ -1,6 +1,6 @@
 /** Deleting databases that other pages have open. */
 import {afterEach, beforeEach, expect, test, vi} from 'vitest';
-import {dropDatabase} from '../src/drop-database.js';
+import {dropAllDatabases, dropDatabase} from '../src/drop-database.js';
 
 interface Request {
   onsuccess?: () => void;
@@ -22,6 +22,12 @@ test('a database that is let go of is deleted, and no timer stays', async () => 
   request.onsuccess?.();
   await dropped;
   expect(vi.getTimerCount()).toBe(0);
+});
+
+test('clients in memory have no databases, and those in IndexedDB keep theirs', async () => {
+  vi.stubGlobal('indexedDB', {deleteDatabase: () => expect.unreachable(), databases: () => expect.unreachable()});
+  await dropDatabase('a', {kvStore: 'mem'});
+  expect(await dropAllDatabases({kvStore: 'mem', logLevel: 'error'})).toEqual({dropped: [], errors: []});
 });
 
 test.for([
