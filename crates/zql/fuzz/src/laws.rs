@@ -161,7 +161,8 @@ fn turn(condition: &mut landfall_zql::ast::Condition) {
     }
 }
 
-/// Our reader of JSON and the general one accept the same texts and read the same from them.
+/// Our reader of JSON and the general one accept the same texts and read the same from them, but for halves of
+/// characters, which the general one refuses.
 pub fn json_text(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let ours = json::from_str::<serde_json::Value>(text);
@@ -169,6 +170,7 @@ pub fn json_text(bytes: &[u8]) {
     match (&ours, &theirs) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
         (Err(_), Err(_)) => {}
+        (Ok(_), Err(_)) if text.contains("\\ud") || text.contains("\\uD") => {}
         _ => panic!("ours {ours:?}, theirs {theirs:?}"),
     }
     let skipped = serde_json::from_str::<serde::de::IgnoredAny>(text);
