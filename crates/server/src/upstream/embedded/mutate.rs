@@ -252,7 +252,7 @@ impl<'a> Operation<'a> {
         let table = target.table;
         let convert = |column: usize, json: &str| {
             let ty = table.columns[column].ty;
-            let value = serde_json::from_str(json).ok();
+            let value = landfall_zql::json::from_str(json).ok();
             let cell = value.and_then(|value| cell(ty, &value));
             cell.ok_or_else(|| format!("expected a {}", ty.name()))
         };

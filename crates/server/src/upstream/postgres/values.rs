@@ -150,7 +150,7 @@ pub fn encode_text(kind: &Kind, json: &str) -> Result<Option<String>, ValueError
     if *kind == Kind::Json && json != "null" {
         return Ok(Some(json.to_owned()));
     }
-    let value = serde_json::from_str(json).map_err(|_| ValueError::Json {
+    let value = landfall_zql::json::from_str(json).map_err(|_| ValueError::Json {
         expected: "a value",
     })?;
     encode(kind, &value)
@@ -322,6 +322,12 @@ mod tests {
         for text in ["", "{", "}", "{1", "{\"a", "{1}x", "[0:1]"] {
             assert!(decode(&array(Kind::Text), text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn half_a_character_is_replaced() {
+        let encoded = encode_text(&Kind::Text, r#""a\ud83d""#);
+        assert_eq!(encoded, Ok(Some("a\u{fffd}".to_owned())));
     }
 
     #[test]
