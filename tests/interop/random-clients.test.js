@@ -175,7 +175,7 @@ async function play(pkg, { tables, queries, steps }, seed) {
 
 test('random programs show the same in either client', async t => {
   const end = Date.now() + Number(process.env.LANDFALL_TEST_SECONDS ?? 5) * 1000;
-  let seed = Number(process.env.LANDFALL_TEST_SEED ?? Date.now() % 1_000_000);
+  let seed = Number(process.env.LANDFALL_TEST_SEED ?? 1);
   let compared = 0;
   const compare = async own => {
     const program = randomProgram(new Random(own));
