@@ -170,7 +170,7 @@ pub fn json_text(bytes: &[u8]) {
     match (&ours, &theirs) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
         (Err(_), Err(_)) => {}
-        (Ok(_), Err(_)) if text.contains("\\ud") || text.contains("\\uD") => {}
+        (Ok(_), Err(theirs)) if theirs.to_string().contains("hex escape") => {}
         _ => panic!("ours {ours:?}, theirs {theirs:?}"),
     }
     let skipped = serde_json::from_str::<serde::de::IgnoredAny>(text);
